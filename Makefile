@@ -1,0 +1,41 @@
+# `make demo` runs the whole job on synthetic words; `make test` the whole test suite.
+# Both need Python 3.11 and pip, and install everything else into .venv.
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+WORKDIR ?= runs/demo
+
+.PHONY: demo test test-fast lint format clean
+
+demo: .venv/installed
+	$(BIN)/python train.py --config=configs/tiny.py --workdir=$(WORKDIR)
+	$(BIN)/python quantize.py --workdir=$(WORKDIR) --prior=laplace,minmax --bits=3,5,7
+	$(BIN)/python evaluate.py --workdir=$(WORKDIR)
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+test-fast: .venv/installed-dev
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python setup.cfg constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed-dev: .venv/bin/python setup.cfg constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,124 @@
+"""The paper's pair: STN + EDSR-32x256 and the published CDistNet, on TextZoom.
+
+Command:
+  python train.py --config=configs/paper.py --workdir=runs/paper --config.data.root=TEXTZOOM
+where TEXTZOOM holds the LMDB folders train1, train2, test/easy, test/medium, test/hard.
+
+Cost: 42.6 and 46.5 million live parameters; for accelerators. A step of stage 1 is about 250 GFLOP
+a pair for EDSR alone, so one epoch of TextZoom (17,367 pairs) is some 4 PFLOP.
+Reaches: not trained by us yet. The paper prints a mean PSNR of 21.42 dB and a mean accuracy of
+71.08 % on TextZoom, from a DIV2K-trained EDSR and the published CDistNet as starting points.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    # Which stages to run, in this order: pretrain (both recognisers), stage1 (STN + SR), stage2
+    # (the recogniser on SR images).
+    config.stages = "pretrain,stage1,stage2"
+    # The longest label, in characters, that is trained on.
+    config.max_length = 25
+
+    config.data = ConfigDict()
+    # A folder with TextZoom's LMDB folders; empty: synthetic words, made here.
+    config.data.root = ""
+    # Where prepared data sets are kept; empty: TFDS's own default, ~/tensorflow_datasets.
+    config.data.data_dir = ""
+    # The part of the training pairs that chooses checkpoints. Test splits never do.
+    config.data.validation_fraction = 0.05
+    config.data.synthetic = ConfigDict()
+    config.data.synthetic.train = 50_000
+    config.data.synthetic.validation = 1_000
+    config.data.synthetic.test = 500  # of each difficulty
+    config.data.synthetic.seed = 0
+    config.data.synthetic.min_length = 1
+    config.data.synthetic.max_length = 14
+    config.data.synthetic.workers = 2
+
+    config.sr = ConfigDict()
+    config.sr.name = "edsr"
+    config.sr.blocks = 32
+    config.sr.channels = 256
+    config.sr.residual_scale = 0.1
+    # When the STN rectifies LR images: "train" (as the published code), "always" or "never".
+    config.sr.apply_stn = "train"
+    config.sr.stn = ConfigDict()
+    config.sr.stn.channels = (32, 64, 128, 256, 256, 256)
+    config.sr.stn.features = 512
+    config.sr.dtype = "float32"  # the compute dtype: float32 or bfloat16; parameters stay float32
+
+    config.ocr = ConfigDict()
+    config.ocr.name = "cdistnet"
+    config.ocr.width = 512
+    config.ocr.heads = 8
+    config.ocr.encoder_layers = 3
+    config.ocr.decoder_layers = 3
+    config.ocr.encoder_hidden = 2048
+    config.ocr.decoder_hidden = 1024
+    config.ocr.positional_hidden = 512
+    config.ocr.channels = (32, 32, 64, 128, 256, 512)
+    config.ocr.depths = (3, 4, 6, 6, 3)
+    config.ocr.rectify = True
+    config.ocr.rectifier_channels = (64, 128, 256, 512)
+    config.ocr.rectifier_features = 256
+    config.ocr.dropout = 0.1
+    config.ocr.dtype = "float32"
+
+    # The recogniser inside the text-focus loss.
+    config.focus = ConfigDict()
+    config.focus.stem_channels = (64, 128)
+    config.focus.stage_channels = (256, 256, 512, 512)
+    config.focus.stage_depths = (1, 2, 5, 3)
+    config.focus.width = 1024
+    config.focus.heads = 16
+    config.focus.feed_forward = 2048
+    config.focus.embedding = 512
+    config.focus.dtype = "float32"
+
+    # Starting points instead of pre-training: workdirs that hold a trained model.
+    config.init = ConfigDict()
+    config.init.sr = ""
+    config.init.ocr = ""
+    config.init.focus = ""
+
+    config.decoding = ConfigDict()
+    config.decoding.beam = 10  # 1: greedy
+    config.decoding.steps = 49  # at most, the end token included
+
+    config.pretrain = ConfigDict()
+    config.pretrain.synthetic = True  # add synthetic words to the HR images of data.root
+    config.pretrain.ocr = optimization(steps=200_000, batch_size=256, learning_rate=3e-4)
+    config.pretrain.focus = optimization(steps=100_000, batch_size=256, learning_rate=3e-4)
+
+    # Adam 1e-4, beta (0.5, 0.999), clip 0.25, loss x 100, batch 16: the text-focus reference.
+    config.stage1 = optimization(steps=500_000, batch_size=16, learning_rate=1e-4, clip=0.25)
+    config.stage1.b1 = 0.5
+    config.stage1.position = 10.0
+    config.stage1.recognition = 0.0005
+    config.stage1.scale = 100.0
+
+    config.stage2 = optimization(steps=50_000, batch_size=128, learning_rate=1e-4)
+
+    config.evaluation = ConfigDict()
+    config.evaluation.batch_size = 64
+    return config.lock()
+
+
+def optimization(steps: int, batch_size: int, learning_rate: float, clip: float = 5.0) -> ConfigDict:
+    """A stage's optimisation: Adam, linear warm-up, then a cosine down to a hundredth."""
+    config = ConfigDict()
+    config.steps = steps
+    config.batch_size = batch_size  # of all devices together
+    config.learning_rate = learning_rate
+    config.warmup = min(1_000, steps // 10)
+    config.b1 = 0.9
+    config.b2 = 0.999
+    config.weight_decay = 0.0
+    config.clip = clip  # of the gradient's global norm
+    config.augment = True
+    config.validate_every = max(1, steps // 20)
+    config.checkpoint_every = max(1, steps // 100)
+    return config

@@ -1,0 +1,60 @@
+"""The demo: a pair small enough for two CPU cores, on synthetic words of 3 to 6 characters.
+
+Command:
+  python train.py --config=configs/tiny.py --workdir=runs/demo
+On real words (TextZoom's LMDB folders):
+  python train.py --config=configs/tiny.py --workdir=runs/real --config.data.root=FOLDER
+"""
+
+from ml_collections import ConfigDict
+
+from configs import paper
+
+
+def get_config() -> ConfigDict:
+    config = paper.get_config()
+    config.max_length = 12
+
+    config.data.validation_fraction = 0.1
+    config.data.synthetic.train = 6_000
+    config.data.synthetic.validation = 200
+    config.data.synthetic.test = 100
+    config.data.synthetic.min_length = 3
+    config.data.synthetic.max_length = 6
+
+    config.sr.blocks = 4
+    config.sr.channels = 32
+    config.sr.residual_scale = 1.0
+    config.sr.stn.channels = (8, 16, 32, 32, 32, 32)
+    config.sr.stn.features = 64
+
+    config.ocr.width = 128
+    config.ocr.heads = 4
+    config.ocr.encoder_layers = 1
+    config.ocr.decoder_layers = 1
+    config.ocr.encoder_hidden = 256
+    config.ocr.decoder_hidden = 256
+    config.ocr.positional_hidden = 128
+    config.ocr.channels = (16, 16, 32, 64, 96, 128)
+    config.ocr.depths = (1, 1, 2, 2, 1)
+    config.ocr.rectify = True
+    config.ocr.rectifier_channels = (16, 32, 32, 64)
+    config.ocr.rectifier_features = 64
+    config.ocr.dropout = 0.0
+
+    config.focus.stem_channels = (8, 16)
+    config.focus.stage_channels = (16, 16, 32, 32)
+    config.focus.stage_depths = (1, 1, 1, 1)
+    config.focus.width = 128
+    config.focus.heads = 4
+    config.focus.feed_forward = 256
+    config.focus.embedding = 64
+
+    config.decoding.beam = 1
+    config.decoding.steps = 14
+
+    config.pretrain.ocr.update(paper.optimization(600, 64, 1e-3))
+    config.pretrain.focus.update(paper.optimization(300, 32, 1e-3))
+    config.stage1.update(paper.optimization(400, 32, 1e-3))
+    config.stage2.update(paper.optimization(200, 64, 3e-4))
+    return config

@@ -1,0 +1,110 @@
+"""Fixtures that several rooms' tests share: a small LMDB data root, and a pair trained on it."""
+
+import io
+import pathlib
+
+import lmdb
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image, ImageDraw, ImageFont
+
+WORDS = ["open", "2nd", "exit", "Cafe", "taxi", "no7", "park", "Bus", "stop", "hotel", "a1", "zoo"]
+
+
+def png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def word_image(word: str) -> Image.Image:
+    """`word` in black on grey, 128x32."""
+    image = Image.new("RGB", (128, 32), (190, 180, 170))
+    ImageDraw.Draw(image).text((4, 2), word, fill="black", font=ImageFont.load_default(24))
+    return image
+
+
+def write_lmdb(folder: pathlib.Path, records: list[dict[str, bytes]], count: int | None = None):
+    """Writes an LMDB of TextZoom's form: records hold `image_lr`, `image_hr`, `label`."""
+    folder.mkdir(parents=True)
+    with lmdb.open(str(folder), map_size=1 << 24) as environment:
+        with environment.begin(write=True) as transaction:
+            for number, record in enumerate(records, 1):
+                for name, value in record.items():
+                    transaction.put(f"{name}-{number:09d}".encode(), value)
+            transaction.put(b"num-samples", str(count or len(records)).encode())
+
+
+def record(word: str) -> dict[str, bytes]:
+    hr = word_image(word)
+    lr = hr.resize((64, 16), Image.Resampling.BICUBIC)
+    return {"image_hr": png(hr), "image_lr": png(lr), "label": word.encode()}
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory) -> pathlib.Path:
+    """A folder in TextZoom's format: 96 training words, 9 in each of two test splits."""
+    root = tmp_path_factory.mktemp("words")
+    write_lmdb(root / "train1", [record(word) for word in WORDS * 8])
+    write_lmdb(root / "test" / "easy", [record(word) for word in WORDS[:9]])
+    write_lmdb(root / "test" / "hard", [record(word) for word in WORDS[3:]])
+    return root
+
+
+def micro_config(data_root: pathlib.Path, data_dir: pathlib.Path) -> ConfigDict:
+    """A pair that trains in seconds: widths of a few channels, a few steps a stage."""
+    from configs import tiny
+
+    config = tiny.get_config()
+    config.data.root = str(data_root)
+    config.data.data_dir = str(data_dir)
+    config.max_length = 6
+    config.pretrain.synthetic = False
+    config.sr.blocks = 1
+    config.sr.channels = 8
+    config.sr.stn.channels = (4, 4, 4, 4, 4, 4)
+    config.sr.stn.features = 8
+    config.ocr.width = 16
+    config.ocr.heads = 2
+    config.ocr.encoder_hidden = config.ocr.decoder_hidden = config.ocr.positional_hidden = 16
+    config.ocr.channels = (4, 4, 4, 4, 4, 8)
+    config.ocr.depths = (1, 1, 1, 1, 1)
+    config.ocr.rectifier_channels = (4, 4, 4, 4)
+    config.ocr.rectifier_features = 8
+    config.focus.stem_channels = (2, 4)
+    config.focus.stage_channels = (4, 4, 4, 4)
+    config.focus.width = 16
+    config.focus.heads = 2
+    config.focus.feed_forward = 16
+    config.focus.embedding = 8
+    config.decoding.steps = 8
+    config.evaluation.batch_size = 8
+    for stage in (config.pretrain.ocr, config.pretrain.focus, config.stage1, config.stage2):
+        stage.steps = 6
+        stage.batch_size = 8
+        stage.warmup = 1
+        stage.validate_every = 3
+        stage.checkpoint_every = 2
+    return config
+
+
+@pytest.fixture(scope="session")
+def trained(data_root, tmp_path_factory) -> pathlib.Path:
+    """A workdir in which all stages of the micro config have run."""
+    from textsr_jax.train import stages
+
+    workdir = tmp_path_factory.mktemp("trained")
+    config = micro_config(data_root, tmp_path_factory.mktemp("data"))
+    stages.train(config, workdir, "again")
+    return workdir
+
+
+def same(first, second) -> bool:
+    """Whether two trees hold the same arrays, bit for bit."""
+    import jax
+
+    leaves = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
+    return jax.tree.structure(first) == jax.tree.structure(second) and all(
+        np.array_equal(np.asarray(a), np.asarray(b)) for a, b in leaves
+    )

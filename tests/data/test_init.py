@@ -1,0 +1,77 @@
+"""`data.load`: from a config to sources for training, validation and tests."""
+
+import ml_collections
+import pytest
+
+from tests.data.test_textzoom import sample, write_folder
+from textsr_jax import data
+from textsr_jax.data.records import keys, labels
+from textsr_jax.errors import UserError
+
+
+def load(tmp_path, **fields):
+    config = ml_collections.ConfigDict(
+        {
+            "root": str(tmp_path / "root"),
+            "data_dir": str(tmp_path / "prepared"),
+            "validation_fraction": 0.1,
+            "synthetic": {},
+            **fields,
+        }
+    )
+    return data.load(config)
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "root"
+    write_folder(root / "train1", [sample(f"a{n}", n) for n in range(30)])
+    write_folder(root / "train2", [sample(f"b{n}", n) for n in range(20)])
+    for name in ("blurred", "hard", "easy", "medium"):
+        write_folder(root / "test" / name, [sample(name)])
+    return root
+
+
+def test_sources_of_a_data_root(root, tmp_path):
+    pairs = load(tmp_path)
+    assert pairs.name.startswith("textzoom/")
+    assert list(pairs.test) == ["easy", "medium", "hard", "blurred"]
+    assert [source[0].label for source in pairs.test.values()] == list(pairs.test)
+    assert (len(pairs.train), len(pairs.validation)) == (45, 5)
+    everything = {f"train1:{n}" for n in range(1, 31)} | {f"train2:{n}" for n in range(1, 21)}
+    assert sorted(keys(pairs.train) + keys(pairs.validation)) == sorted(everything)
+    assert labels(pairs.train) == [pairs.train[n].label for n in range(45)]
+
+
+def test_validation_is_always_the_same_and_grows_by_adding(root, tmp_path):
+    tenth = keys(load(tmp_path).validation)
+    assert keys(load(tmp_path).validation) == tenth
+    third = keys(load(tmp_path, validation_fraction=0.3).validation)
+    assert len(third) == 15
+    assert set(tenth) < set(third)
+    nothing = load(tmp_path, validation_fraction=0.0)
+    assert (len(nothing.train), len(nothing.validation)) == (50, 0)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, 5.0])
+def test_validation_fraction_out_of_range(root, tmp_path, fraction):
+    with pytest.raises(UserError, match=f"validation_fraction: is {fraction}"):
+        load(tmp_path, validation_fraction=fraction)
+
+
+def test_a_root_of_test_folders_will_do_for_evaluation(tmp_path):
+    write_folder(tmp_path / "root" / "test" / "easy", [sample("one"), sample("two")])
+    pairs = load(tmp_path)
+    assert (len(pairs.train), len(pairs.validation)) == (0, 0)
+    assert labels(pairs.test["easy"]) == ["one", "two"]
+
+
+def test_a_root_of_train_folders_will_do_for_training(tmp_path):
+    write_folder(tmp_path / "root" / "train_easy", [sample(f"w{n}") for n in range(4)])
+    pairs = load(tmp_path, validation_fraction=0.25)
+    assert (len(pairs.train), len(pairs.validation), pairs.test) == (3, 1, {})
+
+
+def test_a_missing_root_is_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere: is not a folder"):
+        load(tmp_path, root=str(tmp_path / "nowhere"))

@@ -1,0 +1,88 @@
+"""Prepared data sets: what is stored, and what happens when it cannot be written or read."""
+
+import resource
+
+import numpy as np
+import pytest
+
+from tests.data.test_textzoom import sample, write_folder
+from textsr_jax.data import records
+from textsr_jax.data.textzoom import TextZoom
+from textsr_jax.errors import UserError
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_folder(tmp_path / "root" / "train1", [sample(f"w{n}", n) for n in range(30)])
+    return tmp_path / "root"
+
+
+def test_example_wants_exact_images():
+    lr, hr = np.zeros(records.LR_SHAPE, np.uint8), np.zeros(records.HR_SHAPE, np.uint8)
+    assert set(records.example(records.Record("k", lr, hr, "word"))) == {"key", "label", "lr", "hr"}
+    with pytest.raises(ValueError, match="expected uint8"):
+        records.example(records.Record("k", hr, hr, "word"))
+    with pytest.raises(ValueError, match="expected uint8"):
+        records.example(records.Record("k", lr, hr / 255, "word"))
+
+
+def test_a_list_of_records_is_a_source():
+    record = records.Record("k:1", np.zeros(0), np.zeros(0), "Word")
+    assert records.labels([record, record]) == ["Word", "Word"]
+    assert records.keys([record]) == ["k:1"]
+
+
+def test_preparing_is_silent(root, tmp_path, capfd):
+    records.prepare(TextZoom(root=root, data_dir=tmp_path / "prepared"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_unwritable_data_dir_is_named(root, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"file/prepared: cannot write.*set data_dir"):
+        records.prepare(TextZoom(root=root, data_dir=tmp_path / "file" / "prepared"))
+
+
+def test_a_full_disk_leaves_nothing_half_prepared(root, tmp_path):
+    builder = TextZoom(root=root, data_dir=tmp_path / "prepared")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(UserError, match=r"prepared: cannot write.*free some space"):
+            records.prepare(builder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [path for path in (tmp_path / "prepared").rglob("*") if path.is_file()]
+
+    builder = TextZoom(root=root, data_dir=tmp_path / "prepared")
+    records.prepare(builder)
+    assert len(records.TfdsSource(builder, "train1")) == 30
+
+
+def test_two_processes_may_prepare_the_same_set(root, tmp_path, monkeypatch):
+    slow = TextZoom(root=root, data_dir=tmp_path / "prepared")
+    late = TextZoom(root=root, data_dir=tmp_path / "prepared")
+    fast = TextZoom(root=root, data_dir=tmp_path / "prepared")
+    generate = slow._generate_examples
+
+    def overtaken(folder):
+        records.prepare(fast)
+        yield from generate(folder)
+
+    monkeypatch.setattr(slow, "_generate_examples", overtaken)
+    for builder in (slow, late):
+        records.prepare(builder)
+        source = records.TfdsSource(builder, "train1")
+        assert [source[n].label for n in range(30)] == [f"w{n}" for n in range(30)]
+
+
+def test_a_damaged_copy_is_named(root, tmp_path):
+    builder = TextZoom(root=root, data_dir=tmp_path / "prepared")
+    records.prepare(builder)
+    (file,) = builder.data_path.glob("*.array_record*")
+    file.unlink()
+    with pytest.raises(UserError, match=r"1\.0\.0: the prepared data are damaged; delete"):
+        records.prepare(TextZoom(root=root, data_dir=tmp_path / "prepared"))
+    (builder.data_path / "dataset_info.json").unlink()
+    with pytest.raises(UserError, match=r"1\.0\.0: the prepared data are damaged; delete"):
+        records.prepare(TextZoom(root=root, data_dir=tmp_path / "prepared"))

@@ -1,0 +1,125 @@
+"""Checkpoints on disk, through Orbax: what training resumes from, and the best model of a stage.
+
+It stands outside the training room, so that reading a model does not import how it was trained.
+"""
+
+import pathlib
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+
+from textsr_jax.errors import UserError
+
+
+class Checkpoints:
+    """A folder of checkpoints, the newest few of them kept; each is an array tree and a record.
+
+    Orbax writes into a temporary folder and renames it, so a run that is killed while saving leaves
+    the checkpoints before it untouched.
+
+    Args:
+      directory: made where it is missing.
+      keep: how many checkpoints stay.
+    """
+
+    def __init__(self, directory: pathlib.Path, keep: int = 2):
+        self.directory = pathlib.Path(directory).resolve()
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
+
+    def save(self, step: int, tree: Any, record: dict[str, Any]) -> None:
+        """Saves `tree` and the JSON-able `record` under `step`, in the background."""
+        if step in self._manager.all_steps():
+            self._manager.delete(step)
+        arguments = ocp.args.Composite(
+            tree=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(record)
+        )
+        self._manager.save(step, args=arguments, force=True)
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def restore(self, template: Any) -> tuple[int, Any, dict[str, Any]] | None:
+        """The newest checkpoint that can be read: its step, tree and record; None if there is none.
+
+        A checkpoint that cannot be read is left out with a warning; the one before it is taken.
+
+        Args:
+          template: the tree's structure as arrays or `jax.ShapeDtypeStruct`, with shardings.
+
+        Raises:
+          UserError: there are checkpoints, and none can be read.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            arguments = ocp.args.Composite(
+                tree=ocp.args.StandardRestore(template), record=ocp.args.JsonRestore()
+            )
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    restored = self._manager.restore(step, args=arguments)
+                return step, restored["tree"], restored["record"]
+            except Exception as error:  # Orbax and TensorStore raise many kinds for damaged files
+                reason = str(error).strip().splitlines()[0][:120] if str(error) else repr(error)
+                logging.warning(
+                    "%s: checkpoint %d cannot be read (%s); trying the one before it",
+                    self.directory,
+                    step,
+                    reason,
+                )
+        if steps:
+            raise UserError(
+                f"{self.directory}: no checkpoint there can be read; delete the folder and run the "
+                "stage again"
+            )
+        return None
+
+    def discard_after(self, step: int) -> None:
+        """Deletes the checkpoints behind `step`: unreadable ones, which newer ones replace."""
+        for later in self.steps():
+            if later > step:
+                self._manager.delete(later)
+
+    def wait(self) -> None:
+        """Waits for a save in the background; raises what went wrong in it."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def best_directory(workdir: pathlib.Path, stage: str) -> pathlib.Path:
+    return workdir / stage / "best"
+
+
+def load_best(
+    workdir: str | pathlib.Path, stage: str, template: Any
+) -> tuple[Any, dict[str, Any]] | None:
+    """The best model of a stage, by validation, and its record; None if the stage has none yet.
+
+    Raises:
+      UserError: the model cannot be read, or was saved by another network than `template`'s.
+    """
+    directory = best_directory(pathlib.Path(workdir), stage)
+    if not directory.is_dir():
+        return None
+    checkpoints = Checkpoints(directory)
+    try:
+        restored = checkpoints.restore(template)
+    finally:
+        checkpoints.close()
+    return None if restored is None else restored[1:]
+
+
+def abstract(tree: Any, sharding: jax.sharding.Sharding | None = None) -> Any:
+    """The tree's shapes and dtypes, to restore into; `sharding` says where the arrays go."""
+    make: Callable[[Any], jax.ShapeDtypeStruct] = lambda leaf: jax.ShapeDtypeStruct(  # noqa: E731
+        leaf.shape, leaf.dtype, sharding=sharding
+    )
+    return jax.tree.map(make, tree)

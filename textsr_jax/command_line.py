@@ -1,0 +1,30 @@
+"""How the four scripts start: flags are parsed, and errors of users become one line each."""
+
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+
+from textsr_jax import configuration
+from textsr_jax.errors import UserError, one_line_errors
+
+
+def run_script(main: Callable[[list[str]], None]) -> None:
+    """Runs a script's `main` on the arguments behind its flags."""
+    with one_line_errors():
+        main(_parse(sys.argv)[1:])
+
+
+def _parse(argv: list[str]) -> list[str]:
+    if any(argument.lstrip("-").startswith("help") for argument in argv[1:]):
+        app.parse_flags_with_usage(argv)
+    try:
+        arguments = flags.FLAGS(argv)
+    except flags.Error as error:
+        raise UserError(f"{error}; --help lists the flags") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # What ml_collections raises for a field that the config does not have.
+        raise UserError(configuration.explain(error)) from error
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.WARNING)
+    return arguments

@@ -1,0 +1,123 @@
+"""Configs: the `--config` flag, and the config that a workdir was made with.
+
+A workdir belongs to one config; fields that change no result may differ from run to run.
+"""
+
+import difflib
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from textsr_jax.errors import UserError
+
+FILE = "config.json"
+
+# These say what to do and where to keep things, not what comes out.
+_FREE = ("stages", "data.data_dir", "data.synthetic.workers")
+
+
+def define_flag() -> flags.FlagHolder:
+    """Defines `--config=FILE` and its overrides, `--config.FIELD=VALUE`."""
+    return config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.")
+
+
+def from_flag(flag: flags.FlagHolder) -> ConfigDict:
+    """The config that the flag names.
+
+    Raises:
+      UserError: the flag is missing, or the file is not there or does not run.
+    """
+    try:
+        config = flag.value
+    except Exception as error:  # whatever the user's file raises
+        reason = str(error.__cause__ or error).strip().splitlines()[-1]
+        raise UserError(f"--config: cannot load it: {reason.strip()}") from error
+    if config is None:
+        raise UserError("--config is missing; name a file, for example --config=configs/tiny.py")
+    return ConfigDict(config).lock()
+
+
+def explain(error: Exception) -> str:
+    """Says which override of the command line names a field that is not there, and the nearest."""
+    found = re.search(r"'(\w+)\\*'", str(error))
+    field = found.group(1) if found else ""
+    place = next((arg.split("=")[0] for arg in sys.argv if re.search(rf"\.{field}\b", arg)), "")
+    nearest = re.search(r'Did you mean "(\w+)"', str(error))
+    if not place:
+        return f"--config: {error}"
+    if not nearest:
+        return f"{place.lstrip('-')}: there is no field {field!r}; the file of --config lists them"
+    return f"{place.lstrip('-')}: there is no field {field!r}; did you mean {nearest.group(1)!r}?"
+
+
+def save(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Writes the config into a new workdir, or checks that it is the one of an old workdir.
+
+    Raises:
+      UserError: the workdir was made with another config; names the first field that differs.
+    """
+    path = workdir / FILE
+    if not path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(_plain(config), indent=2) + "\n")
+        partial.rename(path)
+        return
+    old, new = dict(_fields(_read(path))), dict(_fields(_plain(config)))
+    for name in sorted(old.keys() | new.keys()):
+        if name not in _FREE and old.get(name) != new.get(name):
+            raise UserError(
+                f"{workdir} was made with another config: {name} is {old.get(name)!r} there and "
+                f"{new.get(name)!r} here; take another --workdir or the same config"
+            )
+
+
+def load(workdir: str | pathlib.Path) -> ConfigDict:
+    """The config that `workdir` was made with.
+
+    Raises:
+      UserError: `workdir` is not one, or its config cannot be read.
+    """
+    workdir = pathlib.Path(workdir)
+    path = workdir / FILE
+    if not workdir.is_dir():
+        raise UserError(f"{workdir}: no such workdir; make one with train.py --workdir={workdir}")
+    if not path.exists():
+        raise UserError(f"{workdir} holds no {FILE}, so it is not a workdir of train.py")
+    return ConfigDict(_read(path)).lock()
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """A hint for a name that is not one of `names`: the nearest one, or all of them."""
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"take one of {', '.join(names)}"
+
+
+def _plain(config: ConfigDict) -> dict[str, Any]:
+    """The config as JSON would give it back, paths made absolute: tuples become lists."""
+    plain = json.loads(json.dumps(config.to_dict()))
+    for part, name in (("data", "root"), ("init", "sr"), ("init", "ocr"), ("init", "focus")):
+        if plain[part][name]:
+            plain[part][name] = str(pathlib.Path(plain[part][name]).expanduser().resolve())
+    return plain
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot read the config ({error}); restore the file") from error
+
+
+def _fields(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _fields(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

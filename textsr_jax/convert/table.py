@@ -1,0 +1,139 @@
+"""Name tables: how the tensors of a published PyTorch checkpoint fill a parameter tree of ours.
+
+A table maps our paths to published names, one to one, so that it can be read in both directions.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from textsr_jax.errors import UserError
+
+# What PyTorch calls the leaves of flax's layers; any other leaf keeps its name.
+_LEAF_NAMES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "embedding": "weight",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
+@dataclass(frozen=True)
+class NameTable:
+    """Where the tensors of one published checkpoint go. All patterns are regular expressions.
+
+    Attributes:
+      renames: (pattern, replacement) pairs that turn our names into published ones, applied one
+        after another with `re.sub`. Our name is the leaf's path joined by dots, with PyTorch's word
+        for the leaf: `convs/0/bn/mean` enters as `convs.0.bn.running_mean`, any `kernel`, `scale`
+        or `embedding` as `weight`. No two leaves may end at one published name.
+      pointwise: published kernels (whole names) that are 1x1 convolutions (out, in, 1, 1) where
+        ours are linear layers (in, out).
+      unused: published tensors (whole names) that the forward pass never uses; they are dropped.
+      constants: published tensors (whole names) that our network computes itself; dropped too.
+    """
+
+    renames: tuple[tuple[str, str], ...] = ()
+    pointwise: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    constants: tuple[str, ...] = ()
+
+    def published_name(self, path: str) -> str:
+        """The published name of our leaf at `path`, such as `body/0/conv1/kernel`."""
+        *modules, leaf = path.split("/")
+        name = ".".join([*modules, _LEAF_NAMES.get(leaf, leaf)])
+        for pattern, replacement in self.renames:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    def axes(self, path: str, rank: int) -> tuple[int, ...]:
+        """The transposition that takes the published tensor to our leaf of `rank` axes at `path`.
+
+        For a `pointwise` tensor it speaks of the tensor without its two last axes of length 1.
+        """
+        if path.split("/")[-1] != "kernel":
+            return tuple(range(rank))
+        # Convolutions go from (out, in, height, width) to (height, width, in, out), linear layers
+        # from (out, in) to (in, out).
+        return (*range(2, rank), 1, 0)
+
+    def published_shape(self, path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that the published tensor for our leaf of `shape` at `path` must have."""
+        published = tuple(shape[axis] for axis in np.argsort(self.axes(path, len(shape))))
+        return (*published, 1, 1) if self.is_pointwise(self.published_name(path)) else published
+
+    def is_pointwise(self, name: str) -> bool:
+        """Whether the published kernel `name` is a 1x1 convolution where ours is linear."""
+        return _matches(self.pointwise, name)
+
+
+def to_tree(
+    table: NameTable, state_dict: Mapping[str, np.ndarray], template: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Fills the parameter tree that `template` describes from a published checkpoint.
+
+    A leading `module.` falls off every name; `num_batches_tracked` is always dropped.
+
+    Args:
+      table: the name table of the network.
+      state_dict: published tensors by name, in PyTorch's layout.
+      template: {"params": nested dicts, "stats": nested dicts} with string keys whose leaves have
+        `shape` and `dtype` (arrays or `jax.ShapeDtypeStruct`).
+
+    Returns:
+      A tree like `template` of numpy arrays in its dtypes.
+
+    Raises:
+      UserError: a tensor is missing, unknown or wrongly shaped, or there twice.
+      ValueError: the table gives two leaves the same published name.
+    """
+    tensors = {}
+    for published, tensor in state_dict.items():
+        name = published.removeprefix("module.")
+        if name in tensors:
+            raise UserError(
+                f"checkpoint: tensor {name!r} is there with and without `module.`; keep one"
+            )
+        tensors[name] = tensor
+    used = set()
+
+    def fill(keys: tuple[jax.tree_util.DictKey, ...], leaf: Any) -> np.ndarray:
+        path = "/".join(key.key for key in keys[1:])
+        name = table.published_name(path)
+        if name in used:
+            raise ValueError(f"the name table sends two leaves to {name!r}, one of them {path!r}")
+        if name not in tensors:
+            raise UserError(
+                f"checkpoint: tensor {name!r} is missing (it fills {path!r}); use a checkpoint of "
+                "this network and size"
+            )
+        used.add(name)
+        tensor = np.asarray(tensors[name])
+        expected = table.published_shape(path, leaf.shape)
+        if tensor.shape != expected:
+            raise UserError(
+                f"checkpoint: tensor {name!r} has shape {tensor.shape}, but the network needs "
+                f"{expected} (for {path!r}); use a checkpoint of this network and size"
+            )
+        if table.is_pointwise(name):
+            tensor = tensor[:, :, 0, 0]
+        return np.ascontiguousarray(tensor.transpose(table.axes(path, len(leaf.shape))), leaf.dtype)
+
+    tree = jax.tree_util.tree_map_with_path(fill, template)
+    dropped = (r"(.*\.)?num_batches_tracked", *table.unused, *table.constants)
+    for name in tensors:
+        if name not in used and not _matches(dropped, name):
+            raise UserError(
+                f"checkpoint: tensor {name!r} {np.shape(tensors[name])} is unknown to this "
+                "network; use a checkpoint of this network and size"
+            )
+    return tree
+
+
+def _matches(patterns: tuple[str, ...], name: str) -> bool:
+    return any(re.fullmatch(pattern, name) for pattern in patterns)

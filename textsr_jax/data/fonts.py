@@ -1,0 +1,152 @@
+"""The typefaces of the synthetic words: families of Google Fonts, each its own PyPI package.
+
+A fixed list in a fixed order, so that the same seed draws the same words on every machine.
+"""
+
+import functools
+import hashlib
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import ImageFont
+
+from textsr_jax.errors import UserError
+
+# What signs, posters, packages and screens are set in: grotesques, geometric and condensed sans,
+# book and slab serifs, display faces and scripts. All are free: OFL 1.1 or Apache 2.0.
+FAMILIES = tuple(
+    """
+    abril-fatface acme alfa-slab-one alumni-sans antic-slab anton archivo archivo-black arimo arvo
+    baloo-2 barlow barlow-condensed bitter black-ops-one bodoni-moda bungee cabin caveat
+    changa-one cinzel comfortaa cormorant-garamond crimson-text dancing-script dm-serif-display
+    dosis eb-garamond exo-2 fira-sans fjalla-one fredoka gravitas-one great-vibes indie-flower
+    inter josefin-sans jost kalam kanit lato league-spartan libre-baskerville libre-franklin
+    lilita-one lobster lobster-two lora luckiest-guy marcellus merriweather montserrat noto-serif
+    nunito oleo-script open-sans orbitron oswald overpass pacifico permanent-marker
+    playfair-display poppins press-start-2p pt-sans pt-serif quicksand raleway righteous roboto
+    roboto-condensed roboto-slab rubik russo-one satisfy shadows-into-light signika source-serif-4
+    space-mono spectral teko titan-one titillium-web varela-round vollkorn work-sans
+    yanone-kaffeesatz yellowtail zilla-slab
+    """.split()
+)
+
+CAP_HEIGHT = 40  # pixels, of an H in every face that `load` gives
+
+_WEIGHTS = (300, 400, 500, 700, 900)  # those drawn of a variable font
+_LIGHTEST = 300  # hairlines vanish in a photograph
+
+
+@dataclass(frozen=True)
+class Face:
+    """One weight and slope of a family.
+
+    Attributes:
+      name: names it across machines: family, file and weight.
+      path: the TrueType file.
+      weight: the weight to set in a variable font, or None for a static file.
+    """
+
+    name: str
+    path: str
+    weight: int | None
+
+
+def package(family: str) -> str:
+    """The PyPI package that holds `family`, e.g. "fontpkg-open-sans"."""
+    return f"fontpkg-{family}"
+
+
+def find(families: Sequence[str]) -> tuple[tuple[Face, ...], ...]:
+    """The faces of every family, in the order given.
+
+    Raises:
+      UserError: the package of a family is not installed, or does not hold what it should.
+    """
+    folders = {family: _folder(family) for family in families}
+    missing = [package(family) for family, folder in folders.items() if folder is None]
+    if missing:
+        raise UserError(
+            f"fonts: {len(missing)} of {len(families)} font packages are not installed;"
+            f" pip install {' '.join(missing)}"
+        )
+    return tuple(_faces(family, folder) for family, folder in folders.items())
+
+
+@functools.cache
+def families() -> tuple[tuple[Face, ...], ...]:
+    """The faces of every family of `FAMILIES`, which are what words are drawn in.
+
+    Raises:
+      UserError: see `find`.
+    """
+    return find(FAMILIES)
+
+
+@functools.cache
+def fingerprint() -> str:
+    """A digest of every face's name and file size: it changes when the fonts change."""
+    lines = [
+        f"{face.name} {Path(face.path).stat().st_size}" for faces in families() for face in faces
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def choose(rng: np.random.Generator) -> Face:
+    """A random face of a random family, every family as likely as any other."""
+    faces = families()[rng.integers(len(families()))]
+    return faces[rng.integers(len(faces))]
+
+
+@functools.cache
+def load(face: Face) -> ImageFont.FreeTypeFont:
+    """The face at the size at which an H is `CAP_HEIGHT` pixels high; loaded once a process."""
+    _, top, _, bottom = _open(face, 100).getbbox("H")
+    return _open(face, 100 * CAP_HEIGHT / (bottom - top))
+
+
+def _folder(family: str) -> Path | None:
+    spec = importlib.util.find_spec(package(family).replace("-", "_"))
+    return None if spec is None else Path(spec.submodule_search_locations[0])
+
+
+def _faces(family: str, folder: Path) -> tuple[Face, ...]:
+    try:
+        metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+        ranges = {axis["tag"]: (axis["min"], axis["max"]) for axis in metadata["axes"]}
+        faces = []
+        for file in metadata["files"]:
+            path = folder / file["path"]
+            if not path.exists():
+                raise FileNotFoundError(path)
+            if file["weight"] is not None:
+                weights = [None] if file["weight"] >= _LIGHTEST else []
+            elif "wght" in ranges:
+                low, high = ranges["wght"]
+                weights = [weight for weight in _WEIGHTS if low <= weight <= high]
+            else:
+                weights = [None]
+            faces += [Face(f"{family}/{path.name}@{w}", str(path), w) for w in weights]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"fonts: {package(family)} is damaged ({error!r});"
+            f" pip install --force-reinstall {package(family)}"
+        ) from error
+    # The order in a metadata file means nothing, so it must not matter.
+    return tuple(sorted(faces, key=lambda face: face.name))
+
+
+def _open(face: Face, size: float) -> ImageFont.FreeTypeFont:
+    # Pillow's own layout: the other engine is an optional library, whose kerning differs.
+    font = ImageFont.truetype(face.path, size, layout_engine=ImageFont.Layout.BASIC)
+    if face.weight is not None:
+        font.set_variation_by_axes(
+            [
+                face.weight if axis["name"] == b"Weight" else axis["default"]
+                for axis in font.get_variation_axes()
+            ]
+        )
+    return font

@@ -1,0 +1,216 @@
+"""One word image pair and its label, the TFDS features that hold it, and reading prepared sets.
+
+Both TFDS builders, `textzoom` and `synthetic_words`, share this file. TensorFlow is not needed.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import io
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging as absl_logging
+from PIL import Image
+
+from textsr_jax.errors import UserError
+
+LR_SHAPE = (16, 64, 3)
+HR_SHAPE = (32, 128, 3)
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A word at both resolutions.
+
+    Attributes:
+      key: names the record in its data set, e.g. "test/easy:17", counted from 1.
+      lr: uint8 (16, 64, 3), RGB.
+      hr: uint8 (32, 128, 3), RGB.
+      label: the word as written, with case and punctuation.
+    """
+
+    key: str
+    lr: np.ndarray
+    hr: np.ndarray
+    label: str
+
+
+class Source(Protocol):
+    """Random access to records, as Grain reads it. A list of records is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Record: ...
+
+
+def labels(source: Source) -> list[str]:
+    """Every label of `source` in order, without decoding images where the source can do so."""
+    if hasattr(source, "labels"):
+        return list(source.labels)
+    return [source[index].label for index in range(len(source))]
+
+
+def keys(source: Source) -> list[str]:
+    """Every key of `source` in order, without decoding images where the source can do so."""
+    if hasattr(source, "keys"):
+        return list(source.keys)
+    return [source[index].key for index in range(len(source))]
+
+
+def features() -> tfds.features.FeaturesDict:
+    """The TFDS features of a record: `key`, `label`, and `lr` and `hr` as PNG images."""
+    return tfds.features.FeaturesDict(
+        {
+            "key": tfds.features.Text(),
+            "label": tfds.features.Text(),
+            "lr": tfds.features.Image(shape=LR_SHAPE, encoding_format="png"),
+            "hr": tfds.features.Image(shape=HR_SHAPE, encoding_format="png"),
+        }
+    )
+
+
+def example(record: Record) -> dict[str, Any]:
+    """`record` as a builder yields it: TFDS without TensorFlow wants images already encoded.
+
+    Raises:
+      ValueError: an image has the wrong shape or is not uint8.
+    """
+    return {
+        "key": record.key,
+        "label": record.label,
+        "lr": io.BytesIO(_png(record.lr, LR_SHAPE)),
+        "hr": io.BytesIO(_png(record.hr, HR_SHAPE)),
+    }
+
+
+def _png(image: np.ndarray, shape: tuple[int, int, int]) -> bytes:
+    if image.shape != shape or image.dtype != np.uint8:
+        raise ValueError(f"expected uint8 {shape}, got {image.dtype} {image.shape}")
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Base of our TFDS builders: local data, nothing to download, kept as ArrayRecord files."""
+
+    # TFDS would look for a file of download checksums.
+    url_infos = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        with _quiet():
+            super().__init__(file_format="array_record", **kwargs)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps TFDS from printing progress, and warnings that no user of ours can act on."""
+    verbosity = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    tfds.display_progress_bar(enable=False)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        absl_logging.set_verbosity(verbosity)
+
+
+def prepare(builder: LocalBuilder) -> None:
+    """Writes `builder`'s data set as ArrayRecord files, unless that is done already.
+
+    TFDS writes into a temporary folder and renames it at the end, so that no half-prepared set is
+    ever taken for a whole one. Several processes may prepare the same set at once.
+
+    Raises:
+      UserError: the data folder cannot be written, its disk is full, or what is there is damaged.
+    """
+    path = builder.data_path
+    if not path.exists():
+        _logger.info("preparing %s in %s", builder.name, path)
+        try:
+            with _quiet():
+                builder.download_and_prepare()
+        except (OSError, RuntimeError) as error:
+            reason = _refusal(error)
+            if reason is None:
+                raise
+            # If another process was faster, the renaming fails, and its copy will do.
+            if not path.exists():
+                raise UserError(
+                    f"{builder.data_dir_root}: cannot write the prepared {builder.name} data"
+                    f" ({reason}); free some space, or set data_dir to a folder that can be written"
+                ) from error
+    try:
+        with _quiet():
+            builder.info.read_from_directory(builder.data_dir)
+        whole = all(f.exists() for split in builder.info.splits.values() for f in split.filepaths)
+    except (OSError, ValueError):
+        whole = False
+    if not whole:
+        raise UserError(f"{path}: the prepared data are damaged; delete this folder and try again")
+
+
+def _refusal(error: OSError | RuntimeError) -> str | None:
+    """Why the system would not write, or None if `error` is about something else."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    # ArrayRecord's writer: "... write() failed: No space left on device; writing ...".
+    found = re.search(r"\w\(\) failed: ([^;]+)", str(error))
+    return found[1] if found else None
+
+
+class TfdsSource:
+    """A split of a prepared builder as a source of records, decoded by Pillow when asked for.
+
+    Args:
+      builder: a builder with the features of `features()`, prepared by `prepare`.
+      split: a split, or several joined by "+".
+    """
+
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str) -> None:
+        # TFDS would decode by OpenCV where that is installed and complain where it is not.
+        raw = tfds.decode.SkipDecoding()
+        self._examples = builder.as_data_source(split, decoders={"lr": raw, "hr": raw})
+        self._name = f"{builder.name}/{split}"
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Record:
+        fields = self._examples[index]
+        return Record(
+            key=fields["key"].decode(),
+            lr=_pixels(fields["lr"]),
+            hr=_pixels(fields["hr"]),
+            label=fields["label"].decode(),
+        )
+
+    def __repr__(self) -> str:
+        return f"TfdsSource({self._name})"
+
+    @functools.cached_property
+    def _texts(self) -> tuple[list[str], list[str]]:
+        texts = [(fields["key"].decode(), fields["label"].decode()) for fields in self._examples]
+        return [key for key, _ in texts], [label for _, label in texts]
+
+    @property
+    def keys(self) -> list[str]:
+        """All keys, read once without decoding images."""
+        return self._texts[0]
+
+    @property
+    def labels(self) -> list[str]:
+        """All labels, read once without decoding images."""
+        return self._texts[1]
+
+
+def _pixels(png: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image)

@@ -1,0 +1,446 @@
+"""Draws a word as a photograph of a sign, poster or screen would show it, cropped and stretched.
+
+Letters are drawn flat, seen at an angle, laid over a background, lit, and passed through a camera.
+"""
+
+import colorsys
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from scipy import ndimage
+
+from textsr_jax.data import fonts
+from textsr_jax.data.fonts import CAP_HEIGHT
+
+HEIGHT, WIDTH = 32, 128
+
+# The scene is composed at twice that size and averaged down in the end.
+_HEIGHT, _WIDTH = 2 * HEIGHT, 2 * WIDTH
+
+# What other words near the word are made of; their text is not meant to be read.
+_NEIGHBOURS = list("AEHIKMNORSTUaeimnorstu0123456789")
+
+
+def render(word: str, rng: np.random.Generator) -> np.ndarray:
+    """A picture of `word`: a high-resolution word crop, uint8 (32, 128, 3), RGB.
+
+    As in TextZoom, the crop is stretched to this size whatever the word's proportions, and it is
+    no perfect picture: many crops are soft, noisy or compressed.
+
+    Args:
+      word: ASCII letters, digits and punctuation, and pound signs; not empty, no spaces.
+      rng: where all randomness comes from: the same state gives the same picture.
+
+    Raises:
+      UserError: the fonts are not installed.
+    """
+    lettering = _draw_letters(word, rng)
+    points = _view(lettering.edges, rng)
+    masks = [None if layer is None else _project(layer, points) for layer in lettering.layers]
+    return _photograph(_paint(masks, rng), rng)
+
+
+# Letters
+
+
+@dataclass(frozen=True)
+class _Lettering:
+    """A word drawn flat.
+
+    Attributes:
+      layers: the masks of shadow, halo (an outline or a glow) and ink, back to front; shadow and
+        halo are None where the word has none.
+      edges: float64 (points, 2), x and y along the ink's upper and lower edge, in pixels.
+    """
+
+    layers: tuple[Image.Image | None, Image.Image | None, Image.Image]
+    edges: np.ndarray
+
+
+def _draw_letters(word: str, rng: np.random.Generator) -> _Lettering:
+    font = fonts.load(fonts.choose(rng))
+    left, top, right, bottom = font.getbbox(word, anchor="ls")
+    spacing = CAP_HEIGHT * _spacing(rng)
+    jitter = CAP_HEIGHT * rng.uniform(0, 0.12) if rng.random() < 0.06 else 0.0
+    pad = CAP_HEIGHT
+    size = (int(right - left + spacing * (len(word) - 1)) + 2 * pad, bottom - top + 2 * pad)
+    start, baseline = pad - left, pad - top
+    if spacing == jitter == 0:
+        glyphs = [(start, baseline, word)]
+    else:
+        # With kerning a letter starts where the text up to its end ends, less its own advance.
+        glyphs = [
+            (
+                start + font.getlength(word[: i + 1]) - font.getlength(word[i]) + i * spacing,
+                baseline + jitter * rng.uniform(-1, 1),
+                word[i],
+            )
+            for i in range(len(word))
+        ]
+
+    def draw(stroke: float) -> Image.Image:
+        image = Image.new("L", size)
+        canvas = ImageDraw.Draw(image)
+        for x, y, text in glyphs:
+            canvas.text((x, y), text, 255, font, "ls", stroke_width=stroke)
+        return image
+
+    # Strokes take long to draw, so only some words are bolder than their face, or outlined.
+    ink = draw(rng.uniform(0.4, 1.2) if rng.random() < 0.08 else 0)
+    edges = _edges(np.asarray(ink))
+    if rng.random() < 0.18:
+        _add_neighbour(ink, edges, baseline, font, rng)
+    halo = shadow = None
+    effect = rng.random()
+    if effect < 0.12:
+        halo = draw(rng.uniform(1.5, 5))
+        if effect < 0.02:
+            # Hollow letters: the outline is all the ink there is.
+            ink, halo = Image.fromarray(np.asarray(halo) - np.asarray(ink)), None
+    elif effect < 0.17:
+        halo = ink.filter(ImageFilter.GaussianBlur(rng.uniform(3, 7)))
+        halo = halo.point([min(2 * value, 255) for value in range(256)])
+    if rng.random() < 0.17:
+        shadow = _cast(halo or ink, rng)
+    if rng.random() < 0.02:
+        ink = _dotted(ink, rng)
+    return _Lettering((shadow, halo, ink), edges)
+
+
+def _spacing(rng: np.random.Generator) -> float:
+    """Extra space between letters, in capitals' heights."""
+    kind = rng.random()
+    if kind < 0.60:
+        return 0.0
+    if kind < 0.84:
+        return rng.uniform(0, 0.15)
+    return rng.uniform(0.1, 0.6) if kind < 0.94 else rng.uniform(-0.04, 0)
+
+
+def _edges(ink: np.ndarray) -> np.ndarray:
+    """Where the ink begins and ends in every third column and in the last one."""
+    inked = ink > 64
+    columns = np.flatnonzero(inked.any(axis=0))
+    columns = np.append(columns[::3], columns[-1])
+    top = inked[:, columns].argmax(axis=0)
+    bottom = len(ink) - inked[::-1, columns].argmax(axis=0)
+    x = np.concatenate([columns, columns + 1]).astype(np.float64)
+    return np.stack([np.tile(x, 2), np.repeat([top, bottom], 2, axis=0).ravel()], axis=1)
+
+
+def _add_neighbour(
+    ink: Image.Image,
+    edges: np.ndarray,
+    baseline: float,
+    font: ImageFont.FreeTypeFont,
+    rng: np.random.Generator,
+) -> None:
+    """Draws other text near the word, parts of which a loose crop will show."""
+    left, top = edges.min(axis=0)
+    right, bottom = edges.max(axis=0)
+    gap = CAP_HEIGHT * rng.uniform(0.05, 0.25)
+    text = "".join(rng.choice(_NEIGHBOURS, 12))
+    offset = rng.uniform(0, 2 * CAP_HEIGHT)
+    place = rng.random()
+    if place < 0.4:
+        at, anchor = (left - offset, top - gap), "ls"
+    elif place < 0.8:
+        text = text.upper()
+        at, anchor = (left - offset, bottom + gap + CAP_HEIGHT), "ls"
+    elif place < 0.9:
+        at, anchor = (left - 2 * gap, baseline), "rs"
+    else:
+        at, anchor = (right + 2 * gap, baseline), "ls"
+    ImageDraw.Draw(ink).text(at, text, 255, font, anchor)
+
+
+def _cast(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """The shadow of `mask`: beside it and soft, or stretched to it like a block letter's side."""
+    reach = CAP_HEIGHT * rng.uniform(0.04, 0.16)
+    angle = rng.uniform(0, 2 * math.pi)
+    dx, dy = reach * math.cos(angle), reach * math.sin(angle)
+    if rng.random() < 0.3:
+        steps = np.linspace(1, 0, max(2, round(reach)), endpoint=False)
+        layers = [np.roll(mask, (round(t * dy), round(t * dx)), (0, 1)) for t in steps]
+        return Image.fromarray(np.maximum.reduce(layers))
+    shadow = Image.fromarray(np.roll(mask, (round(dy), round(dx)), (0, 1)))
+    return shadow.filter(ImageFilter.GaussianBlur(rng.uniform(0, 4)))
+
+
+def _dotted(ink: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """The ink as a board of lamps shows it."""
+    pitch = CAP_HEIGHT / rng.uniform(7, 12)
+    width, height = ink.size
+    x = np.cos(2 * np.pi * np.arange(width) / pitch)
+    y = np.cos(2 * np.pi * np.arange(height) / pitch)
+    lamps = np.clip(0.75 + 0.5 * (x + y[:, None]), 0, 1)
+    return Image.fromarray((np.asarray(ink) * lamps).astype(np.uint8))
+
+
+# The view
+
+
+def _view(edges: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Looks at the flat word and crops: where each of the scene's pixels lies on the flat.
+
+    The word may be bent into an arc, slanted, turned, and seen in perspective; the crop is the
+    upright box around what comes of it, and a margin.
+
+    Returns:
+      float64 (2, 64, 256): y and x in pixels of the flat, (0, 0) its corner.
+    """
+    low, high = edges.min(axis=0), edges.max(axis=0)
+    width, height = high - low
+    centre = (low + high) / 2
+    # The arc's angle, positive for a hill; seldom more than a quarter turn.
+    turn = np.clip(rng.normal(0, 0.5), -1.4, 1.4) if rng.random() < 0.18 else 0.0
+    curvature = turn / width
+    matrix = _perspective(width, height, rng)
+
+    def bend(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not curvature:
+            return x, y
+        radius = 1 / curvature
+        angle, distance = x * curvature, radius - y
+        return distance * np.sin(angle), radius - distance * np.cos(angle)
+
+    def unbend(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not curvature:
+            return x, y
+        radius = 1 / curvature
+        side = math.copysign(1.0, curvature)
+        angle = np.arctan2(side * x, side * (radius - y))
+        return angle * radius, radius - side * np.hypot(x, radius - y)
+
+    x, y = bend(*(edges - centre).T)
+    x, y = _transform(matrix, x, y)
+    left, right, top, bottom = x.min(), x.max(), y.min(), y.max()
+    margin = _margins(rng) * min(bottom - top, right - left)
+    left, right = left - margin[0], right + margin[1]
+    top, bottom = top - margin[2], bottom + margin[3]
+    u = left + (right - left) * (np.arange(_WIDTH) + 0.5) / _WIDTH
+    v = top + (bottom - top) * (np.arange(_HEIGHT) + 0.5) / _HEIGHT
+    x, y = unbend(*_transform(np.linalg.inv(matrix), u[None, :], v[:, None]))
+    return np.stack([y + centre[1], x + centre[0]])
+
+
+def _perspective(width: float, height: float, rng: np.random.Generator) -> np.ndarray:
+    """A 3x3 homography of the flat: a slant, then a turn, then a tilt away from the camera."""
+    slant = rng.normal(0, 0.15) if rng.random() < 0.25 else 0.0
+    kind = rng.random()
+    degrees = rng.normal(0, 1.0 if kind < 0.6 else 3.5 if kind < 0.9 else 9.0)
+    # A long word that is turned far would become a thin diagonal in its box.
+    limit = math.atan2(0.9 * height, width)
+    angle = min(max(math.radians(degrees), -limit), limit)
+    tilt_x = rng.normal(0, 0.16) if rng.random() < 0.4 else 0.0
+    tilt_y = rng.normal(0, 0.06) if rng.random() < 0.4 else 0.0
+    tilt_x = min(max(tilt_x, -0.45), 0.45) / (width / 2)
+    tilt_y = min(max(tilt_y, -0.15), 0.15) / (height / 2)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return (
+        np.array([[1, 0, 0], [0, 1, 0], [tilt_x, tilt_y, 1]])
+        @ np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+        @ np.array([[1, slant, 0], [0, 1, 0], [0, 0, 1]])
+    )
+
+
+def _transform(
+    matrix: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    depth = matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2]
+    return (
+        (matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2]) / depth,
+        (matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2]) / depth,
+    )
+
+
+def _margins(rng: np.random.Generator) -> np.ndarray:
+    """The crop's margin left, right, above and below, as shares of the word's height."""
+    margins = min(0.07 * math.exp(rng.normal(0, 0.7)), 0.3) * rng.uniform(0.3, 1.7, 4)
+    if rng.random() < 0.10:
+        # A careless crop: too much on one side, or a little of the word cut off.
+        margins[rng.integers(4)] = rng.choice([-0.04, 0.2, 0.4])
+    return margins
+
+
+def _project(mask: Image.Image, points: np.ndarray) -> np.ndarray:
+    """The flat's mask as the scene shows it, float32 (64, 256) in [0, 1]."""
+    y, x = points
+    # Where the word is wide, its columns are averaged first, or thin strokes would be lost.
+    step = max(1, int(np.ptp(x[_HEIGHT // 2]) / _WIDTH))
+    mask = mask.reduce((step, 1))
+    at = np.stack([y - 0.5, x / step - 0.5])
+    return ndimage.map_coordinates(np.asarray(mask, np.float32), at, order=1) / np.float32(255)
+
+
+# Colours and surfaces
+
+
+def _paint(masks: list[np.ndarray | None], rng: np.random.Generator) -> np.ndarray:
+    """The lit scene, float32 (64, 256, 3), 0 to 255."""
+    shadow, halo, ink = masks
+    ground, letters = _colours(rng)
+    scene = _surface(ground, rng)
+    if shadow is not None:
+        dark = _luma(ground) > 50 or rng.random() < 0.5
+        colour = ground * rng.uniform(0, 0.5) if dark else _colour(rng)
+        scene += shadow[..., None] * np.float32(rng.uniform(0.4, 1)) * (colour - scene)
+    if halo is not None:
+        scene += halo[..., None] * (_outline_colour(letters, rng) - scene)
+    paint = _ink_colours(letters, rng)
+    if rng.random() < 0.12:
+        # Worn paint, or uneven print.
+        ink = ink * np.clip(1 - rng.uniform(0.2, 1.2) * np.abs(_clouds(8, 32, rng)), 0, 1)
+    scene += ink[..., None] * (paint - scene)
+    return _light(scene, rng)
+
+
+def _luma(colour: np.ndarray) -> float:
+    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+
+
+def _colour(rng: np.random.Generator) -> np.ndarray:
+    """A colour of paint, plastic or print, float32 (3,), 0 to 255."""
+    kind, hue = rng.random(), rng.random()
+    if kind < 0.24:
+        saturation, value = rng.uniform(0, 0.5), rng.uniform(0.02, 0.25)  # blacks
+    elif kind < 0.50:
+        saturation, value = rng.uniform(0, 0.12), rng.uniform(0.8, 1)  # whites
+    elif kind < 0.62:
+        saturation, value = rng.uniform(0, 0.2), rng.uniform(0.25, 0.8)  # greys
+    elif kind < 0.86:
+        # Sign colours: red, yellow and blue are seen most.
+        hue = (rng.choice([0.0, 0.14, 0.6]) + rng.normal(0, 0.03)) % 1 if hue < 0.6 else hue
+        saturation, value = rng.uniform(0.6, 1), rng.uniform(0.4, 1)
+    else:
+        saturation, value = rng.uniform(0.15, 0.6), rng.uniform(0.3, 0.95)  # wood, stone, pastel
+    return np.array(colorsys.hsv_to_rgb(hue, saturation, value), np.float32) * 255
+
+
+def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A ground and a letter colour that differ in lightness: mostly much, now and then little."""
+    contrast = rng.uniform(25, 130)
+    while True:
+        ground, letters = _colour(rng), _colour(rng)
+        if abs(_luma(ground) - _luma(letters)) >= contrast:
+            return ground, letters
+
+
+def _outline_colour(letters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What letters are outlined in: mostly black or white, whichever sets them off."""
+    if rng.random() < 0.6:
+        return np.full(3, 15 if _luma(letters) > 110 else 245, np.float32)
+    return _colour(rng)
+
+
+def _ink_colours(letters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The letters' colour everywhere, float32, broadcasting to (64, 256, 3)."""
+    if rng.random() < 0.8:
+        return letters
+    # Metal and neon: lighter or darker from top to bottom.
+    ends = rng.uniform(0.6, 1.25, 2)
+    ramp = np.linspace(*ends, _HEIGHT, dtype=np.float32)[:, None, None]
+    return np.clip(letters * ramp, 0, 255)
+
+
+def _surface(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What the word stands on, float32 (64, 256, 3), 0 to 255."""
+    scene = Image.new("RGB", (_WIDTH, _HEIGHT), tuple(int(value) for value in ground))
+    if rng.random() < 0.13:
+        _add_border(scene, rng)
+    surface = np.asarray(scene).astype(np.float32)
+    kind = rng.random()
+    if kind < 0.25:
+        # Paper, plaster, stone, cloth: rough in a few sizes.
+        amplitude = abs(rng.normal(0, 12))
+        rough = _clouds(3, 12, rng) + _clouds(16, 64, rng) * np.float32(rng.uniform(0, 0.8))
+        surface += amplitude * rough[..., None]
+    elif kind < 0.33:
+        # Planks and brushed metal: rough along one direction only.
+        grain = _clouds(*((24, 2) if rng.random() < 0.7 else (2, 48)), rng)
+        surface += abs(rng.normal(0, 14)) * grain[..., None]
+    elif kind < 0.40:
+        # Posters and shop windows: patches of another colour behind the letters.
+        other = surface + rng.normal(0, 45, 3).astype(np.float32)
+        surface += np.clip(_clouds(3, 8, rng), 0, 1)[..., None] * (other - surface)
+    return surface
+
+
+def _add_border(scene: Image.Image, rng: np.random.Generator) -> None:
+    """The sign's edge or frame: beyond it lies something else, or a line runs along it."""
+    canvas = ImageDraw.Draw(scene)
+    colour = tuple(int(value) for value in _colour(rng))
+    for side in range(4):
+        if rng.random() < 0.5:
+            continue
+        extent = _HEIGHT if side < 2 else _WIDTH
+        depth = extent * rng.uniform(0.01, 0.10 if side < 2 else 0.04)
+        near, far = depth + rng.uniform(-3, 3), depth + rng.uniform(-3, 3)
+        if side % 2:
+            near, far = extent - near, extent - far
+        line = (
+            [(0, near), (_WIDTH, far)] if side < 2 else [(near, 0), (far, _HEIGHT)]
+        )
+        if rng.random() < 0.4:
+            canvas.line(line, colour, int(rng.integers(1, 5)))
+        else:
+            edge = 0 if side % 2 == 0 else extent
+            beyond = [(_WIDTH, edge), (0, edge)] if side < 2 else [(edge, _HEIGHT), (edge, 0)]
+            canvas.polygon(line + beyond, colour)
+
+
+def _clouds(rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:
+    """Smooth noise with so many bumps down and across, float32 (64, 256), near [-1, 1]."""
+    noise = Image.fromarray(rng.uniform(-1, 1, (rows, columns)).astype(np.float32))
+    return np.asarray(noise.resize((_WIDTH, _HEIGHT), Image.Resampling.BICUBIC))
+
+
+def _light(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Uneven light: brighter at one end, blotches of shade, a reflection, too much or too little."""
+    if rng.random() < 0.4:
+        strength = abs(rng.normal(0, 0.25))
+        rows, columns = (2, 2) if rng.random() < 0.7 else (3, 5)
+        scene = scene * (1 + np.float32(strength) * _clouds(rows, columns, rng))[..., None]
+    if rng.random() < 0.04:
+        # A lamp's reflection washes out a part.
+        glare = np.clip(_clouds(3, 6, rng) - np.float32(0.3), 0, 1) * np.float32(rng.uniform(50, 200))
+        scene = scene + glare[..., None]
+    if rng.random() < 0.3:
+        scene = scene * np.float32(rng.uniform(0.6, 1.2)) + np.float32(rng.uniform(-15, 25))
+    return np.clip(scene, 0, 255)
+
+
+# The camera
+
+
+def _photograph(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The scene as a camera and a file format leave it, uint8 (32, 128, 3)."""
+    picture = Image.fromarray((scene + 0.5).astype(np.uint8))
+    height, width = HEIGHT, WIDTH
+    if rng.random() < 0.5:
+        # The word was smaller than the crop it is stretched to.
+        height = int(rng.integers(13, 33))
+        width = int(min(max(height * rng.uniform(2, 6), 36), WIDTH))
+    if rng.random() < 0.3:
+        picture = picture.filter(ImageFilter.GaussianBlur(abs(rng.normal(0, 1.6))))
+    picture = picture.resize((width, height), Image.Resampling.BOX)
+    if rng.random() < 0.15:
+        picture = picture.filter(ImageFilter.UnsharpMask(1, int(rng.integers(40, 160)), 0))
+    if rng.random() < 0.6:
+        noise = rng.normal(0, abs(rng.normal(0, 5)), (height, width, 1 if rng.random() < 0.5 else 3))
+        picture = Image.fromarray(
+            np.clip(np.asarray(picture) + noise + 0.5, 0, 255).astype(np.uint8)
+        )
+    if rng.random() < 0.7:
+        picture = compress(picture, int(rng.integers(40, 96)))
+    return np.asarray(picture.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
+
+
+def compress(picture: Image.Image, quality: int) -> Image.Image:
+    """The picture after JPEG compression with a quality of 1 (worst) to 95."""
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=quality)
+    return Image.open(stream).convert("RGB")

@@ -1,0 +1,169 @@
+"""What the synthetic words say: English words by flattened frequency, numbers, prices and codes.
+
+Case and punctuation follow what stands on signs and posters: capitals most often, a stop now and
+then. A word's length counts its letters and digits only, as scoring does.
+"""
+
+import functools
+import string
+
+import numpy as np
+
+from textsr_jax.errors import UserError
+
+KINDS = ("mixed", "dictionary", "numbers", "codes")
+
+_DIGITS = string.digits
+_LETTERS = string.ascii_uppercase
+_MIX = {"dictionary": 0.80, "numbers": 0.12, "codes": 0.08}
+
+# So many words of the frequency list: past them it is mostly misspellings and foreign words.
+_NUM_WORDS = 60_000
+# A word's chance goes with its frequency to this power, so that rare words are not too rare.
+_FLATNESS = 0.5
+
+
+def length(word: str) -> int:
+    """The number of letters and digits in `word`: what is read and scored."""
+    return sum(character.isalnum() for character in word)
+
+
+def check(kind: str, min_length: int, max_length: int) -> None:
+    """Checks what `sample` will be asked for.
+
+    Raises:
+      UserError: `kind` is unknown, no word can have such a length, or wordfreq is not installed.
+    """
+    if kind not in KINDS:
+        raise UserError(f"words: {kind!r} is unknown; choose one of {', '.join(KINDS)}")
+    if not 1 <= min_length <= max_length:
+        raise UserError(
+            f"min_length={min_length}, max_length={max_length}: expected 1 <= min <= max"
+        )
+    if kind in ("mixed", "dictionary") and not _words(min_length, max_length)[0]:
+        raise UserError(
+            f"no English word has {min_length} to {max_length} letters; lower min_length"
+        )
+
+
+def sample(kind: str, min_length: int, max_length: int, rng: np.random.Generator) -> str:
+    """One word as it will be drawn, printable ASCII or a pound sign, with no spaces.
+
+    Args:
+      kind: "dictionary", "numbers" (with prices, dates and times), "codes" (random letters and
+        digits), or "mixed": 80 %, 12 % and 8 % of them.
+      min_length, max_length: the bounds of `length` of the word, both included.
+      rng: where the randomness comes from.
+    """
+    if kind == "mixed":
+        kind = str(rng.choice(list(_MIX), p=list(_MIX.values())))
+    draw = {"dictionary": _dictionary, "numbers": _number, "codes": _code}[kind]
+    return draw(min_length, max_length, rng)
+
+
+@functools.cache
+def _frequencies() -> dict[str, float]:
+    try:
+        import wordfreq
+    except ImportError as error:
+        raise UserError(
+            "words: the package wordfreq is not installed; pip install wordfreq"
+        ) from error
+    words = wordfreq.top_n_list("en", _NUM_WORDS, wordlist="large")
+    # Single letters of the list are initials and list marks; of words there are two.
+    return {
+        word: wordfreq.word_frequency(word, "en", wordlist="large")
+        for word in words
+        if word.isascii() and word.isalpha() and (len(word) > 1 or word in "ai")
+    }
+
+
+@functools.cache
+def _words(min_length: int, max_length: int) -> tuple[list[str], np.ndarray]:
+    """The words of fitting length and their cumulated chances."""
+    frequencies = {
+        word: frequency
+        for word, frequency in _frequencies().items()
+        if min_length <= len(word) <= max_length
+    }
+    chances = np.array(list(frequencies.values())) ** _FLATNESS
+    return list(frequencies), np.cumsum(chances) / max(chances.sum(), 1e-12)
+
+
+def _dictionary(min_length: int, max_length: int, rng: np.random.Generator) -> str:
+    words, chances = _words(min_length, max_length)
+    # The last cumulated chance may be a hair below 1.
+    word = words[min(int(np.searchsorted(chances, rng.random())), len(words) - 1)]
+    case = rng.random()
+    if case < 0.52:
+        word = word.upper()
+    elif case < 0.78:
+        word = word.capitalize()
+    elif case > 0.99:
+        word = "".join(c.upper() if rng.random() < 0.5 else c for c in word)
+    return _punctuated(word, max_length, rng)
+
+
+def _punctuated(word: str, max_length: int, rng: np.random.Generator) -> str:
+    chance = rng.random()
+    if chance < 0.05:
+        return word + rng.choice(list(".,:!?."))
+    if chance < 0.06:
+        return f'"{word}"' if rng.random() < 0.5 else f"({word})"
+    if chance < 0.07 and len(word) >= 6:
+        cut = int(rng.integers(2, len(word) - 1))
+        return f"{word[:cut]}{rng.choice(['-', '-', '&', '/'])}{word[cut:]}"
+    if chance < 0.08 and len(word) < max_length:
+        return word + ("'S" if word.isupper() and len(word) > 1 else "'s")
+    return word
+
+
+def _number(min_length: int, max_length: int, rng: np.random.Generator) -> str:
+    # Short numbers are the rule: house numbers, prices, years.
+    digits = _length(2 + rng.geometric(0.4) - rng.integers(0, 3), min_length, max_length)
+    number = "".join(rng.choice(list(_DIGITS), digits))
+    style = rng.random()
+    if style < 0.65:
+        return number
+    if style < 0.75 and digits >= 3:
+        return f"{rng.choice(['$', '£', ''])}{number[:-2]}.{number[-2:]}"
+    if style < 0.80:
+        return rng.choice(["$", "£", "#"]) + number
+    if style < 0.85:
+        return number + "%"
+    if style < 0.90 and digits in (3, 4):
+        return f"{number[:-2]}:{number[-2:]}"
+    if style < 0.94 and digits >= 4:
+        cut = digits // 2
+        return f"{number[:cut]}{rng.choice(['-', '/', '.'])}{number[cut:]}"
+    if style < 0.97 and digits >= 4:
+        return f"{number[:-3]},{number[-3:]}"
+    if digits < max_length:
+        return number + rng.choice(["A", "B", "M", "k", "m", "p"])
+    return number
+
+
+def _code(min_length: int, max_length: int, rng: np.random.Generator) -> str:
+    """Number plates, serial numbers, abbreviations: no dictionary helps to read them."""
+    size = _length(int(rng.integers(2, 9)), min_length, max_length)
+    style = rng.random()
+    if style < 0.35:
+        characters = rng.choice(list(_LETTERS), size)
+    elif style < 0.70:
+        # Letters first and digits behind them, or the other way round.
+        cut = int(rng.integers(0, size + 1))
+        characters = [*rng.choice(list(_LETTERS), cut), *rng.choice(list(_DIGITS), size - cut)]
+        characters = characters[::-1] if rng.random() < 0.3 else characters
+    else:
+        characters = rng.choice(list(_LETTERS + _DIGITS), size)
+    code = "".join(characters)
+    if rng.random() < 0.2:
+        code = code.lower()
+    if size >= 4 and rng.random() < 0.2:
+        cut = int(rng.integers(1, size))
+        code = f"{code[:cut]}-{code[cut:]}"
+    return code
+
+
+def _length(wish: int, min_length: int, max_length: int) -> int:
+    return int(min(max(wish, 1, min_length), max_length))

@@ -1,0 +1,176 @@
+"""Decoding: from a recogniser's next-token logits to words, greedily or by beam search.
+
+Both work on any step function and cache (see `Step`), run inside jit, and stop when all words end.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from textsr_jax.text import END, PAD, START
+
+# A tree of arrays. Leaves with one row per word are shared by its beams; leaves with one row per
+# beam (words x beams, the beams of a word together) follow the beams when these are reordered.
+Cache = Any
+
+# step(tokens, position, cache) -> (logits, cache): reads int32 tokens (rows,) at the int32 scalar
+# position and gives the logits (rows, classes) of the tokens at the next position.
+Step = Callable[[jax.Array, jax.Array, Cache], tuple[jax.Array, Cache]]
+
+
+class Decoded(NamedTuple):
+    """The words read from a batch.
+
+    Attributes:
+      tokens: int32 (batch, steps) without the start token; pads after the last token.
+      lengths: int32 (batch,), the number of tokens, the end token included.
+      log_probability: float32 (batch,), the sum over those tokens, not normalised by length.
+    """
+
+    tokens: jax.Array
+    lengths: jax.Array
+    log_probability: jax.Array
+
+
+def greedy(
+    step: Step,
+    cache: Cache,
+    batch: int,
+    steps: int,
+    *,
+    forbid_pad: bool = False,
+    stop_at_end: bool = True,
+) -> Decoded:
+    """Takes the likeliest token at every step.
+
+    Args:
+      step: see `Step`.
+      cache: what `step` needs at position 0.
+      batch: number of words, which are the rows.
+      steps: tokens per word at most.
+      forbid_pad: never take class 0, however likely.
+      stop_at_end: end a word at its end token; otherwise every word has `steps` tokens.
+    """
+
+    class State(NamedTuple):
+        position: jax.Array
+        token: jax.Array
+        ended: jax.Array
+        decoded: Decoded
+        cache: Cache
+
+    def unfinished(state: State) -> jax.Array:
+        return (state.position < steps) & ~state.ended.all()
+
+    def advance(state: State) -> State:
+        logits, cache = step(state.token, state.position, state.cache)
+        log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
+        allowed = log_probabilities.at[:, PAD].set(-jnp.inf) if forbid_pad else log_probabilities
+        token = jnp.argmax(allowed, axis=1).astype(jnp.int32)
+        gain = jnp.take_along_axis(log_probabilities, token[:, None], axis=1)[:, 0]
+        tokens, lengths, total = state.decoded
+        token = jnp.where(state.ended, PAD, token)
+        decoded = Decoded(
+            tokens.at[:, state.position].set(token),
+            jnp.where(state.ended, lengths, state.position + 1),
+            jnp.where(state.ended, total, total + gain),
+        )
+        ended = state.ended | (token == END) if stop_at_end else state.ended
+        return State(state.position + 1, token, ended, decoded, cache)
+
+    start = State(
+        position=jnp.int32(0),
+        token=jnp.full(batch, START, jnp.int32),
+        ended=jnp.zeros(batch, bool),
+        decoded=Decoded(
+            jnp.full((batch, steps), PAD, jnp.int32),
+            jnp.zeros(batch, jnp.int32),
+            jnp.zeros(batch, jnp.float32),
+        ),
+        cache=cache,
+    )
+    return jax.lax.while_loop(unfinished, advance, start).decoded
+
+
+def beam_search(step: Step, cache: Cache, batch: int, steps: int, beam: int = 10) -> Decoded:
+    """CDistNet's published beam search; the best beam of every word.
+
+    A word is done when its best beam has just taken the end token. Any other beam that takes it has
+    no special standing: it goes on, so that a result may hold end tokens before its last one.
+
+    Args:
+      step: see `Step`; its rows are batch x beam, the beams of a word together.
+      cache: what `step` needs at position 0, for that many rows.
+      batch: number of words.
+      steps: tokens per word at most; 49 in the published code.
+      beam: beams per word.
+    """
+
+    class State(NamedTuple):
+        position: jax.Array
+        token: jax.Array
+        tokens: jax.Array
+        scores: jax.Array
+        lengths: jax.Array
+        done: jax.Array
+        cache: Cache
+
+    def unfinished(state: State) -> jax.Array:
+        return (state.position < steps) & ~state.done.all()
+
+    def advance(state: State) -> State:
+        logits, cache = step(state.token.reshape(-1), state.position, state.cache)
+        classes = logits.shape[1]
+        gains = jax.nn.log_softmax(logits.astype(jnp.float32)).reshape(batch, beam, classes)
+        candidates = (state.scores[:, :, None] + gains).reshape(batch, beam * classes)
+        scores, chosen = jax.lax.top_k(candidates, beam)
+        parent, token = chosen // classes, (chosen % classes).astype(jnp.int32)
+        tokens = jnp.take_along_axis(state.tokens, parent[:, :, None], axis=1)
+        tokens = tokens.at[:, :, state.position].set(token)
+        rows = (jnp.arange(batch)[:, None] * beam + parent).reshape(-1)
+        cache = jax.tree.map(lambda x: x[rows] if x.shape[0] == batch * beam else x, cache)
+        done = state.done
+        return State(
+            position=state.position + 1,
+            token=token,
+            tokens=jnp.where(done[:, None, None], state.tokens, tokens),
+            scores=jnp.where(done[:, None], state.scores, scores),
+            lengths=jnp.where(done, state.lengths, state.position + 1),
+            done=done | (token[:, 0] == END),
+            cache=cache,
+        )
+
+    start = State(
+        position=jnp.int32(0),
+        token=jnp.full((batch, beam), START, jnp.int32),
+        tokens=jnp.full((batch, beam, steps), PAD, jnp.int32),
+        # At first all beams are alike, and only the first one may have children.
+        scores=jnp.full((batch, beam), -jnp.inf).at[:, 0].set(0.0),
+        lengths=jnp.zeros(batch, jnp.int32),
+        done=jnp.zeros(batch, bool),
+        cache=cache,
+    )
+    end = jax.lax.while_loop(unfinished, advance, start)
+    return Decoded(end.tokens[:, 0], end.lengths, end.scores[:, 0])
+
+
+def recognizer(ocr: Any, *, beam: int, steps: int) -> Callable[[Any, jax.Array], Decoded]:
+    """A compiled function that reads images: (variables, images in [0, 1]) to `Decoded`.
+
+    Args:
+      ocr: a `Network` whose module has `encode`, `init_cache` and `decode_step`, as CDistNet.
+      beam: beams per word; 1 is greedy decoding.
+      steps: tokens per word at most, the end token included.
+    """
+
+    @jax.jit
+    def read(variables: Any, images: jax.Array) -> Decoded:
+        module = ocr.module(variables)
+        cache = module.init_cache(module.encode(images), steps, beam)
+        if beam == 1:
+            return greedy(module.decode_step, cache, len(images), steps)
+        return beam_search(module.decode_step, cache, len(images), steps, beam)
+
+    return read

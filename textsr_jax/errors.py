@@ -1,0 +1,45 @@
+"""The one kind of error that a user can mend, and how the scripts show it: a line, exit status 2.
+
+Every room raises `UserError` for bad input; only `one_line_errors` prints it.
+"""
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+
+
+class UserError(Exception):
+    """Bad input. The message is one line that names the thing, the place and the mend."""
+
+
+class Stopped(Exception):
+    """Ctrl-C or SIGTERM ended long work in good order. The message says how to go on."""
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Ends the process on errors that a user can mend: one line on standard error, no traceback.
+
+    Exit status: 2 for bad input and a full disk, 130 when stopped.
+    """
+
+    def leave(message: str, status: int) -> None:
+        sys.stdout.flush()
+        print(" ".join(message.split()), file=sys.stderr, flush=True)
+        # Threads of the data pipeline may still run; nothing is left to write.
+        os._exit(status)
+
+    try:
+        yield
+    except UserError as error:
+        leave(f"error: {error}", 2)
+    except Stopped as stop:
+        leave(str(stop), 130)
+    except KeyboardInterrupt:
+        leave("stopped", 130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        leave(f"error: no space left for {error.filename or 'a file'}; free some and run again", 2)

@@ -1,0 +1,173 @@
+"""The protocol over test splits: PSNR, SSIM and word accuracy of SR models under a recogniser.
+
+SR images are scored as the 8-bit files that a user gets: clipped to [0, 1] and rounded.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from textsr_jax import data, decoding, metrics, text
+from textsr_jax.errors import UserError
+from textsr_jax.images import to_float, to_uint8
+from textsr_jax.models import Network, Variables
+from textsr_jax.models.bicubic import enlarge
+
+# The batch over which the published code pools the squared error before it takes the PSNR.
+REFERENCE_BATCH = 16
+
+# Images of each split, uint8 (n, 32, 128, 3).
+Images = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One model's scores.
+
+    Attributes:
+      sr: what made the images: "bicubic", an SR model's name, or "HR".
+      ocr: which recogniser read them.
+      splits: of each split, and `mean`, their plain mean: `psnr` (mean over images, dB; None for
+        HR), `psnr_batch` (that of the published code), `ssim`, `accuracy` (per cent), `n` (in the
+        mean: the sum).
+      words: what was read in each split.
+    """
+
+    sr: str
+    ocr: str
+    splits: dict[str, dict[str, Any]]
+    mean: dict[str, Any]
+    words: dict[str, list[str]]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"sr": self.sr, "ocr": self.ocr, "splits": self.splits, "mean": self.mean}
+
+
+class Evaluation:
+    """Test splits in memory, and the compiled functions that enlarge and read them.
+
+    Args:
+      config: `evaluation.batch_size`, `decoding` and `max_length` are read.
+      sr, ocr: the networks whose variables will be scored.
+      pairs: the data set; its test splits are read.
+
+    Raises:
+      UserError: there is no test split, or one without a word.
+    """
+
+    def __init__(
+        self, config: ConfigDict, sr: Network, ocr: Network, pairs: data.WordPairs
+    ):
+        self.name = pairs.name
+        if not pairs.test:
+            raise UserError(f"{pairs.name} has no test split; it needs folders such as test/easy")
+        for name, source in pairs.test.items():
+            if not len(source):
+                raise UserError(f"{pairs.name}: test/{name} has no readable word; remove or mend it")
+        self._batch_size = config.evaluation.batch_size
+        self.lr: Images = {}
+        self.hr: Images = {}
+        self.labels: dict[str, list[str]] = {}
+        for name, source in pairs.test.items():
+            records = [source[index] for index in range(len(source))]
+            self.lr[name] = np.stack([record.lr for record in records])
+            self.hr[name] = np.stack([record.hr for record in records])
+            self.labels[name] = [record.label for record in records]
+        self._enlarge: Callable = jax.jit(lambda variables, lr: to_uint8(sr(variables, to_float(lr))))
+        self._bicubic: Callable = jax.jit(lambda lr: to_uint8(enlarge(to_float(lr))))
+        self._read = decoding.recognizer(
+            ocr, beam=config.decoding.beam, steps=config.decoding.steps
+        )
+        self._quality = jax.jit(_quality)
+
+    def bicubic(self) -> Images:
+        return self._map(lambda lr: self._bicubic(lr), self.lr, "bicubic")
+
+    def enhance(self, variables: Variables) -> Images:
+        """SR images of all splits."""
+        return self._map(lambda lr: self._enlarge(variables, lr), self.lr, "SR")
+
+    def read(self, variables: Variables, images: Images) -> dict[str, list[str]]:
+        """The words that the recogniser reads in `images`."""
+
+        def tokens(part: np.ndarray) -> jax.Array:
+            return self._read(variables, to_float(part)).tokens
+
+        read = self._map(tokens, images, "reading")
+        return {name: text.decode_tokens(rows) for name, rows in read.items()}
+
+    def row(self, sr: str, ocr: str, images: Images, words: dict[str, list[str]]) -> Row:
+        """Scores `images` against HR, and `words` against the labels."""
+        splits = {}
+        for name, hr in self.hr.items():
+            psnr, squared, ssim = (
+                np.concatenate(parts)
+                for parts in zip(
+                    *(
+                        [np.asarray(score)[:count] for score in self._quality(image, target)]
+                        for count, image, target in self._chunks(images[name], hr)
+                    ),
+                    strict=True,
+                )
+            )
+            groups = np.split(squared, range(REFERENCE_BATCH, len(squared), REFERENCE_BATCH))
+            with np.errstate(divide="ignore"):
+                pooled = np.mean([-10 * np.log10(group.mean()) for group in groups])
+            splits[name] = {
+                "psnr": _finite(psnr.mean()),
+                "psnr_batch": _finite(pooled),
+                "ssim": float(ssim.mean()),
+                "accuracy": 100 * metrics.word_accuracy(words[name], self.labels[name]),
+                "n": len(hr),
+            }
+        return Row(sr, ocr, splits, _mean(splits), words)
+
+    def _chunks(self, *arrays: np.ndarray) -> Iterator[tuple[Any, ...]]:
+        """Batches of one size, so that one compiled function serves all; the last is padded."""
+        for start in range(0, len(arrays[0]), self._batch_size):
+            parts = [array[start : start + self._batch_size] for array in arrays]
+            count = len(parts[0])
+            missing = self._batch_size - count
+            yield count, *(
+                np.concatenate([part, np.repeat(part[:1], missing, axis=0)]) if missing else part
+                for part in parts
+            )
+
+    def _map(self, function: Callable, images: Images, what: str) -> dict[str, np.ndarray]:
+        total = sum(math.ceil(len(rows) / self._batch_size) for rows in images.values())
+        with tqdm(total=total, desc=what, unit="batch", leave=False) as bar:
+            made = {}
+            for name, rows in images.items():
+                parts = []
+                for count, part in self._chunks(rows):
+                    parts.append(np.asarray(function(part))[:count])
+                    bar.update()
+                made[name] = np.concatenate(parts)
+        return made
+
+
+def _quality(images: jax.Array, hr: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    images, hr = to_float(images), to_float(hr)
+    squared = jnp.mean((images - hr) ** 2, axis=(1, 2, 3))
+    return metrics.psnr(images, hr), squared, metrics.ssim(images, hr)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _mean(splits: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The plain mean over splits, as the paper's tables have it."""
+    mean: dict[str, Any] = {}
+    for name in ("psnr", "psnr_batch", "ssim", "accuracy"):
+        values = [scores[name] for scores in splits.values()]
+        mean[name] = None if None in values else float(np.mean(values))
+    mean["n"] = sum(scores["n"] for scores in splits.values())
+    return mean

@@ -1,0 +1,160 @@
+"""Training losses: the text-focus loss of super-resolution and the cross-entropies of recognition.
+
+Pure functions on arrays; they work inside jit and under any sharding of the batch.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from textsr_jax import text
+from textsr_jax.errors import UserError
+
+# Weights of the text-focus loss's parts beside the MSE, as published.
+POSITION_WEIGHT = 10
+RECOGNITION_WEIGHT = 0.0005
+
+
+def mse(sr: jax.Array, hr: jax.Array) -> jax.Array:
+    """Mean squared error over a batch of images of one shape; a float32 scalar."""
+    return jnp.mean((sr - hr) ** 2)
+
+
+def position_loss(
+    sr_attention: jax.Array, hr_attention: jax.Array, mask: jax.Array | None = None
+) -> jax.Array:
+    """Mean absolute difference of two attention maps, float (batch, heads, steps, positions).
+
+    The published code pads the labels of a batch to the longest of them and averages over all steps,
+    a shorter label's padded steps included. `mask`, float (batch, steps), 1 up to a label's end
+    (`text.focus_tokens`), finds that number of steps, so that labels may be padded further at no
+    change of the loss. None averages over all steps there are.
+    """
+    difference = jnp.abs(sr_attention - hr_attention).mean(axis=(0, 1, 3))
+    if mask is None:
+        return difference.mean()
+    steps = mask.max(axis=0)
+    return (difference * steps).sum() / steps.sum()
+
+
+def weight_table(confusion: np.ndarray) -> np.ndarray:
+    """Weights of character confusions for `weighted_cross_entropy`.
+
+    Follows the published text-focus loss, its quirk on the diagonal included: a weight is 1 / count,
+    and 1 where the count is 0, so rare confusions weigh most. A letter's weight comes from the row
+    of its second block and is the larger one of its two columns, but on the diagonal that of the
+    first block's column alone.
+
+    Args:
+      confusion: counts (62, 62), rows true and columns predicted characters: 10 digits, 26 letters
+        of the first block (upper case), 26 letters of the second (lower case).
+
+    Returns:
+      float32 (37, 37), entry [c, j] for true class c and predicted class j, the classes of
+      `text.focus_tokens`. The end, class 0, has weight 1 everywhere.
+
+    Raises:
+      UserError: `confusion` has another shape, or entries that cannot be counts.
+    """
+    confusion = np.asarray(confusion, np.float64)
+    if confusion.shape != (62, 62):
+        raise UserError(
+            f"confusion matrix: its shape is {confusion.shape}, not (62, 62); give counts for 10 "
+            "digits, 26 upper case and 26 lower case letters"
+        )
+    if not (np.isfinite(confusion).all() and (confusion >= 0).all()):
+        raise UserError("confusion matrix: an entry is negative or not finite; give counts")
+    inverse = np.divide(1, confusion, out=np.ones_like(confusion), where=confusion > 0)
+    rows = np.concatenate([inverse[:10], inverse[36:]])
+    digits, upper, lower = np.split(rows, (10, 36), axis=1)
+    letters = np.maximum(upper, lower)
+    diagonal = np.arange(26)
+    letters[10 + diagonal, diagonal] = upper[10 + diagonal, diagonal]
+    weights = np.ones((text.NUM_FOCUS_CLASSES, text.NUM_FOCUS_CLASSES), np.float32)
+    weights[1:, 1:] = np.concatenate([digits, letters], axis=1)
+    return weights
+
+
+def weighted_cross_entropy(
+    logits: jax.Array, targets: jax.Array, mask: jax.Array, weights: jax.Array | None = None
+) -> jax.Array:
+    """The recognition part of the text-focus loss, averaged over all characters of the batch.
+
+    -log(w[c, c] e^p_c / sum_j w[c, j] e^p_j) for logits p and the true class c.
+
+    Args:
+      logits: float (batch, steps, classes).
+      targets: int32 (batch, steps).
+      mask: float (batch, steps), 1 where a character counts (the end does), else 0.
+      weights: positive w, float (classes, classes), as of `weight_table`; None is 1 everywhere.
+    """
+    if weights is not None:
+        logits = logits + jnp.log(jnp.asarray(weights))[targets]
+    losses = -_true_log_probability(logits, targets)
+    return (losses * mask).sum() / jnp.maximum(mask.sum(), 1)
+
+
+def text_focus_loss(
+    sr: jax.Array,
+    hr: jax.Array,
+    recognize: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]],
+    inputs: jax.Array,
+    targets: jax.Array,
+    mask: jax.Array,
+    weights: jax.Array | None = None,
+    *,
+    hr_attention: jax.Array | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The text-focus loss of "Scene text telescope": MSE + 10 position + 0.0005 recognition.
+
+    A frozen recogniser reads SR and HR; SR shall draw its attention where HR does, and be read as
+    the label. Gradients reach `sr` only. The published training multiplies the total by 100.
+
+    Args:
+      sr, hr: float (batch, 32, 128, 3), RGB in [0, 1].
+      recognize: the recogniser over its frozen parameters: takes such images and `inputs`, returns
+        logits (batch, steps, 37) and attention maps (batch, heads, steps, positions).
+      inputs, targets, mask: (batch, steps) each, as of `text.focus_tokens`.
+      weights: as of `weight_table`; None weighs all confusions alike.
+      hr_attention: what `recognize(hr, inputs)[1]` gives, if it is known already.
+
+    Returns:
+      The total, and its parts before weighting: {"mse", "position", "recognition"}; scalars.
+    """
+    if hr_attention is None:
+        hr_attention = recognize(jax.lax.stop_gradient(hr), inputs)[1]
+    logits, attention = recognize(sr, inputs)
+    parts = {
+        "mse": mse(sr, jax.lax.stop_gradient(hr)),
+        "position": position_loss(attention, jax.lax.stop_gradient(hr_attention), mask),
+        "recognition": weighted_cross_entropy(logits, targets, mask, weights),
+    }
+    total = (
+        parts["mse"]
+        + POSITION_WEIGHT * parts["position"]
+        + RECOGNITION_WEIGHT * parts["recognition"]
+    )
+    return total, parts
+
+
+def cross_entropy(logits: jax.Array, targets: jax.Array, smoothing: float = 0.0) -> jax.Array:
+    """CDistNet's loss: cross-entropy averaged over the targets that are not pads.
+
+    Args:
+      logits: float (batch, steps, classes).
+      targets: int32 (batch, steps), the tokens behind the start token.
+      smoothing: probability taken from the true class and spread evenly over all others, the pad
+        among them; 0.1 in the published training.
+    """
+    true = _true_log_probability(logits, targets)
+    others = jax.nn.log_softmax(logits).sum(axis=-1) - true
+    losses = -(1 - smoothing) * true - smoothing / (logits.shape[-1] - 1) * others
+    mask = targets != text.PAD
+    return (losses * mask).sum() / jnp.maximum(mask.sum(), 1)
+
+
+def _true_log_probability(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    log_probabilities = jax.nn.log_softmax(logits)
+    return jnp.take_along_axis(log_probabilities, targets[..., None], axis=-1)[..., 0]

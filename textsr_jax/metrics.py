@@ -1,0 +1,79 @@
+"""Image quality and reading accuracy, as the super-resolution and TextZoom literature counts them.
+
+Images are float (batch, height, width, channels) in [0, 1]; the peak is 1.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from textsr_jax import text
+
+_WINDOW = 11
+_SIGMA = 1.5
+
+
+def psnr(sr: jax.Array, hr: jax.Array) -> jax.Array:
+    """Peak signal-to-noise ratio of each image in dB, float32 (batch,); inf for equal images."""
+    return -10 * jnp.log10(jnp.mean((sr - hr) ** 2, axis=(1, 2, 3)))
+
+
+def psnr_batch(sr: jax.Array, hr: jax.Array) -> jax.Array:
+    """PSNR of the whole batch's mean squared error in dB, a float32 scalar; inf for equal images.
+
+    The published TextZoom evaluation averages this over batches, so it depends on their size.
+    """
+    return -10 * jnp.log10(jnp.mean((sr - hr) ** 2))
+
+
+def ssim(sr: jax.Array, hr: jax.Array) -> jax.Array:
+    """Structural similarity of each image, float32 (batch,); 1 for equal images.
+
+    Follows Wang et al. (2004) as published with TextZoom: an 11x11 Gaussian window of sigma 1.5,
+    zeros outside the image, each channel by itself, then the mean of all.
+    """
+    mean_sr, mean_hr = _blur(sr), _blur(hr)
+    variance_sr = _blur(sr * sr) - mean_sr**2
+    variance_hr = _blur(hr * hr) - mean_hr**2
+    covariance = _blur(sr * hr) - mean_sr * mean_hr
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_sr * mean_hr + c1) / (mean_sr**2 + mean_hr**2 + c1)
+    structure = (2 * covariance + c2) / (variance_sr + variance_hr + c2)
+    return jnp.mean(luminance * structure, axis=(1, 2, 3))
+
+
+def correct_words(predictions: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+    """Which predictions read their label: bool (n,).
+
+    Both sides are lower-cased and reduced to 0-9a-z first, as TextZoom scores words.
+    """
+    pairs = zip(predictions, labels, strict=True)
+    return np.array([text.normalize(word) == text.normalize(label) for word, label in pairs], bool)
+
+
+def word_accuracy(predictions: Sequence[str], labels: Sequence[str]) -> float:
+    """The share of predictions that read their label, in [0, 1]; see `correct_words`.
+
+    Raises:
+      ValueError: there are no words, or the two lists differ in length.
+    """
+    if not labels:
+        raise ValueError("the accuracy of no words is not defined")
+    return float(correct_words(predictions, labels).mean())
+
+
+def _blur(images: jax.Array) -> jax.Array:
+    """Gaussian blur of every channel with zeros outside; same shape."""
+    distance = np.arange(_WINDOW) - _WINDOW // 2
+    window = np.exp(-(distance**2) / (2 * _SIGMA**2))
+    window = (window / window.sum()).astype(np.float32)
+    batch, height, width, channels = images.shape
+    # The window is a product, so two thin passes do; every channel is an image of its own.
+    planes = images.transpose(0, 3, 1, 2).reshape(batch * channels, 1, height, width)
+    for kernel in (window.reshape(1, 1, -1, 1), window.reshape(1, 1, 1, -1)):
+        planes = jax.lax.conv_general_dilated(
+            planes, kernel, (1, 1), "SAME", precision=jax.lax.Precision.HIGHEST
+        )
+    return planes.reshape(batch, channels, height, width).transpose(0, 2, 3, 1)

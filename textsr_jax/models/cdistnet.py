@@ -1,0 +1,598 @@
+"""CDistNet, the recogniser: spline rectifier, ResNet45, encoder and the MDCDP decoder.
+
+"CDistNet: Perceiving multi-domain character distance for robust text recognition" (Zheng et al.,
+2021), as its published code computes it. Decoding strategies live in `textsr_jax.decoding`.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from textsr_jax.errors import UserError
+from textsr_jax.models.positions import sinusoid_table
+from textsr_jax.models.sampling import bilinear_sample
+from textsr_jax.text import NUM_TOKENS, PAD
+
+NUM_CONTROL_POINTS = 20
+STAGE_STRIDES = (2, 1, 2, 1, 1)
+
+KeyValue = tuple[jax.Array, jax.Array]
+Drop = Callable[[jax.Array], jax.Array]
+
+_xavier = nnx.initializers.xavier_uniform()
+
+
+class DecodingCache(NamedTuple):
+    """What cached decoding remembers; made by `CDistNet.init_cache`.
+
+    All leaves have a leading axis: words (one per image) for `memory`, rows = words x beams for
+    the others, so that the beams of a word share its memory and carry their own history.
+
+    Attributes:
+      memory: per MDCDP layer, keys and values of the visual memory, each
+        (words, memory length, heads, width / heads).
+      positional: per layer, keys and values of the positional stream so far, each
+        (rows, steps, heads, width / heads).
+      semantic: likewise of the semantic stream.
+      visible: bool (rows, steps); True where a token has been read that is not a pad.
+    """
+
+    memory: tuple[KeyValue, ...]
+    positional: tuple[KeyValue, ...]
+    semantic: tuple[KeyValue, ...]
+    visible: jax.Array
+
+
+class CDistNet(nnx.Module):
+    """Reads words from images: float32 (batch, 32, 128, 3) RGB in [0, 1], to 40 token classes.
+
+    Tokens are those of `textsr_jax.text`: 0 pad, 1 unknown, 2 start, 3 end, then 0-9, a-z.
+    The defaults are the published network, 46,523,464 parameters.
+
+    Args:
+      width: size of every token in the transformers; even, and a multiple of `heads`.
+      heads: attention heads.
+      encoder_layers: layers of the visual encoder.
+      decoder_layers: MDCDP layers.
+      encoder_hidden: feed-forward size in the encoder.
+      decoder_hidden: feed-forward size in MDCDP.
+      positional_hidden: inner size of the positional branch.
+      channels: channels of the backbone's stem and of its five stages.
+      depths: blocks in each of the five stages.
+      rectify: whether a spline rectifier stands before the backbone.
+      rectifier_channels: channels of its four convolutions.
+      rectifier_features: size of its hidden layer.
+      dropout: rate of dropout where the published code has it: after each position table is added
+        and on every residual branch, never inside attention or feed-forward.
+      dtype: compute dtype, None for float32. The control points, the spline and the output layer
+        are always float32.
+      rngs: draws the parameters: Xavier uniform kernels and zero biases.
+
+    Raises:
+      UserError: `width` does not suit `heads`.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 512,
+        heads: int = 8,
+        encoder_layers: int = 3,
+        decoder_layers: int = 3,
+        encoder_hidden: int = 2048,
+        decoder_hidden: int = 1024,
+        positional_hidden: int = 512,
+        channels: Sequence[int] = (32, 32, 64, 128, 256, 512),
+        depths: Sequence[int] = (3, 4, 6, 6, 3),
+        rectify: bool = True,
+        rectifier_channels: Sequence[int] = (64, 128, 256, 512),
+        rectifier_features: int = 256,
+        dropout: float = 0.1,
+        dtype: jnp.dtype | None = None,
+        rngs: nnx.Rngs,
+    ):
+        if width % heads or width % 2:
+            raise UserError(
+                f"config.ocr.width={width}: must be even and a multiple of "
+                f"config.ocr.heads={heads}; change one of them"
+            )
+        self.width, self.heads = width, heads
+        self.dropout = nnx.Dropout(dropout)
+        self.rectifier = (
+            Rectifier(rectifier_channels, rectifier_features, dtype=dtype, rngs=rngs)
+            if rectify
+            else None
+        )
+        self.backbone = ResNet45(channels, depths, width, dtype=dtype, rngs=rngs)
+        self.encoder = nnx.List(
+            SelfAttentionLayer(width, heads, encoder_hidden, dtype=dtype, rngs=rngs)
+            for _ in range(encoder_layers)
+        )
+        self.embedding = nnx.Embed(
+            NUM_TOKENS, width, embedding_init=_xavier, dtype=dtype, rngs=rngs
+        )
+        self.positional_branch = PositionalBranch(width, positional_hidden, dtype=dtype, rngs=rngs)
+        self.mdcdp = nnx.List(
+            MDCDPLayer(width, heads, decoder_hidden, dtype=dtype, rngs=rngs)
+            for _ in range(decoder_layers)
+        )
+        self.fusion = _linear(2 * width, width, dtype=dtype, rngs=rngs)
+        self.output = nnx.Linear(
+            width,
+            NUM_TOKENS,
+            use_bias=False,
+            kernel_init=nnx.initializers.normal(width**-0.5),
+            dtype=jnp.float32,
+            rngs=rngs,
+        )
+
+    def __call__(
+        self,
+        images: jax.Array,
+        tokens: jax.Array,
+        *,
+        train: bool = False,
+        rngs: nnx.Rngs | None = None,
+    ) -> jax.Array:
+        """Logits of each next token by teacher forcing.
+
+        Args:
+          images: (batch, 32, 128, 3) in [0, 1].
+          tokens: int32 (batch, length), the start token first; pads are never attended to.
+          train: normalise by the batch's statistics (and update the running ones) and drop out.
+          rngs: needed for dropout in training.
+
+        Returns:
+          float32 (batch, length, 40); `logits[:, t]` speaks of token t + 1.
+        """
+        memory = self.encode(images, train=train, rngs=rngs)
+        return self.decode(memory, tokens, train=train, rngs=rngs)
+
+    def rectify(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        """Images in [0, 1] as the backbone sees them: pixel / 128 - 1, rectified if asked for."""
+        values = images * (255 / 128) - 1
+        return values if self.rectifier is None else self.rectifier(values, train=train)
+
+    def encode(
+        self, images: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None
+    ) -> jax.Array:
+        """The visual memory (batch, 64, width) of images (batch, 32, 128, 3) in [0, 1]."""
+        return self.encode_rectified(self.rectify(images, train=train), train=train, rngs=rngs)
+
+    def encode_rectified(
+        self, values: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None
+    ) -> jax.Array:
+        """The visual memory of what `rectify` returns."""
+        drop = self._drop(train, rngs)
+        x = self.backbone(values, train=train)
+        x = drop(x + jnp.asarray(sinusoid_table(x.shape[1], self.width), x.dtype))
+        for layer in self.encoder:
+            query, key_value = layer.project(x)
+            x = layer(x, query, key_value, None, drop)
+        return x
+
+    def decode(
+        self,
+        memory: jax.Array,
+        tokens: jax.Array,
+        *,
+        train: bool = False,
+        rngs: nnx.Rngs | None = None,
+    ) -> jax.Array:
+        """Logits (batch, length, 40) of tokens (batch, length) read against `encode`'s memory."""
+        drop = self._drop(train, rngs)
+        length = tokens.shape[1]
+        table = sinusoid_table(length, self.width)
+        semantic = drop(self._embed(tokens, table))
+        positions = jnp.broadcast_to(jnp.asarray(table, semantic.dtype), semantic.shape)
+        x = self.positional_branch(drop(positions))
+        mask = (tokens != PAD)[:, None, None, :] & np.tri(length, dtype=bool)
+        for layer in self.mdcdp:
+            query, positional = layer.positional.project(x)
+            x = layer(
+                x,
+                query,
+                positional,
+                layer.visual.read(memory),
+                layer.semantic.read(semantic),
+                mask,
+                self.fusion,
+                drop,
+            )
+        return self.output(x)
+
+    def init_cache(self, memory: jax.Array, steps: int, beams: int = 1) -> DecodingCache:
+        """An empty cache for decoding up to `steps` tokens.
+
+        Args:
+          memory: `encode`'s (words, 64, width); its keys and values are computed here, once.
+          steps: how many tokens will be read at most.
+          beams: rows per word; row w x beams + b is beam b of word w.
+        """
+        rows = memory.shape[0] * beams
+        empty = jnp.zeros((rows, steps, self.heads, self.width // self.heads), memory.dtype)
+        history = ((empty, empty),) * len(self.mdcdp)
+        return DecodingCache(
+            memory=tuple(layer.visual.read(memory) for layer in self.mdcdp),
+            positional=history,
+            semantic=history,
+            visible=jnp.zeros((rows, steps), bool),
+        )
+
+    def decode_step(
+        self, tokens: jax.Array, position: jax.Array, cache: DecodingCache
+    ) -> tuple[jax.Array, DecodingCache]:
+        """Reads one more token per row; the logits are those of `decode` on the same prefix.
+
+        Args:
+          tokens: int32 (rows,), the tokens at `position`; the start token at position 0.
+          position: int32 scalar, 0 .. steps - 1, without gaps.
+          cache: from `init_cache` or the step before.
+
+        Returns:
+          float32 logits (rows, 40) of the tokens at `position` + 1, and the new cache.
+        """
+        table = jnp.asarray(sinusoid_table(cache.visible.shape[1], self.width))
+        here = jax.lax.dynamic_slice_in_dim(table, position, 1)
+        semantic = self._embed(tokens[:, None], here)
+        x = self.positional_branch(here[None].astype(semantic.dtype))
+        x = jnp.broadcast_to(x, semantic.shape)
+        visible = _write(cache.visible, tokens[:, None] != PAD, position)
+        mask = visible[:, None, None, :]
+        positional, semantics = [], []
+        for layer, memory, old_positional, old_semantic in zip(
+            self.mdcdp, cache.memory, cache.positional, cache.semantic, strict=True
+        ):
+            query, new = layer.positional.project(x)
+            positional.append(_extend(old_positional, new, position))
+            semantics.append(_extend(old_semantic, layer.semantic.read(semantic), position))
+            x = layer(
+                x, query, positional[-1], memory, semantics[-1], mask, self.fusion, lambda x: x
+            )
+        logits = self.output(x[:, 0])
+        return logits, DecodingCache(cache.memory, tuple(positional), tuple(semantics), visible)
+
+    def _embed(self, tokens: jax.Array, positions: np.ndarray | jax.Array) -> jax.Array:
+        embedded = self.embedding(tokens)
+        return embedded * math.sqrt(self.width) + jnp.asarray(positions, embedded.dtype)
+
+    def _drop(self, train: bool, rngs: nnx.Rngs | None) -> Drop:
+        return lambda x: self.dropout(x, deterministic=not train, rngs=rngs)
+
+
+class Rectifier(nnx.Module):
+    """The rectifier of RARE (Shi et al., 2016): 20 control points bend a thin-plate spline.
+
+    It starts as (very nearly) the identity: the last layer has zero weight and the target points as
+    its bias. The published code slants the bias and then draws that weight at random, by accident.
+
+    Args:
+      channels: channels of the four convolutions.
+      features: size of the hidden layer.
+      dtype: compute dtype of all but the control points and the spline, which stay float32.
+      rngs: draws the parameters.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        features: int,
+        *,
+        dtype: jnp.dtype | None = None,
+        rngs: nnx.Rngs,
+    ):
+        sizes = (3, *channels)
+        self.convs = nnx.List(
+            ConvNorm(inputs, outputs, 3, dtype=dtype, rngs=rngs)
+            for inputs, outputs in itertools.pairwise(sizes)
+        )
+        self.fc1 = _linear(channels[-1], features, dtype=dtype, rngs=rngs)
+        self.fc2 = nnx.Linear(
+            features,
+            2 * NUM_CONTROL_POINTS,
+            kernel_init=nnx.initializers.zeros,
+            bias_init=lambda key, shape, dtype: jnp.asarray(_target_points().reshape(shape), dtype),
+            dtype=jnp.float32,
+            rngs=rngs,
+        )
+
+    def control_points(self, values: jax.Array, *, train: bool = False) -> jax.Array:
+        """Where the target points lie in the images: float32 (batch, 20, 2), x and y in [-1, 1]."""
+        x = values
+        for index, conv in enumerate(self.convs):
+            if index:
+                x = nnx.max_pool(x, (2, 2), strides=(2, 2))
+            x = jax.nn.relu(conv(x, train=train))
+        x = jax.nn.relu(self.fc1(x.mean((1, 2))))
+        return self.fc2(x).reshape(-1, NUM_CONTROL_POINTS, 2)
+
+    def __call__(self, values: jax.Array, *, train: bool = False) -> jax.Array:
+        """Rectifies (batch, H, W, 3) values of any scale; what lies outside repeats the border."""
+        batch, height, width, _ = values.shape
+        grid = jnp.einsum(
+            "pk,bkc->cbp",
+            _spline(height, width),
+            self.control_points(values, train=train),
+            precision=jax.lax.Precision.HIGHEST,
+        ).reshape(2, batch, height, width)
+        x, y = (grid[0] + 1) * ((width - 1) / 2), (grid[1] + 1) * ((height - 1) / 2)
+        return bilinear_sample(values, x, y, padding="border")
+
+
+class ResNet45(nnx.Module):
+    """The backbone: images (batch, 32, 128, 3) to 4x16 features, column by column.
+
+    Args:
+      channels: channels of the stem and of the five stages.
+      depths: blocks in each stage.
+      width: size of the features.
+      dtype: compute dtype.
+      rngs: draws the parameters.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        depths: Sequence[int],
+        width: int,
+        *,
+        dtype: jnp.dtype | None = None,
+        rngs: nnx.Rngs,
+    ):
+        self.stem = ConvNorm(3, channels[0], 3, dtype=dtype, rngs=rngs)
+        self.stages = nnx.List()
+        for stage, (depth, stride) in enumerate(zip(depths, STAGE_STRIDES, strict=True)):
+            inputs, outputs = channels[stage], channels[stage + 1]
+            first = Block(inputs, outputs, stride, dtype=dtype, rngs=rngs)
+            rest = [Block(outputs, outputs, 1, dtype=dtype, rngs=rngs) for _ in range(depth - 1)]
+            self.stages.append(nnx.List([first, *rest]))
+        self.last = ConvNorm(channels[-1], width, 3, 2, use_bias=True, dtype=dtype, rngs=rngs)
+
+    def __call__(self, values: jax.Array, *, train: bool = False) -> jax.Array:
+        """Maps (batch, H, W, 3) to (batch, H / 8 x W / 8, width), one column after another."""
+        x = jax.nn.relu(self.stem(values, train=train))
+        for stage in self.stages:
+            for block in stage:
+                x = block(x, train=train)
+        x = jax.nn.relu(self.last(x, train=train))
+        batch, height, width, features = x.shape
+        return x.swapaxes(1, 2).reshape(batch, width * height, features)
+
+
+class Block(nnx.Module):
+    """A residual block: 1x1 convolution, then a 3x3 one, which may be strided."""
+
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs
+    ):
+        self.conv1 = ConvNorm(inputs, outputs, 1, dtype=dtype, rngs=rngs)
+        self.conv2 = ConvNorm(outputs, outputs, 3, stride, dtype=dtype, rngs=rngs)
+        self.shortcut = (
+            ConvNorm(inputs, outputs, 1, stride, dtype=dtype, rngs=rngs)
+            if stride != 1 or inputs != outputs
+            else None
+        )
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps (batch, H, W, inputs) to (batch, H / stride, W / stride, outputs)."""
+        out = jax.nn.relu(self.conv1(x, train=train))
+        out = self.conv2(out, train=train)
+        return jax.nn.relu(out + (x if self.shortcut is None else self.shortcut(x, train=train)))
+
+
+class ConvNorm(nnx.Module):
+    """A convolution padded by half its kernel, and BatchNorm."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        use_bias: bool = False,
+        dtype: jnp.dtype | None,
+        rngs: nnx.Rngs,
+    ):
+        self.conv = nnx.Conv(
+            inputs,
+            outputs,
+            (kernel, kernel),
+            strides=stride,
+            padding=kernel // 2,
+            use_bias=use_bias,
+            kernel_init=_xavier,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.bn = nnx.BatchNorm(outputs, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps (batch, H, W, inputs) to (batch, H / stride, W / stride, outputs)."""
+        return self.bn(self.conv(x), use_running_average=not train)
+
+
+class PositionalBranch(nnx.Module):
+    """What MDCDP starts from: the position table through a small residual network."""
+
+    def __init__(self, width: int, hidden: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
+        self.linear1 = _linear(width, hidden, dtype=dtype, rngs=rngs)
+        self.linear2 = _linear(hidden, width, dtype=dtype, rngs=rngs)
+        self.norm = _layer_norm(width, dtype=dtype, rngs=rngs)
+
+    def __call__(self, positions: jax.Array) -> jax.Array:
+        """Maps rows of the position table (..., width) to the positional stream, same shape."""
+        return self.norm(positions + self.linear2(jax.nn.relu(self.linear1(positions))))
+
+
+class MDCDPLayer(nnx.Module):
+    """Multi-domain character distance perception: position asks itself, the image and the text."""
+
+    def __init__(
+        self, width: int, heads: int, hidden: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs
+    ):
+        self.positional = SelfAttentionLayer(width, heads, hidden, dtype=dtype, rngs=rngs)
+        self.visual = CrossAttentionLayer(width, heads, hidden, dtype=dtype, rngs=rngs)
+        self.semantic = CrossAttentionLayer(width, heads, hidden, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        query: jax.Array,
+        positional: KeyValue,
+        visual: KeyValue,
+        semantic: KeyValue,
+        mask: jax.Array,
+        fusion: nnx.Linear,
+        drop: Drop,
+    ) -> jax.Array:
+        """One layer for rows = words x beams streams.
+
+        Args:
+          x: the positional stream (rows, length, width).
+          query: of the positional self-attention, from `x`.
+          positional: keys and values of the positional stream, (rows, keys, heads, head size).
+          visual: keys and values of the memory, (words, 64, heads, head size).
+          semantic: keys and values of the semantic stream, like `positional`.
+          mask: bool, True where a query may look; broadcasts to (rows, heads, length, keys).
+          fusion: the gate, which all layers share.
+          drop: dropout.
+
+        Returns:
+          The new positional stream, shaped like `x`.
+        """
+        x = self.positional(x, query, positional, mask, drop)
+        # The beams of a word line up as further queries to its one memory.
+        flat = x.reshape(visual[0].shape[0], -1, x.shape[-1])
+        seen = self.visual(flat, self.visual.query(flat), visual, None, drop).reshape(x.shape)
+        read = self.semantic(x, self.semantic.query(x), semantic, mask, drop)
+        gate = jax.nn.sigmoid(fusion(jnp.concatenate([seen, read], axis=-1)))
+        return gate * read + (1 - gate) * seen
+
+
+class _AttentionLayer(nnx.Module):
+    """Attention and feed-forward, each added to its input and normalised afterwards."""
+
+    def __init__(
+        self, width: int, heads: int, hidden: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs
+    ):
+        self.heads = heads
+        self.out_proj = _linear(width, width, dtype=dtype, rngs=rngs)
+        self.norm1 = _layer_norm(width, dtype=dtype, rngs=rngs)
+        self.linear1 = _linear(width, hidden, dtype=dtype, rngs=rngs)
+        self.linear2 = _linear(hidden, width, dtype=dtype, rngs=rngs)
+        self.norm2 = _layer_norm(width, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        query: jax.Array,
+        key_value: KeyValue,
+        mask: jax.Array | None,
+        drop: Drop,
+    ) -> jax.Array:
+        """Maps (batch, length, width) to the same shape; `query` comes from `x`."""
+        attended = _attend(query.reshape(*x.shape[:2], self.heads, -1), *key_value, mask)
+        x = self.norm1(x + drop(self.out_proj(attended.reshape(x.shape))))
+        return self.norm2(x + drop(self.linear2(jax.nn.relu(self.linear1(x)))))
+
+    def _split(self, x: jax.Array, parts: int) -> list[jax.Array]:
+        # (batch, length, parts x width) to `parts` times (batch, length, heads, head size).
+        parts = jnp.split(x, parts, axis=-1)
+        return [part.reshape(*part.shape[:2], self.heads, -1) for part in parts]
+
+
+class SelfAttentionLayer(_AttentionLayer):
+    """The attention layer of a stream that looks at itself."""
+
+    def __init__(
+        self, width: int, heads: int, hidden: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs
+    ):
+        super().__init__(width, heads, hidden, dtype=dtype, rngs=rngs)
+        self.qkv = _linear(width, 3 * width, dtype=dtype, rngs=rngs)
+
+    def project(self, x: jax.Array) -> tuple[jax.Array, KeyValue]:
+        """Query, and key and value, of (batch, length, width): (batch, length, heads, size)."""
+        query, key, value = self._split(self.qkv(x), 3)
+        return query, (key, value)
+
+
+class CrossAttentionLayer(_AttentionLayer):
+    """The attention layer of a stream that looks at another one."""
+
+    def __init__(
+        self, width: int, heads: int, hidden: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs
+    ):
+        super().__init__(width, heads, hidden, dtype=dtype, rngs=rngs)
+        self.query = _linear(width, width, dtype=dtype, rngs=rngs)
+        self.key_value = _linear(width, 2 * width, dtype=dtype, rngs=rngs)
+
+    def read(self, other: jax.Array) -> KeyValue:
+        """Key and value of the other stream (batch, length, width)."""
+        key, value = self._split(self.key_value(other), 2)
+        return key, value
+
+
+def _attend(
+    query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None
+) -> jax.Array:
+    # The published code scales by the root of the head size twice: the query, then the scores.
+    query = query / query.shape[-1]
+    scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
+    if mask is not None:
+        # Finite, so that rows of nothing but pads (which fill up a batch) do not become NaN.
+        scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(scores).astype(value.dtype)
+    return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
+
+
+def _write(history: jax.Array, new: jax.Array, position: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(history, new, position, axis=1)
+
+
+def _extend(history: KeyValue, new: KeyValue, position: jax.Array) -> KeyValue:
+    return _write(history[0], new[0], position), _write(history[1], new[1], position)
+
+
+def _linear(inputs: int, outputs: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs) -> nnx.Linear:
+    return nnx.Linear(inputs, outputs, kernel_init=_xavier, dtype=dtype, rngs=rngs)
+
+
+def _layer_norm(width: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    return nnx.LayerNorm(width, epsilon=1e-5, dtype=dtype, rngs=rngs)
+
+
+def _target_points() -> np.ndarray:
+    # (20, 2): the top edge from left to right, then the bottom edge.
+    x = np.linspace(-1, 1, NUM_CONTROL_POINTS // 2)
+    return np.stack([np.tile(x, 2), np.repeat([-1.0, 1.0], len(x))], axis=1)
+
+
+@functools.lru_cache
+def _spline(height: int, width: int) -> np.ndarray:
+    """The matrix (H x W, 20) that takes control points to the source of every target pixel."""
+    target = _target_points()
+    distance = np.linalg.norm(target[:, None] - target, axis=2)
+    np.fill_diagonal(distance, 1)
+    system = np.zeros((NUM_CONTROL_POINTS + 3, NUM_CONTROL_POINTS + 3))
+    system[:-3, 0] = 1
+    system[:-3, 1:3] = target
+    system[:-3, 3:] = distance**2 * np.log(distance)
+    system[-3:-1, 3:] = target.T
+    system[-1, 3:] = 1
+    x, y = ((2 * np.arange(size) + 1) / size - 1 for size in (width, height))
+    pixels = np.stack(np.meshgrid(x, y), axis=2).reshape(-1, 2)
+    distance = np.linalg.norm(pixels[:, None] - target, axis=2)
+    basis = np.concatenate(
+        [np.ones((len(pixels), 1)), pixels, distance**2 * np.log(distance + 1e-6)], axis=1
+    )
+    # The published code rounds both factors to float32; their product is exact here.
+    basis, inverse = (a.astype(np.float32).astype(float) for a in (basis, np.linalg.inv(system)))
+    return (basis @ inverse[:, :NUM_CONTROL_POINTS]).astype(np.float32)

@@ -1,0 +1,97 @@
+"""EDSR x2, the paper's super-resolution network, and the pixel shuffle that the others share.
+
+"Enhanced deep residual networks for single image super-resolution" (Lim et al., 2017).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+# The mean colour of DIV2K, as in the published code.
+RGB_MEAN = (0.4488, 0.4371, 0.4040)
+
+# PyTorch's default for convolution kernels: uniform within 1 / sqrt(fan in).
+_KERNEL_INIT = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def pixel_shuffle(features: jax.Array, scale: int) -> jax.Array:
+    """Moves channels to pixels: (batch, H, W, C scale^2) to (batch, scale H, scale W, C).
+
+    Channels are read in PyTorch's order: the output channel is the slow index, then the row and the
+    column inside the new pixel block.
+    """
+    batch, height, width, channels = features.shape
+    channels //= scale * scale
+    blocks = features.reshape(batch, height, width, channels, scale, scale)
+    blocks = blocks.transpose(0, 1, 4, 2, 5, 3)
+    return blocks.reshape(batch, height * scale, width * scale, channels)
+
+
+def _conv(inputs: int, outputs: int, dtype: jnp.dtype | None, rngs: nnx.Rngs) -> nnx.Conv:
+    return nnx.Conv(inputs, outputs, (3, 3), kernel_init=_KERNEL_INIT, dtype=dtype, rngs=rngs)
+
+
+class ResidualBlock(nnx.Module):
+    """Convolution, ReLU, convolution, scaled down and added to the input."""
+
+    def __init__(
+        self, channels: int, residual_scale: float, *, dtype: jnp.dtype | None, rngs: nnx.Rngs
+    ):
+        self.residual_scale = residual_scale
+        self.conv1 = _conv(channels, channels, dtype, rngs)
+        self.conv2 = _conv(channels, channels, dtype, rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x + self.conv2(nnx.relu(self.conv1(x))) * self.residual_scale
+
+
+class EDSR(nnx.Module):
+    """EDSR for scale 2, without batch normalisation; any image size.
+
+    The defaults are EDSR-32x256 of the paper, 40,729,603 parameters.
+
+    Args:
+      blocks: number of residual blocks.
+      channels: width of every block.
+      residual_scale: factor of each block's residual; 0.1 keeps a wide network stable.
+      dtype: compute dtype; the parameters stay float32.
+      rngs: draws the parameters.
+    """
+
+    def __init__(
+        self,
+        blocks: int = 32,
+        channels: int = 256,
+        residual_scale: float = 0.1,
+        *,
+        dtype: jnp.dtype | None = None,
+        rngs: nnx.Rngs,
+    ):
+        self.head = _conv(3, channels, dtype, rngs)
+        self.blocks = nnx.List(
+            [ResidualBlock(channels, residual_scale, dtype=dtype, rngs=rngs) for _ in range(blocks)]
+        )
+        self.body_end = _conv(channels, channels, dtype, rngs)
+        self.upsample = _conv(channels, 4 * channels, dtype, rngs)
+        self.tail = _conv(channels, 3, dtype, rngs)
+
+    def __call__(self, lr: jax.Array, *, train: bool = False) -> jax.Array:
+        """Enlarges images twice.
+
+        Args:
+          lr: float (batch, H, W, 3), RGB in [0, 1].
+          train: changes nothing here; every super-resolution network takes it.
+
+        Returns:
+          float32 (batch, 2 H, 2 W, 3), RGB around [0, 1], not clipped.
+        """
+        del train
+        mean = np.asarray(RGB_MEAN, np.float32)
+        head = self.head(lr - mean)
+        features = head
+        for block in self.blocks:
+            features = block(features)
+        features = self.body_end(features) + head
+        sr = self.tail(pixel_shuffle(self.upsample(features), 2))
+        return sr.astype(jnp.float32) + mean

@@ -1,0 +1,78 @@
+"""A network as pure functions: an NNX module split once into structure and a tree of arrays.
+
+Training, decoding and quantisation see only `Variables`; no other room touches NNX.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+# {"params": {...}, "stats": {...}}: nested dicts of float32 arrays, keys are attribute names.
+Variables = dict[str, Any]
+
+
+def _map_keys(tree: Any, change: Callable[[Any], Any]) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    return {change(key): _map_keys(value, change) for key, value in tree.items()}
+
+
+def _to_dict(state: nnx.State) -> dict[str, Any]:
+    return _map_keys(nnx.to_pure_dict(state), str)
+
+
+def _to_state(tree: dict[str, Any]) -> nnx.State:
+    return nnx.State(_map_keys(tree, lambda key: int(key) if key.isdigit() else key))
+
+
+class Network:
+    """The functional view of an NNX module.
+
+    Args:
+      build: makes the module from `nnx.Rngs`. It must hold only parameters (`nnx.Param`) and
+        batch statistics (`nnx.BatchStat`).
+    """
+
+    def __init__(self, build: Callable[[nnx.Rngs], nnx.Module]):
+        self._build = build
+        abstract = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+        self._structure, params, stats = nnx.split(abstract, nnx.Param, nnx.BatchStat)
+        # The tree's shapes and dtypes, as jax.ShapeDtypeStruct.
+        self.template: Variables = {"params": _to_dict(params), "stats": _to_dict(stats)}
+
+    def init(self, key: jax.Array) -> Variables:
+        """Draws fresh variables from `key`."""
+
+        def draw(key: jax.Array) -> Variables:
+            module = self._build(nnx.Rngs(params=key))
+            _, params, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
+            return {"params": _to_dict(params), "stats": _to_dict(stats)}
+
+        return jax.jit(draw)(key)
+
+    def module(self, variables: Variables) -> nnx.Module:
+        """The module over `variables`: a fresh copy, so that changing it changes nothing else."""
+        params, stats = _to_state(variables["params"]), _to_state(variables["stats"])
+        # Without the copy BatchNorm cannot update its statistics inside a differentiated function.
+        return nnx.merge(self._structure, params, stats, copy=True)
+
+    def __call__(self, variables: Variables, *args: Any, method: str = "__call__", **kwargs: Any):  # noqa: ANN204
+        """Runs a method of the module in evaluation mode."""
+        return getattr(self.module(variables), method)(*args, **kwargs)
+
+    def train(self, variables: Variables, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Runs the module in training mode.
+
+        Returns:
+          The output, and the statistics after the batch (the tree under "stats").
+        """
+        module = self.module(variables)
+        output = module(*args, train=True, **kwargs)
+        return output, _to_dict(nnx.state(module, nnx.BatchStat))
+
+
+def count_parameters(variables: Variables) -> int:
+    """The number of parameters, batch statistics left out."""
+    return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

@@ -1,0 +1,275 @@
+"""The text-focus recogniser: the frozen reader whose attention and words guide super-resolution.
+
+"Scene text telescope: text-focused scene image super-resolution" (Chen et al., 2021).
+"""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from textsr_jax import text
+from textsr_jax.models.positions import sinusoid_table
+
+_XAVIER = jax.nn.initializers.xavier_uniform()
+
+
+def to_gray(images: jax.Array) -> jax.Array:
+    """Grey of RGB images, (batch, H, W, 3) to (batch, H, W, 1): 0.299 R + 0.587 G + 0.114 B."""
+    red, green, blue = jnp.split(images, 3, axis=-1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalisation as published with TBSRN and this recogniser, in float32.
+
+    It takes the unbiased standard deviation, and adds epsilon to that, not to the variance.
+    """
+
+    def __init__(self, features: int):
+        self.scale = nnx.Param(jnp.ones(features))
+        self.bias = nnx.Param(jnp.zeros(features))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x.astype(jnp.float32)
+        centred = x - x.mean(axis=-1, keepdims=True)
+        # An all-equal input has deviation 0, where the root has no gradient.
+        variance = (centred**2).sum(axis=-1, keepdims=True) / (x.shape[-1] - 1)
+        deviation = jnp.sqrt(jnp.maximum(variance, 1e-30))
+        return self.scale[...] * centred / (deviation + 1e-6) + self.bias[...]
+
+
+class MultiHeadAttention(nnx.Module):
+    """Scaled dot-product attention in several heads.
+
+    Args:
+      width: of the tokens; a multiple of `heads`.
+      heads: number of heads.
+      dtype: compute dtype; the attention maps are float32 whatever it is.
+      rngs: draws the parameters.
+    """
+
+    def __init__(self, width: int, heads: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
+        self.heads = heads
+
+        def linear() -> nnx.Linear:
+            return nnx.Linear(width, width, kernel_init=_XAVIER, dtype=dtype, rngs=rngs)
+
+        self.query, self.key, self.value, self.out = linear(), linear(), linear(), linear()
+
+    def __call__(
+        self, x: jax.Array, memory: jax.Array, mask: np.ndarray | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Lets `x` (batch, steps, width) read `memory` (batch, positions, width).
+
+        Args:
+          mask: bool (steps, positions), True where a step may look; None lets it look everywhere.
+
+        Returns:
+          What was read (batch, steps, width), and the attention maps, float32 (batch, heads, steps,
+          positions), which sum to 1 over positions.
+        """
+
+        def split(tokens: jax.Array) -> jax.Array:
+            return tokens.reshape(*tokens.shape[:2], self.heads, -1)
+
+        query, key, value = split(self.query(x)), split(self.key(memory)), split(self.value(memory))
+        scores = jnp.einsum("bshd,bphd->bhsp", query, key, preferred_element_type=jnp.float32)
+        scores = scores / math.sqrt(query.shape[-1])
+        if mask is not None:
+            scores = jnp.where(mask, scores, -jnp.inf)
+        attention = jax.nn.softmax(scores, axis=-1)
+        read = jnp.einsum("bhsp,bphd->bshd", attention.astype(value.dtype), value)
+        return self.out(read.reshape(x.shape)), attention
+
+
+class ConvBatchNorm(nnx.Module):
+    """3x3 convolution and BatchNorm."""
+
+    def __init__(self, inputs: int, outputs: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
+        self.conv = nnx.Conv(inputs, outputs, (3, 3), kernel_init=_XAVIER, dtype=dtype, rngs=rngs)
+        self.bn = nnx.BatchNorm(outputs, momentum=0.9, epsilon=1e-5, rngs=rngs)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return self.bn(self.conv(x), use_running_average=not train)
+
+
+class ResidualBlock(nnx.Module):
+    """Two convolutions with BatchNorm, added to the input, which a third adapts where needed."""
+
+    def __init__(self, inputs: int, outputs: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
+        self.first = ConvBatchNorm(inputs, outputs, dtype=dtype, rngs=rngs)
+        self.second = ConvBatchNorm(outputs, outputs, dtype=dtype, rngs=rngs)
+        if inputs != outputs:
+            self.shortcut = ConvBatchNorm(inputs, outputs, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        residual = self.second(nnx.relu(self.first(x, train=train)), train=train)
+        if hasattr(self, "shortcut"):
+            x = self.shortcut(x, train=train)
+        return nnx.relu(x + residual)
+
+
+class Stage(nnx.Module):
+    """Residual blocks, then one more convolution."""
+
+    def __init__(
+        self,
+        inputs: int,
+        channels: int,
+        depth: int,
+        outputs: int,
+        *,
+        dtype: jnp.dtype | None,
+        rngs: nnx.Rngs,
+    ):
+        widths = [inputs] + [channels] * depth
+        self.blocks = nnx.List(
+            [
+                ResidualBlock(before, after, dtype=dtype, rngs=rngs)
+                for before, after in itertools.pairwise(widths)
+            ]
+        )
+        self.end = ConvBatchNorm(widths[-1], outputs, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        for block in self.blocks:
+            x = block(x, train=train)
+        return nnx.relu(self.end(x, train=train))
+
+
+class Encoder(nnx.Module):
+    """Grey image (batch, H, W, 1) to features (batch, H / 4, W / 4, width)."""
+
+    def __init__(
+        self,
+        stem_channels: tuple[int, int],
+        stage_channels: tuple[int, ...],
+        stage_depths: tuple[int, ...],
+        width: int,
+        *,
+        dtype: jnp.dtype | None,
+        rngs: nnx.Rngs,
+    ):
+        first, second = stem_channels
+        self.stem = nnx.List(
+            [
+                ConvBatchNorm(1, first, dtype=dtype, rngs=rngs),
+                ConvBatchNorm(first, second, dtype=dtype, rngs=rngs),
+            ]
+        )
+        inputs = (second, *stage_channels[:-1])
+        outputs = (*stage_channels[:-1], width)
+        self.stages = nnx.List(
+            [
+                Stage(*sizes, dtype=dtype, rngs=rngs)
+                for sizes in zip(inputs, stage_channels, stage_depths, outputs, strict=True)
+            ]
+        )
+
+    def __call__(self, gray: jax.Array, *, train: bool) -> jax.Array:
+        x = gray
+        for conv in self.stem:
+            x = nnx.relu(conv(x, train=train))
+            x = nnx.max_pool(x, (2, 2), strides=(2, 2))
+        for stage in self.stages:
+            x = stage(x, train=train)
+        return x
+
+
+class Decoder(nnx.Module):
+    """A transformer decoder layer; a residual sum and LayerNorm follow each of its three parts."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        feed_forward: int,
+        *,
+        dtype: jnp.dtype | None,
+        rngs: nnx.Rngs,
+    ):
+        self.self_attention = MultiHeadAttention(width, heads, dtype=dtype, rngs=rngs)
+        self.norm1 = LayerNorm(width)
+        self.cross_attention = MultiHeadAttention(width, heads, dtype=dtype, rngs=rngs)
+        self.norm2 = LayerNorm(width)
+        self.linear1 = nnx.Linear(width, feed_forward, kernel_init=_XAVIER, dtype=dtype, rngs=rngs)
+        self.linear2 = nnx.Linear(feed_forward, width, kernel_init=_XAVIER, dtype=dtype, rngs=rngs)
+        self.norm3 = LayerNorm(width)
+
+    def __call__(self, x: jax.Array, memory: jax.Array) -> tuple[jax.Array, jax.Array]:
+        steps = x.shape[1]
+        causal = np.tril(np.ones((steps, steps), bool))
+        x = self.norm1(x + self.self_attention(x, x, causal)[0])
+        read, attention = self.cross_attention(x, memory)
+        x = self.norm2(x + read)
+        x = self.norm3(x + self.linear2(nnx.relu(self.linear1(x))))
+        return x, attention
+
+
+class TextFocusRecognizer(nnx.Module):
+    """Reads a word character by character, and tells where it looked.
+
+    The defaults are the published network, 62,314,917 parameters without two unused layers.
+
+    Args:
+      stem_channels: of the two convolutions in front.
+      stage_channels: of the stages of residual blocks; the last one ends at `width`.
+      stage_depths: number of blocks in each stage.
+      width: of the decoder's tokens.
+      heads: of attention.
+      feed_forward: hidden width of the decoder's feed-forward part.
+      embedding: width of a character's embedding, the first part of a token; the rest is its
+        position.
+      dtype: compute dtype; logits and attention maps are float32 whatever it is.
+      rngs: draws the parameters.
+    """
+
+    def __init__(
+        self,
+        stem_channels: tuple[int, int] = (64, 128),
+        stage_channels: tuple[int, ...] = (256, 256, 512, 512),
+        stage_depths: tuple[int, ...] = (1, 2, 5, 3),
+        width: int = 1024,
+        heads: int = 16,
+        feed_forward: int = 2048,
+        embedding: int = 512,
+        *,
+        dtype: jnp.dtype | None = None,
+        rngs: nnx.Rngs,
+    ):
+        self.position_width = width - embedding
+        self.embedding = nnx.Embed(
+            text.NUM_FOCUS_CLASSES, embedding, embedding_init=_XAVIER, rngs=rngs
+        )
+        self.encoder = Encoder(
+            stem_channels, stage_channels, stage_depths, width, dtype=dtype, rngs=rngs
+        )
+        self.decoder = Decoder(width, heads, feed_forward, dtype=dtype, rngs=rngs)
+        self.classifier = nnx.Linear(width, text.NUM_FOCUS_CLASSES, kernel_init=_XAVIER, rngs=rngs)
+
+    def __call__(
+        self, gray: jax.Array, tokens: jax.Array, *, train: bool = False
+    ) -> tuple[jax.Array, jax.Array]:
+        """Reads words, each step told the characters before it.
+
+        Args:
+          gray: float (batch, 32, 128, 1) in [0, 1], see `to_gray`.
+          tokens: int32 (batch, steps), the inputs of `text.focus_tokens`.
+          train: normalises by the batch and updates the statistics.
+
+        Returns:
+          Logits, float32 (batch, steps, 37), of the character at each step, and the attention maps
+          of the image, float32 (batch, heads, steps, 256), positions row by row (8 rows of 32).
+        """
+        features = self.encoder(gray, train=train)
+        memory = features.reshape(len(features), -1, features.shape[-1])
+        characters = self.embedding(tokens)
+        characters = characters * math.sqrt(characters.shape[-1])
+        positions = sinusoid_table(tokens.shape[1], self.position_width)
+        positions = jnp.broadcast_to(positions, (len(tokens), *positions.shape))
+        x, attention = self.decoder(jnp.concatenate([characters, positions], axis=-1), memory)
+        return self.classifier(x), attention

@@ -1,0 +1,17 @@
+"""Quantises parameter trees with ACIQ: `quantize(tree, rules)`, and `dequantize(tree)` back."""
+
+from textsr_jax.quantization.rules import Rule, cdistnet_ocr, edsr_sr
+from textsr_jax.quantization.sizes import paper_size_mbit, size_mbit, stored_bits
+from textsr_jax.quantization.tree import QuantizedArray, dequantize, quantize
+
+__all__ = [
+    "QuantizedArray",
+    "Rule",
+    "cdistnet_ocr",
+    "dequantize",
+    "edsr_sr",
+    "paper_size_mbit",
+    "quantize",
+    "size_mbit",
+    "stored_bits",
+]

@@ -1,0 +1,95 @@
+"""Pictures of results: each test word as LR, bicubic, SR and HR, with what was read below."""
+
+import difflib
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from textsr_jax import text
+
+_SCALE = 2
+_WIDTH, _HEIGHT = 128 * _SCALE, 32 * _SCALE
+_TEXT, _GAP, _HEADER = 22, 8, 26
+_RIGHT, _WRONG, _INK = (0, 130, 40), (205, 30, 30), (40, 40, 40)
+
+
+def word_sheet(
+    columns: Sequence[tuple[str, np.ndarray, Sequence[str] | None]], labels: Sequence[str]
+) -> Image.Image:
+    """A row per word, a column per kind of image; the words read below, right letters green.
+
+    Args:
+      columns: (title, images uint8 (n, height, width, 3), the n words read or None).
+      labels: the n true words, shown to the right.
+    """
+    width = len(columns) * (_WIDTH + _GAP) + _GAP + 160
+    height = _HEADER + len(labels) * (_HEIGHT + _TEXT + _GAP) + _GAP
+    sheet = Image.new("RGB", (width, height), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    for number, (title, images, words) in enumerate(columns):
+        left = _GAP + number * (_WIDTH + _GAP)
+        draw.text((left, _GAP - 2), title, fill=_INK, font=font)
+        for row, image in enumerate(images):
+            top = _HEADER + row * (_HEIGHT + _TEXT + _GAP)
+            tile = Image.fromarray(np.asarray(image)).resize(
+                (_WIDTH, _HEIGHT), Image.Resampling.NEAREST
+            )
+            sheet.paste(tile, (left, top))
+            if words is not None:
+                place = (left, top + _HEIGHT + 1)
+                _draw_word(draw, font, place, words[row], text.normalize(labels[row]))
+    left = _GAP + len(columns) * (_WIDTH + _GAP)
+    draw.text((left, _GAP - 2), "label", fill=_INK, font=font)
+    for row, label in enumerate(labels):
+        top = _HEADER + row * (_HEIGHT + _TEXT + _GAP)
+        draw.text((left, top + _HEIGHT // 2 - 8), label, fill=_INK, font=font)
+    return sheet
+
+
+def _draw_word(
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont,
+    place: tuple[int, int],
+    word: str,
+    label: str,
+) -> None:
+    right = set()
+    for block in difflib.SequenceMatcher(None, word, label, autojunk=False).get_matching_blocks():
+        right.update(range(block.a, block.a + block.size))
+    left, top = place
+    for index, character in enumerate(word):
+        color = _RIGHT if index in right else _WRONG
+        draw.text((left, top), character, fill=color, font=font)
+        left += draw.textlength(character, font=font)
+    if not word:
+        draw.text((left, top), "(nothing read)", fill=_WRONG, font=font)
+
+
+def write_sheets(
+    folder: str | pathlib.Path,
+    lr: Mapping[str, np.ndarray],
+    columns: Sequence[tuple[str, Mapping[str, np.ndarray], Mapping[str, Sequence[str]]]],
+    labels: Mapping[str, Sequence[str]],
+    count: int = 10,
+) -> list[pathlib.Path]:
+    """Writes `<split>.png` into `folder` for each split: `count` words spread over the split.
+
+    Args:
+      lr: LR images of each split, uint8 (n, 16, 64, 3).
+      columns: (title, images of each split, words read in each split).
+      labels: of each split.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for split, truth in labels.items():
+        chosen = np.unique(np.linspace(0, len(truth) - 1, min(count, len(truth))).astype(int))
+        shown = [("LR", lr[split][chosen], None)]
+        for title, images, words in columns:
+            shown.append((title, images[split][chosen], [words[split][row] for row in chosen]))
+        path = folder / f"{split}.png"
+        word_sheet(shown, [truth[row] for row in chosen]).save(path)
+        paths.append(path)
+    return paths

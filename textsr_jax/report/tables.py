@@ -1,0 +1,87 @@
+"""Results as tables on the screen and as JSON files."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from textsr_jax.errors import UserError
+from textsr_jax.evaluation.protocol import Row
+from textsr_jax.evaluation.quantized import Setting
+
+
+def write_json(path: str | pathlib.Path, content: Any) -> None:
+    """Writes a JSON file in whole or not at all, its folder made where it is missing.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    path = pathlib.Path(path)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        partial.rename(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot write it ({error.strerror}); name another file") from error
+
+
+def print_rows(rows: Sequence[Row], title: str) -> None:
+    """Prints a row per model: PSNR, SSIM and accuracy of each split and of their plain mean."""
+    splits = list(rows[0].splits)
+    table = Table(title=title)
+    table.add_column("SR")
+    table.add_column("recogniser")
+    for name, places in (("PSNR", "dB"), ("SSIM", ""), ("accuracy", "%")):
+        for split in [*splits, "mean"]:
+            table.add_column(f"{name}\n{split}" + (f"\n{places}" if places else "\n"), justify="right")
+    for row in rows:
+        scores = [*row.splits.values(), row.mean]
+        table.add_row(
+            row.sr,
+            row.ocr,
+            *(_number(score["psnr"], 2) for score in scores),
+            *(_number(score["ssim"], 3) for score in scores),
+            *(_number(score["accuracy"], 1) for score in scores),
+        )
+    _print(table)
+    counts = ", ".join(f"{split} {rows[0].splits[split]['n']}" for split in splits)
+    pooled = ", ".join(
+        f"{row.sr}/{row.ocr} {_number(row.mean['psnr_batch'], 2)}" for row in rows
+    )
+    print(f"words: {counts}; mean PSNR over batches of 16 as in the published code: {pooled}")
+
+
+def print_settings(settings: Sequence[Setting], title: str) -> None:
+    """Prints a row per quantisation setting, in the columns of the paper's Table 2."""
+    table = Table(title=title)
+    for name in ("SR", "quantised", "bits", "prior"):
+        table.add_column(name)
+    for name in ("PSNR\ndB", "accuracy\n%", "size\n10^6 bits"):
+        table.add_column(name, justify="right")
+    for setting in settings:
+        table.add_row(
+            setting.row.sr,
+            setting.target,
+            "-" if setting.bits is None else str(setting.bits),
+            setting.prior or "-",
+            _number(setting.row.mean["psnr"], 2),
+            _number(setting.row.mean["accuracy"], 2),
+            _number(setting.size_mbit, 2),
+        )
+    _print(table)
+
+
+def _number(value: float | None, places: int) -> str:
+    return "-" if value is None else f"{value:.{places}f}"
+
+
+def _print(table: Table) -> None:
+    console = Console()
+    # A pipe has no width; tables that wrap there cannot be read.
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table)

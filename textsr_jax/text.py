@@ -1,0 +1,88 @@
+"""Characters: the alphabet of the recognisers, their token formats, and normalisation for scoring.
+
+One label format serves every system: character indices, 1-36 for `0-9a-z` and 0 for "no character".
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+# CDistNet's vocabulary: four special tokens, then the alphabet.
+PAD, UNKNOWN, START, END = 0, 1, 2, 3
+FIRST_CHARACTER = 4
+NUM_TOKENS = FIRST_CHARACTER + len(ALPHABET)
+
+# The text-focus recogniser's classes: `-`, which ends a word, then the alphabet.
+NUM_FOCUS_CLASSES = 1 + len(ALPHABET)
+
+_INDEX = {character: index + 1 for index, character in enumerate(ALPHABET)}
+
+
+def normalize(label: str) -> str:
+    """Lower-cases `label` and keeps 0-9a-z: the form in which TextZoom scores words."""
+    return "".join(character for character in label.lower() if character in _INDEX)
+
+
+def encode(labels: Sequence[str], length: int) -> np.ndarray:
+    """Encodes labels as character indices, int32 (len(labels), length), 0 after the last character.
+
+    Raises:
+      ValueError: a normalised label is longer than `length`.
+    """
+    characters = np.zeros((len(labels), length), np.int32)
+    for row, label in enumerate(labels):
+        word = normalize(label)
+        if len(word) > length:
+            raise ValueError(f"label {label!r} has {len(word)} characters; at most {length} fit")
+        characters[row, : len(word)] = [_INDEX[character] for character in word]
+    return characters
+
+
+def decode_tokens(tokens: np.ndarray) -> list[str]:
+    """Turns CDistNet's tokens (batch, steps), with or without the start token, into words.
+
+    A word stops at its first end or pad token; unknown and start tokens are left out.
+    """
+    words = []
+    for row in np.asarray(tokens):
+        word = []
+        for token in row:
+            if token in (END, PAD):
+                break
+            if token >= FIRST_CHARACTER:
+                word.append(ALPHABET[token - FIRST_CHARACTER])
+        words.append("".join(word))
+    return words
+
+
+def cdistnet_tokens(characters: jax.Array) -> jax.Array:
+    """CDistNet's tokens: start, the characters, end, pads; int32 (batch, length + 2).
+
+    `characters` is the int32 (batch, length) of `encode`. Works inside jit.
+    """
+    characters = jnp.asarray(characters)
+    batch, length = characters.shape
+    edge = jnp.full((batch, 1), PAD, characters.dtype)
+    body = jnp.where(characters > 0, characters + (FIRST_CHARACTER - 1), PAD)
+    tokens = jnp.concatenate([edge + (START - PAD), body, edge], axis=1)
+    lengths = (characters > 0).sum(axis=1, keepdims=True)
+    return jnp.where(jnp.arange(length + 2) == lengths + 1, END, tokens)
+
+
+def focus_tokens(characters: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The text-focus recogniser's decoder input, targets and mask, each (batch, length + 1).
+
+    Targets are the characters with class 0, the end, behind the last; the input is the targets
+    shifted right behind a 0; the float32 mask is 1 up to the end, which counts, and 0 after it.
+    """
+    characters = jnp.asarray(characters)
+    end = jnp.zeros((characters.shape[0], 1), characters.dtype)
+    targets = jnp.concatenate([characters, end], axis=1)
+    inputs = jnp.concatenate([end, characters], axis=1)
+    lengths = (characters > 0).sum(axis=1, keepdims=True)
+    mask = (jnp.arange(targets.shape[1]) <= lengths).astype(jnp.float32)
+    return inputs, targets, mask

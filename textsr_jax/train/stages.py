@@ -1,0 +1,299 @@
+"""The stages of a training, built from a config: recognisers, SR (stage 1), fine-tuning (stage 2).
+
+Stage 2 reads images that the frozen stage-1 model makes once and that a file keeps.
+"""
+
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from textsr_jax import checkpoints, configuration, data, decoding, metrics, text
+from textsr_jax.data import augmentation, records
+from textsr_jax.data.batching import (
+    Batch,
+    Concatenated,
+    Replaced,
+    evaluation_batches,
+    train_batches,
+)
+from textsr_jax.data.records import Source
+from textsr_jax.errors import UserError
+from textsr_jax.images import to_float, to_uint8
+from textsr_jax.models import Network, Variables, build_focus, build_ocr, build_sr
+from textsr_jax.models.bicubic import enlarge
+from textsr_jax.models.text_focus import to_gray
+from textsr_jax.train import loop, steps
+from textsr_jax.train import mesh as meshes
+
+STAGES = ("pretrain", "stage1", "stage2")
+PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2 = "pretrain_ocr", "pretrain_focus", "stage1", "stage2"
+
+_PICTURES = 8
+
+
+def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
+    """Runs the stages of `config.stages` in `workdir`, each from where it was left.
+
+    Args:
+      again: the command that goes on with the run, for the message when it is stopped.
+
+    Raises:
+      UserError: a config or a data set that cannot be trained, or a stage whose start is missing.
+      Stopped: after Ctrl-C or SIGTERM; everything is saved.
+    """
+    chosen = _chosen(config.stages)
+    for field in ("pretrain.ocr", "pretrain.focus", "stage1", "stage2"):
+        _check(config, field)
+    training = _Training(config, workdir)
+    pairs = training.pairs
+    if not len(pairs.train) or not len(pairs.validation):
+        raise UserError(
+            f"{pairs.name}: {len(pairs.train)} training and {len(pairs.validation)} validation "
+            "words; training wants some of both (folders train1, train2 or train_*)"
+        )
+    configuration.save(config, workdir)
+    plan: list[tuple[str, ConfigDict, Callable[[], loop.Stage]]] = []
+    if "pretrain" in chosen:
+        if not config.init.ocr:
+            plan.append((PRETRAIN_OCR, config.pretrain.ocr, training.pretrain_ocr))
+        if not config.init.focus:
+            plan.append((PRETRAIN_FOCUS, config.pretrain.focus, training.pretrain_focus))
+    if "stage1" in chosen:
+        plan.append((STAGE1, config.stage1, training.stage1))
+    if "stage2" in chosen:
+        plan.append((STAGE2, config.stage2, training.stage2))
+    root = jax.random.key(config.seed)
+    for name, settings, make in plan:
+        if loop.is_finished(workdir, name, settings.steps):
+            print(f"{name}: done already")
+            continue
+        loop.run(make(), workdir, training.mesh, jax.random.fold_in(root, _number(name)), again)
+
+
+def _chosen(stages: str) -> set[str]:
+    names = [name.strip() for name in stages.split(",") if name.strip()]
+    for name in names:
+        if name not in STAGES:
+            hint = configuration.nearest(name, list(STAGES))
+            raise UserError(f"config.stages: there is no stage {name!r}; {hint}")
+    if not names:
+        raise UserError(f"config.stages is empty; name some of {', '.join(STAGES)}")
+    return set(names)
+
+
+def _check(config: ConfigDict, field: str) -> None:
+    settings = functools.reduce(getattr, field.split("."), config)
+    meshes.check_batch_size(settings.batch_size, f"{field}.batch_size")
+    for name in ("steps", "validate_every", "checkpoint_every"):
+        if settings[name] < 1:
+            raise UserError(f"config.{field}.{name}={settings[name]}: must be at least 1")
+
+
+def _settings(config: ConfigDict, stage: str) -> ConfigDict:
+    """The `optimization` config of a stage's folder."""
+    return functools.reduce(getattr, stage.split("_"), config)
+
+
+def _number(stage: str) -> int:
+    return (PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2).index(stage)
+
+
+class _Training:
+    """What the stages of one run share: data, networks, mesh, and where models come from."""
+
+    def __init__(self, config: ConfigDict, workdir: pathlib.Path):
+        self.config, self.workdir = config, workdir
+        self.mesh: Mesh = meshes.make_mesh()
+        self.sr, self.ocr = build_sr(config.sr), build_ocr(config.ocr)
+        self.focus = build_focus(config.focus)
+        self.pairs = data.load(config.data)
+        self._read = decoding.recognizer(self.ocr, beam=1, steps=config.max_length + 1)
+
+    @functools.cached_property
+    def words(self) -> Source:
+        """What recognisers are pre-trained on: training words, and synthetic ones beside real."""
+        if not (self.config.data.root and self.config.pretrain.synthetic):
+            return self.pairs.train
+        synthetic = self.config.data.copy_and_resolve_references()
+        synthetic.root = ""
+        return Concatenated([self.pairs.train, data.load(synthetic).train])
+
+    def pretrain_ocr(self) -> loop.Stage:
+        return self._recognizer(
+            PRETRAIN_OCR, self.ocr.init, self.config.pretrain.ocr, self.words, self.pairs.validation
+        )
+
+    def stage2(self) -> loop.Stage:
+        variables = self._load(STAGE1, self.sr, self.config.init.sr)
+        images = functools.partial(self._sr_images, variables)
+        source = Replaced(self.pairs.train, images("train", self.pairs.train))
+        judge = Replaced(self.pairs.validation, images("validation", self.pairs.validation))
+        start = self._load(PRETRAIN_OCR, self.ocr, self.config.init.ocr)
+        return self._recognizer(STAGE2, lambda key: start, self.config.stage2, source, judge)
+
+    def pretrain_focus(self) -> loop.Stage:
+        settings, judge = self.config.pretrain.focus, self.pairs.validation
+
+        @jax.jit
+        def right(variables: Variables, batch: Batch) -> jax.Array:
+            inputs, targets, mask = text.focus_tokens(batch.characters)
+            logits, _ = self.focus(variables, to_gray(to_float(batch.hr)), inputs)
+            wrong = ((logits.argmax(-1) != targets) & (mask > 0)).any(axis=1)
+            return ~wrong & batch.valid
+
+        def validate(variables: Variables) -> loop.Validation:
+            count = sum(int(right(variables, batch).sum()) for batch in self._batches(judge))
+            accuracy = 100 * count / len(judge)
+            return loop.Validation(accuracy, {"words_right": accuracy}, {})
+
+        return loop.Stage(
+            name=PRETRAIN_FOCUS,
+            network=self.focus,
+            initial=self.focus.init,
+            loss=steps.focus_loss(self.focus),
+            frozen={},
+            settings=settings,
+            batches=self._training_batches(
+                self.words, settings, augmentation.recognizer_augmentation, PRETRAIN_FOCUS
+            ),
+            validate=validate,
+        )
+
+    def stage1(self) -> loop.Stage:
+        config, settings = self.config, self.config.stage1
+        initial = self.sr.init
+        if config.init.sr:
+            start = self._load(STAGE1, self.sr, config.init.sr)
+            initial = lambda key: start  # noqa: E731
+        judge = self.pairs.validation
+
+        @jax.jit
+        def compare(variables: Variables, batch: Batch) -> tuple[jax.Array, ...]:
+            sr, hr = to_float(to_uint8(self.sr(variables, to_float(batch.lr)))), to_float(batch.hr)
+            bicubic = to_float(to_uint8(enlarge(to_float(batch.lr))))
+            return sr, bicubic, metrics.psnr(sr, hr), metrics.psnr(bicubic, hr), metrics.ssim(sr, hr)
+
+        def validate(variables: Variables) -> loop.Validation:
+            sums, pictures = np.zeros(3), {}
+            for batch in self._batches(judge):
+                sr, bicubic, *scores = compare(variables, batch)
+                sums += [float(np.asarray(score)[batch.valid].sum()) for score in scores]
+                if not pictures:
+                    columns = [bicubic, sr, to_float(batch.hr)]
+                    pictures = {"bicubic, SR, HR": _tiles(columns)}
+            psnr, bicubic_psnr, ssim = sums / len(judge)
+            scalars = {"psnr": psnr, "psnr_bicubic": bicubic_psnr, "ssim": ssim}
+            return loop.Validation(psnr, scalars, pictures)
+
+        return loop.Stage(
+            name=STAGE1,
+            network=self.sr,
+            initial=initial,
+            loss=steps.super_resolution_loss(self.sr, self.focus, settings),
+            frozen=self._load(PRETRAIN_FOCUS, self.focus, config.init.focus),
+            settings=settings,
+            batches=self._training_batches(
+                self.pairs.train, settings, augmentation.pair_augmentation, STAGE1
+            ),
+            validate=validate,
+        )
+
+    def _recognizer(
+        self,
+        name: str,
+        initial: Callable[[jax.Array], Variables],
+        settings: ConfigDict,
+        source: Source,
+        judge: Source,
+    ) -> loop.Stage:
+        labels = records.labels(judge)
+
+        def validate(variables: Variables) -> loop.Validation:
+            right, confidence, pictures = 0, 0.0, {}
+            for batch in self._batches(judge):
+                tokens, _, log_probability = self._read(variables, to_float(batch.hr))
+                words = text.decode_tokens(tokens)
+                for word, index in zip(words, batch.index[batch.valid], strict=False):
+                    right += word == text.normalize(labels[index])
+                confidence += float(np.exp(log_probability)[batch.valid].sum())
+                pictures = pictures or {"images": _tiles([to_float(batch.hr)])}
+            accuracy = 100 * right / len(judge)
+            scalars = {"accuracy": accuracy, "confidence": 100 * confidence / len(judge)}
+            return loop.Validation(accuracy, scalars, pictures)
+
+        return loop.Stage(
+            name=name,
+            network=self.ocr,
+            initial=initial,
+            loss=steps.recognizer_loss(self.ocr),
+            frozen={},
+            settings=settings,
+            batches=self._training_batches(
+                source, settings, augmentation.recognizer_augmentation, name
+            ),
+            validate=validate,
+        )
+
+    def _training_batches(
+        self, source: Source, settings: ConfigDict, augment: Callable, name: str
+    ) -> Any:
+        return train_batches(
+            source,
+            batch_size=settings.batch_size // jax.process_count(),
+            max_length=self.config.max_length,
+            seed=len(STAGES) * 1000 * self.config.seed + _number(name),
+            augment=augment if settings.augment else None,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    def _batches(self, source: Source) -> Any:
+        return evaluation_batches(
+            source,
+            batch_size=self.config.evaluation.batch_size,
+            max_length=self.config.max_length,
+        )
+
+    def _load(self, stage: str, network: Network, init: str) -> Variables:
+        """The best model of a stage of this workdir, or of the workdir that `config.init` names."""
+        workdir = pathlib.Path(init) if init else self.workdir
+        if not init and not loop.is_finished(workdir, stage, _settings(self.config, stage).steps):
+            raise UserError(
+                f"{workdir}: {stage} has not run to its end there; run it first (--config.stages) "
+                "or name a workdir that has it in config.init"
+            )
+        loaded = checkpoints.load_best(workdir, stage, checkpoints.abstract(network.template))
+        if loaded is None:
+            raise UserError(
+                f"{workdir}: no model of {stage} there; name another workdir in config.init"
+            )
+        return loaded[0]
+
+    def _sr_images(self, variables: Variables, name: str, source: Source) -> np.ndarray:
+        """SR images of a source, uint8 (len, 32, 128, 3): made once, then read from a file."""
+        folder = self.workdir / STAGE2
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"sr_{name}.npy"
+        if not path.exists():
+            enlarge_batch = jax.jit(lambda lr: to_uint8(self.sr(variables, to_float(lr))))
+            made = [
+                np.asarray(enlarge_batch(batch.lr))[batch.valid]
+                for batch in tqdm(self._batches(source), desc=f"SR images of {name}", leave=False)
+            ]
+            partial = path.with_name(f"{path.stem}_partial.npy")
+            np.save(partial, np.concatenate(made))
+            partial.rename(path)
+        return np.load(path, mmap_mode="r")
+
+
+def _tiles(columns: Sequence[jax.Array]) -> np.ndarray:
+    """The first images of each column side by side: uint8 (height, width, 3)."""
+    stacked = [np.concatenate(np.asarray(to_uint8(images[:_PICTURES]))) for images in columns]
+    return np.concatenate(stacked, axis=1)

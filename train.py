@@ -1,0 +1,33 @@
+"""Trains a pair in stages: python train.py --config=configs/tiny.py --workdir=W
+
+The same command goes on where an earlier run was stopped.
+"""
+
+import pathlib
+import shlex
+import sys
+
+from absl import flags
+
+from textsr_jax import configuration
+from textsr_jax.command_line import run_script
+from textsr_jax.errors import UserError
+
+_CONFIG = configuration.define_flag()
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where checkpoints, logs and models go.", required=True
+)
+
+
+def main(arguments: list[str]) -> None:
+    if arguments:
+        raise UserError(f"{arguments[0]!r}: train.py takes flags only; --help lists them")
+    config = configuration.from_flag(_CONFIG)
+    from textsr_jax.train import stages
+
+    again = shlex.join(["python", *sys.argv])
+    stages.train(config, pathlib.Path(_WORKDIR.value), again)
+
+
+if __name__ == "__main__":
+    run_script(main)
