@@ -29,9 +29,7 @@ def main(arguments: list[str]) -> None:
     tables.print_rows(rows, f"{workdir} on {evaluation.name}")
     out = pathlib.Path(_OUT.value or workdir / "results.json")
     tables.write_json(out, {"data": evaluation.name, "rows": [row.as_json() for row in rows]})
-    columns = [
-        (f"{row.sr}, {row.ocr} recogniser", images[row.sr], row.words) for row in rows
-    ]
+    columns = [(f"{row.sr}, {row.ocr} recogniser", images[row.sr], row.words) for row in rows]
     pictures = out.with_name(f"{out.stem}_pictures")
     figures.write_sheets(pictures, evaluation.lr, columns, evaluation.labels)
     print(f"scores: {out}\npictures: {pictures}")

@@ -31,7 +31,9 @@ def main(arguments: list[str]) -> None:
     from textsr_jax.quantization.aciq import PRIORS
     from textsr_jax.report import tables
 
-    bits = [_choice("bits", value, {str(bits): bits for bits in range(2, 9)}) for value in _BITS.value]
+    bits = [
+        _choice("bits", value, {str(bits): bits for bits in range(2, 9)}) for value in _BITS.value
+    ]
     priors = [_choice("prior", value, {prior: prior for prior in PRIORS}) for value in _PRIOR.value]
     targets = [_choice("target", value, _TARGETS) for value in _TARGET.value]
 

@@ -107,7 +107,9 @@ def get_config() -> ConfigDict:
     return config.lock()
 
 
-def optimization(steps: int, batch_size: int, learning_rate: float, clip: float = 5.0) -> ConfigDict:
+def optimization(
+    steps: int, batch_size: int, learning_rate: float, clip: float = 5.0
+) -> ConfigDict:
     """A stage's optimisation: Adam, linear warm-up, then a cosine down to a hundredth."""
     config = ConfigDict()
     config.steps = steps

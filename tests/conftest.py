@@ -3,11 +3,16 @@
 import io
 import pathlib
 
+import hypothesis
 import lmdb
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from PIL import Image, ImageDraw, ImageFont
+
+# The first example compiles; a deadline would measure the compiler.
+hypothesis.settings.register_profile("textsr", deadline=None, max_examples=50)
+hypothesis.settings.load_profile("textsr")
 
 WORDS = ["open", "2nd", "exit", "Cafe", "taxi", "no7", "park", "Bus", "stop", "hotel", "a1", "zoo"]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.golden import reference_tensors
 from textsr_jax.convert import import_state_dict
-from textsr_jax.models.network import Network
+from textsr_jax.models import Network
 
 FOLDER = pathlib.Path(os.environ.get("GOLDEN_DIR", pathlib.Path(__file__).parent / "golden"))
 
@@ -33,7 +33,7 @@ def images(array):
 
 
 @functools.cache
-def imported(model, table, build, seed):
-    """A network and its variables, filled by `table` from the stand-in checkpoint of `model`."""
-    network = Network(build)
+def imported(model, table, module, seed):
+    """The network of the class `module` and its variables, from the stand-in file of `model`."""
+    network = Network(lambda rngs: module(rngs=rngs))
     return network, import_state_dict(table, state_dict(model, seed), network.template)

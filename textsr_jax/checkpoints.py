@@ -34,6 +34,7 @@ class Checkpoints:
     def save(self, step: int, tree: Any, record: dict[str, Any]) -> None:
         """Saves `tree` and the JSON-able `record` under `step`, in the background."""
         if step in self._manager.all_steps():
+            self.wait()
             self._manager.delete(step)
         arguments = ocp.args.Composite(
             tree=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(record)

@@ -53,7 +53,9 @@ def open_rgb(path: str | pathlib.Path) -> np.ndarray:
         raise UserError(f"{path}: the image is too large ({error}); crop the word first") from error
     except Exception as error:  # Pillow's decoders raise many kinds, by file format
         reason = "not an image file" if "identify" in str(error) else str(error) or repr(error)
-        raise UserError(f"{path}: cannot read it ({reason}); give a PNG, JPEG or the like") from error
+        raise UserError(
+            f"{path}: cannot read it ({reason}); give a PNG, JPEG or the like"
+        ) from error
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:

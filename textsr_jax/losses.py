@@ -27,9 +27,9 @@ def position_loss(
 ) -> jax.Array:
     """Mean absolute difference of two attention maps, float (batch, heads, steps, positions).
 
-    The published code pads the labels of a batch to the longest of them and averages over all steps,
-    a shorter label's padded steps included. `mask`, float (batch, steps), 1 up to a label's end
-    (`text.focus_tokens`), finds that number of steps, so that labels may be padded further at no
+    The published code pads a batch's labels to the longest of them and averages over all steps, a
+    shorter label's padded steps included. `mask`, float (batch, steps), 1 up to a label's end
+    (`text.focus_tokens`), tells how many those are, so that labels may be padded further at no
     change of the loss. None averages over all steps there are.
     """
     difference = jnp.abs(sr_attention - hr_attention).mean(axis=(0, 1, 3))
@@ -42,10 +42,10 @@ def position_loss(
 def weight_table(confusion: np.ndarray) -> np.ndarray:
     """Weights of character confusions for `weighted_cross_entropy`.
 
-    Follows the published text-focus loss, its quirk on the diagonal included: a weight is 1 / count,
-    and 1 where the count is 0, so rare confusions weigh most. A letter's weight comes from the row
-    of its second block and is the larger one of its two columns, but on the diagonal that of the
-    first block's column alone.
+    Follows the published text-focus loss, its quirk on the diagonal included. A weight is 1 / count
+    and 1 where the count is 0: rare confusions weigh most. A true letter has the row of its second
+    block; a predicted letter has the larger weight of its two columns, but on the diagonal that of
+    its first block's column alone.
 
     Args:
       confusion: counts (62, 62), rows true and columns predicted characters: 10 digits, 26 letters

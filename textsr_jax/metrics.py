@@ -59,7 +59,7 @@ def word_accuracy(predictions: Sequence[str], labels: Sequence[str]) -> float:
     Raises:
       ValueError: there are no words, or the two lists differ in length.
     """
-    if not labels:
+    if len(labels) == 0:
         raise ValueError("the accuracy of no words is not defined")
     return float(correct_words(predictions, labels).mean())
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from textsr_jax import checkpoints, configuration, decoding, text
+from textsr_jax.compilation import keep_compiled
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE, open_rgb, resize, to_float, to_rgb, to_uint8
 from textsr_jax.models import Network, Variables, build_ocr, build_sr
@@ -44,6 +45,7 @@ def load_models(workdir: str | pathlib.Path) -> Models:
       UserError: `workdir` is not one, or a model in it cannot be read.
     """
     config = configuration.load(workdir)
+    keep_compiled(workdir)
     sr, ocr = build_sr(config.sr), build_ocr(config.ocr)
 
     def best(folder: str | pathlib.Path, stage: str, network: Network) -> Variables | None:
@@ -121,7 +123,9 @@ class Reader:
             return []
         return [Reading(word, float(confidence)) for word, confidence in self._map(read, sr)]
 
-    def _map(self, function: Callable[[np.ndarray], Any], images: Sequence[np.ndarray]) -> np.ndarray:
+    def _map(
+        self, function: Callable[[np.ndarray], Any], images: Sequence[np.ndarray]
+    ) -> np.ndarray:
         """Runs `function` on batches of one size or of one image: two compilations at most."""
         size = 1 if len(images) == 1 else _BATCH
         made = []
@@ -162,5 +166,7 @@ def load(workdir: str | pathlib.Path) -> Reader:
     ocr = models.fine_tuned or models.pretrained
     if models.sr_variables is None or ocr is None:
         missing = "SR model (stage1)" if models.sr_variables is None else "recogniser (pretrain)"
-        raise UserError(f"{workdir} has no {missing} yet; train it with train.py --workdir={workdir}")
+        raise UserError(
+            f"{workdir} has no {missing} yet; train it with train.py --workdir={workdir}"
+        )
     return Reader(models.config, models.sr, models.sr_variables, models.ocr, ocr)

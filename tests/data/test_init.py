@@ -1,11 +1,15 @@
 """`data.load`: from a config to sources for training, validation and tests."""
 
+import subprocess
+import sys
+
 import ml_collections
 import pytest
 
-from tests.data.test_textzoom import sample, write_folder
+from tests.conftest import write_lmdb
+from tests.data.test_textzoom import sample
 from textsr_jax import data
-from textsr_jax.data.records import keys, labels
+from textsr_jax.data.records import HR_SHAPE, keys, labels
 from textsr_jax.errors import UserError
 
 
@@ -25,10 +29,10 @@ def load(tmp_path, **fields):
 @pytest.fixture
 def root(tmp_path):
     root = tmp_path / "root"
-    write_folder(root / "train1", [sample(f"a{n}", n) for n in range(30)])
-    write_folder(root / "train2", [sample(f"b{n}", n) for n in range(20)])
+    write_lmdb(root / "train1", [sample(f"a{n}", n) for n in range(30)])
+    write_lmdb(root / "train2", [sample(f"b{n}", n) for n in range(20)])
     for name in ("blurred", "hard", "easy", "medium"):
-        write_folder(root / "test" / name, [sample(name)])
+        write_lmdb(root / "test" / name, [sample(name)])
     return root
 
 
@@ -53,6 +57,17 @@ def test_validation_is_always_the_same_and_grows_by_adding(root, tmp_path):
     assert (len(nothing.train), len(nothing.validation)) == (50, 0)
 
 
+def test_a_test_set_without_usable_records_is_empty_but_there(root, tmp_path):
+    write_lmdb(root / "test" / "wordless", [sample("?"), sample("!")])
+    assert {name: len(source) for name, source in load(tmp_path).test.items()} == {
+        "easy": 1,
+        "medium": 1,
+        "hard": 1,
+        "blurred": 1,
+        "wordless": 0,
+    }
+
+
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, 5.0])
 def test_validation_fraction_out_of_range(root, tmp_path, fraction):
     with pytest.raises(UserError, match=f"validation_fraction: is {fraction}"):
@@ -60,14 +75,14 @@ def test_validation_fraction_out_of_range(root, tmp_path, fraction):
 
 
 def test_a_root_of_test_folders_will_do_for_evaluation(tmp_path):
-    write_folder(tmp_path / "root" / "test" / "easy", [sample("one"), sample("two")])
+    write_lmdb(tmp_path / "root" / "test" / "easy", [sample("one"), sample("two")])
     pairs = load(tmp_path)
     assert (len(pairs.train), len(pairs.validation)) == (0, 0)
     assert labels(pairs.test["easy"]) == ["one", "two"]
 
 
 def test_a_root_of_train_folders_will_do_for_training(tmp_path):
-    write_folder(tmp_path / "root" / "train_easy", [sample(f"w{n}") for n in range(4)])
+    write_lmdb(tmp_path / "root" / "train_easy", [sample(f"w{n}") for n in range(4)])
     pairs = load(tmp_path, validation_fraction=0.25)
     assert (len(pairs.train), len(pairs.validation), pairs.test) == (3, 1, {})
 
@@ -75,3 +90,22 @@ def test_a_root_of_train_folders_will_do_for_training(tmp_path):
 def test_a_missing_root_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere: is not a folder"):
         load(tmp_path, root=str(tmp_path / "nowhere"))
+
+
+def test_without_a_root_words_are_synthesised(tmp_path):
+    synthetic = {"train": 4, "validation": 2, "test": 3, "seed": 5, "workers": 1}
+    pairs = load(tmp_path, root="", synthetic=synthetic)
+    assert pairs.name.startswith("synthetic_words/")
+    assert (len(pairs.train), len(pairs.validation)) == (4, 2)
+    assert {name: len(source) for name, source in pairs.test.items()} == {
+        "easy": 3,
+        "medium": 3,
+        "hard": 3,
+    }
+    assert pairs.train[0].hr.shape == HR_SHAPE
+
+
+def test_the_package_is_light_to_import():
+    """The processes that draw synthetic words import it."""
+    code = "import sys, textsr_jax.data; print({'jax', 'tensorflow_datasets'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"

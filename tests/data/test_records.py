@@ -5,7 +5,8 @@ import resource
 import numpy as np
 import pytest
 
-from tests.data.test_textzoom import sample, write_folder
+from tests.conftest import write_lmdb
+from tests.data.test_textzoom import sample
 from textsr_jax.data import records
 from textsr_jax.data.textzoom import TextZoom
 from textsr_jax.errors import UserError
@@ -13,7 +14,7 @@ from textsr_jax.errors import UserError
 
 @pytest.fixture
 def root(tmp_path):
-    write_folder(tmp_path / "root" / "train1", [sample(f"w{n}", n) for n in range(30)])
+    write_lmdb(tmp_path / "root" / "train1", [sample(f"w{n}", n) for n in range(30)])
     return tmp_path / "root"
 
 

@@ -3,12 +3,13 @@
 import io
 import logging
 import os
+import shutil
 
-import lmdb
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import write_lmdb
 from textsr_jax.data import textzoom
 from textsr_jax.data.records import TfdsSource
 from textsr_jax.errors import UserError
@@ -35,17 +36,6 @@ def sample(label: str = "word", seed: int = 0) -> dict[str, bytes]:
     return {"label": label.encode(), "image_hr": encoded(hr), "image_lr": encoded(lr)}
 
 
-def write_folder(path, samples, count=None):
-    """Writes an LMDB in TextZoom's format; `count` overrides num-samples."""
-    path.mkdir(parents=True)
-    with lmdb.open(str(path), map_size=2**24) as environment, environment.begin(write=True) as txn:
-        for number, fields in enumerate(samples, start=1):
-            for key, value in fields.items():
-                txn.put(f"{key}-{number:09d}".encode(), value)
-        txn.put(b"num-samples", str(len(samples) if count is None else count).encode())
-    (path / "lock.mdb").unlink()
-
-
 def read(builder, folder):
     source = TfdsSource(builder, builder.splits[folder])
     return [source[index] for index in range(len(source))]
@@ -54,8 +44,8 @@ def read(builder, folder):
 def test_records_come_in_the_order_of_the_lmdb_with_the_very_pixels(tmp_path):
     words = ["Hello", "it's", "42nd", "CAFÉ", "(a)"]
     root = tmp_path / "root"
-    write_folder(root / "train1", [sample(word, seed) for seed, word in enumerate(words)])
-    write_folder(root / "test" / "easy", [sample("end", 7)])
+    write_lmdb(root / "train1", [sample(word, seed) for seed, word in enumerate(words)])
+    write_lmdb(root / "test" / "easy", [sample("end", 7)])
 
     builder = textzoom.load(root, tmp_path / "prepared")
 
@@ -72,7 +62,7 @@ def test_records_come_in_the_order_of_the_lmdb_with_the_very_pixels(tmp_path):
 
 
 def test_keys_and_labels_are_read_without_decoding(tmp_path):
-    write_folder(tmp_path / "root" / "train1", [sample("one"), sample("two")])
+    write_lmdb(tmp_path / "root" / "train1", [sample("one"), sample("two")])
     builder = textzoom.load(tmp_path / "root", tmp_path / "prepared")
     source = TfdsSource(builder, "train1")
     assert source.labels == ["one", "two"]
@@ -87,7 +77,7 @@ def test_keys_and_labels_are_read_without_decoding(tmp_path):
 def test_other_sizes_and_modes_are_converted_by_pillows_bicubic(tmp_path, shape, format):
     data = encoded(np.random.default_rng(0).integers(0, 256, shape, np.uint8), format)
     fields = {"label": b"word", "image_hr": data, "image_lr": data}
-    write_folder(tmp_path / "root" / "train1", [fields])
+    write_lmdb(tmp_path / "root" / "train1", [fields])
 
     (record,) = read(textzoom.load(tmp_path / "root", tmp_path / "prepared"), "train1")
 
@@ -108,7 +98,7 @@ def test_broken_records_are_left_out_and_counted_at_every_load(tmp_path, caplog)
         sample("", 3),
         sample("fine", 8),
     ]
-    write_folder(tmp_path / "root" / "train1", broken, count=10)  # The tenth is not there at all.
+    write_lmdb(tmp_path / "root" / "train1", broken, count=10)  # The tenth is not there at all.
     expected = (
         "train1: skipped 8 of 10 records (2 undecodable image, first: record 2;"
         " 1 missing image, first: record 4; 2 missing label, first: record 5;"
@@ -123,12 +113,12 @@ def test_broken_records_are_left_out_and_counted_at_every_load(tmp_path, caplog)
         assert warnings == [expected]
 
 
-def test_folder_without_usable_records_is_left_out_with_a_warning(tmp_path, caplog):
-    write_folder(tmp_path / "root" / "train1", [sample()])
-    write_folder(tmp_path / "root" / "test" / "easy", [sample("!")])
-    write_folder(tmp_path / "root" / "test" / "hard", [])
+def test_folder_without_usable_records_has_no_split_and_a_warning(tmp_path, caplog):
+    write_lmdb(tmp_path / "root" / "train1", [sample()])
+    write_lmdb(tmp_path / "root" / "test" / "easy", [sample("!")])
+    write_lmdb(tmp_path / "root" / "test" / "hard", [])
     builder = textzoom.load(tmp_path / "root", tmp_path / "prepared")
-    assert list(builder.splits) == ["train1"]
+    assert builder.splits == {"train1": "train1", "test/easy": None, "test/hard": None}
     assert caplog.messages == [
         "test/easy: skipped 1 of 1 records (1 empty label, first: record 1)",
         "test/hard: has no records",
@@ -136,7 +126,7 @@ def test_folder_without_usable_records_is_left_out_with_a_warning(tmp_path, capl
 
 
 def test_a_root_of_broken_records_alone_is_refused(tmp_path):
-    write_folder(tmp_path / "root" / "train1", [sample("!")])
+    write_lmdb(tmp_path / "root" / "train1", [sample("!")])
     with pytest.raises(UserError, match=r"no usable record \(train1: skipped 1 of 1 records"):
         textzoom.load(tmp_path / "root", tmp_path / "prepared")
     assert not list((tmp_path / "prepared").rglob("*.array_record*"))
@@ -170,24 +160,29 @@ def test_broken_lmdbs_are_named(tmp_path):
     (tmp_path / "zero" / "train1" / "data.mdb").touch()
     assert "is not a readable LMDB" in refusal("zero")
 
-    write_folder(tmp_path / "countless" / "train1", [sample()], count="many")
+    write_lmdb(tmp_path / "countless" / "train1", [sample()], count="many")
     assert "has no count under the key num-samples" in refusal("countless")
 
-    write_folder(tmp_path / "short" / "train1", [sample(seed=seed) for seed in range(9)])
+    write_lmdb(tmp_path / "short" / "train1", [sample(seed=seed) for seed in range(9)])
     data = tmp_path / "short" / "train1" / "data.mdb"
     os.truncate(data, data.stat().st_size // 2)
     assert "is cut short" in refusal("short")
 
+    write_lmdb(tmp_path / "wiped" / "train1", [sample(seed=seed) for seed in range(9)])
+    data = tmp_path / "wiped" / "train1" / "data.mdb"
+    size, header = data.stat().st_size, 2 * 4096
+    data.write_bytes(data.read_bytes()[:header] + bytes(size - header))
+    assert "is damaged at num-samples" in refusal("wiped")
+
 
 def test_a_changed_source_is_read_again_and_an_old_copy_is_not(tmp_path):
     root = tmp_path / "root"
-    write_folder(root / "train1", [sample("old")])
+    write_lmdb(root / "train1", [sample("old")])
     first = textzoom.load(root, tmp_path / "prepared")
     assert textzoom.load(root, tmp_path / "prepared").data_dir == first.data_dir
 
-    (root / "train1" / "data.mdb").unlink()
-    (root / "train1").rmdir()
-    write_folder(root / "train1", [sample("new")])
+    shutil.rmtree(root / "train1")
+    write_lmdb(root / "train1", [sample("new")])
     second = textzoom.load(root, tmp_path / "prepared")
     assert second.data_dir != first.data_dir
     assert [record.label for record in read(second, "train1")] == ["new"]
@@ -195,7 +190,7 @@ def test_a_changed_source_is_read_again_and_an_old_copy_is_not(tmp_path):
 
 def test_nothing_is_written_into_the_root(tmp_path):
     root = tmp_path / "root"
-    write_folder(root / "train1", [sample()])
+    write_lmdb(root / "train1", [sample()])
     before = [(path, path.stat().st_mtime_ns) for path in sorted(root.rglob("*"))]
     textzoom.load(root, tmp_path / "prepared")
     assert [(path, path.stat().st_mtime_ns) for path in sorted(root.rglob("*"))] == before
@@ -203,7 +198,7 @@ def test_nothing_is_written_into_the_root(tmp_path):
 
 def test_any_folder_name_can_be_a_split(tmp_path):
     for name in ("test/very hard", "test/very-hard", "train_ü"):
-        write_folder(tmp_path / "root" / name, [sample(name)])
+        write_lmdb(tmp_path / "root" / name, [sample(name)])
     (tmp_path / "root" / "test" / ".cache").mkdir()
     builder = textzoom.load(tmp_path / "root", tmp_path / "prepared")
     assert list(builder.splits) == ["train_ü", "test/very hard", "test/very-hard"]

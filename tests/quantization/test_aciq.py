@@ -114,10 +114,6 @@ def test_axis_gives_each_channel_its_own_range(prior, axis):
         }[prior](channel)
         low = channel.min() if prior == "minmax" else max(channel.min(), channel.mean() - clip)
         np.testing.assert_allclose((offset[index], scale[index]), (low, 2 * clip / 31), rtol=1e-5)
-    values = aciq.decode(aciq.encode(x, offset, scale, 5, axis), offset, scale, axis)
-    step = np.expand_dims(np.asarray(scale), 1 - axis % 2)
-    if prior == "minmax":
-        assert np.all(np.abs(values - x) <= 0.501 * step)
 
 
 @pytest.mark.parametrize("axis", [None, 1])

@@ -3,15 +3,20 @@
 A data root is read as TextZoom's LMDB folders; without one, words are synthesised.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
+from typing import TYPE_CHECKING
 
-import ml_collections
-
-from textsr_jax.data import records, textzoom
-from textsr_jax.data.batching import Subset
-from textsr_jax.data.records import Source, TfdsSource
 from textsr_jax.errors import UserError
+
+# The processes that draw words import this package too, so it must not bring JAX and TFDS along;
+# the functions below import what they need.
+if TYPE_CHECKING:
+    import ml_collections
+
+    from textsr_jax.data.records import Source
 
 _TEST_ORDER = ("easy", "medium", "hard")
 
@@ -24,7 +29,8 @@ class WordPairs:
       name: the prepared TFDS data set, e.g. "textzoom/0123456789abcdef/1.0.0".
       train: training records; empty where the data root has no train folder.
       validation: records held out from training.
-      test: the test sets by name: easy, medium, hard, then any others.
+      test: the test sets by name: easy, medium, hard, then any others; one whose records are all
+        unusable is empty.
     """
 
     name: str
@@ -51,19 +57,25 @@ def load(config: ml_collections.ConfigDict) -> WordPairs:
     data_dir = config.data_dir or None
     if config.root:
         return _textzoom(config.root, data_dir, config.validation_fraction)
-    from textsr_jax.data.synthetic_words import SyntheticWords
+    return _synthetic(data_dir, config.synthetic)
 
-    builder = SyntheticWords(data_dir=data_dir, **dict(config.synthetic))
+
+def _synthetic(data_dir: str | None, settings: ml_collections.ConfigDict) -> WordPairs:
+    from textsr_jax.data import records, synthetic_words
+
+    builder = synthetic_words.SyntheticWords(data_dir=data_dir, **dict(settings))
     records.prepare(builder)
     return WordPairs(
         name=builder.info.full_name,
-        train=TfdsSource(builder, "train"),
-        validation=TfdsSource(builder, "validation"),
-        test={name: TfdsSource(builder, f"test_{name}") for name in _TEST_ORDER},
+        train=records.TfdsSource(builder, "train"),
+        validation=records.TfdsSource(builder, "validation"),
+        test={name: records.TfdsSource(builder, f"test_{name}") for name in _TEST_ORDER},
     )
 
 
 def _textzoom(root: str, data_dir: str | None, validation_fraction: float) -> WordPairs:
+    from textsr_jax.data import batching, records, textzoom
+
     if not 0 <= validation_fraction < 1:
         raise UserError(
             f"validation_fraction: is {validation_fraction}; set it to at least 0 and below 1"
@@ -72,19 +84,19 @@ def _textzoom(root: str, data_dir: str | None, validation_fraction: float) -> Wo
     train, test = [], {}
     for folder, split in builder.splits.items():
         if folder.startswith("test/"):
-            test[folder.removeprefix("test/")] = TfdsSource(builder, split)
-        else:
+            # A test set that lost every record stays, empty, for the evaluation to refuse.
+            source = records.TfdsSource(builder, split) if split else []
+            test[folder.removeprefix("test/")] = source
+        elif split:
             train.append(split)
-    records_for_training = TfdsSource(builder, "+".join(train)) if train else []
-    held_out = _held_out(records.keys(records_for_training), validation_fraction)
+    source = records.TfdsSource(builder, "+".join(train)) if train else []
+    held_out = _held_out(records.keys(source), validation_fraction)
+    kept = sorted(set(range(len(source))) - held_out)
     order = {name: place for place, name in enumerate(_TEST_ORDER)}
     return WordPairs(
         name=builder.info.full_name,
-        train=Subset(
-            records_for_training,
-            [i for i in range(len(records_for_training)) if i not in held_out],
-        ),
-        validation=Subset(records_for_training, sorted(held_out)),
+        train=batching.Subset(source, kept),
+        validation=batching.Subset(source, sorted(held_out)),
         test=dict(sorted(test.items(), key=lambda item: order.get(item[0], len(order)))),
     )
 

@@ -1,9 +1,9 @@
-"""Makes the low-resolution picture of a word crop, as far away or ill-focused cameras would.
+"""Makes the low-resolution picture of a word crop: what a camera further away would have seen.
 
-Three difficulties as in TextZoom: blur, shift, contrast, noise and JPEG, stronger from easy to hard.
+Three difficulties, as in TextZoom: blur, shift, contrast, noise and JPEG grow from easy to hard.
 """
 
-import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,18 +44,18 @@ DIFFICULTIES = {
         motion=1.0,
         shift=0.5,
         contrast=(0.85, 1.05),
-        brightness=12,
-        shade=0.06,
+        brightness=10,
+        shade=0.04,
         noise=(0.5, 5),
         quality=(60, 95),
     ),
     "medium": Difficulty(
-        blur=(1.0, 1.8),
+        blur=(1.0, 1.7),
         motion=2.0,
         shift=1.0,
         contrast=(0.8, 1.05),
-        brightness=12,
-        shade=0.10,
+        brightness=10,
+        shade=0.06,
         noise=(1, 6),
         quality=(50, 90),
     ),
@@ -64,8 +64,8 @@ DIFFICULTIES = {
         motion=3.0,
         shift=2.0,
         contrast=(0.75, 1.05),
-        brightness=15,
-        shade=0.14,
+        brightness=12,
+        shade=0.08,
         noise=(2, 7),
         quality=(40, 85),
     ),
@@ -98,7 +98,7 @@ def degrade(hr: np.ndarray, difficulty: str, rng: np.random.Generator) -> np.nda
     shift = rng.uniform(-much.shift, much.shift, 2)
     down = sampling(hr.shape[0], height, shift[0], blur[0], smear[0])
     across = sampling(hr.shape[1], width, shift[1], blur[1], smear[1])
-    lr = across @ (down @ hr.reshape(hr.shape[0], -1)).reshape(height, -1, 3)
+    lr = across @ (down @ hr.reshape(len(hr), -1).astype(float)).reshape(height, -1, 3)
 
     mean = lr.mean()
     lr = mean + (lr - mean) * rng.uniform(*much.contrast)
@@ -113,29 +113,30 @@ def degrade(hr: np.ndarray, difficulty: str, rng: np.random.Generator) -> np.nda
     return np.asarray(compress(picture, int(rng.integers(*much.quality, endpoint=True))))
 
 
-def sampling(
-    size: int, samples: int, shift: float, blur: float, smear: float = 0.0
-) -> np.ndarray:
+def sampling(size: int, samples: int, shift: float, blur: float, smear: float = 0.0) -> np.ndarray:
     """The matrix that blurs a line of pixels and averages it down: float64 (samples, size).
 
     Sample i is what a sensor cell sees that is as wide as size / samples pixels, moved by `shift`
-    pixels, through a Gaussian blur of standard deviation `blur` and a smear `smear` pixels long.
-    What lies outside of the line is taken to be like its end; every row sums to 1.
+    pixels, through a Gaussian blur of standard deviation `blur` > 0 and a smear `smear` pixels
+    long. What lies outside of the line is taken to be like its end; every row sums to 1.
     """
-    cell = size / samples
-    centres = (np.arange(samples)[:, None] + 0.5) * cell + shift
-    distance = np.arange(size + 1) - centres
-    # The cell and the smear are both boxes; their convolution is cut into slices, and a Gaussian
-    # put on each.
-    seen = _slices(cell, smear)
-    cumulated = np.zeros_like(distance)
-    for offset in seen:
-        cumulated += special.ndtr((distance - offset) / blur)
-    cumulated /= len(seen)
-    cumulated[:, 0], cumulated[:, -1] = 0, 1
-    return np.diff(cumulated, axis=1)
+    cell = size // samples
+    reach = math.ceil(4 * blur + smear / 2 + abs(shift)) + 1
+    # Edges of the pixels around a cell, from the cell's middle.
+    edges = np.arange(-reach, reach + cell + 1) - (cell / 2 + shift)
+    if smear:
+        edges = edges + smear * np.linspace(-0.5, 0.5, 7)[:, None]
+    # How much of the cell's light, spread by the blur, falls below each edge.
+    below = _ramp((edges + cell / 2) / blur) - _ramp((edges - cell / 2) / blur)
+    taps = np.diff(below.reshape(-1, below.shape[-1]).mean(axis=0))
+    taps /= taps.sum()
+    rows = np.arange(samples)[:, None]
+    columns = np.clip(rows * cell + np.arange(-reach, reach + cell), 0, size - 1)
+    matrix = np.zeros((samples, size))
+    np.add.at(matrix, (rows, columns), taps)
+    return matrix
 
 
-@functools.cache
-def _slices(cell: float, smear: float) -> np.ndarray:
-    """placeholder"""
+def _ramp(x: np.ndarray) -> np.ndarray:
+    """The integral of the normal distribution function."""
+    return x * special.ndtr(x) + np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)

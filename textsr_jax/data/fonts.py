@@ -18,20 +18,110 @@ from textsr_jax.errors import UserError
 
 # What signs, posters, packages and screens are set in: grotesques, geometric and condensed sans,
 # book and slab serifs, display faces and scripts. All are free: OFL 1.1 or Apache 2.0.
-FAMILIES = tuple(
-    """
-    abril-fatface acme alfa-slab-one alumni-sans antic-slab anton archivo archivo-black arimo arvo
-    baloo-2 barlow barlow-condensed bitter black-ops-one bodoni-moda bungee cabin caveat
-    changa-one cinzel comfortaa cormorant-garamond crimson-text dancing-script dm-serif-display
-    dosis eb-garamond exo-2 fira-sans fjalla-one fredoka gravitas-one great-vibes indie-flower
-    inter josefin-sans jost kalam kanit lato league-spartan libre-baskerville libre-franklin
-    lilita-one lobster lobster-two lora luckiest-guy marcellus merriweather montserrat noto-serif
-    nunito oleo-script open-sans orbitron oswald overpass pacifico permanent-marker
-    playfair-display poppins press-start-2p pt-sans pt-serif quicksand raleway righteous roboto
-    roboto-condensed roboto-slab rubik russo-one satisfy shadows-into-light signika source-serif-4
-    space-mono spectral teko titan-one titillium-web varela-round vollkorn work-sans
-    yanone-kaffeesatz yellowtail zilla-slab
-    """.split()
+FAMILIES = (
+    "abril-fatface",
+    "acme",
+    "alfa-slab-one",
+    "alumni-sans",
+    "antic-slab",
+    "anton",
+    "archivo",
+    "archivo-black",
+    "arimo",
+    "arvo",
+    "baloo-2",
+    "barlow",
+    "barlow-condensed",
+    "bitter",
+    "black-ops-one",
+    "bodoni-moda",
+    "bungee",
+    "cabin",
+    "caveat",
+    "changa-one",
+    "cinzel",
+    "comfortaa",
+    "cormorant-garamond",
+    "crimson-text",
+    "dancing-script",
+    "dm-serif-display",
+    "dosis",
+    "eb-garamond",
+    "exo-2",
+    "fira-sans",
+    "fjalla-one",
+    "fredoka",
+    "gravitas-one",
+    "great-vibes",
+    "indie-flower",
+    "inter",
+    "josefin-sans",
+    "jost",
+    "kalam",
+    "kanit",
+    "lato",
+    "league-spartan",
+    "libre-baskerville",
+    "libre-franklin",
+    "lilita-one",
+    "lobster",
+    "lobster-two",
+    "lora",
+    "luckiest-guy",
+    "marcellus",
+    "merriweather",
+    "montserrat",
+    "noto-serif",
+    "nunito",
+    "oleo-script",
+    "open-sans",
+    "orbitron",
+    "oswald",
+    "overpass",
+    "pacifico",
+    "permanent-marker",
+    "playfair-display",
+    "poppins",
+    "press-start-2p",
+    "pt-sans",
+    "pt-serif",
+    "quicksand",
+    "raleway",
+    "righteous",
+    "roboto",
+    "roboto-condensed",
+    "roboto-slab",
+    "rubik",
+    "russo-one",
+    "satisfy",
+    "shadows-into-light",
+    "signika",
+    "source-serif-4",
+    "space-mono",
+    "spectral",
+    "teko",
+    "titan-one",
+    "titillium-web",
+    "varela-round",
+    "vollkorn",
+    "work-sans",
+    "yanone-kaffeesatz",
+    "yellowtail",
+    "zilla-slab",
+)
+
+SCRIPTS = frozenset(
+    {
+        "caveat",
+        "dancing-script",
+        "great-vibes",
+        "lobster",
+        "lobster-two",
+        "oleo-script",
+        "pacifico",
+        "satisfy",
+        "yellowtail",
+    }
 )
 
 CAP_HEIGHT = 40  # pixels, of an H in every face that `load` gives
@@ -45,11 +135,13 @@ class Face:
     """One weight and slope of a family.
 
     Attributes:
+      family: one of `FAMILIES`.
       name: names it across machines: family, file and weight.
       path: the TrueType file.
       weight: the weight to set in a variable font, or None for a static file.
     """
 
+    family: str
     name: str
     path: str
     weight: int | None
@@ -95,10 +187,16 @@ def fingerprint() -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def choose(rng: np.random.Generator) -> Face:
-    """A random face of a random family, every family as likely as any other."""
-    faces = families()[rng.integers(len(families()))]
-    return faces[rng.integers(len(faces))]
+def choose(word: str, rng: np.random.Generator) -> Face:
+    """A random face of a random family, every family as likely as any other.
+
+    But a script, whose capitals are flourishes, seldom sets a word all in capitals.
+    """
+    while True:
+        faces = families()[rng.integers(len(families()))]
+        face = faces[rng.integers(len(faces))]
+        if not (face.family in SCRIPTS and word.isupper() and len(word) > 2 and rng.random() < 0.9):
+            return face
 
 
 @functools.cache
@@ -129,7 +227,7 @@ def _faces(family: str, folder: Path) -> tuple[Face, ...]:
                 weights = [weight for weight in _WEIGHTS if low <= weight <= high]
             else:
                 weights = [None]
-            faces += [Face(f"{family}/{path.name}@{w}", str(path), w) for w in weights]
+            faces += [Face(family, f"{family}/{path.name}@{w}", str(path), w) for w in weights]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"fonts: {package(family)} is damaged ({error!r});"

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import io
 import logging
+import os
 import re
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -104,9 +105,11 @@ class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     # TFDS would look for a file of download checksums.
     url_infos = None
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, data_dir: str | os.PathLike | None = None, **kwargs: Any) -> None:
+        if data_dir is not None:
+            data_dir = os.path.expanduser(data_dir)
         with _quiet():
-            super().__init__(file_format="array_record", **kwargs)
+            super().__init__(data_dir=data_dir, file_format="array_record", **kwargs)
 
 
 @contextlib.contextmanager

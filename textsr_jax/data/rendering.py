@@ -6,11 +6,11 @@ Letters are drawn flat, seen at an angle, laid over a background, lit, and passe
 import colorsys
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
-from scipy import ndimage
 
 from textsr_jax.data import fonts
 from textsr_jax.data.fonts import CAP_HEIGHT
@@ -19,6 +19,9 @@ HEIGHT, WIDTH = 32, 128
 
 # The scene is composed at twice that size and averaged down in the end.
 _HEIGHT, _WIDTH = 2 * HEIGHT, 2 * WIDTH
+
+# Red, orange, yellow, green and blue; red, yellow and blue are seen most.
+_SIGN_HUES = (0.0, 0.0, 0.08, 0.14, 0.14, 0.38, 0.58, 0.62)
 
 # What other words near the word are made of; their text is not meant to be read.
 _NEIGHBOURS = list("AEHIKMNORSTUaeimnorstu0123456789")
@@ -38,9 +41,9 @@ def render(word: str, rng: np.random.Generator) -> np.ndarray:
       UserError: the fonts are not installed.
     """
     lettering = _draw_letters(word, rng)
-    points = _view(lettering.edges, rng)
-    masks = [None if layer is None else _project(layer, points) for layer in lettering.layers]
-    return _photograph(_paint(masks, rng), rng)
+    points, aspect = _view(lettering.edges, rng)
+    masks = _project(lettering.layers, points)
+    return _photograph(_paint(masks, rng), aspect, rng)
 
 
 # Letters
@@ -61,7 +64,7 @@ class _Lettering:
 
 
 def _draw_letters(word: str, rng: np.random.Generator) -> _Lettering:
-    font = fonts.load(fonts.choose(rng))
+    font = fonts.load(fonts.choose(word, rng))
     left, top, right, bottom = font.getbbox(word, anchor="ls")
     spacing = CAP_HEIGHT * _spacing(rng)
     jitter = CAP_HEIGHT * rng.uniform(0, 0.12) if rng.random() < 0.06 else 0.0
@@ -183,21 +186,23 @@ def _dotted(ink: Image.Image, rng: np.random.Generator) -> Image.Image:
 # The view
 
 
-def _view(edges: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _view(edges: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """Looks at the flat word and crops: where each of the scene's pixels lies on the flat.
 
     The word may be bent into an arc, slanted, turned, and seen in perspective; the crop is the
     upright box around what comes of it, and a margin.
 
     Returns:
-      float64 (2, 64, 256): y and x in pixels of the flat, (0, 0) its corner.
+      float64 (2, 64, 256): y and x in pixels of the flat, (0, 0) its corner; and the crop's
+      width over its height before it is stretched.
     """
     low, high = edges.min(axis=0), edges.max(axis=0)
     width, height = high - low
     centre = (low + high) / 2
-    # The arc's angle, positive for a hill; seldom more than a quarter turn.
-    turn = np.clip(rng.normal(0, 0.5), -1.4, 1.4) if rng.random() < 0.18 else 0.0
-    curvature = turn / width
+    # The arc's angle, positive for a hill. Its centre must stay clear of the letters.
+    turn = rng.normal(0, 0.5) if rng.random() < 0.18 else 0.0
+    limit = min(1.4, 0.8 * width / height)
+    curvature = min(max(turn, -limit), limit) / width
     matrix = _perspective(width, height, rng)
 
     def bend(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -224,7 +229,7 @@ def _view(edges: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     u = left + (right - left) * (np.arange(_WIDTH) + 0.5) / _WIDTH
     v = top + (bottom - top) * (np.arange(_HEIGHT) + 0.5) / _HEIGHT
     x, y = unbend(*_transform(np.linalg.inv(matrix), u[None, :], v[:, None]))
-    return np.stack([y + centre[1], x + centre[0]])
+    return np.stack([y + centre[1], x + centre[0]]), (right - left) / (bottom - top)
 
 
 def _perspective(width: float, height: float, rng: np.random.Generator) -> np.ndarray:
@@ -235,9 +240,9 @@ def _perspective(width: float, height: float, rng: np.random.Generator) -> np.nd
     # A long word that is turned far would become a thin diagonal in its box.
     limit = math.atan2(0.9 * height, width)
     angle = min(max(math.radians(degrees), -limit), limit)
-    tilt_x = rng.normal(0, 0.16) if rng.random() < 0.4 else 0.0
+    tilt_x = rng.normal(0, 0.14) if rng.random() < 0.4 else 0.0
     tilt_y = rng.normal(0, 0.06) if rng.random() < 0.4 else 0.0
-    tilt_x = min(max(tilt_x, -0.45), 0.45) / (width / 2)
+    tilt_x = min(max(tilt_x, -0.38), 0.38) / (width / 2)
     tilt_y = min(max(tilt_y, -0.15), 0.15) / (height / 2)
     cosine, sine = math.cos(angle), math.sin(angle)
     return (
@@ -247,9 +252,7 @@ def _perspective(width: float, height: float, rng: np.random.Generator) -> np.nd
     )
 
 
-def _transform(
-    matrix: np.ndarray, x: np.ndarray, y: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _transform(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     depth = matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2]
     return (
         (matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2]) / depth,
@@ -266,14 +269,29 @@ def _margins(rng: np.random.Generator) -> np.ndarray:
     return margins
 
 
-def _project(mask: Image.Image, points: np.ndarray) -> np.ndarray:
-    """The flat's mask as the scene shows it, float32 (64, 256) in [0, 1]."""
+def _project(layers: Sequence[Image.Image | None], points: np.ndarray) -> list[np.ndarray | None]:
+    """The flat's masks as the scene shows them, float32 (64, 256, 1) in [0, 1]."""
     y, x = points
     # Where the word is wide, its columns are averaged first, or thin strokes would be lost.
     step = max(1, int(np.ptp(x[_HEIGHT // 2]) / _WIDTH))
-    mask = mask.reduce((step, 1))
-    at = np.stack([y - 0.5, x / step - 0.5])
-    return ndimage.map_coordinates(np.asarray(mask, np.float32), at, order=1) / np.float32(255)
+    layers = [None if mask is None else np.asarray(mask.reduce((step, 1))) for mask in layers]
+    height, width = layers[-1].shape
+    # Interpolates between pixel centres. Beyond the flat there is its empty rim.
+    x = np.clip(x / step - 0.5, 0, width - 1.001)
+    y = np.clip(y - 0.5, 0, height - 1.001)
+    column, row = x.astype(np.int64), y.astype(np.int64)
+    right, below = (x - column).astype(np.float32), (y - row).astype(np.float32)
+    corner = row * width + column
+
+    def interpolate(mask: np.ndarray) -> np.ndarray:
+        pixels = mask.ravel().astype(np.float32)
+        upper, lower = pixels[corner], pixels[corner + width]
+        upper += right * (pixels[corner + 1] - upper)
+        lower += right * (pixels[corner + width + 1] - lower)
+        upper += below * (lower - upper)
+        return upper[..., None] / np.float32(255)
+
+    return [None if mask is None else interpolate(mask) for mask in layers]
 
 
 # Colours and surfaces
@@ -287,14 +305,14 @@ def _paint(masks: list[np.ndarray | None], rng: np.random.Generator) -> np.ndarr
     if shadow is not None:
         dark = _luma(ground) > 50 or rng.random() < 0.5
         colour = ground * rng.uniform(0, 0.5) if dark else _colour(rng)
-        scene += shadow[..., None] * np.float32(rng.uniform(0.4, 1)) * (colour - scene)
+        scene += shadow * np.float32(rng.uniform(0.4, 1)) * (colour - scene)
     if halo is not None:
-        scene += halo[..., None] * (_outline_colour(letters, rng) - scene)
+        scene += halo * (_outline_colour(letters, rng) - scene)
     paint = _ink_colours(letters, rng)
     if rng.random() < 0.12:
         # Worn paint, or uneven print.
         ink = ink * np.clip(1 - rng.uniform(0.2, 1.2) * np.abs(_clouds(8, 32, rng)), 0, 1)
-    scene += ink[..., None] * (paint - scene)
+    scene += ink * (paint - scene)
     return _light(scene, rng)
 
 
@@ -308,13 +326,14 @@ def _colour(rng: np.random.Generator) -> np.ndarray:
     if kind < 0.24:
         saturation, value = rng.uniform(0, 0.5), rng.uniform(0.02, 0.25)  # blacks
     elif kind < 0.50:
-        saturation, value = rng.uniform(0, 0.12), rng.uniform(0.8, 1)  # whites
-    elif kind < 0.62:
-        saturation, value = rng.uniform(0, 0.2), rng.uniform(0.25, 0.8)  # greys
-    elif kind < 0.86:
-        # Sign colours: red, yellow and blue are seen most.
-        hue = (rng.choice([0.0, 0.14, 0.6]) + rng.normal(0, 0.03)) % 1 if hue < 0.6 else hue
-        saturation, value = rng.uniform(0.6, 1), rng.uniform(0.4, 1)
+        saturation, value = abs(rng.normal(0, 0.05)), rng.uniform(0.8, 1)  # whites
+    elif kind < 0.58:
+        saturation, value = rng.uniform(0, 0.15), rng.uniform(0.25, 0.8)  # greys
+    elif kind < 0.88:
+        # The colours of signs, of all the others a few.
+        if hue < 0.75:
+            hue = (_SIGN_HUES[rng.integers(len(_SIGN_HUES))] + rng.normal(0, 0.025)) % 1
+        saturation, value = rng.uniform(0.65, 1), rng.uniform(0.45, 1)
     else:
         saturation, value = rng.uniform(0.15, 0.6), rng.uniform(0.3, 0.95)  # wood, stone, pastel
     return np.array(colorsys.hsv_to_rgb(hue, saturation, value), np.float32) * 255
@@ -322,7 +341,7 @@ def _colour(rng: np.random.Generator) -> np.ndarray:
 
 def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """A ground and a letter colour that differ in lightness: mostly much, now and then little."""
-    contrast = rng.uniform(25, 130)
+    contrast = rng.uniform(25, 60) if rng.random() < 0.12 else rng.uniform(60, 150)
     while True:
         ground, letters = _colour(rng), _colour(rng)
         if abs(_luma(ground) - _luma(letters)) >= contrast:
@@ -330,10 +349,13 @@ def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _outline_colour(letters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What letters are outlined in: mostly black or white, whichever sets them off."""
+    """What letters are outlined in: mostly black or white, and what sets them off."""
     if rng.random() < 0.6:
         return np.full(3, 15 if _luma(letters) > 110 else 245, np.float32)
-    return _colour(rng)
+    while True:
+        colour = _colour(rng)
+        if abs(_luma(colour) - _luma(letters)) >= 50:
+            return colour
 
 
 def _ink_colours(letters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -357,15 +379,15 @@ def _surface(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         # Paper, plaster, stone, cloth: rough in a few sizes.
         amplitude = abs(rng.normal(0, 12))
         rough = _clouds(3, 12, rng) + _clouds(16, 64, rng) * np.float32(rng.uniform(0, 0.8))
-        surface += amplitude * rough[..., None]
+        surface += amplitude * rough
     elif kind < 0.33:
         # Planks and brushed metal: rough along one direction only.
         grain = _clouds(*((24, 2) if rng.random() < 0.7 else (2, 48)), rng)
-        surface += abs(rng.normal(0, 14)) * grain[..., None]
+        surface += abs(rng.normal(0, 14)) * grain
     elif kind < 0.40:
         # Posters and shop windows: patches of another colour behind the letters.
         other = surface + rng.normal(0, 45, 3).astype(np.float32)
-        surface += np.clip(_clouds(3, 8, rng), 0, 1)[..., None] * (other - surface)
+        surface += np.clip(_clouds(3, 8, rng), 0, 1) * (other - surface)
     return surface
 
 
@@ -381,9 +403,7 @@ def _add_border(scene: Image.Image, rng: np.random.Generator) -> None:
         near, far = depth + rng.uniform(-3, 3), depth + rng.uniform(-3, 3)
         if side % 2:
             near, far = extent - near, extent - far
-        line = (
-            [(0, near), (_WIDTH, far)] if side < 2 else [(near, 0), (far, _HEIGHT)]
-        )
+        line = [(0, near), (_WIDTH, far)] if side < 2 else [(near, 0), (far, _HEIGHT)]
         if rng.random() < 0.4:
             canvas.line(line, colour, int(rng.integers(1, 5)))
         else:
@@ -393,50 +413,53 @@ def _add_border(scene: Image.Image, rng: np.random.Generator) -> None:
 
 
 def _clouds(rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise with so many bumps down and across, float32 (64, 256), near [-1, 1]."""
+    """Smooth noise with so many bumps down and across, float32 (64, 256, 1), near [-1, 1]."""
     noise = Image.fromarray(rng.uniform(-1, 1, (rows, columns)).astype(np.float32))
-    return np.asarray(noise.resize((_WIDTH, _HEIGHT), Image.Resampling.BICUBIC))
+    return np.asarray(noise.resize((_WIDTH, _HEIGHT), Image.Resampling.BICUBIC))[..., None]
 
 
 def _light(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Uneven light: brighter at one end, blotches of shade, a reflection, too much or too little."""
+    """Uneven light: one end brighter, blotches, a reflection, too much or too little of it."""
     if rng.random() < 0.4:
-        strength = abs(rng.normal(0, 0.25))
+        strength = abs(rng.normal(0, 0.2))
         rows, columns = (2, 2) if rng.random() < 0.7 else (3, 5)
-        scene = scene * (1 + np.float32(strength) * _clouds(rows, columns, rng))[..., None]
+        scene = scene * (1 + np.float32(strength) * _clouds(rows, columns, rng))
     if rng.random() < 0.04:
         # A lamp's reflection washes out a part.
-        glare = np.clip(_clouds(3, 6, rng) - np.float32(0.3), 0, 1) * np.float32(rng.uniform(50, 200))
-        scene = scene + glare[..., None]
+        glare = np.clip(_clouds(3, 6, rng) - np.float32(0.3), 0, 1)
+        scene = scene + np.float32(rng.uniform(50, 200)) * glare
     if rng.random() < 0.3:
-        scene = scene * np.float32(rng.uniform(0.6, 1.2)) + np.float32(rng.uniform(-15, 25))
+        scene = scene * np.float32(rng.uniform(0.7, 1.25)) + np.float32(rng.uniform(-15, 20))
     return np.clip(scene, 0, 255)
 
 
 # The camera
 
 
-def _photograph(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _photograph(scene: np.ndarray, aspect: float, rng: np.random.Generator) -> np.ndarray:
     """The scene as a camera and a file format leave it, uint8 (32, 128, 3)."""
-    picture = Image.fromarray((scene + 0.5).astype(np.uint8))
-    height, width = HEIGHT, WIDTH
-    if rng.random() < 0.5:
-        # The word was smaller than the crop it is stretched to.
-        height = int(rng.integers(13, 33))
-        width = int(min(max(height * rng.uniform(2, 6), 36), WIDTH))
-    if rng.random() < 0.3:
-        picture = picture.filter(ImageFilter.GaussianBlur(abs(rng.normal(0, 1.6))))
+    picture = _picture(scene)
+    # How large the word was in the photograph that it is cut from.
+    height = round(min(max(34 * math.exp(rng.normal(0, 0.45)), 12), _HEIGHT))
+    width = round(min(max(height * aspect, 12), _WIDTH))
     picture = picture.resize((width, height), Image.Resampling.BOX)
+    if rng.random() < 0.3:
+        picture = picture.filter(ImageFilter.GaussianBlur(abs(rng.normal(0, 0.7))))
     if rng.random() < 0.15:
         picture = picture.filter(ImageFilter.UnsharpMask(1, int(rng.integers(40, 160)), 0))
+    if rng.random() < 0.05:
+        picture = picture.convert("L").convert("RGB")
     if rng.random() < 0.6:
-        noise = rng.normal(0, abs(rng.normal(0, 5)), (height, width, 1 if rng.random() < 0.5 else 3))
-        picture = Image.fromarray(
-            np.clip(np.asarray(picture) + noise + 0.5, 0, 255).astype(np.uint8)
-        )
+        channels = 1 if rng.random() < 0.5 else 3
+        noise = rng.normal(0, abs(rng.normal(0, 4)), (height, width, channels))
+        picture = _picture(np.asarray(picture) + noise)
     if rng.random() < 0.7:
-        picture = compress(picture, int(rng.integers(40, 96)))
+        picture = compress(picture, int(rng.integers(45, 96)))
     return np.asarray(picture.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
+
+
+def _picture(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))
 
 
 def compress(picture: Image.Image, quality: int) -> Image.Image:

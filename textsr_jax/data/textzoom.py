@@ -112,10 +112,10 @@ class TextZoom(records.LocalBuilder):
                     yield number, records.example(record)
 
     @property
-    def splits(self) -> dict[str, str]:
-        """The prepared split of each folder; a folder without a usable record has none."""
+    def splits(self) -> dict[str, str | None]:
+        """The prepared split of each folder; None where a folder has no usable record."""
         written = {folder: _split(folder) for folder in self._folders}
-        return {folder: split for folder, split in written.items() if split in self.info.splits}
+        return {f: split if split in self.info.splits else None for f, split in written.items()}
 
     def skipped(self) -> list[str]:
         """One line for each folder that lost records, how many and why, or that never had any."""

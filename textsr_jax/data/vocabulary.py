@@ -5,6 +5,7 @@ then. A word's length counts its letters and digits only, as scoring does.
 """
 
 import functools
+import re
 import string
 
 import numpy as np
@@ -19,8 +20,17 @@ _MIX = {"dictionary": 0.80, "numbers": 0.12, "codes": 0.08}
 
 # So many words of the frequency list: past them it is mostly misspellings and foreign words.
 _NUM_WORDS = 60_000
+# Not printed: pictures of words end up in figures and reports.
+_OBSCENE = re.compile(
+    "fuck|shit|cunt(?!h)|nigg|bitch|whore|puss(y|ies)$|porn|fag(s|got|$)|wank|slut|jizz|blowjob"
+    "|masturbat|dildo|penis|vagin|orgasm|motherf|rapist|raped?s?$|cum(s|ming|$)"
+    "|dick(s|head|$)|anal$"
+    "|milf(s|$)|twat|tits$|titt(y|ies)|horny|pedo(ph|s|$)|semen$|scrotum|boob|cocks?$"
+    "|nudes?$|sex(y|$)|erotic"
+)
+
 # A word's chance goes with its frequency to this power, so that rare words are not too rare.
-_FLATNESS = 0.5
+_FLATNESS = 0.6
 
 
 def length(word: str) -> int:
@@ -28,21 +38,16 @@ def length(word: str) -> int:
     return sum(character.isalnum() for character in word)
 
 
-def check(kind: str, min_length: int, max_length: int) -> None:
-    """Checks what `sample` will be asked for.
+def load(kind: str, min_length: int, max_length: int) -> None:
+    """Reads the word list, once a process, where words of this `kind` need it; see `sample`.
 
     Raises:
-      UserError: `kind` is unknown, no word can have such a length, or wordfreq is not installed.
+      UserError: wordfreq is not installed, or no word has such a length.
     """
-    if kind not in KINDS:
-        raise UserError(f"words: {kind!r} is unknown; choose one of {', '.join(KINDS)}")
-    if not 1 <= min_length <= max_length:
-        raise UserError(
-            f"min_length={min_length}, max_length={max_length}: expected 1 <= min <= max"
-        )
     if kind in ("mixed", "dictionary") and not _words(min_length, max_length)[0]:
         raise UserError(
-            f"no English word has {min_length} to {max_length} letters; lower min_length"
+            f"min_length={min_length}, max_length={max_length}: no English word is that long or"
+            " short; lower min_length or choose other words"
         )
 
 
@@ -54,7 +59,13 @@ def sample(kind: str, min_length: int, max_length: int, rng: np.random.Generator
         digits), or "mixed": 80 %, 12 % and 8 % of them.
       min_length, max_length: the bounds of `length` of the word, both included.
       rng: where the randomness comes from.
+
+    Raises:
+      UserError: see `load`.
+      ValueError: `kind` is unknown.
     """
+    if kind not in KINDS:
+        raise ValueError(f"kind {kind!r}; expected one of {', '.join(KINDS)}")
     if kind == "mixed":
         kind = str(rng.choice(list(_MIX), p=list(_MIX.values())))
     draw = {"dictionary": _dictionary, "numbers": _number, "codes": _code}[kind]
@@ -74,7 +85,10 @@ def _frequencies() -> dict[str, float]:
     return {
         word: wordfreq.word_frequency(word, "en", wordlist="large")
         for word in words
-        if word.isascii() and word.isalpha() and (len(word) > 1 or word in "ai")
+        if word.isascii()
+        and word.isalpha()
+        and (len(word) > 1 or word in "ai")
+        and not _OBSCENE.search(word)
     }
 
 
@@ -91,6 +105,7 @@ def _words(min_length: int, max_length: int) -> tuple[list[str], np.ndarray]:
 
 
 def _dictionary(min_length: int, max_length: int, rng: np.random.Generator) -> str:
+    load("dictionary", min_length, max_length)
     words, chances = _words(min_length, max_length)
     # The last cumulated chance may be a hair below 1.
     word = words[min(int(np.searchsorted(chances, rng.random())), len(words) - 1)]

@@ -62,15 +62,15 @@ class Evaluation:
       UserError: there is no test split, or one without a word.
     """
 
-    def __init__(
-        self, config: ConfigDict, sr: Network, ocr: Network, pairs: data.WordPairs
-    ):
+    def __init__(self, config: ConfigDict, sr: Network, ocr: Network, pairs: data.WordPairs):
         self.name = pairs.name
         if not pairs.test:
             raise UserError(f"{pairs.name} has no test split; it needs folders such as test/easy")
         for name, source in pairs.test.items():
             if not len(source):
-                raise UserError(f"{pairs.name}: test/{name} has no readable word; remove or mend it")
+                raise UserError(
+                    f"{pairs.name}: test/{name} has no readable word; remove or mend it"
+                )
         self._batch_size = config.evaluation.batch_size
         self.lr: Images = {}
         self.hr: Images = {}
@@ -80,7 +80,9 @@ class Evaluation:
             self.lr[name] = np.stack([record.lr for record in records])
             self.hr[name] = np.stack([record.hr for record in records])
             self.labels[name] = [record.label for record in records]
-        self._enlarge: Callable = jax.jit(lambda variables, lr: to_uint8(sr(variables, to_float(lr))))
+        self._enlarge: Callable = jax.jit(
+            lambda variables, lr: to_uint8(sr(variables, to_float(lr)))
+        )
         self._bicubic: Callable = jax.jit(lambda lr: to_uint8(enlarge(to_float(lr))))
         self._read = decoding.recognizer(
             ocr, beam=config.decoding.beam, steps=config.decoding.steps
@@ -135,9 +137,14 @@ class Evaluation:
             parts = [array[start : start + self._batch_size] for array in arrays]
             count = len(parts[0])
             missing = self._batch_size - count
-            yield count, *(
-                np.concatenate([part, np.repeat(part[:1], missing, axis=0)]) if missing else part
-                for part in parts
+            yield (
+                count,
+                *(
+                    np.concatenate([part, np.repeat(part[:1], missing, axis=0)])
+                    if missing
+                    else part
+                    for part in parts
+                ),
             )
 
     def _map(self, function: Callable, images: Images, what: str) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from textsr_jax import quantization, reading
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Evaluation, Images, Row
+from textsr_jax.evaluation.workdirs import FINE_TUNED, PRETRAINED
 from textsr_jax.models import Variables
 
 TARGETS = ("SR", "OCR", "SR + OCR")
@@ -56,11 +57,12 @@ def grid(
         raise UserError("quantising needs an SR model and a recogniser; train stage1 and stage2")
     sr_plain, ocr_plain = _Variant(models.sr_variables), _Variant(ocr_variables)
     name = models.config.sr.name
+    reader = FINE_TUNED if models.fine_tuned else PRETRAINED
     settings = []
 
     def add(target: str, bits: int | None, prior: str | None, sr: _Variant, ocr: _Variant) -> None:
         images = sr.images(evaluation)
-        row = evaluation.row(name, OCR, images, evaluation.read(ocr.variables, images))
+        row = evaluation.row(name, reader, images, evaluation.read(ocr.variables, images))
         settings.append(Setting(target, bits, prior, sr.size_mbit + ocr.size_mbit, row))
 
     with tqdm(total=1 + len(priors) * len(bits) * len(targets), desc="quantise") as bar:
@@ -113,9 +115,7 @@ def _loses_little(row: Row, plain: Row) -> bool:
 class _Variant:
     """Variables, quantised or not, their size, and the SR images they make, made once."""
 
-    def __init__(
-        self, variables: Variables, rules: Sequence[quantization.Rule] = ()
-    ):
+    def __init__(self, variables: Variables, rules: Sequence[quantization.Rule] = ()):
         tree = quantization.quantize(variables, rules)
         self.variables = quantization.dequantize(tree)
         self.size_mbit = quantization.size_mbit(variables, rules)

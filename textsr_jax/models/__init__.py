@@ -23,7 +23,9 @@ OCR_NETWORKS = {"cdistnet": CDistNet}
 
 def _choose(networks: dict[str, type[nnx.Module]], name: str, field: str) -> type[nnx.Module]:
     if name not in networks:
-        raise UserError(f"config.{field}.name={name!r}: no such network; take {', '.join(networks)}")
+        raise UserError(
+            f"config.{field}.name={name!r}: no such network; take {', '.join(networks)}"
+        )
     return networks[name]
 
 

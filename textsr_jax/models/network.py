@@ -58,7 +58,7 @@ class Network:
         # Without the copy BatchNorm cannot update its statistics inside a differentiated function.
         return nnx.merge(self._structure, params, stats, copy=True)
 
-    def __call__(self, variables: Variables, *args: Any, method: str = "__call__", **kwargs: Any):  # noqa: ANN204
+    def __call__(self, variables: Variables, *args: Any, method: str = "__call__", **kwargs: Any):
         """Runs a method of the module in evaluation mode."""
         return getattr(self.module(variables), method)(*args, **kwargs)
 

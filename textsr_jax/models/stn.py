@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from textsr_jax.models.pooling import max_pool
 from textsr_jax.models.sampling import bilinear_sample
 
 # Max pooling behind each convolution; the last has none.
@@ -153,7 +154,7 @@ class STN(nnx.Module):
         for conv, window in zip(self.convs, _POOLING, strict=True):
             x = conv(x, train=train)
             if window:
-                x = nnx.max_pool(x, window, strides=window)
+                x = max_pool(x, window)
         # Flattened channel by channel, as the published linear layer expects it.
         x = self.fc1(x.transpose(0, 3, 1, 2).reshape(len(x), -1))
         x = nnx.relu(self.fc1_bn(x, use_running_average=not train))

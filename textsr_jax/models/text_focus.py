@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from textsr_jax import text
+from textsr_jax.models.pooling import max_pool
 from textsr_jax.models.positions import sinusoid_table
 
 _XAVIER = jax.nn.initializers.xavier_uniform()
@@ -174,7 +175,7 @@ class Encoder(nnx.Module):
         x = gray
         for conv in self.stem:
             x = nnx.relu(conv(x, train=train))
-            x = nnx.max_pool(x, (2, 2), strides=(2, 2))
+            x = max_pool(x)
         for stage in self.stages:
             x = stage(x, train=train)
         return x

@@ -35,24 +35,27 @@ def print_rows(rows: Sequence[Row], title: str) -> None:
     table = Table(title=title)
     table.add_column("SR")
     table.add_column("recogniser")
-    for name, places in (("PSNR", "dB"), ("SSIM", ""), ("accuracy", "%")):
-        for split in [*splits, "mean"]:
-            table.add_column(f"{name}\n{split}" + (f"\n{places}" if places else "\n"), justify="right")
+    columns = [("PSNR", split, "dB") for split in (*splits, "mean")]
+    columns += [("PSNR", "mean", "by batch")]
+    columns += [("SSIM", split, "") for split in (*splits, "mean")]
+    columns += [("accuracy", split, "%") for split in (*splits, "mean")]
+    for column in columns:
+        table.add_column("\n".join(column), justify="right")
     for row in rows:
         scores = [*row.splits.values(), row.mean]
         table.add_row(
             row.sr,
             row.ocr,
             *(_number(score["psnr"], 2) for score in scores),
+            _number(row.mean["psnr_batch"], 2),
             *(_number(score["ssim"], 3) for score in scores),
             *(_number(score["accuracy"], 1) for score in scores),
         )
     _print(table)
     counts = ", ".join(f"{split} {rows[0].splits[split]['n']}" for split in splits)
-    pooled = ", ".join(
-        f"{row.sr}/{row.ocr} {_number(row.mean['psnr_batch'], 2)}" for row in rows
+    print(
+        f"words: {counts}; PSNR by batch: of the error of 16 images, as the published code has it"
     )
-    print(f"words: {counts}; mean PSNR over batches of 16 as in the published code: {pooled}")
 
 
 def print_settings(settings: Sequence[Setting], title: str) -> None:

@@ -161,7 +161,9 @@ def run(stage: Stage, workdir: pathlib.Path, mesh: Mesh, key: jax.Array, again: 
             if stop and step < steps:
                 saved.wait()
                 best.wait()
-                raise Stopped(f"{stage.name}: stopped and saved at step {step}; go on with: {again}")
+                raise Stopped(
+                    f"{stage.name}: stopped and saved at step {step}; go on with: {again}"
+                )
         saved.wait()
         best.wait()
 

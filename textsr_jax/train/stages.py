@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from textsr_jax import checkpoints, configuration, data, decoding, metrics, text
+from textsr_jax.compilation import keep_compiled
 from textsr_jax.data import augmentation, records
 from textsr_jax.data.batching import (
     Batch,
@@ -59,6 +60,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
             "words; training wants some of both (folders train1, train2 or train_*)"
         )
     configuration.save(config, workdir)
+    keep_compiled(workdir)
     plan: list[tuple[str, ConfigDict, Callable[[], loop.Stage]]] = []
     if "pretrain" in chosen:
         if not config.init.ocr:
@@ -178,7 +180,13 @@ class _Training:
         def compare(variables: Variables, batch: Batch) -> tuple[jax.Array, ...]:
             sr, hr = to_float(to_uint8(self.sr(variables, to_float(batch.lr)))), to_float(batch.hr)
             bicubic = to_float(to_uint8(enlarge(to_float(batch.lr))))
-            return sr, bicubic, metrics.psnr(sr, hr), metrics.psnr(bicubic, hr), metrics.ssim(sr, hr)
+            return (
+                sr,
+                bicubic,
+                metrics.psnr(sr, hr),
+                metrics.psnr(bicubic, hr),
+                metrics.ssim(sr, hr),
+            )
 
         def validate(variables: Variables) -> loop.Validation:
             sums, pictures = np.zeros(3), {}

@@ -53,7 +53,5 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     """Adam (AdamW where `weight_decay` is not 0) behind a clip of the gradient's global norm."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip),
-        optax.adamw(
-            schedule(config), b1=config.b1, b2=config.b2, weight_decay=config.weight_decay
-        ),
+        optax.adamw(schedule(config), b1=config.b1, b2=config.b2, weight_decay=config.weight_decay),
     )

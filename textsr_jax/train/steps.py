@@ -24,8 +24,6 @@ Parts = dict[str, jax.Array]
 Loss = Callable[[Variables, Variables, Batch, jax.Array], tuple[jax.Array, tuple[Parts, Any]]]
 
 
-
-
 def make_step(
     loss: Loss, optimizer: optax.GradientTransformation
 ) -> Callable[[TrainState, Variables, Batch], tuple[TrainState, Parts]]:
@@ -41,9 +39,7 @@ def make_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         parts = parts | {"gradient_norm": optax.global_norm(gradient)}
-        state = state.replace(
-            step=state.step + 1, params=params, stats=stats, opt_state=opt_state
-        )
+        state = state.replace(step=state.step + 1, params=params, stats=stats, opt_state=opt_state)
         return state, parts
 
     return step

@@ -1,0 +1,49 @@
+"""A pair for a laptop's CPU: STN + EDSR-16x64 and a CDistNet of about a quarter of the width.
+
+Command:
+  python train.py --config=configs/small.py --workdir=runs/small
+On real words (TextZoom's LMDB folders):
+  python train.py --config=configs/small.py --workdir=runs/small --config.data.root=FOLDER
+"""
+
+from ml_collections import ConfigDict
+
+from configs import paper
+
+
+def get_config() -> ConfigDict:
+    config = paper.get_config()
+
+    config.sr.blocks = 16
+    config.sr.channels = 64
+    config.sr.residual_scale = 1.0
+    config.sr.stn.channels = (16, 32, 64, 64, 64, 64)
+    config.sr.stn.features = 128
+
+    config.ocr.width = 192
+    config.ocr.heads = 6
+    config.ocr.encoder_layers = 2
+    config.ocr.decoder_layers = 2
+    config.ocr.encoder_hidden = 768
+    config.ocr.decoder_hidden = 384
+    config.ocr.positional_hidden = 192
+    config.ocr.channels = (16, 16, 32, 64, 128, 192)
+    config.ocr.rectifier_channels = (16, 32, 64, 64)
+    config.ocr.rectifier_features = 64
+
+    config.focus.stem_channels = (16, 32)
+    config.focus.stage_channels = (32, 64, 64, 64)
+    config.focus.stage_depths = (1, 1, 2, 1)
+    config.focus.width = 256
+    config.focus.heads = 8
+    config.focus.feed_forward = 512
+    config.focus.embedding = 128
+
+    config.decoding.beam = 5
+    config.decoding.steps = 26
+
+    config.pretrain.ocr.update(paper.optimization(30_000, 64, 1e-3))
+    config.pretrain.focus.update(paper.optimization(10_000, 64, 1e-3))
+    config.stage1.update(paper.optimization(20_000, 32, 5e-4))
+    config.stage2.update(paper.optimization(5_000, 64, 3e-4))
+    return config

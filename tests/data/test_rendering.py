@@ -1,0 +1,61 @@
+"""Rendering: the same seed gives the same picture, and the word fills its crop."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from textsr_jax.data import rendering
+
+
+def render(word, *seed):
+    return rendering.render(word, np.random.default_rng(seed))
+
+
+def test_same_seed_same_picture():
+    picture = render("Station", 5)
+    assert picture.shape == (32, 128, 3)
+    assert picture.dtype == np.uint8
+    np.testing.assert_array_equal(picture, render("Station", 5))
+    assert (picture != render("Station", 6)).any()
+    assert (picture != render("Nations", 5)).any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    word=st.text("aAgjQW019.,:!?'\"-&/()$£%#", min_size=1, max_size=30),
+    seed=st.integers(0, 2**32),
+)
+def test_anything_printable_can_be_drawn(word, seed):
+    picture = render(word, seed)
+    assert picture.shape == (32, 128, 3)
+
+
+@pytest.mark.parametrize("word", ["HI", "HHHHHH", "H" * 20])
+def test_the_word_fills_its_crop(word):
+    pictures = np.stack([render(word, seed) for seed in range(60)]).mean(axis=-1)
+    # Letters stand out in the left, middle and right part of nearly every crop...
+    for part in np.split(pictures[:, :, 4:124], 3, axis=2):
+        assert (part.std(axis=(1, 2)) > 8).mean() > 0.85
+    # ...and their strokes run down most of its height.
+    strokes = np.abs(np.diff(pictures, axis=2)).max(axis=2)
+    assert (strokes > 8).mean() > 0.85
+
+
+def test_pictures_are_as_varied_as_photographs():
+    grey = np.stack([render("Variety", seed) for seed in range(150)]).mean(axis=-1)
+    brightness, contrast = grey.mean(axis=(1, 2)), grey.std(axis=(1, 2))
+    assert np.percentile(brightness, 10) < 80
+    assert np.percentile(brightness, 90) > 170
+    assert np.percentile(contrast, 10) < 40
+    assert np.percentile(contrast, 90) > 70
+
+
+def test_compress_loses_more_at_lower_quality():
+    picture = render("quality", 3)
+    errors = [
+        np.abs(np.asarray(rendering.compress(Image.fromarray(picture), q)) - picture.astype(float))
+        for q in (95, 60, 20)
+    ]
+    assert errors[0].mean() < errors[1].mean() < errors[2].mean()

@@ -1,0 +1,71 @@
+"""EDSR against the published network, and its pixel shuffle."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import golden_vectors
+from textsr_jax.models import Network, count_parameters
+from textsr_jax.models.edsr import EDSR, RGB_MEAN, pixel_shuffle
+
+
+def small(dtype=None):
+    return Network(lambda rngs: EDSR(blocks=2, channels=8, dtype=dtype, rngs=rngs))
+
+
+@pytest.fixture(scope="module")
+def variables():
+    """Random variables of the small network."""
+    return small().init(jax.random.key(0))
+
+
+def test_golden_output():
+    arrays = golden_vectors.vectors("edsr")
+    network, variables = golden_vectors.imported("edsr", "edsr", EDSR, int(arrays["seed"]))
+    sr = jax.jit(network.__call__)(variables, golden_vectors.images(arrays["image"]))
+    expected = golden_vectors.images(arrays["output"])
+    np.testing.assert_allclose(sr, expected, rtol=0, atol=1e-4)
+
+
+def test_the_defaults_are_the_paper_s_network():
+    network = Network(lambda rngs: EDSR(rngs=rngs))
+    assert count_parameters(network.template) == 40_729_627 - 24  # without the mean shifts
+
+
+def test_any_size_is_doubled(variables):
+    enlarge = jax.jit(small().__call__)
+    for size in [(1, 16, 64, 3), (3, 5, 7, 3)]:
+        sr = enlarge(variables, jnp.full(size, 0.5))
+        assert sr.shape == (size[0], 2 * size[1], 2 * size[2], 3)
+
+
+def test_a_silent_tail_leaves_the_mean_colour(variables):
+    params = variables["params"]
+    silent = {**params, "tail": jax.tree.map(jnp.zeros_like, params["tail"])}
+    lr = jax.random.uniform(jax.random.key(1), (1, 4, 4, 3))
+    sr = jax.jit(small().__call__)({**variables, "params": silent}, lr)
+    np.testing.assert_array_equal(sr, np.broadcast_to(np.float32(RGB_MEAN), sr.shape))
+
+
+def test_bfloat16_is_close_and_comes_out_as_float32(variables):
+    lr = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
+    exact, coarse = (
+        jax.jit(small(dtype).__call__)(variables, lr) for dtype in (None, jnp.bfloat16)
+    )
+    assert coarse.dtype == jnp.float32
+    assert not np.array_equal(exact, coarse)
+    np.testing.assert_allclose(coarse, exact, atol=0.02)
+
+
+def test_pixel_shuffle_takes_channels_in_the_published_order():
+    features = np.random.default_rng(0).random((2, 3, 4, 5 * 4)).astype(np.float32)
+    shuffled = np.asarray(pixel_shuffle(features, 2))
+    assert shuffled.shape == (2, 6, 8, 5)
+    for channel in range(5):
+        for row in range(2):
+            for column in range(2):
+                np.testing.assert_array_equal(
+                    shuffled[:, row::2, column::2, channel],
+                    features[..., 4 * channel + 2 * row + column],
+                )

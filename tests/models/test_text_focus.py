@@ -1,0 +1,115 @@
+"""The text-focus recogniser against the published one, and the parts it is made of."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import golden_vectors
+from textsr_jax import text
+from textsr_jax.models import Network, count_parameters
+from textsr_jax.models.text_focus import LayerNorm, MultiHeadAttention, TextFocusRecognizer, to_gray
+
+
+def small(dtype=None):
+    return Network(
+        lambda rngs: TextFocusRecognizer(
+            (4, 8), (8, 8, 8, 8), (1, 1, 2, 1), 32, 4, 16, 16, dtype=dtype, rngs=rngs
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def variables():
+    """Random variables of the small network."""
+    return small().init(jax.random.key(0))
+
+
+def read(variables, gray, tokens, **settings):
+    return jax.jit(small(**settings).__call__)(variables, gray, jnp.array(tokens))
+
+
+@pytest.fixture(scope="module")
+def golden():
+    arrays = golden_vectors.vectors("text_focus_recognizer")
+    network, variables = golden_vectors.imported(
+        "text_focus_recognizer", "text_focus", TextFocusRecognizer, int(arrays["seed"])
+    )
+    gray = golden_vectors.images(arrays["image_gray"])
+    outputs = jax.jit(network.__call__)(variables, gray, arrays["tokens"].astype(np.int32))
+    return arrays, *outputs
+
+
+def test_golden_logits(golden):
+    arrays, logits, _ = golden
+    words = [word[:length] for word, length in zip(logits, arrays["lengths"], strict=True)]
+    np.testing.assert_allclose(np.concatenate(words), arrays["logits"], rtol=0, atol=2e-4)
+
+
+def test_golden_attention(golden):
+    arrays, _, attention = golden
+    np.testing.assert_allclose(attention, arrays["attention"], rtol=0, atol=1e-6)
+
+
+def test_golden_tokens():
+    arrays = golden_vectors.vectors("text_focus_recognizer")
+    characters = text.encode(arrays["labels"].tolist(), arrays["tokens"].shape[1] - 1)
+    inputs, _, mask = text.focus_tokens(characters)
+    np.testing.assert_array_equal(inputs, arrays["tokens"])
+    np.testing.assert_array_equal(mask.sum(axis=1), arrays["lengths"])
+
+
+def test_the_defaults_are_the_published_network():
+    network = Network(lambda rngs: TextFocusRecognizer(rngs=rngs))
+    assert count_parameters(network.template) == 62_314_951 - 2 * 17  # two unused layers
+
+
+def test_a_step_sees_only_what_came_before(variables):
+    gray = jax.random.uniform(jax.random.key(1), (1, 32, 128, 1)).repeat(2, axis=0)
+    logits, attention = read(variables, gray, [[0, 5, 6, 7], [0, 5, 9, 7]])
+    assert attention.shape == (2, 4, 4, 256)
+    np.testing.assert_allclose(attention.sum(axis=-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(logits[0, :2], logits[1, :2], rtol=0, atol=1e-6)
+    assert (abs(logits[0, 2:] - logits[1, 2:]).max(axis=-1) > 1e-3).all()
+
+
+def test_training_updates_the_statistics(variables):
+    gray = jax.random.uniform(jax.random.key(1), (2, 32, 128, 1))
+    (logits, _), stats = jax.jit(small().train)(variables, gray, jnp.zeros((2, 3), jnp.int32))
+    assert np.isfinite(logits).all()
+    assert jax.tree.structure(stats) == jax.tree.structure(variables["stats"])
+    assert (stats["encoder"]["stages"]["3"]["end"]["bn"]["var"] != 1).all()
+
+
+def test_bfloat16_gives_float32_logits_and_attention(variables):
+    gray = jax.random.uniform(jax.random.key(1), (1, 32, 128, 1))
+    logits, attention = read(variables, gray, [[0, 5, 6]], dtype=jnp.bfloat16)
+    exact, _ = read(variables, gray, [[0, 5, 6]])
+    assert logits.dtype == attention.dtype == jnp.float32
+    np.testing.assert_allclose(logits, exact, atol=0.1)
+
+
+def test_gray_weighs_the_colours():
+    colours = jnp.eye(3).reshape(1, 1, 3, 3)
+    np.testing.assert_allclose(to_gray(colours)[0, 0, :, 0], [0.299, 0.587, 0.114], rtol=1e-6)
+
+
+def test_layer_norm_adds_epsilon_to_the_unbiased_deviation():
+    x = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
+    expected = (x - x.mean(1, keepdims=True)) / (x.std(1, ddof=1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(LayerNorm(8)(x), expected, rtol=1e-5, atol=1e-6)
+    # Equal values have no deviation, and still a gradient.
+    assert np.isfinite(jax.grad(lambda x: LayerNorm(8)(x).sum())(jnp.ones(8))).all()
+
+
+def test_attention_follows_its_mask():
+    network = Network(lambda rngs: MultiHeadAttention(8, 2, dtype=None, rngs=rngs))
+    variables = network.init(jax.random.key(0))
+    x, memory = np.random.default_rng(0).normal(size=(2, 1, 3, 8)).astype(np.float32)
+    mask = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0]], bool)
+    read, attention = network(variables, x, memory, mask)
+    np.testing.assert_array_equal(attention[0, :, :2], np.eye(3)[None, :2].repeat(2, 0))
+    np.testing.assert_array_equal(attention[..., 2], 0)
+    # A step that looks at one place reads that place's value.
+    module = network.module(variables)
+    np.testing.assert_allclose(read[0, :2], module.out(module.value(memory[0, :2])), atol=1e-6)

@@ -1,0 +1,84 @@
+"""Checkpoints: what is saved comes back bit for bit, and a damaged one is passed over."""
+
+import jax
+import numpy as np
+import pytest
+
+from tests.conftest import same
+from textsr_jax import checkpoints
+from textsr_jax.checkpoints import Checkpoints
+from textsr_jax.errors import UserError
+
+
+def tree(seed: int):
+    rng = np.random.default_rng(seed)
+    return {
+        "params": {"conv": {"kernel": rng.standard_normal((3, 3, 8, 16)).astype(np.float32)}},
+        "step": np.int32(seed),
+        "key": np.asarray(jax.random.key_data(jax.random.key(seed))),
+    }
+
+
+TEMPLATE = checkpoints.abstract(tree(0))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    made = Checkpoints(tmp_path / "checkpoints")
+    for step in (1, 2, 3):
+        made.save(step, tree(step), {"data": {"next_index": step}})
+        made.wait()
+    yield made
+    made.close()
+
+
+def test_the_newest_of_the_kept_two_comes_back(saved):
+    assert saved.steps() == [2, 3]
+    step, restored, record = saved.restore(TEMPLATE)
+    assert step == 3
+    assert same(restored, tree(3))
+    assert record == {"data": {"next_index": 3}}
+
+
+def files(directory):
+    return sorted(path for path in directory.rglob("*") if path.is_file() and path.stat().st_size)
+
+
+def test_a_checkpoint_that_is_cut_short_gives_way_to_the_one_before_it(saved):
+    for path in files(saved.directory / "3"):
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        step, restored, _ = saved.restore(TEMPLATE)
+        assert same(restored, tree(step)), path
+        path.write_bytes(whole)
+    for path in files(saved.directory / "3"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    step, restored, _ = saved.restore(TEMPLATE)
+    assert step == 2
+    assert same(restored, tree(2))
+    saved.discard_after(2)
+    assert saved.steps() == [2]
+
+
+def test_no_readable_checkpoint_is_an_error_that_names_the_folder(saved):
+    for step in (2, 3):
+        for path in files(saved.directory / str(step)):
+            path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"checkpoints: no checkpoint there can be read"):
+        saved.restore(TEMPLATE)
+
+
+def test_an_empty_folder_has_none(tmp_path):
+    made = Checkpoints(tmp_path / "new")
+    assert made.restore(TEMPLATE) is None
+    made.close()
+    assert checkpoints.load_best(tmp_path, "stage1", TEMPLATE) is None
+
+
+def test_saving_a_step_again_replaces_it(tmp_path):
+    made = Checkpoints(tmp_path / "again")
+    made.save(5, tree(1), {})
+    made.save(5, tree(2), {})
+    made.wait()
+    assert same(made.restore(TEMPLATE)[1], tree(2))
+    made.close()

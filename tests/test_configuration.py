@@ -1,0 +1,81 @@
+"""Configs: a workdir keeps its own, and what does not fit is named with a hint."""
+
+import json
+import sys
+
+import pytest
+
+from configs import paper, small, tiny
+from textsr_jax import configuration
+from textsr_jax.errors import UserError
+from textsr_jax.models import build_focus, build_ocr, build_sr
+
+
+def test_a_workdir_gives_its_config_back(tmp_path):
+    config = tiny.get_config()
+    configuration.save(config, tmp_path)
+    again = configuration.load(tmp_path)
+    assert json.loads(again.to_json()) == json.loads(config.to_json())
+    assert again.is_locked
+    configuration.save(config, tmp_path)
+
+
+def test_another_config_is_refused_and_the_field_named(tmp_path):
+    config = tiny.get_config()
+    configuration.save(config, tmp_path)
+    config.stage1.learning_rate = 0.5
+    with pytest.raises(UserError, match=r"stage1\.learning_rate is 0\.\d+ there and 0\.5 here"):
+        configuration.save(config, tmp_path)
+
+
+def test_fields_that_change_no_result_may_differ(tmp_path):
+    config = tiny.get_config()
+    configuration.save(config, tmp_path)
+    config.stages = "stage2"
+    config.data.synthetic.workers = 7
+    config.data.data_dir = "/elsewhere"
+    configuration.save(config, tmp_path)
+
+
+def test_a_relative_data_root_is_the_same_as_its_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = tiny.get_config()
+    config.data.root = "words"
+    configuration.save(config, tmp_path / "w")
+    config.data.root = str(tmp_path / "words")
+    configuration.save(config, tmp_path / "w")
+
+
+def test_what_is_not_a_workdir_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere: no such workdir"):
+        configuration.load(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"holds no config.json"):
+        configuration.load(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config.json: cannot read the config"):
+        configuration.load(tmp_path)
+
+
+def test_a_misspelt_override_gets_the_nearest_name(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--config.stage1.stepz=3"])
+    error = AttributeError('\'stepz\'\nDid you mean "steps" instead of "stepz"?')
+    expected = "config.stage1.stepz: there is no field 'stepz'; did you mean 'steps'?"
+    assert configuration.explain(error) == expected
+
+
+@pytest.mark.parametrize("preset", [tiny, small, paper])
+def test_presets_build_their_networks(preset):
+    config = preset.get_config()
+    for network in (build_sr(config.sr), build_ocr(config.ocr), build_focus(config.focus)):
+        assert network.template["params"]
+    with pytest.raises(AttributeError, match="learning_rate"):
+        config.stage1.learning_rat = 1.0
+
+
+def test_the_paper_preset_has_the_papers_sizes():
+    from textsr_jax.models import count_parameters
+
+    config = paper.get_config()
+    # Both without constants: the mean shifts of EDSR, 24, and CDistNet's dead parameters.
+    assert count_parameters(build_sr(config.sr).template) == 42_584_387 - 24
+    assert count_parameters(build_ocr(config.ocr).template) == 46_523_464

@@ -1,0 +1,177 @@
+"""Greedy decoding and beam search, on step functions that are simple enough to check by hand."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from textsr_jax.decoding import beam_search, greedy
+from textsr_jax.text import END, PAD, START
+
+CLASSES = 6
+WORDS, STEPS, BEAM = 2, 5, 3
+
+
+def chain(tables):
+    """A step that reads the next token's logits off tables (words, steps, previous, classes)."""
+
+    def step(tokens, position, tables):
+        word = jnp.arange(len(tokens)) // (len(tokens) // len(tables))
+        return tables[word, position, tokens], tables
+
+    return step, jnp.asarray(tables)
+
+
+def script(*rows):
+    """Tables under which greedy decoding says `rows`, each token with probability 0.9."""
+    tables = np.full((len(rows), len(rows[0]), CLASSES, CLASSES), 0.1 / (CLASSES - 1))
+    for word, tokens in enumerate(rows):
+        for position, token in enumerate(tokens):
+            tables[word, position, :, token] = 0.9
+    return chain(np.log(tables))
+
+
+def test_greedy_stops_each_word_at_its_end():
+    step, cache = script([4, 5, END, 4, 4], [5, END, 4, 4, 4])
+    decoded = greedy(step, cache, 2, 5)
+    np.testing.assert_array_equal(decoded.tokens, [[4, 5, END, PAD, PAD], [5, END, PAD, PAD, PAD]])
+    np.testing.assert_array_equal(decoded.lengths, [3, 2])
+    np.testing.assert_allclose(decoded.log_probability, np.log(0.9) * np.array([3, 2]), rtol=1e-6)
+
+
+def test_greedy_can_go_on_behind_the_end():
+    step, cache = script([4, 5, END, 4, 5])
+    decoded = greedy(step, cache, 1, 5, stop_at_end=False)
+    np.testing.assert_array_equal(decoded.tokens, [[4, 5, END, 4, 5]])
+    np.testing.assert_array_equal(decoded.lengths, [5])
+
+
+def test_greedy_can_refuse_pads():
+    logits = jnp.log(jnp.array([0.5, 0.05, 0.05, 0.1, 0.2, 0.1]))
+
+    def step(tokens, position, cache):
+        return jnp.broadcast_to(logits, (len(tokens), CLASSES)), cache
+
+    np.testing.assert_array_equal(greedy(step, (), 1, 2).tokens, [[PAD, PAD]])
+    decoded = greedy(step, (), 1, 2, forbid_pad=True)
+    np.testing.assert_array_equal(decoded.tokens, [[4, 4]])
+    # Its probability is still that among all classes.
+    np.testing.assert_allclose(decoded.log_probability, [2 * np.log(0.2)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("decode", [greedy, beam_search])
+def test_decoding_ends_when_all_words_have_ended(decode):
+    step, cache = script([4, END, 4, 4, 4, 4], [5, 4, END, 4, 4, 4])
+    steps_taken = []
+
+    def counting(tokens, position, cache):
+        steps_taken.append(int(position))
+        return step(tokens, position, cache)
+
+    with jax.disable_jit():
+        decode(counting, cache, 2, 6)
+    assert steps_taken == [0, 1, 2]
+
+
+def published_beam_search(tables, beam):
+    """The published algorithm in plain Python: its best hypothesis and that one's score."""
+    steps = len(tables)
+    log_probabilities = np.asarray(jax.nn.log_softmax(tables))
+    beams = [([START], np.float32(0))]
+    for position in range(steps):
+        children = [
+            ([*tokens, token], score + log_probabilities[position, tokens[-1], token])
+            for tokens, score in beams
+            for token in range(CLASSES)
+        ]
+        beams = sorted(children, key=lambda child: -child[1])[:beam]
+        if beams[0][0][-1] == END:
+            break
+    tokens, score = beams[0]
+    return tokens[1:], score
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), liking=st.floats(-2, 4))
+def test_beam_search_is_the_published_one(seed, liking):
+    rng = np.random.default_rng(seed)
+    tables = rng.normal(size=(WORDS, STEPS, CLASSES, CLASSES)).astype(np.float32)
+    tables[..., END] += liking
+    decoded = run_beam_search(tables)
+    for word in range(WORDS):
+        tokens, score = published_beam_search(tables[word], BEAM)
+        assert decoded.lengths[word] == len(tokens)
+        np.testing.assert_array_equal(decoded.tokens[word, : len(tokens)], tokens)
+        assert (decoded.tokens[word, len(tokens) :] == PAD).all()
+        np.testing.assert_allclose(decoded.log_probability[word], score, rtol=1e-5)
+
+
+@jax.jit
+def run_beam_search(tables):
+    step, cache = chain(tables)
+    return beam_search(step, cache, WORDS, STEPS, beam=BEAM)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_one_beam_is_greedy(seed):
+    tables = np.random.default_rng(seed).normal(size=(WORDS, STEPS, CLASSES, CLASSES))
+    one_beam, greedily = run_both(tables.astype(np.float32))
+    np.testing.assert_array_equal(one_beam.tokens, greedily.tokens)
+    np.testing.assert_array_equal(one_beam.lengths, greedily.lengths)
+    np.testing.assert_allclose(one_beam.log_probability, greedily.log_probability, rtol=1e-5)
+
+
+@jax.jit
+def run_both(tables):
+    step, cache = chain(tables)
+    return beam_search(step, cache, WORDS, STEPS, beam=1), greedy(step, cache, WORDS, STEPS)
+
+
+def test_an_end_in_a_lesser_beam_has_no_special_standing():
+    # After the first step, 4 leads and END comes second. END's child 5 then overtakes all of 4's.
+    first = np.log([0.01, 0.01, 0.01, 0.4, 0.56, 0.01])
+    after_end = np.log([0.01, 0.01, 0.01, 0.01, 0.01, 0.95])
+    after_4 = np.full(CLASSES, np.log(1 / CLASSES))
+    tables = np.zeros((1, 2, CLASSES, CLASSES), np.float32)
+    tables[0, 0] = first
+    tables[0, 1] = after_4
+    tables[0, 1, END] = after_end
+    step, cache = chain(tables)
+    decoded = beam_search(step, cache, 1, 2, beam=2)
+    np.testing.assert_array_equal(decoded.tokens, [[END, 5]])
+    np.testing.assert_allclose(decoded.log_probability, [np.log(0.4 * 0.95)], rtol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_histories_follow_their_beams_and_memories_stay(seed):
+    rng = np.random.default_rng(seed)
+    memory = rng.normal(size=(WORDS, CLASSES)).astype(np.float32)
+    tables = rng.normal(size=(CLASSES, CLASSES)).astype(np.float32)
+    decoded = run_with_history(memory, tables)
+    for word in range(WORDS):
+        # Teacher forcing: the score is that of the whole prefix at every step.
+        history, score = np.zeros(CLASSES, np.float32), 0.0
+        tokens = [START, *decoded.tokens[word, : decoded.lengths[word]]]
+        for previous, token in itertools.pairwise(tokens):
+            history = 0.5 * history + tables[previous]
+            score += jax.nn.log_softmax(history + memory[word])[token]
+        np.testing.assert_allclose(decoded.log_probability[word], score, rtol=1e-4)
+
+
+@jax.jit
+def run_with_history(memory, tables):
+    """Logits depend on all tokens before, through a history of one row per beam."""
+
+    def step(tokens, position, cache):
+        memory, history = cache
+        history = 0.5 * history + tables[tokens]
+        return history + jnp.repeat(memory, BEAM, axis=0), (memory, history)
+
+    cache = (memory, jnp.zeros((WORDS * BEAM, CLASSES)))
+    return beam_search(step, cache, WORDS, STEPS, beam=BEAM)

@@ -1,0 +1,220 @@
+"""The losses against the published ones, and against their formulas."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import golden_vectors
+from textsr_jax import losses, text
+from textsr_jax.errors import UserError
+from textsr_jax.models.text_focus import TextFocusRecognizer, to_gray
+
+
+@pytest.fixture(scope="module")
+def golden():
+    """The golden arrays, the loss and its parts, and the gradients of each to SR."""
+    arrays = golden_vectors.vectors("text_focus_loss")
+    network, variables = golden_vectors.imported(
+        "text_focus_recognizer", "text_focus", TextFocusRecognizer, int(arrays["seed"])
+    )
+    labels = arrays["labels"].tolist()
+    # Padded beyond the longest label, as in training.
+    tokens = text.focus_tokens(text.encode(labels, max(map(len, labels)) + 3))
+    weights = losses.weight_table(arrays["confusion"])
+    sr, hr = golden_vectors.images(arrays["sr"]), golden_vectors.images(arrays["hr"])
+
+    @jax.jit
+    def values_and_gradients(variables, sr, hr):
+        def values(sr):
+            total, parts = losses.text_focus_loss(
+                sr,
+                hr,
+                lambda images, inputs: network(variables, to_gray(images), inputs),
+                *tokens,
+                weights,
+            )
+            return {"total": total, **parts}
+
+        found, pull_back = jax.vjp(values, sr)
+        zero = dict.fromkeys(found, jnp.float32(0))
+        wanted = {"sr": "total", "position": "position", "recognition": "recognition"}
+        return found, {
+            name: pull_back({**zero, part: jnp.float32(1)})[0] for name, part in wanted.items()
+        }
+
+    return arrays, *values_and_gradients(variables, sr, hr)
+
+
+@pytest.mark.parametrize("name", ["mse", "position", "recognition", "total"])
+def test_golden_value(golden, name):
+    arrays, values, _ = golden
+    np.testing.assert_allclose(values[name], arrays[name], rtol=1e-4)
+
+
+def test_golden_weight_table():
+    arrays = golden_vectors.vectors("text_focus_loss")
+    weights = losses.weight_table(arrays["confusion"])
+    np.testing.assert_allclose(weights, arrays["weight_table"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "bound"), [("sr", 1e-2), ("position", 3e-2), ("recognition", 3e-2)]
+)
+def test_golden_gradient(golden, name, bound):
+    arrays, _, gradients = golden
+    expected = golden_vectors.images(arrays[f"grad_{name}"])
+    np.testing.assert_allclose(gradients[name], expected, rtol=0, atol=bound * abs(expected).max())
+
+
+def test_golden_gradient_relative_l2(golden):
+    arrays, _, gradients = golden
+    expected = golden_vectors.images(arrays["grad_sr"])
+    error = np.linalg.norm(gradients["sr"] - expected)
+    assert error <= 2e-3 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(("name", "smoothing"), [("loss_smoothed", 0.1), ("loss_plain", 0.0)])
+def test_golden_cdistnet_loss(name, smoothing):
+    arrays = golden_vectors.vectors("cdistnet")
+    loss = losses.cross_entropy(arrays["logits"], arrays["tokens"][:, 1:], smoothing)
+    np.testing.assert_allclose(loss, arrays[name], rtol=0, atol=2e-4)
+
+
+LABELS = ["Hello", "St.7!", ""]
+
+
+@pytest.fixture(scope="module")
+def focus():
+    """A stand-in for the recogniser, two batches of images, and LABELS padded to 5.
+
+    It reads patches of the image, and every step by its input alone.
+    """
+    rng = np.random.default_rng(0)
+    sr, hr = rng.random((2, len(LABELS), 32, 128, 3)).astype(np.float32)
+    sharpness, classes = 3 * rng.normal(size=(37, 4)), rng.normal(size=(4, 37))
+
+    def recognize(images, inputs):
+        patches = images.reshape(len(images), 8, 4, 32, 4, 3).mean(axis=(2, 4, 5)).reshape(-1, 256)
+        scores = jnp.einsum("bsh,bp->bhsp", jnp.asarray(sharpness, jnp.float32)[inputs], patches)
+        attention = jax.nn.softmax(10 * scores)
+        read = jnp.einsum("bhsp,bp->bsh", attention, patches)
+        return 10 * read @ jnp.asarray(classes, jnp.float32), attention
+
+    return recognize, sr, hr, text.focus_tokens(text.encode(LABELS, 5))
+
+
+def test_further_padding_changes_nothing(focus):
+    recognize, sr, hr, tokens = focus
+    total, parts = losses.text_focus_loss(sr, hr, recognize, *tokens)
+    further = text.focus_tokens(text.encode(LABELS, 11))
+    padded_total, padded_parts = losses.text_focus_loss(sr, hr, recognize, *further)
+    np.testing.assert_allclose(padded_total, total, rtol=1e-5)
+    for name, value in parts.items():
+        np.testing.assert_allclose(padded_parts[name], value, rtol=1e-5)
+
+
+def test_the_parts_are_what_they_say(focus):
+    recognize, sr, hr, (inputs, targets, mask) = focus
+    total, parts = losses.text_focus_loss(sr, hr, recognize, inputs, targets, mask)
+    logits, attention = recognize(sr, inputs)
+    np.testing.assert_allclose(parts["mse"], ((sr - hr) ** 2).mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+        parts["position"], abs(attention - recognize(hr, inputs)[1]).mean(), rtol=1e-5
+    )
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    counted = [
+        -np.log(probabilities[row, step, targets[row, step]])
+        for row, label in enumerate(LABELS)
+        for step in range(len(text.normalize(label)) + 1)
+    ]
+    np.testing.assert_allclose(parts["recognition"], np.mean(counted), rtol=1e-5)
+    expected = parts["mse"] + 10 * parts["position"] + 0.0005 * parts["recognition"]
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+
+
+def test_known_attention_of_hr_saves_its_reading(focus):
+    recognize, sr, hr, tokens = focus
+    expected, _ = losses.text_focus_loss(sr, hr, recognize, *tokens)
+    known = recognize(hr, tokens[0])[1]
+    read = []
+
+    def watched(images, inputs):
+        read.append(images)
+        return recognize(images, inputs)
+
+    total, _ = losses.text_focus_loss(sr, hr, watched, *tokens, hr_attention=known)
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+    assert len(read) == 1
+
+
+def test_gradients_reach_sr_only(focus):
+    recognize, sr, hr, tokens = focus
+
+    def total(sr, hr, hr_attention):
+        return losses.text_focus_loss(sr, hr, recognize, *tokens, hr_attention=hr_attention)[0]
+
+    known = recognize(hr, tokens[0])[1]
+    to_sr, to_hr, to_attention = jax.grad(total, (0, 1, 2))(sr, hr, known)
+    assert float(jnp.abs(to_sr).max()) > 0
+    np.testing.assert_array_equal(to_hr, 0)
+    np.testing.assert_array_equal(to_attention, 0)
+    np.testing.assert_array_equal(jax.grad(total, 1)(sr, hr, None), 0)
+
+
+def test_weights_favour_the_confusions_they_weigh():
+    logits = jnp.zeros((1, 1, 3))
+    target, mask = jnp.array([[1]]), jnp.ones((1, 1))
+    weights = jnp.array([[1.0, 1, 1], [1, 2, 5], [1, 1, 1]])
+    loss = losses.weighted_cross_entropy(logits, target, mask, weights)
+    np.testing.assert_allclose(loss, -np.log(2 / 8), rtol=1e-6)
+    np.testing.assert_allclose(
+        losses.weighted_cross_entropy(logits, target, mask), np.log(3), rtol=1e-6
+    )
+
+
+def test_weight_table_reads_rows_and_columns_of_the_published_order():
+    confusion = np.zeros((62, 62))
+    upper, lower = 10, 36
+    confusion[3, 7] = 4  # 3 read as 7
+    confusion[lower, 7] = 5  # a read as 7
+    confusion[lower, upper + 1], confusion[lower, lower + 1] = 8, 2  # a read as B, as b
+    confusion[lower, upper], confusion[lower, lower] = 10, 3  # a read as A, as a
+    confusion[upper, 7] = 100  # A read as 7: the row of the first block counts for nothing
+    weights = losses.weight_table(confusion)
+    a, b = 11, 12
+    assert weights[1 + 3, 1 + 7] == np.float32(1 / 4)
+    assert weights[a, 1 + 7] == np.float32(1 / 5)
+    assert weights[a, b] == np.float32(1 / 2)
+    assert weights[a, a] == np.float32(1 / 10)
+    assert weights[1 + 3, 1 + 4] == 1
+    np.testing.assert_array_equal(weights[0], 1)
+    np.testing.assert_array_equal(weights[:, 0], 1)
+
+
+def test_weight_table_refuses_what_is_not_counts():
+    with pytest.raises(UserError, match=r"\(37, 37\), not \(62, 62\)"):
+        losses.weight_table(np.ones((37, 37)))
+    with pytest.raises(UserError, match="negative"):
+        losses.weight_table(np.full((62, 62), -1))
+
+
+def test_position_loss_without_a_mask_takes_every_step():
+    sr, hr = np.random.default_rng(0).random((2, 3, 4, 5, 6)).astype(np.float32)
+    np.testing.assert_allclose(losses.position_loss(sr, hr), abs(sr - hr).mean(), rtol=1e-6)
+    mask = np.array([[1, 1, 0, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 0, 0]], np.float32)
+    expected = abs(sr - hr)[:, :, :3].mean()
+    np.testing.assert_allclose(losses.position_loss(sr, hr, mask), expected, rtol=1e-6)
+
+
+def test_cross_entropy_counts_what_is_not_a_pad():
+    logits = np.random.default_rng(0).normal(size=(2, 3, 40)).astype(np.float32)
+    targets = np.array([[10, 3, 0], [5, 6, 3]])
+    log_probabilities = np.asarray(jax.nn.log_softmax(logits))
+    for smoothing in (0.0, 0.1):
+        wanted = np.full((40, 40), smoothing / 39)
+        np.fill_diagonal(wanted, 1 - smoothing)
+        terms = -(wanted[targets] * log_probabilities).sum(axis=-1)
+        expected = terms[targets != 0].mean()
+        loss = losses.cross_entropy(logits, targets, smoothing)
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)

@@ -1,0 +1,86 @@
+"""Training steps: pure, they lower the loss, and they change only what they train."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.conftest import micro_config, same
+from textsr_jax import text
+from textsr_jax.data.batching import Batch
+from textsr_jax.models import build_focus, build_ocr, build_sr
+from textsr_jax.train import state as states
+from textsr_jax.train import steps
+
+CONFIG = micro_config("", "")
+
+
+def batch() -> Batch:
+    rng = np.random.default_rng(0)
+    hr = rng.integers(0, 256, (4, 32, 128, 3), np.uint8)
+    return Batch(
+        lr=hr[:, ::2, ::2],
+        hr=hr,
+        characters=text.encode(["open", "2nd", "a", "zoo"], CONFIG.max_length),
+        index=np.arange(4, dtype=np.int32),
+        valid=np.ones(4, bool),
+    )
+
+
+@pytest.fixture(scope="module", params=["ocr", "focus", "sr"])
+def training(request):
+    """(network, loss, frozen variables) of each kind of stage."""
+    focus = build_focus(CONFIG.focus)
+    if request.param == "ocr":
+        network = build_ocr(CONFIG.ocr)
+        return network, steps.recognizer_loss(network), {}
+    if request.param == "focus":
+        return focus, steps.focus_loss(focus), {}
+    sr = build_sr(CONFIG.sr)
+    frozen = focus.init(jax.random.key(9))
+    return sr, steps.super_resolution_loss(sr, focus, CONFIG.stage1), frozen
+
+
+def test_a_step_is_pure_and_lowers_the_loss(training):
+    network, loss, frozen = training
+    settings = CONFIG.stage1.copy_and_resolve_references()
+    settings.steps, settings.warmup = 100, 1
+    optimizer = states.make_optimizer(settings)
+    first = states.create(network.init(jax.random.key(0)), optimizer, jax.random.key(1))
+    before = jax.tree.map(np.asarray, first)
+    step = jax.jit(steps.make_step(loss, optimizer))
+
+    state, parts = step(first, frozen, batch())
+    assert same(first, before)
+    assert same(step(first, frozen, batch())[0], state)
+    assert int(state.step) == 1
+    # The learning rate warms up from 0: the first step moves nothing but statistics.
+    assert same(state.params, first.params)
+    if first.stats:
+        assert not same(state.stats, first.stats)
+
+    start = float(parts["loss"])
+    for _ in range(12):
+        state, parts = step(state, frozen, batch())
+    assert float(parts["loss"]) < start
+    assert all(np.isfinite(float(part)) for part in parts.values())
+
+
+def test_the_schedule_warms_up_and_ends_at_a_hundredth():
+    schedule = states.schedule(CONFIG.stage2)
+    settings = CONFIG.stage2
+    assert float(schedule(0)) == 0
+    assert float(schedule(settings.warmup)) == pytest.approx(settings.learning_rate)
+    assert float(schedule(settings.steps)) == pytest.approx(settings.learning_rate / 100)
+
+
+def test_the_clip_bounds_the_gradient():
+    settings = CONFIG.stage1.copy_and_resolve_references()
+    settings.clip, settings.warmup = 0.25, 0
+    optimizer = states.make_optimizer(settings)
+    params = {"w": jnp.zeros(3)}
+    small, _ = optimizer.update({"w": jnp.ones(3) * 0.01}, optimizer.init(params), params)
+    large, _ = optimizer.update({"w": jnp.ones(3) * 1e9}, optimizer.init(params), params)
+    # Adam's first update is the learning rate in size, whatever the gradient's.
+    assert np.allclose(small["w"], -settings.learning_rate, rtol=1e-3)
+    assert np.allclose(large["w"], -settings.learning_rate, rtol=1e-3)
