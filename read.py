@@ -11,9 +11,7 @@ from PIL import Image
 from textsr_jax.command_line import run_script
 from textsr_jax.errors import UserError
 
-_WORKDIR = flags.DEFINE_string(
-    "workdir", "runs/demo", "A workdir of train.py, as `make demo` makes."
-)
+_WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "A workdir of train.py.")
 _OUT = flags.DEFINE_string("out", "sr", "The folder for SR images.")
 
 

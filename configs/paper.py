@@ -36,6 +36,8 @@ def get_config() -> ConfigDict:
     config.data.synthetic.seed = 0
     config.data.synthetic.min_length = 1
     config.data.synthetic.max_length = 14
+    config.data.synthetic.words = "mixed"  # dictionary words, numbers and codes
+    config.data.synthetic.plain = 0.0  # the part printed clearly, not photographed
     config.data.synthetic.workers = 2
 
     config.sr = ConfigDict()
@@ -122,5 +124,5 @@ def optimization(
     config.clip = clip  # of the gradient's global norm
     config.augment = True
     config.validate_every = max(1, steps // 20)
-    config.checkpoint_every = max(1, steps // 100)
+    config.checkpoint_every = max(1, steps // 20)
     return config

@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     config.data.synthetic.test = 100
     config.data.synthetic.min_length = 3
     config.data.synthetic.max_length = 6
+    config.data.synthetic.plain = 0.7
 
     config.sr.blocks = 4
     config.sr.channels = 32
@@ -29,16 +30,16 @@ def get_config() -> ConfigDict:
     config.sr.stn.features = 64
 
     config.ocr.width = 128
-    config.ocr.heads = 4
+    config.ocr.heads = 16
     config.ocr.encoder_layers = 1
     config.ocr.decoder_layers = 1
     config.ocr.encoder_hidden = 256
     config.ocr.decoder_hidden = 256
     config.ocr.positional_hidden = 128
-    config.ocr.channels = (16, 16, 32, 64, 96, 128)
+    config.ocr.channels = (8, 8, 32, 64, 96, 128)
     config.ocr.depths = (1, 1, 2, 2, 1)
     config.ocr.rectify = True
-    config.ocr.rectifier_channels = (16, 32, 32, 64)
+    config.ocr.rectifier_channels = (8, 16, 16, 32)
     config.ocr.rectifier_features = 64
     config.ocr.dropout = 0.0
 

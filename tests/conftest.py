@@ -33,12 +33,14 @@ def word_image(word: str) -> Image.Image:
 def write_lmdb(folder: pathlib.Path, records: list[dict[str, bytes]], count: int | None = None):
     """Writes an LMDB of TextZoom's form: records hold `image_lr`, `image_hr`, `label`."""
     folder.mkdir(parents=True)
-    with lmdb.open(str(folder), map_size=1 << 24) as environment:
-        with environment.begin(write=True) as transaction:
-            for number, record in enumerate(records, 1):
-                for name, value in record.items():
-                    transaction.put(f"{name}-{number:09d}".encode(), value)
-            transaction.put(b"num-samples", str(count or len(records)).encode())
+    with (
+        lmdb.open(str(folder), map_size=1 << 24) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        for number, record in enumerate(records, 1):
+            for name, value in record.items():
+                transaction.put(f"{name}-{number:09d}".encode(), value)
+        transaction.put(b"num-samples", str(count or len(records)).encode())
 
 
 def record(word: str) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 It stands outside the training room, so that reading a model does not import how it was trained.
 """
 
+import logging
 import pathlib
 import warnings
 from collections.abc import Callable
@@ -10,9 +11,11 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from absl import logging
 
 from textsr_jax.errors import UserError
+
+
+_logger = logging.getLogger(__name__)
 
 
 class Checkpoints:
@@ -68,7 +71,7 @@ class Checkpoints:
                 return step, restored["tree"], restored["record"]
             except Exception as error:  # Orbax and TensorStore raise many kinds for damaged files
                 reason = str(error).strip().splitlines()[0][:120] if str(error) else repr(error)
-                logging.warning(
+                _logger.warning(
                     "%s: checkpoint %d cannot be read (%s); trying the one before it",
                     self.directory,
                     step,

@@ -1,9 +1,11 @@
 """How the four scripts start: flags are parsed, and errors of users become one line each."""
 
+import logging
 import sys
 from collections.abc import Callable
 
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 
 from textsr_jax import configuration
 from textsr_jax.errors import UserError, one_line_errors
@@ -25,6 +27,7 @@ def _parse(argv: list[str]) -> list[str]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # What ml_collections raises for a field that the config does not have.
         raise UserError(configuration.explain(error)) from error
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.WARNING)
+    logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
+    # Orbax and TFDS report there what a user of the scripts has no use for.
+    absl_logging.set_verbosity(absl_logging.ERROR)
     return arguments

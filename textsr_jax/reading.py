@@ -19,8 +19,8 @@ from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE, open_rgb, resize, to_float, to_rgb, to_uint8
 from textsr_jax.models import Network, Variables, build_ocr, build_sr
 
-# What can be read: a file's name, a Pillow image, or an array (height, width, 3) or (height, width),
-# uint8 or floating point in [0, 1].
+# What can be read: a file's name, a Pillow image, or an array, uint8 or float in [0, 1], of shape
+# (height, width, 3) or (height, width).
 ImageLike = str | pathlib.Path | Image.Image | np.ndarray
 
 _BATCH = 32
@@ -148,8 +148,8 @@ def _rgb(image: ImageLike) -> np.ndarray:
         image = np.stack([image] * 3, axis=-1)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(
-            f"expected an image (height, width, 3) or (height, width), uint8 or float in [0, 1]; got "
-            f"{image.dtype} {image.shape}"
+            f"expected an image (height, width, 3) or (height, width), uint8 or float in [0, 1]; "
+            f"got {image.dtype} {image.shape}"
         )
     return image
 

@@ -130,6 +130,27 @@ _WEIGHTS = (300, 400, 500, 700, 900)  # those drawn of a variable font
 _LIGHTEST = 300  # hairlines vanish in a photograph
 
 
+# Families of printed matter, whose letters differ least.
+BASIC = (
+    "arimo",
+    "barlow",
+    "bitter",
+    "fira-sans",
+    "inter",
+    "lato",
+    "merriweather",
+    "montserrat",
+    "noto-serif",
+    "open-sans",
+    "oswald",
+    "poppins",
+    "pt-serif",
+    "roboto",
+    "roboto-slab",
+    "source-serif-4",
+)
+
+
 @dataclass(frozen=True)
 class Face:
     """One weight and slope of a family.
@@ -187,13 +208,15 @@ def fingerprint() -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def choose(word: str, rng: np.random.Generator) -> Face:
+def choose(word: str, rng: np.random.Generator, basic: bool = False) -> Face:
     """A random face of a random family, every family as likely as any other.
 
-    But a script, whose capitals are flourishes, seldom sets a word all in capitals.
+    But a script, whose capitals are flourishes, seldom sets a word all in capitals. With `basic`,
+    only the families of `BASIC` are taken.
     """
+    choice = [FAMILIES.index(family) for family in BASIC] if basic else range(len(FAMILIES))
     while True:
-        faces = families()[rng.integers(len(families()))]
+        faces = families()[choice[rng.integers(len(choice))]]
         face = faces[rng.integers(len(faces))]
         if not (face.family in SCRIPTS and word.isupper() and len(word) > 2 and rng.random() < 0.9):
             return face

@@ -19,7 +19,7 @@ from textsr_jax.data import degradation, fonts, rendering, vocabulary
 from textsr_jax.errors import UserError
 
 # Raise it whenever the same settings and fonts begin to give other pictures.
-VERSION = 1
+VERSION = 2
 
 # A split's place in this list is part of its words' seeds.
 SPLITS = ("train", "validation", "test_easy", "test_medium", "test_hard")
@@ -38,6 +38,7 @@ class Settings:
       seed: at least 0; another seed gives other words.
       min_length, max_length: bounds of the number of letters and digits in a word.
       words: a kind of `vocabulary.KINDS`.
+      plain: the part of the words, 0 to 1, that is printed clearly instead of photographed.
     """
 
     train: int = 50_000
@@ -47,6 +48,7 @@ class Settings:
     min_length: int = 1
     max_length: int = 25
     words: str = "mixed"
+    plain: float = 0.0
 
     def __post_init__(self) -> None:
         """Raises UserError where a value makes no sense."""
@@ -60,6 +62,8 @@ class Settings:
                 f"min_length={self.min_length}, max_length={self.max_length}:"
                 " expected 1 <= min_length <= max_length"
             )
+        if not 0 <= self.plain <= 1:
+            raise UserError(f"plain={self.plain}: expected a part from 0 to 1")
         if self.words not in vocabulary.KINDS:
             raise UserError(f"words={self.words!r}: choose one of {', '.join(vocabulary.KINDS)}")
 
@@ -85,7 +89,8 @@ def draw(settings: Settings, split: str, index: int) -> WordPair:
     """Draws word `index` of a split: settings, split and index decide every bit of it."""
     rng = np.random.default_rng([settings.seed, SPLITS.index(split), index])
     word = vocabulary.sample(settings.words, settings.min_length, settings.max_length, rng)
-    hr = rendering.render(word, rng)
+    render = rendering.render_plain if rng.random() < settings.plain else rendering.render
+    hr = render(word, rng)
     return WordPair(degradation.degrade(hr, difficulty(split, index), rng), hr, word)
 
 

@@ -46,6 +46,23 @@ def render(word: str, rng: np.random.Generator) -> np.ndarray:
     return _photograph(_paint(masks, rng), aspect, rng)
 
 
+def render_plain(word: str, rng: np.random.Generator) -> np.ndarray:
+    """A clear print of `word`, for a reader's first lessons; as `render` otherwise.
+
+    Letters of a book face in one colour on another, seen at an angle at most.
+    """
+    font = fonts.load(fonts.choose(word, rng, basic=True))
+    left, top, right, bottom = font.getbbox(word, anchor="ls")
+    flat = Image.new("L", (right - left + 2 * CAP_HEIGHT, bottom - top + 2 * CAP_HEIGHT))
+    start = (CAP_HEIGHT - left, CAP_HEIGHT - top)
+    ImageDraw.Draw(flat).text(start, word, 255, font, "ls")
+    points, _ = _view(_edges(np.asarray(flat)), rng)
+    (ink,) = _project((flat,), points)
+    ground, letters = _colours(rng)
+    picture = _picture(ground + ink * (letters - ground))
+    return np.asarray(picture.resize((WIDTH, HEIGHT), Image.Resampling.BOX))
+
+
 # Letters
 
 

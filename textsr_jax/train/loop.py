@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
@@ -103,7 +102,7 @@ def run(stage: Stage, workdir: pathlib.Path, mesh: Mesh, key: jax.Array, again: 
         stage.batches.set_state(record.pop("data"))
         saved.discard_after(start)
         best.discard_after(start)
-        logging.info("%s: resumed at step %d", stage.name, start)
+        print(f"{stage.name}: resumed at step {start}", file=sys.stderr)
 
     step_function = jax.jit(make_step(stage.loss, optimizer), donate_argnums=0)
     frozen = meshes.replicate(stage.frozen, mesh)

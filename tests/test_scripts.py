@@ -1,0 +1,168 @@
+"""The four scripts from the outside: what bad input says (one line, status 2), what they write."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import word_image
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def run(script: str, *arguments: object, cwd: pathlib.Path = ROOT) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def complaint(finished: subprocess.CompletedProcess) -> str:
+    """The one line that a failed script prints."""
+    assert finished.returncode == 2, finished.stderr
+    (line,) = finished.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_a_misspelt_field_gets_the_nearest_name():
+    line = complaint(
+        run("train.py", "--config=configs/tiny.py", "--workdir=w", "--config.stage1.stepz=3")
+    )
+    assert line == "error: config.stage1.stepz: there is no field 'stepz'; did you mean 'steps'?"
+
+
+def test_images_that_are_not_there_or_no_images(tmp_path):
+    assert "none.png: no such file" in complaint(run("read.py", tmp_path / "none.png"))
+    (tmp_path / "text.png").write_text("words")
+    assert "text.png: cannot read it" in complaint(run("read.py", tmp_path / "text.png"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train.py", "--workdir=w"], "--config is missing"),
+        (["train.py", "--config=configs/tinny.py", "--workdir=w"], "configs/tinny.py"),
+        (["train.py", "--config=configs/tiny.py"], "workdir"),
+        (["train.py", "--config=configs/tiny.py", "--workdir=w", "--config.stage1.steps=x"], "steps"),
+        (["train.py", "--config=configs/tiny.py", "--workdir=w", "--wordir=w"], "'wordir'"),
+        (["train.py", "--config=configs/tiny.py", "--workdir=w", "stage1"], "takes flags only"),
+        (
+            ["train.py", "--config=configs/tiny.py", "--workdir=w", "--config.data.root=nowhere"],
+            "nowhere",
+        ),
+        (
+            ["train.py", "--config=configs/tiny.py", "--workdir=w", "--config.stages=stage9"],
+            "no stage 'stage9'",
+        ),
+        (["evaluate.py", "--workdir=nowhere"], "nowhere: no such workdir"),
+        (["quantize.py", "--workdir=nowhere"], "nowhere: no such workdir"),
+        (["quantize.py", "--workdir=w", "--bits=1"], "--bits=1: not a choice"),
+        (["quantize.py", "--workdir=w", "--prior=normal"], "--prior=normal: not a choice"),
+        (["read.py"], "no image named"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments, expected):
+    assert expected in complaint(run(*arguments))
+    assert not (ROOT / "w").exists()
+
+
+@pytest.mark.slow
+def test_devices_that_do_not_divide_the_batch(data_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+    line = complaint(
+        run(
+            "train.py",
+            "--config=configs/tiny.py",
+            f"--workdir={tmp_path / 'w'}",
+            f"--config.data.root={data_root}",
+            f"--config.data.data_dir={tmp_path / 'data'}",
+            "--config.stage1.batch_size=20",
+        )
+    )
+    assert "config.stage1.batch_size=20: 8 devices do not divide it; take 16" in line
+
+
+@pytest.mark.slow
+def test_a_workdir_of_another_config(trained, data_root, tmp_path):
+    line = complaint(
+        run(
+            "train.py",
+            "--config=configs/tiny.py",
+            f"--workdir={trained}",
+            f"--config.data.root={data_root}",
+            f"--config.data.data_dir={tmp_path / 'data'}",
+        )
+    )
+    assert "was made with another config" in line
+
+
+@pytest.mark.slow
+def test_evaluate_quantize_and_read_a_workdir(trained, tmp_path):
+    out = tmp_path / "results.json"
+    evaluated = run("evaluate.py", f"--workdir={trained}", f"--out={out}")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert str(out) in evaluated.stdout
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["sr"] for row in rows] == ["bicubic", "edsr", "edsr", "HR"]
+    assert set(rows[0]["splits"]["easy"]) == {"psnr", "psnr_batch", "ssim", "accuracy", "n"}
+    pictures = tmp_path / "results_pictures"
+    assert sorted(path.name for path in pictures.iterdir()) == ["easy.png", "hard.png"]
+
+    out = tmp_path / "quantized.json"
+    quantized = run(
+        "quantize.py", f"--workdir={trained}", f"--out={out}", "--bits=8", "--prior=gaussian"
+    )
+    assert quantized.returncode == 0, quantized.stderr
+    table = json.loads(out.read_text())["table2"]
+    assert [row["target"] for row in table] == ["none", "SR", "OCR", "SR + OCR"]
+    assert table[3]["size_mbit"] < table[0]["size_mbit"]
+
+    word_image("open").save(tmp_path / "a.png")
+    word_image("exit").resize((300, 40)).convert("L").save(tmp_path / "b.jpg")
+    (tmp_path / "more").mkdir()
+    word_image("taxi").save(tmp_path / "more" / "a.png")
+    names = [tmp_path / "a.png", tmp_path / "b.jpg", tmp_path / "more" / "a.png"]
+    before = [name.read_bytes() for name in names]
+    read = run("read.py", *names, "--out", tmp_path, f"--workdir={trained}")
+    assert read.returncode == 0, read.stderr
+    lines = [line.split("\t") for line in read.stdout.splitlines()]
+    assert [line[0] for line in lines] == [str(name) for name in names]
+    assert all(0 < float(confidence) <= 1 for _, _, confidence in lines)
+    for name in ("a_sr.png", "b_sr.png", "a_sr_2.png"):
+        with Image.open(tmp_path / name) as image:
+            assert image.size == (128, 32)
+            assert np.asarray(image).std() > 0
+    assert [name.read_bytes() for name in names] == before
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_says_how_to_go_on(data_root, tmp_path):
+    command = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        "--config=configs/tiny.py",
+        f"--workdir={tmp_path / 'w'}",
+        f"--config.data.root={data_root}",
+        f"--config.data.data_dir={tmp_path / 'data'}",
+        "--config.pretrain.synthetic=False",
+        "--config.pretrain.ocr.batch_size=4",
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        logs = tmp_path / "w" / "pretrain_ocr" / "logs"
+        deadline = time.monotonic() + 240
+        while not list(logs.glob("events*")) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        time.sleep(2)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=240)
+    assert process.returncode == 130, errors
+    assert "pretrain_ocr: stopped and saved at step" in errors
+    assert "go on with: python" in errors
+    saved = [path for path in (tmp_path / "w/pretrain_ocr/checkpoints").iterdir() if path.is_dir()]
+    assert saved
