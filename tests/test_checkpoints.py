@@ -82,3 +82,13 @@ def test_saving_a_step_again_replaces_it(tmp_path):
     made.wait()
     assert same(made.restore(TEMPLATE)[1], tree(2))
     made.close()
+
+
+def test_a_full_disk_keeps_what_was_saved(saved, monkeypatch):
+    def fill(*_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: Failed to write: No space left on device")
+
+    monkeypatch.setattr(saved._manager, "save", fill)
+    with pytest.raises(UserError, match=r"checkpoints: the disk is full; the checkpoints before"):
+        saved.save(4, tree(4), {})
+    assert saved.restore(TEMPLATE)[0] == 3

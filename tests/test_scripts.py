@@ -49,7 +49,10 @@ def test_images_that_are_not_there_or_no_images(tmp_path):
         (["train.py", "--workdir=w"], "--config is missing"),
         (["train.py", "--config=configs/tinny.py", "--workdir=w"], "configs/tinny.py"),
         (["train.py", "--config=configs/tiny.py"], "workdir"),
-        (["train.py", "--config=configs/tiny.py", "--workdir=w", "--config.stage1.steps=x"], "steps"),
+        (
+            ["train.py", "--config=configs/tiny.py", "--workdir=w", "--config.stage1.steps=x"],
+            "steps",
+        ),
         (["train.py", "--config=configs/tiny.py", "--workdir=w", "--wordir=w"], "'wordir'"),
         (["train.py", "--config=configs/tiny.py", "--workdir=w", "stage1"], "takes flags only"),
         (

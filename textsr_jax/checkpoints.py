@@ -3,17 +3,19 @@
 It stands outside the training room, so that reading a model does not import how it was trained.
 """
 
+import contextlib
+import errno
 import logging
+import os
 import pathlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
 from textsr_jax.errors import UserError
-
 
 _logger = logging.getLogger(__name__)
 
@@ -35,14 +37,19 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def save(self, step: int, tree: Any, record: dict[str, Any]) -> None:
-        """Saves `tree` and the JSON-able `record` under `step`, in the background."""
+        """Saves `tree` and the JSON-able `record` under `step`, in the background.
+
+        Raises:
+          UserError: the disk is full, now or in the save before; earlier checkpoints stay.
+        """
         if step in self._manager.all_steps():
             self.wait()
             self._manager.delete(step)
         arguments = ocp.args.Composite(
             tree=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(record)
         )
-        self._manager.save(step, args=arguments, force=True)
+        with self._disk_errors():
+            self._manager.save(step, args=arguments, force=True)
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, oldest first."""
@@ -91,11 +98,25 @@ class Checkpoints:
                 self._manager.delete(later)
 
     def wait(self) -> None:
-        """Waits for a save in the background; raises what went wrong in it."""
-        self._manager.wait_until_finished()
+        """Waits for a save in the background; raises what went wrong in it, as `save` does."""
+        with self._disk_errors():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         self._manager.close()
+
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            # TensorStore reports a full disk as a ValueError, with the system's words in it.
+            if os.strerror(errno.ENOSPC) not in str(error):
+                raise
+            raise UserError(
+                f"{self.directory}: the disk is full; the checkpoints before are kept: free some "
+                "space and run the same command again"
+            ) from error
 
 
 def best_directory(workdir: pathlib.Path, stage: str) -> pathlib.Path:

@@ -28,6 +28,6 @@ def _parse(argv: list[str]) -> list[str]:
         # What ml_collections raises for a field that the config does not have.
         raise UserError(configuration.explain(error)) from error
     logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
-    # Orbax and TFDS report there what a user of the scripts has no use for.
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    # Orbax logs there, with tracebacks, the errors that it raises as well.
+    absl_logging.set_verbosity(absl_logging.FATAL)
     return arguments
