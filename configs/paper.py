@@ -91,7 +91,7 @@ def get_config() -> ConfigDict:
     config.decoding.steps = 49  # at most, the end token included
 
     config.pretrain = ConfigDict()
-    config.pretrain.synthetic = True  # add synthetic words to the HR images of data.root
+    config.pretrain.synthetic = True  # add synthetic words to those of data.root
     config.pretrain.ocr = optimization(steps=200_000, batch_size=256, learning_rate=3e-4)
     config.pretrain.focus = optimization(steps=100_000, batch_size=256, learning_rate=3e-4)
 
@@ -103,6 +103,7 @@ def get_config() -> ConfigDict:
     config.stage1.scale = 100.0
 
     config.stage2 = optimization(steps=50_000, batch_size=128, learning_rate=1e-4)
+    config.stage2.synthetic = False  # add SR images of the synthetic words of the pre-training
 
     config.evaluation = ConfigDict()
     config.evaluation.batch_size = 64
@@ -117,7 +118,7 @@ def optimization(
     config.steps = steps
     config.batch_size = batch_size  # of all devices together
     config.learning_rate = learning_rate
-    config.warmup = min(1_000, steps // 10)
+    config.warmup = 0.05  # part of the steps
     config.b1 = 0.9
     config.b2 = 0.999
     config.weight_decay = 0.0

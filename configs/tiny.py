@@ -56,12 +56,14 @@ def get_config() -> ConfigDict:
     config.decoding.beam = 1
     config.decoding.steps = 14
 
-    config.pretrain.ocr.update(paper.optimization(3_000, 16, 1e-3))
+    config.pretrain.ocr.update(paper.optimization(2_400, 16, 1e-3))
     config.pretrain.focus.update(paper.optimization(300, 32, 1e-3))
     config.stage1.update(paper.optimization(400, 32, 1e-3))
-    config.stage2.update(paper.optimization(800, 16, 3e-4))
+    config.stage2.update(paper.optimization(600, 16, 5e-4))
+    # A thousand real words alone would be learnt by heart.
+    config.stage2.synthetic = True
     # Few words are seen often enough here to need changing.
-    config.pretrain.ocr.augment = config.pretrain.focus.augment = False
+    config.pretrain.ocr.augment = config.pretrain.focus.augment = config.stage2.augment = False
     for stage in (config.pretrain.ocr, config.pretrain.focus, config.stage1, config.stage2):
         stage.validate_every = stage.checkpoint_every = stage.steps // 10
     return config

@@ -90,7 +90,7 @@ def micro_config(data_root: pathlib.Path, data_dir: pathlib.Path) -> ConfigDict:
     for stage in (config.pretrain.ocr, config.pretrain.focus, config.stage1, config.stage2):
         stage.steps = 6
         stage.batch_size = 8
-        stage.warmup = 1
+        stage.warmup = 0.2
         stage.validate_every = 3
         stage.checkpoint_every = 2
     return config

@@ -64,6 +64,12 @@ def test_choice_is_fair_but_scripts_seldom_take_capitals():
     assert 0 < scripts("LETTERING") < 0.3 * expected
 
 
+def test_a_basic_face_is_of_a_basic_family():
+    rng = np.random.default_rng(0)
+    chosen = {fonts.choose("Word", rng, basic=True).family for _ in range(400)}
+    assert chosen == set(fonts.BASIC)
+
+
 def test_missing_packages_are_named():
     with pytest.raises(UserError, match=r"2 of 3 .* pip install fontpkg-no-one fontpkg-no-two"):
         fonts.find(["no-one", "anton", "no-two"])

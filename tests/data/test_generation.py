@@ -40,6 +40,15 @@ def test_lengths():
     assert all(2 <= vocabulary.length(label) <= 9 for label in labels)
 
 
+def test_the_plain_part_of_the_words_is_printed_clearly():
+    plain, photographed = (
+        generation.draw(generation.Settings(plain=part), "train", 7).hr for part in (1.0, 0.0)
+    )
+    assert len(np.unique(plain.reshape(-1, 3), axis=0)) < len(
+        np.unique(photographed.reshape(-1, 3), axis=0)
+    )
+
+
 def test_difficulties_take_turns():
     counts = Counter(difficulty("train", index) for index in range(75))
     assert counts == {"easy": 25, "medium": 25, "hard": 25}
@@ -85,6 +94,7 @@ def test_workers_do_not_load_jax():
         ({"seed": -1}, "seed=-1: must be"),
         ({"min_length": 0}, "min_length=0, max_length=25"),
         ({"min_length": 9, "max_length": 8}, "min_length=9, max_length=8"),
+        ({"plain": 1.5}, "plain=1.5: expected a part from 0 to 1"),
         ({"words": "poems"}, "words='poems': choose one of mixed, dictionary"),
     ],
 )

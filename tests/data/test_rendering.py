@@ -52,6 +52,18 @@ def test_pictures_are_as_varied_as_photographs():
     assert np.percentile(contrast, 90) > 70
 
 
+def test_a_plain_word_is_letters_of_one_colour_on_another():
+    for seed in range(20):
+        picture = rendering.render_plain("plain", np.random.default_rng(seed)).astype(float)
+        flat = picture.reshape(-1, 3)
+        darkest, brightest = flat[flat.sum(axis=1).argmin()], flat[flat.sum(axis=1).argmax()]
+        assert np.abs(brightest - darkest).max() > 25
+        # Every pixel lies on the line between the two colours.
+        direction = brightest - darkest
+        part = (flat - darkest) @ direction / (direction @ direction)
+        assert np.abs(flat - darkest - part[:, None] * direction).max() <= 2
+
+
 def test_compress_loses_more_at_lower_quality():
     picture = render("quality", 3)
     errors = [

@@ -96,6 +96,8 @@ def _check(config: ConfigDict, field: str) -> None:
     for name in ("steps", "validate_every", "checkpoint_every"):
         if settings[name] < 1:
             raise UserError(f"config.{field}.{name}={settings[name]}: must be at least 1")
+    if not 0 <= settings.warmup < 1:
+        raise UserError(f"config.{field}.warmup={settings.warmup}: must be from 0 to below 1")
 
 
 def _settings(config: ConfigDict, stage: str) -> ConfigDict:
@@ -119,23 +121,28 @@ class _Training:
         self._read = decoding.recognizer(self.ocr, beam=1, steps=config.max_length + 1)
 
     @functools.cached_property
-    def words(self) -> Source:
-        """What recognisers are pre-trained on: training words, and synthetic ones beside real."""
-        if not (self.config.data.root and self.config.pretrain.synthetic):
-            return self.pairs.train
-        synthetic = self.config.data.copy_and_resolve_references()
-        synthetic.root = ""
-        return Concatenated([self.pairs.train, data.load(synthetic).train])
+    def words(self) -> dict[str, Source]:
+        """What recognisers are trained on: training words, and synthetic ones beside real."""
+        words = {"train": self.pairs.train}
+        if self.config.data.root and self.config.pretrain.synthetic:
+            synthetic = self.config.data.copy_and_resolve_references()
+            synthetic.root = ""
+            words["synthetic"] = data.load(synthetic).train
+        return words
 
     def pretrain_ocr(self) -> loop.Stage:
+        words = Concatenated(list(self.words.values()))
         return self._recognizer(
-            PRETRAIN_OCR, self.ocr.init, self.config.pretrain.ocr, self.words, self.pairs.validation
+            PRETRAIN_OCR, self.ocr.init, self.config.pretrain.ocr, words, self.pairs.validation
         )
 
     def stage2(self) -> loop.Stage:
         variables = self._load(STAGE1, self.sr, self.config.init.sr)
         images = functools.partial(self._sr_images, variables)
-        source = Replaced(self.pairs.train, images("train", self.pairs.train))
+        words = self.words if self.config.stage2.synthetic else {"train": self.pairs.train}
+        source = Concatenated(
+            [Replaced(source, images(name, source)) for name, source in words.items()]
+        )
         judge = Replaced(self.pairs.validation, images("validation", self.pairs.validation))
         start = self._load(PRETRAIN_OCR, self.ocr, self.config.init.ocr)
         return self._recognizer(STAGE2, lambda key: start, self.config.stage2, source, judge)
@@ -163,7 +170,10 @@ class _Training:
             frozen={},
             settings=settings,
             batches=self._training_batches(
-                self.words, settings, augmentation.recognizer_augmentation, PRETRAIN_FOCUS
+                Concatenated(list(self.words.values())),
+                settings,
+                augmentation.recognizer_augmentation,
+                PRETRAIN_FOCUS,
             ),
             validate=validate,
         )

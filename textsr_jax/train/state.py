@@ -43,7 +43,7 @@ def schedule(config: ConfigDict) -> optax.Schedule:
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=config.learning_rate,
-        warmup_steps=config.warmup,
+        warmup_steps=round(config.warmup * config.steps),
         decay_steps=config.steps,
         end_value=config.learning_rate / 100,
     )
