@@ -9,7 +9,7 @@ WORKDIR ?= runs/demo
 
 demo: .venv/installed
 	$(BIN)/python train.py --config=configs/tiny.py --workdir=$(WORKDIR)
-	$(BIN)/python quantize.py --workdir=$(WORKDIR) --prior=laplace,minmax --bits=4,6,8
+	$(BIN)/python quantize.py --workdir=$(WORKDIR) --prior=laplace --bits=4,6,8
 	$(BIN)/python evaluate.py --workdir=$(WORKDIR)
 
 test: .venv/installed-dev

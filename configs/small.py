@@ -4,6 +4,9 @@ Command:
   python train.py --config=configs/small.py --workdir=runs/small
 On real words (TextZoom's LMDB folders):
   python train.py --config=configs/small.py --workdir=runs/small --config.data.root=FOLDER
+
+Cost: for two CPU cores a matter of hours; a GPU or patience is wanted.
+Reaches: not trained to its end by us yet.
 """
 
 from ml_collections import ConfigDict

@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     config.max_length = 12
 
     config.data.validation_fraction = 0.1
-    config.data.synthetic.train = 8_000
+    config.data.synthetic.train = 7_000
     config.data.synthetic.validation = 200
     config.data.synthetic.test = 100
     config.data.synthetic.min_length = 3
@@ -57,9 +57,9 @@ def get_config() -> ConfigDict:
     config.decoding.steps = 14
 
     config.pretrain.ocr.update(paper.optimization(2_400, 16, 1e-3))
-    config.pretrain.focus.update(paper.optimization(300, 32, 1e-3))
-    config.stage1.update(paper.optimization(400, 32, 1e-3))
-    config.stage2.update(paper.optimization(600, 16, 5e-4))
+    config.pretrain.focus.update(paper.optimization(200, 32, 1e-3))
+    config.stage1.update(paper.optimization(300, 32, 1e-3))
+    config.stage2.update(paper.optimization(500, 16, 5e-4))
     # A thousand real words alone would be learnt by heart.
     config.stage2.synthetic = True
     # Few words are seen often enough here to need changing.

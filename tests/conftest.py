@@ -67,7 +67,10 @@ def micro_config(data_root: pathlib.Path, data_dir: pathlib.Path) -> ConfigDict:
     config.data.root = str(data_root)
     config.data.data_dir = str(data_dir)
     config.max_length = 6
-    config.pretrain.synthetic = False
+    config.data.synthetic.train = 24
+    config.data.synthetic.validation = config.data.synthetic.test = 3
+    config.data.synthetic.max_length = 5
+    config.data.synthetic.workers = 1
     config.sr.blocks = 1
     config.sr.channels = 8
     config.sr.stn.channels = (4, 4, 4, 4, 4, 4)

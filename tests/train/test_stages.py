@@ -83,6 +83,7 @@ def test_stage_2_reads_the_images_of_the_frozen_stage_1_model(trained, data_root
     assert cached.shape == (len(train), 32, 128, 3)
     # Batches of another size may round a level differently.
     assert np.abs(cached.astype(int) - expected).max() <= 1
+    assert np.load(trained / "stage2" / "sr_synthetic.npy").shape == (24, 32, 128, 3)
 
 
 def test_a_finished_run_does_nothing(trained, data_root, tmp_path, capsys):

@@ -149,7 +149,7 @@ class Evaluation:
 
     def _map(self, function: Callable, images: Images, what: str) -> dict[str, np.ndarray]:
         total = sum(math.ceil(len(rows) / self._batch_size) for rows in images.values())
-        with tqdm(total=total, desc=what, unit="batch", leave=False) as bar:
+        with tqdm(total=total, desc=what, unit="batch", leave=False, disable=None) as bar:
             made = {}
             for name, rows in images.items():
                 parts = []

@@ -65,7 +65,12 @@ def grid(
         row = evaluation.row(name, reader, images, evaluation.read(ocr.variables, images))
         settings.append(Setting(target, bits, prior, sr.size_mbit + ocr.size_mbit, row))
 
-    with tqdm(total=1 + len(priors) * len(bits) * len(targets), desc="quantise") as bar:
+    with tqdm(
+        total=1 + len(priors) * len(bits) * len(targets),
+        desc="quantise",
+        unit="setting",
+        disable=None,
+    ) as bar:
         add("none", None, None, sr_plain, ocr_plain)
         bar.update()
         for prior in priors:

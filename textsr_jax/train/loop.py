@@ -157,7 +157,7 @@ def run(stage: Stage, workdir: pathlib.Path, mesh: Mesh, key: jax.Array, again: 
                 clock, counted = time.perf_counter(), step
             if step % stage.settings.checkpoint_every == 0 or step == steps or stop:
                 save(step)
-            if stop and step < steps:
+            if stop:
                 saved.wait()
                 best.wait()
                 raise Stopped(

@@ -130,11 +130,13 @@ class _Training:
             words["synthetic"] = data.load(synthetic).train
         return words
 
+    @property
+    def all_words(self) -> Source:
+        return Concatenated(list(self.words.values()))
+
     def pretrain_ocr(self) -> loop.Stage:
-        words = Concatenated(list(self.words.values()))
-        return self._recognizer(
-            PRETRAIN_OCR, self.ocr.init, self.config.pretrain.ocr, words, self.pairs.validation
-        )
+        settings, judge = self.config.pretrain.ocr, self.pairs.validation
+        return self._recognizer(PRETRAIN_OCR, self.ocr.init, settings, self.all_words, judge)
 
     def stage2(self) -> loop.Stage:
         variables = self._load(STAGE1, self.sr, self.config.init.sr)
@@ -170,10 +172,7 @@ class _Training:
             frozen={},
             settings=settings,
             batches=self._training_batches(
-                Concatenated(list(self.words.values())),
-                settings,
-                augmentation.recognizer_augmentation,
-                PRETRAIN_FOCUS,
+                self.all_words, settings, augmentation.recognizer_augmentation, PRETRAIN_FOCUS
             ),
             validate=validate,
         )
@@ -303,7 +302,9 @@ class _Training:
             enlarge_batch = jax.jit(lambda lr: to_uint8(self.sr(variables, to_float(lr))))
             made = [
                 np.asarray(enlarge_batch(batch.lr))[batch.valid]
-                for batch in tqdm(self._batches(source), desc=f"SR images of {name}", leave=False)
+                for batch in tqdm(
+                    self._batches(source), desc=f"SR images of {name}", leave=False, disable=None
+                )
             ]
             partial = path.with_name(f"{path.stem}_partial.npy")
             np.save(partial, np.concatenate(made))
