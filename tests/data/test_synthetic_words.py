@@ -34,7 +34,7 @@ def test_records_are_the_drawn_words(builder, split):
 
 
 def test_settings_stay_with_the_data(builder):
-    assert builder.info.metadata == {"min_length": 1, "words": "mixed", **SETTINGS}
+    assert builder.info.metadata == {"min_length": 1, "words": "mixed", "plain": 0.0, **SETTINGS}
     again = pickle.loads(pickle.dumps(builder))
     assert again.data_path == builder.data_path
     assert len(records.TfdsSource(again, "train")) == 35
