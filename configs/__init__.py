@@ -1,0 +1,1 @@
+"""Experiments, a file each: python train.py --config=configs/NAME.py --workdir=W"""

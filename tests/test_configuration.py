@@ -63,6 +63,15 @@ def test_a_misspelt_override_gets_the_nearest_name(monkeypatch):
     assert configuration.explain(error) == expected
 
 
+def test_a_misspelt_field_in_the_file_gets_the_nearest_name(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--config=mine.py"])
+    config = tiny.get_config()
+    with pytest.raises(AttributeError) as caught:
+        config.stage1.stepz = 3
+    expected = "--config: the file sets 'stepz', which is no field; did you mean 'steps'?"
+    assert configuration.explain(caught.value) == expected
+
+
 @pytest.mark.parametrize("preset", [tiny, small, paper])
 def test_presets_build_their_networks(preset):
     config = preset.get_config()

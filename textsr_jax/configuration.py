@@ -35,20 +35,30 @@ def from_flag(flag: flags.FlagHolder) -> ConfigDict:
     """
     try:
         config = flag.value
+        if config is not None:
+            # A file that could not be loaded gives an object that fails when it is used.
+            config = ConfigDict(config).lock()
     except Exception as error:  # whatever the user's file raises
         reason = str(error.__cause__ or error).strip().splitlines()[-1]
         raise UserError(f"--config: cannot load it: {reason.strip()}") from error
     if config is None:
         raise UserError("--config is missing; name a file, for example --config=configs/tiny.py")
-    return ConfigDict(config).lock()
+    return config
 
 
 def explain(error: Exception) -> str:
-    """Says which override of the command line names a field that is not there, and the nearest."""
-    found = re.search(r"'(\w+)\\*'", str(error))
+    """Says where a field is named that is not there, and which one is nearest.
+
+    Args:
+      error: what ml_collections raised for an override or for a line of the config's file.
+    """
+    found = re.search(r"""(?:Key "|')(\w+)\\*["']""", str(error))
     field = found.group(1) if found else ""
     place = next((arg.split("=")[0] for arg in sys.argv if re.search(rf"\.{field}\b", arg)), "")
     nearest = re.search(r'Did you mean "(\w+)"', str(error))
+    if not place and found and nearest:
+        nearest = nearest.group(1)
+        return f"--config: the file sets {field!r}, which is no field; did you mean {nearest!r}?"
     if not place:
         return f"--config: {error}"
     if not nearest:

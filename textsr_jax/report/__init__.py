@@ -1,0 +1,1 @@
+"""The report room: results as tables, JSON files and pictures."""
