@@ -17,6 +17,13 @@ hypothesis.settings.load_profile("textsr")
 WORDS = ["open", "2nd", "exit", "Cafe", "taxi", "no7", "park", "Bus", "stop", "hotel", "a1", "zoo"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as slow what trains a pair first, and parity of full-size networks."""
+    for item in items:
+        if "trained" in item.fixturenames or item.name.startswith("test_golden_"):
+            item.add_marker(pytest.mark.slow)
+
+
 def png(image: Image.Image) -> bytes:
     stream = io.BytesIO()
     image.save(stream, format="PNG")

@@ -18,6 +18,8 @@ from textsr_jax.models import build_sr
 from textsr_jax.train import loop, stages
 from textsr_jax.train import state as states
 
+pytestmark = pytest.mark.slow
+
 
 def last_state(workdir, stage, network, settings):
     template = jax.eval_shape(

@@ -12,6 +12,8 @@ from textsr_jax.models import build_focus, build_ocr, build_sr
 from textsr_jax.train import state as states
 from textsr_jax.train import steps
 
+pytestmark = pytest.mark.slow
+
 CONFIG = micro_config("", "")
 
 
