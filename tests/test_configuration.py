@@ -72,6 +72,7 @@ def test_a_misspelt_field_in_the_file_gets_the_nearest_name(monkeypatch):
     assert configuration.explain(caught.value) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", [tiny, small, paper])
 def test_presets_build_their_networks(preset):
     config = preset.get_config()
@@ -81,6 +82,7 @@ def test_presets_build_their_networks(preset):
         config.stage1.learning_rat = 1.0
 
 
+@pytest.mark.slow
 def test_the_paper_preset_has_the_papers_sizes():
     from textsr_jax.models import count_parameters
 

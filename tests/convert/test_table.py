@@ -150,6 +150,7 @@ def leaves(tree):
         yield "/".join(key.key for key in keys[1:]), leaf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("checkpoint", "model", "module"),
     [

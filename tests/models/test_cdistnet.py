@@ -253,6 +253,7 @@ def test_rows_of_pads_stay_finite(tiny):
     assert np.isfinite(tiny.decode(tiny.memory, tokens)).all()
 
 
+@pytest.mark.slow
 def test_training_updates_statistics_and_drops_out(tiny):
     tokens = np.array([[2, 14, 15, 3]] * WORDS, np.int32)
 
@@ -275,6 +276,7 @@ def test_training_updates_statistics_and_drops_out(tiny):
     np.testing.assert_allclose(new, 0.9 * old + 0.1 * conv.mean((0, 1, 2)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_every_kernel_learns(tiny):
     tokens = np.array([[2, 14, 15, 3, 0, 0], [2, 5, 6, 7, 8, 3]], np.int32)
 
@@ -293,6 +295,7 @@ def test_every_kernel_learns(tiny):
         assert leaf.ndim == 1 or np.any(leaf), path
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_nearly_the_same(tiny):
     network = Network(lambda rngs: CDistNet(**TINY, dtype=jnp.bfloat16, rngs=rngs))
     assert {leaf.dtype for leaf in jax.tree.leaves(network.template)} == {np.dtype("float32")}

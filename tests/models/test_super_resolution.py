@@ -25,6 +25,7 @@ def resolver(mode: str):
     return network, variables
 
 
+@pytest.mark.slow
 def test_the_stn_rectifies_when_the_mode_says_so():
     network, variables = resolver("train")
     lone = {part: {"edsr": tree.get("edsr", {})} for part, tree in variables.items()}

@@ -72,6 +72,7 @@ def test_edsr_sr_selects_the_papers_tensors(sr_tree):
     assert {path.rsplit("/", 1)[0] for path in parameters} == {"edsr/upsample", "edsr/tail"}
 
 
+@pytest.mark.slow
 def test_cdistnet_ocr_selects_the_papers_tensors(ocr_tree):
     selected, others = split(ocr_tree, cdistnet_ocr(4))
     counts = PUBLISHED["cdistnet"]

@@ -3,6 +3,7 @@
 Nothing here needs JAX or TensorFlow Datasets, since every worker process imports it.
 """
 
+import contextlib
 import dataclasses
 import os
 import pickle
@@ -141,7 +142,8 @@ class Workers:
         for process in self._processes:
             process.kill()
         for process in self._processes:
-            process.communicate()
+            with contextlib.suppress(BrokenPipeError):
+                process.communicate()
         self._processes = []
 
     def draw(self, split: str) -> Iterator[WordPair]:
@@ -158,8 +160,10 @@ class Workers:
             return
         for first, process in enumerate(self._processes):
             job = (self._settings, split, first, len(self._processes))
-            pickle.dump(job, process.stdin)
-            process.stdin.flush()
+            # A worker that is dead already is reported below, where its words are missed.
+            with contextlib.suppress(BrokenPipeError):
+                pickle.dump(job, process.stdin)
+                process.stdin.flush()
         # A worker whose pipe is full waits, so nothing piles up here.
         for number in range(len(chunks)):
             process = self._processes[number % len(self._processes)]
