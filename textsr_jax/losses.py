@@ -106,6 +106,8 @@ def text_focus_loss(
     weights: jax.Array | None = None,
     *,
     hr_attention: jax.Array | None = None,
+    position_weight: float = POSITION_WEIGHT,
+    recognition_weight: float = RECOGNITION_WEIGHT,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The text-focus loss of "Scene text telescope": MSE + 10 position + 0.0005 recognition.
 
@@ -119,6 +121,7 @@ def text_focus_loss(
       inputs, targets, mask: (batch, steps) each, as of `text.focus_tokens`.
       weights: as of `weight_table`; None weighs all confusions alike.
       hr_attention: what `recognize(hr, inputs)[1]` gives, if it is known already.
+      position_weight, recognition_weight: of these parts in the total; the published ones.
 
     Returns:
       The total, and its parts before weighting: {"mse", "position", "recognition"}; scalars.
@@ -133,8 +136,8 @@ def text_focus_loss(
     }
     total = (
         parts["mse"]
-        + POSITION_WEIGHT * parts["position"]
-        + RECOGNITION_WEIGHT * parts["recognition"]
+        + position_weight * parts["position"]
+        + recognition_weight * parts["recognition"]
     )
     return total, parts
 

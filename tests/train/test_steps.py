@@ -88,3 +88,14 @@ def test_the_clip_bounds_the_gradient():
     # Adam's first update is the learning rate in size, whatever the gradient's.
     assert np.allclose(small["w"], -settings.learning_rate, rtol=1e-3)
     assert np.allclose(large["w"], -settings.learning_rate, rtol=1e-3)
+
+
+def test_the_weights_of_the_text_focus_parts_come_from_the_config():
+    sr, focus = build_sr(CONFIG.sr), build_focus(CONFIG.focus)
+    variables, frozen = sr.init(jax.random.key(0)), focus.init(jax.random.key(9))
+    settings = CONFIG.stage1.copy_and_resolve_references()
+    settings.position, settings.recognition, settings.scale = 3.0, 0.5, 2.0
+    loss = steps.super_resolution_loss(sr, focus, settings)
+    total, (parts, _) = jax.jit(loss)(variables, frozen, batch(), jax.random.key(1))
+    expected = parts["mse"] + 3 * parts["position"] + 0.5 * parts["recognition"]
+    assert float(total) == pytest.approx(2 * float(expected), rel=1e-5)

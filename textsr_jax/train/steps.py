@@ -98,6 +98,8 @@ def super_resolution_loss(sr: Network, focus: Network, config: ConfigDict) -> Lo
             inputs,
             targets,
             mask,
+            position_weight=config.position,
+            recognition_weight=config.recognition,
         )
         return config.scale * value, ({"loss": value} | parts, stats)
 
