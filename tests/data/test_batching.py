@@ -14,7 +14,6 @@ from textsr_jax import text
 from textsr_jax.data.batching import (
     Batch,
     Concatenated,
-    InMemory,
     Replaced,
     Subset,
     evaluation_batches,
@@ -226,21 +225,3 @@ def test_replaced_changes_the_hr_images_alone():
         Replaced(numbered(2), images)
     with pytest.raises(ValueError, match="expected uint8"):
         Replaced(numbered(3), images / 255)
-
-
-def test_in_memory_reads_each_record_once():
-    class Counting(list):
-        reads = 0
-
-        def __getitem__(self, index):
-            self.reads += 1
-            return super().__getitem__(index)
-
-    slow = Counting(numbered(6))
-    source = InMemory(slow)
-    for _ in evaluation_batches(source, batch_size=4, max_length=5):
-        pass
-    assert slow.reads == len(source) == 6
-    assert labels(source) == [f"W{n}" for n in range(6)]
-    assert keys(source)[5] == "set:6"
-    assert source[3] is source[3]

@@ -132,21 +132,6 @@ def _collate(pairs: Sequence[tuple[int, Record]], *, batch_size: int, max_length
     )
 
 
-class InMemory:
-    """The records of a source, decoded once and held: 15 KiB of memory for each."""
-
-    def __init__(self, source: Source) -> None:
-        self._records = [source[index] for index in range(len(source))]
-        self.keys = [record.key for record in self._records]
-        self.labels = [record.label for record in self._records]
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, index: int) -> Record:
-        return self._records[index]
-
-
 class Subset:
     """The records of `source` with the given numbers, in the given order."""
 
