@@ -41,10 +41,11 @@ def get_config() -> ConfigDict:
     config.data.synthetic.workers = 2
 
     config.sr = ConfigDict()
-    config.sr.name = "edsr"
-    config.sr.blocks = 32
-    config.sr.channels = 256
-    config.sr.residual_scale = 0.1
+    config.sr.name = "edsr"  # which of the networks below: edsr, tbsrn, tsrn, or bicubic
+    config.sr.edsr = ConfigDict()
+    config.sr.edsr.blocks = 32
+    config.sr.edsr.channels = 256
+    config.sr.edsr.residual_scale = 0.1
     # When the STN rectifies LR images: "train" (as the published code), "always" or "never".
     config.sr.apply_stn = "train"
     config.sr.stn = ConfigDict()
@@ -53,20 +54,21 @@ def get_config() -> ConfigDict:
     config.sr.dtype = "float32"  # the compute dtype: float32 or bfloat16; parameters stay float32
 
     config.ocr = ConfigDict()
-    config.ocr.name = "cdistnet"
-    config.ocr.width = 512
-    config.ocr.heads = 8
-    config.ocr.encoder_layers = 3
-    config.ocr.decoder_layers = 3
-    config.ocr.encoder_hidden = 2048
-    config.ocr.decoder_hidden = 1024
-    config.ocr.positional_hidden = 512
-    config.ocr.channels = (32, 32, 64, 128, 256, 512)
-    config.ocr.depths = (3, 4, 6, 6, 3)
-    config.ocr.rectify = True
-    config.ocr.rectifier_channels = (64, 128, 256, 512)
-    config.ocr.rectifier_features = 256
-    config.ocr.dropout = 0.1
+    config.ocr.name = "cdistnet"  # which of the networks below: cdistnet or crnn
+    config.ocr.cdistnet = ConfigDict()
+    config.ocr.cdistnet.width = 512
+    config.ocr.cdistnet.heads = 8
+    config.ocr.cdistnet.encoder_layers = 3
+    config.ocr.cdistnet.decoder_layers = 3
+    config.ocr.cdistnet.encoder_hidden = 2048
+    config.ocr.cdistnet.decoder_hidden = 1024
+    config.ocr.cdistnet.positional_hidden = 512
+    config.ocr.cdistnet.channels = (32, 32, 64, 128, 256, 512)
+    config.ocr.cdistnet.depths = (3, 4, 6, 6, 3)
+    config.ocr.cdistnet.rectify = True
+    config.ocr.cdistnet.rectifier_channels = (64, 128, 256, 512)
+    config.ocr.cdistnet.rectifier_features = 256
+    config.ocr.cdistnet.dropout = 0.1
     config.ocr.dtype = "float32"
 
     # The recogniser inside the text-focus loss.

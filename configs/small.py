@@ -17,22 +17,22 @@ from configs import paper
 def get_config() -> ConfigDict:
     config = paper.get_config()
 
-    config.sr.blocks = 16
-    config.sr.channels = 64
-    config.sr.residual_scale = 1.0
+    config.sr.edsr.blocks = 16
+    config.sr.edsr.channels = 64
+    config.sr.edsr.residual_scale = 1.0
     config.sr.stn.channels = (16, 32, 64, 64, 64, 64)
     config.sr.stn.features = 128
 
-    config.ocr.width = 192
-    config.ocr.heads = 6
-    config.ocr.encoder_layers = 2
-    config.ocr.decoder_layers = 2
-    config.ocr.encoder_hidden = 768
-    config.ocr.decoder_hidden = 384
-    config.ocr.positional_hidden = 192
-    config.ocr.channels = (16, 16, 32, 64, 128, 192)
-    config.ocr.rectifier_channels = (16, 32, 64, 64)
-    config.ocr.rectifier_features = 64
+    config.ocr.cdistnet.width = 192
+    config.ocr.cdistnet.heads = 6
+    config.ocr.cdistnet.encoder_layers = 2
+    config.ocr.cdistnet.decoder_layers = 2
+    config.ocr.cdistnet.encoder_hidden = 768
+    config.ocr.cdistnet.decoder_hidden = 384
+    config.ocr.cdistnet.positional_hidden = 192
+    config.ocr.cdistnet.channels = (16, 16, 32, 64, 128, 192)
+    config.ocr.cdistnet.rectifier_channels = (16, 32, 64, 64)
+    config.ocr.cdistnet.rectifier_features = 64
 
     config.focus.stem_channels = (16, 32)
     config.focus.stage_channels = (32, 64, 64, 64)

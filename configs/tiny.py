@@ -27,25 +27,25 @@ def get_config() -> ConfigDict:
     config.data.synthetic.max_length = 6
     config.data.synthetic.plain = 0.8
 
-    config.sr.blocks = 4
-    config.sr.channels = 32
-    config.sr.residual_scale = 1.0
+    config.sr.edsr.blocks = 4
+    config.sr.edsr.channels = 32
+    config.sr.edsr.residual_scale = 1.0
     config.sr.stn.channels = (8, 16, 32, 32, 32, 32)
     config.sr.stn.features = 64
 
-    config.ocr.width = 128
+    config.ocr.cdistnet.width = 128
     # Attention scores are divided by the head size twice over: small heads learn to look sooner.
-    config.ocr.heads = 16
-    config.ocr.encoder_layers = 1
-    config.ocr.decoder_layers = 1
-    config.ocr.encoder_hidden = 256
-    config.ocr.decoder_hidden = 256
-    config.ocr.positional_hidden = 128
-    config.ocr.channels = (8, 8, 16, 48, 64, 128)
-    config.ocr.depths = (1, 1, 1, 1, 1)
-    config.ocr.rectifier_channels = (8, 16, 16, 32)
-    config.ocr.rectifier_features = 64
-    config.ocr.dropout = 0.0
+    config.ocr.cdistnet.heads = 16
+    config.ocr.cdistnet.encoder_layers = 1
+    config.ocr.cdistnet.decoder_layers = 1
+    config.ocr.cdistnet.encoder_hidden = 256
+    config.ocr.cdistnet.decoder_hidden = 256
+    config.ocr.cdistnet.positional_hidden = 128
+    config.ocr.cdistnet.channels = (8, 8, 16, 48, 64, 128)
+    config.ocr.cdistnet.depths = (1, 1, 1, 1, 1)
+    config.ocr.cdistnet.rectifier_channels = (8, 16, 16, 32)
+    config.ocr.cdistnet.rectifier_features = 64
+    config.ocr.cdistnet.dropout = 0.0
 
     config.focus.stem_channels = (8, 16)
     config.focus.stage_channels = (16, 16, 32, 32)

@@ -78,17 +78,18 @@ def micro_config(data_root: pathlib.Path, data_dir: pathlib.Path) -> ConfigDict:
     config.data.synthetic.validation = config.data.synthetic.test = 3
     config.data.synthetic.max_length = 5
     config.data.synthetic.workers = 1
-    config.sr.blocks = 1
-    config.sr.channels = 8
+    config.sr.edsr.blocks = 1
+    config.sr.edsr.channels = 8
     config.sr.stn.channels = (4, 4, 4, 4, 4, 4)
     config.sr.stn.features = 8
-    config.ocr.width = 16
-    config.ocr.heads = 2
-    config.ocr.encoder_hidden = config.ocr.decoder_hidden = config.ocr.positional_hidden = 16
-    config.ocr.channels = (4, 4, 4, 4, 4, 8)
-    config.ocr.depths = (1, 1, 1, 1, 1)
-    config.ocr.rectifier_channels = (4, 4, 4, 4)
-    config.ocr.rectifier_features = 8
+    config.ocr.cdistnet.width = 16
+    config.ocr.cdistnet.heads = 2
+    for hidden in ("encoder_hidden", "decoder_hidden", "positional_hidden"):
+        config.ocr.cdistnet[hidden] = 16
+    config.ocr.cdistnet.channels = (4, 4, 4, 4, 4, 8)
+    config.ocr.cdistnet.depths = (1, 1, 1, 1, 1)
+    config.ocr.cdistnet.rectifier_channels = (4, 4, 4, 4)
+    config.ocr.cdistnet.rectifier_features = 8
     config.focus.stem_channels = (2, 4)
     config.focus.stage_channels = (4, 4, 4, 4)
     config.focus.width = 16

@@ -10,8 +10,7 @@ import pathlib
 import numpy as np
 
 from tests.golden import reference_tensors
-from textsr_jax.convert import import_state_dict
-from textsr_jax.models import Network
+from textsr_jax import convert
 
 FOLDER = pathlib.Path(os.environ.get("GOLDEN_DIR", pathlib.Path(__file__).parent / "golden"))
 
@@ -33,7 +32,8 @@ def images(array):
 
 
 @functools.cache
-def imported(model, table, module, seed):
-    """The network of the class `module` and its variables, from the stand-in file of `model`."""
-    network = Network(lambda rngs: module(rngs=rngs))
-    return network, import_state_dict(table, state_dict(model, seed), network.template)
+def imported(model, seed, dtype="float32"):
+    """The published network `model` and its variables, from the stand-in checkpoint of `seed`."""
+    network = convert.network(model, stn=model in ("tbsrn", "tsrn"), dtype=dtype)
+    file = "text_focus_recognizer" if model == "text_focus" else model
+    return network, convert.import_state_dict(model, state_dict(file, seed), network.template)

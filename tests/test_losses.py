@@ -15,9 +15,7 @@ from textsr_jax.models.text_focus import TextFocusRecognizer, to_gray
 def golden():
     """The golden arrays, the loss and its parts, and the gradients of each to SR."""
     arrays = golden_vectors.vectors("text_focus_loss")
-    network, variables = golden_vectors.imported(
-        "text_focus_recognizer", "text_focus", TextFocusRecognizer, int(arrays["seed"])
-    )
+    network, variables = golden_vectors.imported("text_focus", int(arrays["seed"]))
     labels = arrays["labels"].tolist()
     # Padded beyond the longest label, as in training.
     tokens = text.focus_tokens(text.encode(labels, max(map(len, labels)) + 3))

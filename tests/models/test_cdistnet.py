@@ -27,9 +27,7 @@ def full_size(rngs):
 def load(name):
     """The vectors of `name`, CDistNet with the stand-in weights for them, and images in [0, 1]."""
     arrays = golden_vectors.vectors(name)
-    network, variables = golden_vectors.imported(
-        "cdistnet", "cdistnet", full_size, int(arrays["seed"])
-    )
+    network, variables = golden_vectors.imported("cdistnet", int(arrays["seed"]))
     # The file holds images as the network sees them: pixel / 128 - 1.
     images = (golden_vectors.images(arrays["image"]) + 1) * (128 / 255)
     return SimpleNamespace(arrays=arrays, network=network, variables=variables, images=images)

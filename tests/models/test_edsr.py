@@ -22,7 +22,7 @@ def variables():
 
 def test_golden_output():
     arrays = golden_vectors.vectors("edsr")
-    network, variables = golden_vectors.imported("edsr", "edsr", EDSR, int(arrays["seed"]))
+    network, variables = golden_vectors.imported("edsr", int(arrays["seed"]))
     sr = jax.jit(network.__call__)(variables, golden_vectors.images(arrays["image"]))
     expected = golden_vectors.images(arrays["output"])
     np.testing.assert_allclose(sr, expected, rtol=0, atol=1e-4)

@@ -32,9 +32,7 @@ def read(variables, gray, tokens, **settings):
 @pytest.fixture(scope="module")
 def golden():
     arrays = golden_vectors.vectors("text_focus_recognizer")
-    network, variables = golden_vectors.imported(
-        "text_focus_recognizer", "text_focus", TextFocusRecognizer, int(arrays["seed"])
-    )
+    network, variables = golden_vectors.imported("text_focus", int(arrays["seed"]))
     gray = golden_vectors.images(arrays["image_gray"])
     outputs = jax.jit(network.__call__)(variables, gray, arrays["tokens"].astype(np.int32))
     return arrays, *outputs

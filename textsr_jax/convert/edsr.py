@@ -4,6 +4,7 @@ from textsr_jax.convert.table import NameTable
 
 TABLE = NameTable(
     renames=(
+        (r"^edsr\.", ""),
         (r"^head\.", "head.0."),
         (r"^blocks\.(\d+)\.conv1\.", r"body.\1.body.0."),
         (r"^blocks\.(\d+)\.conv2\.", r"body.\1.body.2."),

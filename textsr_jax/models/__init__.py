@@ -3,11 +3,15 @@
 Each `build_*` takes its part of the config and returns a `Network`, the functional view.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
 from textsr_jax.errors import UserError
+from textsr_jax.models.bicubic import Bicubic
 from textsr_jax.models.cdistnet import CDistNet
 from textsr_jax.models.edsr import EDSR
 from textsr_jax.models.network import Network, Variables, count_parameters
@@ -17,50 +21,61 @@ from textsr_jax.models.text_focus import TextFocusRecognizer
 
 __all__ = ["Network", "Variables", "build_focus", "build_ocr", "build_sr", "count_parameters"]
 
-SR_NETWORKS = {"edsr": EDSR}
+SR_NETWORKS = {"edsr": EDSR, "bicubic": Bicubic}
 OCR_NETWORKS = {"cdistnet": CDistNet}
 
 
-def _choose(networks: dict[str, type[nnx.Module]], name: str, field: str) -> type[nnx.Module]:
-    if name not in networks:
-        raise UserError(
-            f"config.{field}.name={name!r}: no such network; take {', '.join(networks)}"
-        )
-    return networks[name]
-
-
-def _settings(config: ConfigDict) -> dict[str, object]:
-    """A network's constructor arguments: its part of the config, with `dtype` made a dtype."""
-    settings = config.to_dict()
-    name = settings.pop("dtype")
-    if name not in ("float32", "bfloat16"):
-        raise UserError(f"config dtype={name!r}: not a compute dtype; take float32 or bfloat16")
-    settings["dtype"] = None if name == "float32" else jnp.bfloat16
-    return settings
-
-
 def build_sr(config: ConfigDict) -> Network:
-    """The super-resolution model of `config.sr`: the STN and the network behind it."""
-    settings = _settings(config)
-    name, stn, mode = settings.pop("name"), settings.pop("stn"), settings.pop("apply_stn")
-    kind = _choose(SR_NETWORKS, name, "sr")
+    """The super-resolution model of `config.sr`: the STN and the network behind it.
+
+    Args:
+      config: `name`, `dtype` and `apply_stn`; under `stn` and under the network's name the
+        arguments of their constructors, whose defaults are the published sizes.
+    """
+    name, mode = config.name, config.apply_stn
+    make_network = _maker(SR_NETWORKS, config, "sr")
+    stn_arguments = _arguments(config, "stn")
 
     def build(rngs: nnx.Rngs) -> SuperResolver:
-        rectifier = None if mode == "never" else STN(**stn, rngs=rngs)
-        network = kind(**settings, rngs=rngs)
-        return SuperResolver(name, network, rectifier, mode)
+        # Without `dtype`: in bfloat16 the control points would be off by a quarter of a pixel.
+        rectifier = None if mode == "never" else STN(**stn_arguments, rngs=rngs)
+        return SuperResolver(name, make_network(rngs), rectifier, mode)
 
     return Network(build)
 
 
 def build_ocr(config: ConfigDict) -> Network:
-    """The recogniser of `config.ocr`."""
-    settings = _settings(config)
-    kind = _choose(OCR_NETWORKS, settings.pop("name"), "ocr")
-    return Network(lambda rngs: kind(**settings, rngs=rngs))
+    """The recogniser of `config.ocr`: `name`, `dtype`, and arguments under the network's name."""
+    return Network(_maker(OCR_NETWORKS, config, "ocr"))
 
 
 def build_focus(config: ConfigDict) -> Network:
-    """The text-focus loss's recogniser, of `config.focus`."""
-    settings = _settings(config)
+    """The text-focus loss's recogniser, of `config.focus`: `dtype` and its arguments."""
+    settings = config.to_dict()
+    settings["dtype"] = _compute_dtype(settings["dtype"], "focus")
     return Network(lambda rngs: TextFocusRecognizer(**settings, rngs=rngs))
+
+
+def _maker(
+    networks: dict[str, type[nnx.Module]], config: ConfigDict, field: str
+) -> Callable[[nnx.Rngs], nnx.Module]:
+    name = config.name
+    if name not in networks:
+        raise UserError(
+            f"config.{field}.name={name!r}: no such network; take one of {', '.join(networks)}"
+        )
+    dtype = _compute_dtype(config.dtype, field)
+    arguments = _arguments(config, name)
+    return lambda rngs: networks[name](**arguments, dtype=dtype, rngs=rngs)
+
+
+def _arguments(config: ConfigDict, name: str) -> dict[str, Any]:
+    return config[name].to_dict() if name in config else {}
+
+
+def _compute_dtype(name: str, field: str) -> Any:
+    if name not in ("float32", "bfloat16"):
+        raise UserError(
+            f"config.{field}.dtype={name!r}: not a compute dtype; take float32 or bfloat16"
+        )
+    return None if name == "float32" else jnp.bfloat16

@@ -1,6 +1,7 @@
 """Bicubic enlargement, the baseline that every learned super-resolution model is held against."""
 
 import jax
+from flax import nnx
 
 
 def enlarge(lr: jax.Array, scale: int = 2) -> jax.Array:
@@ -10,3 +11,19 @@ def enlarge(lr: jax.Array, scale: int = 2) -> jax.Array:
     """
     batch, height, width, channels = lr.shape
     return jax.image.resize(lr, (batch, scale * height, scale * width, channels), "bicubic")
+
+
+class Bicubic(nnx.Module):
+    """`enlarge` as a super-resolution network, which has no parameters.
+
+    Args:
+      dtype, rngs: not used; every network takes them.
+    """
+
+    def __init__(self, *, dtype: jax.typing.DTypeLike | None = None, rngs: nnx.Rngs):
+        del dtype, rngs
+
+    def __call__(self, lr: jax.Array, *, train: bool = False) -> jax.Array:
+        """Enlarges float (batch, H, W, 3) in [0, 1] to (batch, 2 H, 2 W, 3), not clipped."""
+        del train
+        return enlarge(lr)

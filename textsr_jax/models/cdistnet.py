@@ -101,8 +101,8 @@ class CDistNet(nnx.Module):
     ):
         if width % heads or width % 2:
             raise UserError(
-                f"config.ocr.width={width}: must be even and a multiple of "
-                f"config.ocr.heads={heads}; change one of them"
+                f"config.ocr.cdistnet.width={width}: must be even and a multiple of "
+                f"config.ocr.cdistnet.heads={heads}; change one of them"
             )
         self.width, self.heads = width, heads
         self.dropout = nnx.Dropout(dropout)
