@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from textsr_jax import text
+from textsr_jax.models.attention import LayerNorm, MultiHeadAttention
 from textsr_jax.models.pooling import max_pool
 from textsr_jax.models.positions import sinusoid_table
 
@@ -22,69 +23,6 @@ def to_gray(images: jax.Array) -> jax.Array:
     """Grey of RGB images, (batch, H, W, 3) to (batch, H, W, 1): 0.299 R + 0.587 G + 0.114 B."""
     red, green, blue = jnp.split(images, 3, axis=-1)
     return 0.299 * red + 0.587 * green + 0.114 * blue
-
-
-class LayerNorm(nnx.Module):
-    """Layer normalisation as published with TBSRN and this recogniser, in float32.
-
-    It takes the unbiased standard deviation, and adds epsilon to that, not to the variance.
-    """
-
-    def __init__(self, features: int):
-        self.scale = nnx.Param(jnp.ones(features))
-        self.bias = nnx.Param(jnp.zeros(features))
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = x.astype(jnp.float32)
-        centred = x - x.mean(axis=-1, keepdims=True)
-        # An all-equal input has deviation 0, where the root has no gradient.
-        variance = (centred**2).sum(axis=-1, keepdims=True) / (x.shape[-1] - 1)
-        deviation = jnp.sqrt(jnp.maximum(variance, 1e-30))
-        return self.scale[...] * centred / (deviation + 1e-6) + self.bias[...]
-
-
-class MultiHeadAttention(nnx.Module):
-    """Scaled dot-product attention in several heads.
-
-    Args:
-      width: of the tokens; a multiple of `heads`.
-      heads: number of heads.
-      dtype: compute dtype; the attention maps are float32 whatever it is.
-      rngs: draws the parameters.
-    """
-
-    def __init__(self, width: int, heads: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
-        self.heads = heads
-
-        def linear() -> nnx.Linear:
-            return nnx.Linear(width, width, kernel_init=_XAVIER, dtype=dtype, rngs=rngs)
-
-        self.query, self.key, self.value, self.out = linear(), linear(), linear(), linear()
-
-    def __call__(
-        self, x: jax.Array, memory: jax.Array, mask: np.ndarray | None = None
-    ) -> tuple[jax.Array, jax.Array]:
-        """Lets `x` (batch, steps, width) read `memory` (batch, positions, width).
-
-        Args:
-          mask: bool (steps, positions), True where a step may look; None lets it look everywhere.
-
-        Returns:
-          What was read (batch, steps, width), and the attention maps, float32 (batch, heads, steps,
-          positions), which sum to 1 over positions.
-        """
-
-        def split(tokens: jax.Array) -> jax.Array:
-            return tokens.reshape(*tokens.shape[:2], self.heads, -1)
-
-        query, key, value = split(self.query(x)), split(self.key(memory)), split(self.value(memory))
-        scores = jnp.einsum("bshd,bphd->bhsp", query, key, preferred_element_type=jnp.float32)
-        scores = scores / math.sqrt(query.shape[-1])
-        if mask is not None:
-            scores = jnp.where(mask, scores, -jnp.inf)
-        attention = jax.nn.softmax(scores, axis=-1)
-        read = jnp.einsum("bhsp,bphd->bshd", attention.astype(value.dtype), value)
-        return self.out(read.reshape(x.shape)), attention
 
 
 class ConvBatchNorm(nnx.Module):

@@ -1,0 +1,76 @@
+"""Multi-head attention and its LayerNorm, as TBSRN and the text-focus recogniser have them.
+
+"Attention is all you need" (Vaswani et al., 2017), with the published code's own LayerNorm.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+_XAVIER = jax.nn.initializers.xavier_uniform()
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalisation as published with TBSRN and the text-focus recogniser, in float32.
+
+    It takes the unbiased standard deviation, and adds epsilon to that, not to the variance.
+    """
+
+    def __init__(self, features: int):
+        self.scale = nnx.Param(jnp.ones(features))
+        self.bias = nnx.Param(jnp.zeros(features))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = x.astype(jnp.float32)
+        centred = x - x.mean(axis=-1, keepdims=True)
+        # An all-equal input has deviation 0, where the root has no gradient.
+        variance = (centred**2).sum(axis=-1, keepdims=True) / (x.shape[-1] - 1)
+        deviation = jnp.sqrt(jnp.maximum(variance, 1e-30))
+        return self.scale[...] * centred / (deviation + 1e-6) + self.bias[...]
+
+
+class MultiHeadAttention(nnx.Module):
+    """Scaled dot-product attention in several heads.
+
+    Args:
+      width: of the tokens; a multiple of `heads`.
+      heads: number of heads.
+      dtype: compute dtype; the attention maps are float32 whatever it is.
+      rngs: draws the parameters.
+    """
+
+    def __init__(self, width: int, heads: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
+        self.heads = heads
+
+        def linear() -> nnx.Linear:
+            return nnx.Linear(width, width, kernel_init=_XAVIER, dtype=dtype, rngs=rngs)
+
+        self.query, self.key, self.value, self.out = linear(), linear(), linear(), linear()
+
+    def __call__(
+        self, x: jax.Array, memory: jax.Array, mask: np.ndarray | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Lets `x` (batch, steps, width) read `memory` (batch, positions, width).
+
+        Args:
+          mask: bool (steps, positions), True where a step may look; None lets it look everywhere.
+
+        Returns:
+          What was read (batch, steps, width), and the attention maps, float32 (batch, heads, steps,
+          positions), which sum to 1 over positions.
+        """
+
+        def split(tokens: jax.Array) -> jax.Array:
+            return tokens.reshape(*tokens.shape[:2], self.heads, -1)
+
+        query, key, value = split(self.query(x)), split(self.key(memory)), split(self.value(memory))
+        scores = jnp.einsum("bshd,bphd->bhsp", query, key, preferred_element_type=jnp.float32)
+        scores = scores / math.sqrt(query.shape[-1])
+        if mask is not None:
+            scores = jnp.where(mask, scores, -jnp.inf)
+        attention = jax.nn.softmax(scores, axis=-1)
+        read = jnp.einsum("bhsp,bphd->bshd", attention.astype(value.dtype), value)
+        return self.out(read.reshape(x.shape)), attention

@@ -1,0 +1,105 @@
+"""SRResNet x2: the frame around the blocks of TSRN and TBSRN.
+
+"Photo-realistic single image super-resolution using a generative adversarial network" (Ledig et
+al., 2017), with Mish, one-step upsampling and tanh as published with TSRN.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from textsr_jax.models.edsr import pixel_shuffle
+
+# PyTorch's default for convolution and linear kernels: uniform within 1 / sqrt(fan in).
+KERNEL_INIT = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def mish(x: jax.Array) -> jax.Array:
+    """x tanh(log(1 + e^x)), "Mish: a self regularized non-monotonic activation" (Misra, 2020)."""
+    # The same with a single exponential; above 20 the tanh is 1 to the last digit.
+    power = jnp.exp(jnp.minimum(x, 20))
+    power = power * (power + 2)
+    return x * (power / (power + 2))
+
+
+class ConvPair(nnx.Module):
+    """3x3 convolution, BatchNorm, Mish, 3x3 convolution, BatchNorm."""
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        kernel_init: jax.nn.initializers.Initializer = KERNEL_INIT,
+        dtype: jnp.dtype | None,
+        rngs: nnx.Rngs,
+    ):
+        def conv() -> nnx.Conv:
+            return nnx.Conv(
+                channels, channels, (3, 3), kernel_init=kernel_init, dtype=dtype, rngs=rngs
+            )
+
+        self.conv1 = conv()
+        self.bn1 = nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
+        self.conv2 = conv()
+        self.bn2 = nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = mish(self.bn1(self.conv1(x), use_running_average=not train))
+        return self.bn2(self.conv2(x), use_running_average=not train)
+
+
+class SRResNet(nnx.Module):
+    """Super-resolution by 2 with blocks of any kind.
+
+    Args:
+      make_block: makes a block, which is called as `block(features, train=train)` and keeps the
+        shape (batch, H, W, channels).
+      blocks: number of blocks.
+      channels: width of the features.
+      dtype: compute dtype; the parameters stay float32.
+      rngs: draws the parameters.
+    """
+
+    def __init__(
+        self,
+        make_block: Callable[[], nnx.Module],
+        blocks: int,
+        channels: int,
+        *,
+        dtype: jnp.dtype | None,
+        rngs: nnx.Rngs,
+    ):
+        def conv(inputs: int, outputs: int, size: int) -> nnx.Conv:
+            return nnx.Conv(
+                inputs, outputs, (size, size), kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs
+            )
+
+        self.head = conv(3, channels, 9)
+        # PReLU's one parameter, at PyTorch's start.
+        self.slope = nnx.Param(jnp.full(1, 0.25))
+        self.blocks = nnx.List([make_block() for _ in range(blocks)])
+        self.body_end = conv(channels, channels, 3)
+        self.body_end_bn = nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
+        self.upsample = conv(channels, 4 * channels, 3)
+        self.tail = conv(channels, 3, 9)
+
+    def __call__(self, lr: jax.Array, *, train: bool = False) -> jax.Array:
+        """Enlarges images twice.
+
+        Args:
+          lr: float (batch, H, W, 3), RGB in [0, 1].
+          train: normalises by the batch and updates the statistics.
+
+        Returns:
+          float32 (batch, 2 H, 2 W, 3), RGB around [0, 1], in (-1, 1) and not clipped.
+        """
+        head = self.head(lr)
+        head = jnp.where(head > 0, head, head * self.slope[...])
+        features = head
+        for block in self.blocks:
+            features = block(features, train=train)
+        features = self.body_end_bn(self.body_end(features), use_running_average=not train)
+        features = mish(pixel_shuffle(self.upsample(head + features), 2))
+        return jnp.tanh(self.tail(features).astype(jnp.float32))

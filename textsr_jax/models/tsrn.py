@@ -1,0 +1,136 @@
+"""TSRN, the super-resolution network published with TextZoom, and its bidirectional GRU.
+
+"Scene text image super-resolution in the wild" (Wang et al., 2020), as its published code computes
+it, without the STN in front.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from textsr_jax.errors import UserError
+from textsr_jax.models.srresnet import KERNEL_INIT, ConvPair, SRResNet
+
+
+class TSRN(SRResNet):
+    """TSRN for scale 2; any image size.
+
+    The defaults are the published network, 816,260 parameters.
+
+    Args:
+      blocks: number of sequential residual blocks.
+      channels: width of every block, even.
+      dtype: compute dtype; the parameters stay float32.
+      rngs: draws the parameters, as PyTorch does by default: uniform within 1 / sqrt(fan in), the
+        GRU's within 1 / sqrt(state width); biases outside the GRU start at zero.
+
+    Raises:
+      UserError: `channels` is odd.
+    """
+
+    def __init__(
+        self,
+        blocks: int = 5,
+        channels: int = 64,
+        *,
+        dtype: jnp.dtype | None = None,
+        rngs: nnx.Rngs,
+    ):
+        if channels % 2:
+            raise UserError(f"config.sr.tsrn.channels={channels}: must be even; take another width")
+
+        def make_block() -> SequentialBlock:
+            return SequentialBlock(channels, dtype=dtype, rngs=rngs)
+
+        super().__init__(make_block, blocks, channels, dtype=dtype, rngs=rngs)
+
+
+class SequentialBlock(nnx.Module):
+    """Two convolutions, then a GRU along the columns, the input, and a GRU along the rows."""
+
+    def __init__(self, channels: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
+        self.convs = ConvPair(channels, dtype=dtype, rngs=rngs)
+        self.gru1 = GRUBlock(channels, dtype=dtype, rngs=rngs)
+        self.gru2 = GRUBlock(channels, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        residual = self.gru1(self.convs(x, train=train), axis=1)
+        return self.gru2(x + residual, axis=2)
+
+
+class GRUBlock(nnx.Module):
+    """A linear layer and a bidirectional GRU, which keep the number of channels."""
+
+    def __init__(self, channels: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(
+            channels, channels, kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs
+        )
+        self.gru = BidirectionalGRU(channels, channels // 2, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array, *, axis: int) -> jax.Array:
+        """Runs along `axis` of `x` (batch, H, W, channels); the result is float32."""
+        return jnp.moveaxis(self.gru(self.linear(jnp.moveaxis(x, axis, 0))), 0, axis)
+
+
+class BidirectionalGRU(nnx.Module):
+    """Reads sequences from both ends, with PyTorch's gates.
+
+    Args:
+      inputs: width of a sequence's elements.
+      features: width of each direction's state.
+      dtype: compute dtype of the products; the states are float32 whatever it is.
+      rngs: draws the parameters.
+    """
+
+    def __init__(
+        self, inputs: int, features: int, *, dtype: jnp.dtype | None = None, rngs: nnx.Rngs
+    ):
+        self.features = features
+        self.forward = GRUDirection(inputs, features, dtype=dtype, rngs=rngs)
+        self.backward = GRUDirection(inputs, features, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Reads `x`, float (time, ..., inputs).
+
+        Returns:
+          float32 (time, ..., 2 features): at each element the state of the reader that came from
+          the start, then of the one that came from the end.
+        """
+
+        def step(
+            states: tuple[jax.Array, jax.Array], projected: tuple[jax.Array, jax.Array]
+        ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
+            forward = self.forward.step(states[0], projected[0])
+            backward = self.backward.step(states[1], projected[1])
+            return (forward, backward), (forward, backward)
+
+        # All that does not hang on the state is one product, outside the loop.
+        projected = self.forward.input(x), self.backward.input(x)[::-1]
+        start = jnp.zeros((*x.shape[1:-1], self.features))
+        _, (forward, backward) = jax.lax.scan(step, (start, start), projected)
+        return jnp.concatenate([forward, backward[::-1]], axis=-1)
+
+
+class GRUDirection(nnx.Module):
+    """One direction's parameters; the gates stand side by side: reset, update, candidate."""
+
+    def __init__(self, inputs: int, features: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
+        def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+            return jax.random.uniform(key, shape, dtype, -(features**-0.5), features**-0.5)
+
+        def linear(inputs: int) -> nnx.Linear:
+            return nnx.Linear(
+                inputs, 3 * features, kernel_init=init, bias_init=init, dtype=dtype, rngs=rngs
+            )
+
+        self.input, self.recurrent = linear(inputs), linear(features)
+
+    def step(self, state: jax.Array, projected: jax.Array) -> jax.Array:
+        """The state behind one element, which `projected` is behind the layer `input`."""
+        from_input = jnp.split(projected.astype(jnp.float32), 3, axis=-1)
+        from_state = jnp.split(self.recurrent(state).astype(jnp.float32), 3, axis=-1)
+        reset = nnx.sigmoid(from_input[0] + from_state[0])
+        update = nnx.sigmoid(from_input[1] + from_state[1])
+        # The state's bias stands inside the reset gate; that is why there are two.
+        candidate = jnp.tanh(from_input[2] + reset * from_state[2])
+        return candidate + update * (state - candidate)
