@@ -1,4 +1,4 @@
-"""Scores a workdir's models over the test splits: python evaluate.py --workdir=W
+"""Scores models over test splits: python evaluate.py --workdir=W [--sr=FILE,...] [--judge=FILE]
 
 Prints a table; writes JSON and pictures of words with what was read.
 """
@@ -7,27 +7,37 @@ import pathlib
 
 from absl import flags
 
+from textsr_jax import configuration
 from textsr_jax.command_line import run_script
 from textsr_jax.errors import UserError
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
+_CONFIG = configuration.define_flag()
 _DATA_ROOT = flags.DEFINE_string(
     "data_root", None, "Another folder with TextZoom's test/*; default: the workdir's data set."
 )
-_OUT = flags.DEFINE_string("out", None, "The JSON file; default: WORKDIR/results.json.")
+_SR = flags.DEFINE_list("sr", [], "More SR models: parameter files or workdirs, by commas.")
+_JUDGE = flags.DEFINE_string(
+    "judge", None, "The recogniser that reads everything: a parameter file or a workdir."
+)
+_OUT = flags.DEFINE_string("out", None, "The JSON file; default: results.json in the workdir.")
 
 
 def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r}: evaluate.py takes flags only; --help lists them")
+    config = configuration.from_flag(_CONFIG, _WORKDIR.value)
+    from textsr_jax import reading
     from textsr_jax.evaluation import workdirs
     from textsr_jax.report import figures, tables
 
-    workdir = pathlib.Path(_WORKDIR.value)
-    models, evaluation = workdirs.open_workdir(workdir, _DATA_ROOT.value)
-    rows, images = workdirs.evaluate(models, evaluation)
-    tables.print_rows(rows, f"{workdir} on {evaluation.name}")
-    out = pathlib.Path(_OUT.value or workdir / "results.json")
+    models = reading.load_models(_WORKDIR.value, config)
+    others = [workdirs.load_sr(source, config) for source in _SR.value]
+    judge = workdirs.load_judge(_JUDGE.value, config) if _JUDGE.value else None
+    evaluation = workdirs.open_data(config, _DATA_ROOT.value)
+    rows, images = workdirs.evaluate(models, evaluation, others, judge)
+    tables.print_rows(rows, f"{_WORKDIR.value or 'models'} on {evaluation.name}")
+    out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value or "") / "results.json")
     tables.write_json(out, {"data": evaluation.name, "rows": [row.as_json() for row in rows]})
     columns = [(f"{row.sr}, {row.ocr} recogniser", images[row.sr], row.words) for row in rows]
     pictures = out.with_name(f"{out.stem}_pictures")

@@ -7,14 +7,16 @@ import pathlib
 
 from absl import flags
 
+from textsr_jax import configuration
 from textsr_jax.command_line import run_script
 from textsr_jax.errors import UserError
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
+_CONFIG = configuration.define_flag()
 _DATA_ROOT = flags.DEFINE_string(
     "data_root", None, "Another folder with TextZoom's test/*; default: the workdir's data set."
 )
-_OUT = flags.DEFINE_string("out", None, "The JSON file; default: WORKDIR/quantized.json.")
+_OUT = flags.DEFINE_string("out", None, "The JSON file; default: quantized.json in the workdir.")
 _BITS = flags.DEFINE_list("bits", "2,3,4,5,6,7,8", "Bit widths to try, 2 to 8.")
 _PRIOR = flags.DEFINE_list(
     "prior", "laplace,gaussian,minmax", "ACIQ's priors to try; minmax is the baseline."
@@ -27,6 +29,7 @@ _TARGETS = {"sr": "SR", "ocr": "OCR", "both": "SR + OCR"}
 def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r}: quantize.py takes flags only; --help lists them")
+    from textsr_jax import reading
     from textsr_jax.evaluation import quantized, workdirs
     from textsr_jax.quantization.aciq import PRIORS
     from textsr_jax.report import tables
@@ -37,13 +40,15 @@ def main(arguments: list[str]) -> None:
     priors = [_choice("prior", value, {prior: prior for prior in PRIORS}) for value in _PRIOR.value]
     targets = [_choice("target", value, _TARGETS) for value in _TARGET.value]
 
-    workdir = pathlib.Path(_WORKDIR.value)
-    models, evaluation = workdirs.open_workdir(workdir, _DATA_ROOT.value)
+    config = configuration.from_flag(_CONFIG, _WORKDIR.value)
+    models = reading.load_models(_WORKDIR.value, config)
+    evaluation = workdirs.open_data(config, _DATA_ROOT.value)
     settings = quantized.grid(models, evaluation, targets, bits, priors)
     chosen = quantized.table2(settings)
-    tables.print_settings(settings, f"every setting: {workdir} on {evaluation.name}")
-    tables.print_settings(chosen, f"Table 2, for {workdir} on {evaluation.name}")
-    out = pathlib.Path(_OUT.value or workdir / "quantized.json")
+    what = f"{_WORKDIR.value or 'models'} on {evaluation.name}"
+    tables.print_settings(settings, f"every setting: {what}")
+    tables.print_settings(chosen, f"Table 2, for {what}")
+    out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value or "") / "quantized.json")
     tables.write_json(
         out,
         {

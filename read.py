@@ -8,10 +8,14 @@ import pathlib
 from absl import flags
 from PIL import Image
 
+from textsr_jax import configuration
 from textsr_jax.command_line import run_script
 from textsr_jax.errors import UserError
 
-_WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "A workdir of train.py.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "A workdir of train.py; default, where --config is not named: runs/demo."
+)
+_CONFIG = configuration.define_flag()
 _OUT = flags.DEFINE_string("out", "sr", "The folder for SR images.")
 
 
@@ -22,7 +26,8 @@ def main(arguments: list[str]) -> None:
     from textsr_jax.images import open_rgb
 
     images = [open_rgb(name) for name in arguments]
-    pair = reading.load(_WORKDIR.value)
+    workdir = _WORKDIR.value or (None if _CONFIG.present else "runs/demo")
+    pair = reading.load(workdir, config=configuration.from_flag(_CONFIG, workdir))
     enhanced = pair.enhance(images)
     folder = pathlib.Path(_OUT.value)
     try:

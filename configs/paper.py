@@ -46,6 +46,13 @@ def get_config() -> ConfigDict:
     config.sr.edsr.blocks = 32
     config.sr.edsr.channels = 256
     config.sr.edsr.residual_scale = 0.1
+    config.sr.tbsrn = ConfigDict()
+    config.sr.tbsrn.blocks = 5
+    config.sr.tbsrn.channels = 64
+    config.sr.tbsrn.heads = 4
+    config.sr.tsrn = ConfigDict()
+    config.sr.tsrn.blocks = 5
+    config.sr.tsrn.channels = 64
     # When the STN rectifies LR images: "train" (as the published code), "always" or "never".
     config.sr.apply_stn = "train"
     config.sr.stn = ConfigDict()
@@ -69,6 +76,9 @@ def get_config() -> ConfigDict:
     config.ocr.cdistnet.rectifier_channels = (64, 128, 256, 512)
     config.ocr.cdistnet.rectifier_features = 256
     config.ocr.cdistnet.dropout = 0.1
+    config.ocr.crnn = ConfigDict()
+    config.ocr.crnn.channels = (64, 128, 256, 256, 512, 512, 512)
+    config.ocr.crnn.hidden = 256
     config.ocr.dtype = "float32"
 
     # The recogniser inside the text-focus loss.
@@ -82,7 +92,8 @@ def get_config() -> ConfigDict:
     config.focus.embedding = 512
     config.focus.dtype = "float32"
 
-    # Starting points instead of pre-training: workdirs that hold a trained model.
+    # Starting points: parameter files (python -m textsr_jax.convert) or workdirs. Stage 1 goes on
+    # from `sr`; `ocr` and `focus` stand in place of pre-training.
     config.init = ConfigDict()
     config.init.sr = ""
     config.init.ocr = ""
@@ -110,6 +121,10 @@ def get_config() -> ConfigDict:
 
     config.evaluation = ConfigDict()
     config.evaluation.batch_size = 64
+    # How many images the published code's PSNR pools.
+    config.evaluation.psnr_batch = 16
+    # Words with more than letters and digits: "strip" it (as TextZoom does), "skip" or "keep" them.
+    config.evaluation.punctuation = "strip"
     return config.lock()
 
 

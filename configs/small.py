@@ -20,6 +20,8 @@ def get_config() -> ConfigDict:
     config.sr.edsr.blocks = 16
     config.sr.edsr.channels = 64
     config.sr.edsr.residual_scale = 1.0
+    config.sr.tbsrn.blocks = config.sr.tsrn.blocks = 3
+    config.sr.tbsrn.channels = config.sr.tsrn.channels = 32
     config.sr.stn.channels = (16, 32, 64, 64, 64, 64)
     config.sr.stn.features = 128
 
@@ -33,6 +35,9 @@ def get_config() -> ConfigDict:
     config.ocr.cdistnet.channels = (16, 16, 32, 64, 128, 192)
     config.ocr.cdistnet.rectifier_channels = (16, 32, 64, 64)
     config.ocr.cdistnet.rectifier_features = 64
+
+    config.ocr.crnn.channels = (32, 64, 128, 128, 256, 256, 256)
+    config.ocr.crnn.hidden = 128
 
     config.focus.stem_channels = (16, 32)
     config.focus.stage_channels = (32, 64, 64, 64)

@@ -30,6 +30,8 @@ def get_config() -> ConfigDict:
     config.sr.edsr.blocks = 4
     config.sr.edsr.channels = 32
     config.sr.edsr.residual_scale = 1.0
+    config.sr.tbsrn.blocks = config.sr.tsrn.blocks = 1
+    config.sr.tbsrn.channels = config.sr.tsrn.channels = 32
     config.sr.stn.channels = (8, 16, 32, 32, 32, 32)
     config.sr.stn.features = 64
 
@@ -46,6 +48,9 @@ def get_config() -> ConfigDict:
     config.ocr.cdistnet.rectifier_channels = (8, 16, 16, 32)
     config.ocr.cdistnet.rectifier_features = 64
     config.ocr.cdistnet.dropout = 0.0
+
+    config.ocr.crnn.channels = (16, 32, 64, 64, 128, 128, 128)
+    config.ocr.crnn.hidden = 64
 
     config.focus.stem_channels = (8, 16)
     config.focus.stage_channels = (16, 16, 32, 32)

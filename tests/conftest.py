@@ -80,6 +80,8 @@ def micro_config(data_root: pathlib.Path, data_dir: pathlib.Path) -> ConfigDict:
     config.data.synthetic.workers = 1
     config.sr.edsr.blocks = 1
     config.sr.edsr.channels = 8
+    config.sr.tbsrn.blocks = config.sr.tsrn.blocks = 1
+    config.sr.tbsrn.channels = config.sr.tsrn.channels = 8
     config.sr.stn.channels = (4, 4, 4, 4, 4, 4)
     config.sr.stn.features = 8
     config.ocr.cdistnet.width = 16
@@ -90,6 +92,8 @@ def micro_config(data_root: pathlib.Path, data_dir: pathlib.Path) -> ConfigDict:
     config.ocr.cdistnet.depths = (1, 1, 1, 1, 1)
     config.ocr.cdistnet.rectifier_channels = (4, 4, 4, 4)
     config.ocr.cdistnet.rectifier_features = 8
+    config.ocr.crnn.channels = (4, 4, 4, 4, 8, 8, 8)
+    config.ocr.crnn.hidden = 8
     config.focus.stem_channels = (2, 4)
     config.focus.stage_channels = (4, 4, 4, 4)
     config.focus.width = 16

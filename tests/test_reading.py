@@ -6,6 +6,7 @@ from PIL import Image
 
 import textsr_jax
 from tests.conftest import WORDS, word_image
+from textsr_jax import reading
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import workdirs
 
@@ -16,14 +17,15 @@ def pair(trained):
 
 
 def test_it_enhances_and_reads_as_the_evaluation_does(pair, trained):
-    models, evaluation = workdirs.open_workdir(trained)
-    expected = evaluation.enhance(models.sr_variables)["easy"]
+    models = reading.load_models(trained)
+    evaluation = workdirs.open_data(models.config)
+    expected = evaluation.enhance(models.sr, models.sr_variables)["easy"]
     lr = list(evaluation.lr["easy"])
     enhanced = pair.enhance(lr)
     assert enhanced.dtype == np.uint8
     assert np.abs(enhanced.astype(int) - expected).max() <= 1
-    words = evaluation.read(models.fine_tuned, {"easy": enhanced})["easy"]
-    assert [reading.text for reading in pair.read_enhanced(enhanced)] == words
+    words = evaluation.read(models.ocr, models.fine_tuned, {"easy": enhanced})["easy"]
+    assert [read.text for read in pair.read_enhanced(enhanced)] == words
 
 
 def test_one_image_reads_as_it_does_among_many(pair, tmp_path):

@@ -10,14 +10,17 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
+from tests import golden_vectors
 from tests.conftest import word_image
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
 def run(script: str, *arguments: object, cwd: pathlib.Path = ROOT) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    command = [sys.executable, script if script == "-m" else str(ROOT / script)]
+    command += map(str, arguments)
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
@@ -169,3 +172,50 @@ def test_sigterm_saves_and_says_how_to_go_on(data_root, tmp_path):
     assert "go on with: python" in errors
     saved = [path for path in (tmp_path / "w/pretrain_ocr/checkpoints").iterdir() if path.is_dir()]
     assert saved
+
+
+@pytest.mark.slow
+def test_converted_files_serve_the_scripts(trained, data_root, tmp_path):
+    """A CRNN and a TSRN as published, of full size, judge and stand beside a workdir's SR model."""
+    files = {}
+    for model in ("tsrn", "crnn"):
+        published, files[model] = tmp_path / f"{model}_published.safetensors", tmp_path / model
+        save_file(golden_vectors.state_dict(model, 3), published)
+        converted = run("-m", "textsr_jax.convert", model, published, "--out", files[model])
+        assert converted.returncode == 0, converted.stderr
+
+    out = tmp_path / "results.json"
+    evaluated = run(
+        "evaluate.py",
+        f"--workdir={trained}",
+        f"--sr={files['tsrn']}",
+        f"--judge={files['crnn']}",
+        "--config.evaluation.punctuation=skip",
+        f"--out={out}",
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["sr"] for row in rows] == ["bicubic", "edsr", "tsrn", "HR"]
+    assert {row["ocr"] for row in rows} == {"crnn"}
+
+    pair = [
+        "--config=configs/tsrn.py",
+        "--config.ocr.name=crnn",
+        f"--config.init.sr={files['tsrn']}",
+        f"--config.init.ocr={files['crnn']}",
+        f"--config.data.root={data_root}",
+        f"--config.data.data_dir={tmp_path / 'data'}",
+    ]
+    out = tmp_path / "quantized.json"
+    arguments = ["--bits=8", "--prior=laplace", "--target=both", f"--out={out}"]
+    quantized = run("quantize.py", *pair, *arguments)
+    assert quantized.returncode == 0, quantized.stderr
+    plain, both = json.loads(out.read_text())["settings"]
+    assert both["size_mbit"] < plain["size_mbit"] / 3
+
+    image = tmp_path / "open.png"
+    word_image("open").save(image)
+    read = run("read.py", image, "--out", tmp_path, *pair)
+    assert read.returncode == 0, read.stderr
+    assert read.stdout.startswith(f"{image}\t")
+    assert (tmp_path / "open_sr.png").exists()

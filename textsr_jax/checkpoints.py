@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from textsr_jax import parameter_files
 from textsr_jax.errors import UserError
 
 _logger = logging.getLogger(__name__)
@@ -140,6 +141,33 @@ def load_best(
     finally:
         checkpoints.close()
     return None if restored is None else restored[1:]
+
+
+def load_start(init: str, stage: str, part: str, name: str, template: Any) -> Any:
+    """What `config.init` names: a parameter file, or a workdir, whose best of `stage` is taken.
+
+    Args:
+      init: the path.
+      stage: the stage's folder in a workdir.
+      part: which model, "sr", "ocr" or "focus".
+      name: the network's name in the config.
+      template: the tree's shapes; those of an STN may be missing in a file.
+
+    Raises:
+      UserError: there is nothing, or it belongs to another network.
+    """
+    path = pathlib.Path(init).expanduser()
+    if path.is_file():
+        return parameter_files.variables_for(path, part, name, template)
+    if not path.exists():
+        raise UserError(f"config.init.{part}={init}: no such parameter file or workdir")
+    loaded = load_best(path, stage, abstract(template))
+    if loaded is None:
+        raise UserError(
+            f"config.init.{part}={init}: no model of {stage} there; name a parameter file or "
+            "another workdir"
+        )
+    return loaded[0]
 
 
 def abstract(tree: Any, sharding: jax.sharding.Sharding | None = None) -> Any:

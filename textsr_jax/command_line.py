@@ -14,6 +14,8 @@ from textsr_jax.errors import UserError, one_line_errors
 def run_script(main: Callable[[list[str]], None]) -> None:
     """Runs a script's `main` on the arguments behind its flags."""
     with one_line_errors():
+        # ml_collections looks for overrides of the config there.
+        sys.argv = configuration.fill_in(sys.argv)
         main(_parse(sys.argv)[1:])
 
 

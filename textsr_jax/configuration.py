@@ -27,11 +27,11 @@ def define_flag() -> flags.FlagHolder:
     return config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.")
 
 
-def from_flag(flag: flags.FlagHolder) -> ConfigDict:
-    """The config that the flag names.
+def from_flag(flag: flags.FlagHolder, workdir: str | None = None) -> ConfigDict:
+    """The config that the flag names, or else the one that `workdir` was made with.
 
     Raises:
-      UserError: the flag is missing, or the file is not there or does not run.
+      UserError: neither is named, or the file is not there or does not run.
     """
     try:
         config = flag.value
@@ -41,9 +41,33 @@ def from_flag(flag: flags.FlagHolder) -> ConfigDict:
     except Exception as error:  # whatever the user's file raises
         reason = str(error.__cause__ or error).strip().splitlines()[-1]
         raise UserError(f"--config: cannot load it: {reason.strip()}") from error
+    if config is None and workdir is not None:
+        return load(workdir)
     if config is None:
         raise UserError("--config is missing; name a file, for example --config=configs/tiny.py")
     return config
+
+
+def fill_in(argv: list[str]) -> list[str]:
+    """Completes `--workdir=W --config.FIELD=VALUE`: the field is one of W's own config.
+
+    Raises:
+      UserError: W is not a workdir.
+    """
+    names = [argument.lstrip("-").split("=")[0] for argument in argv]
+    changes = [name for name in names if name.startswith("config.")]
+    workdir = next(
+        (argument.split("=", 1)[1] for argument in argv if re.match("--?workdir=", argument)), None
+    )
+    if not changes or "config" in names or workdir is None:
+        return argv
+    load(workdir)
+    return [argv[0], f"--config={__file__}:{workdir}", *argv[1:]]
+
+
+def get_config(workdir: str) -> ConfigDict:
+    """What makes this file one that --config can name, as `fill_in` does."""
+    return load(workdir)
 
 
 def explain(error: Exception) -> str:
@@ -101,6 +125,22 @@ def load(workdir: str | pathlib.Path) -> ConfigDict:
     if not path.exists():
         raise UserError(f"{workdir} holds no {FILE}, so it is not a workdir of train.py")
     return ConfigDict(_read(path)).lock()
+
+
+def same_start(config: ConfigDict, other: ConfigDict, part: str) -> bool:
+    """Whether both start the model "sr" or "ocr" at the same file or workdir, or at none."""
+    return _plain(config)["init"][part] == _plain(other)["init"][part]
+
+
+def same_network(config: ConfigDict, other: ConfigDict, part: str) -> bool:
+    """Whether "sr" or "ocr" has the same tree in both: its name and its sizes."""
+
+    def tree(config: ConfigDict) -> tuple[Any, ...]:
+        settings = _plain(config)[part]
+        stn = settings.get("apply_stn") != "never" and settings.get("stn")
+        return settings["name"], settings.get(settings["name"]), stn
+
+    return tree(config) == tree(other)
 
 
 def nearest(name: str, names: list[str]) -> str:

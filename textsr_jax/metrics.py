@@ -44,16 +44,22 @@ def ssim(sr: jax.Array, hr: jax.Array) -> jax.Array:
     return jnp.mean(luminance * structure, axis=(1, 2, 3))
 
 
-def correct_words(predictions: Sequence[str], labels: Sequence[str]) -> np.ndarray:
+def correct_words(
+    predictions: Sequence[str], labels: Sequence[str], *, keep_punctuation: bool = False
+) -> np.ndarray:
     """Which predictions read their label: bool (n,).
 
-    Both sides are lower-cased and reduced to 0-9a-z first, as TextZoom scores words.
+    Both sides are lower-cased and, unless `keep_punctuation`, reduced to 0-9a-z, as TextZoom scores
+    words.
     """
+    normalize = str.lower if keep_punctuation else text.normalize
     pairs = zip(predictions, labels, strict=True)
-    return np.array([text.normalize(word) == text.normalize(label) for word, label in pairs], bool)
+    return np.array([normalize(word) == normalize(label) for word, label in pairs], bool)
 
 
-def word_accuracy(predictions: Sequence[str], labels: Sequence[str]) -> float:
+def word_accuracy(
+    predictions: Sequence[str], labels: Sequence[str], *, keep_punctuation: bool = False
+) -> float:
     """The share of predictions that read their label, in [0, 1]; see `correct_words`.
 
     Raises:
@@ -61,7 +67,7 @@ def word_accuracy(predictions: Sequence[str], labels: Sequence[str]) -> float:
     """
     if len(labels) == 0:
         raise ValueError("the accuracy of no words is not defined")
-    return float(correct_words(predictions, labels).mean())
+    return float(correct_words(predictions, labels, keep_punctuation=keep_punctuation).mean())
 
 
 def _blur(images: jax.Array) -> jax.Array:

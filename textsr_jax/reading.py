@@ -28,7 +28,15 @@ _BATCH = 32
 
 @dataclasses.dataclass(frozen=True)
 class Models:
-    """The models of a workdir. `fine_tuned` and `sr_variables` are None before their stage ran."""
+    """A pair of networks and what is there of their variables.
+
+    Attributes:
+      config: the experiment.
+      sr, ocr: the networks.
+      sr_variables: of the SR model; None before stage 1 ran.
+      pretrained: of the recogniser before fine-tuning; None before it was trained.
+      fine_tuned: of the recogniser after stage 2; None before stage 2 ran.
+    """
 
     config: ConfigDict
     sr: Network
@@ -38,29 +46,65 @@ class Models:
     fine_tuned: Variables | None
 
 
-def load_models(workdir: str | pathlib.Path) -> Models:
-    """Loads the best model of each stage that `workdir` holds.
+def load_models(
+    workdir: str | pathlib.Path | None = None, config: ConfigDict | None = None
+) -> Models:
+    """Loads the best model of each stage of `workdir`, and what `config.init` names.
+
+    A trained stage of the workdir goes before the start that it was trained from; a `config.init`
+    that the workdir was not trained from goes before its stages.
+
+    Args:
+      workdir: of train.py; None to take the models of `config.init` alone.
+      config: the experiment; None for that of `workdir`.
 
     Raises:
-      UserError: `workdir` is not one, or a model in it cannot be read.
+      UserError: `workdir` is not one, or a model cannot be read or belongs to another network.
     """
-    config = configuration.load(workdir)
-    keep_compiled(workdir)
+    own = None if workdir is None else configuration.load(workdir)
+    config = own if config is None else config
+    if config is None:
+        raise UserError("nothing to load; name a workdir or a config with config.init")
+    if workdir is not None:
+        keep_compiled(workdir)
     sr, ocr = build_sr(config.sr), build_ocr(config.ocr)
 
-    def best(folder: str | pathlib.Path, stage: str, network: Network) -> Variables | None:
-        template = checkpoints.abstract(network.template)
-        loaded = checkpoints.load_best(folder, stage, template)
+    def replaced(part: str) -> bool:
+        """Whether the config takes another model for `part` than the workdir's."""
+        if own is None or not configuration.same_start(config, own, part):
+            return True
+        if not configuration.same_network(config, own, part):
+            raise UserError(
+                f"{workdir} was trained with another config.{part}; name a model for it in "
+                f"config.init.{part}, or leave config.{part} as it is"
+            )
+        return False
+
+    def best(stage: str, network: Network) -> Variables | None:
+        loaded = checkpoints.load_best(workdir, stage, checkpoints.abstract(network.template))
         return loaded and loaded[0]
 
-    return Models(
-        config,
-        sr,
-        ocr,
-        best(workdir, "stage1", sr),
-        best(config.init.ocr or workdir, "pretrain_ocr", ocr),
-        best(workdir, "stage2", ocr),
-    )
+    def start(part: str, stage: str, network: Network) -> Variables | None:
+        init = config.init[part]
+        if not init:
+            return None
+        return checkpoints.load_start(init, stage, part, config[part].name, network.template)
+
+    sr_variables = pretrained = fine_tuned = None
+    if not jax.tree.leaves(sr.template):
+        sr_variables = sr.template
+    elif not replaced("sr"):
+        sr_variables = best("stage1", sr)
+    if sr_variables is None:
+        sr_variables = start("sr", "stage1", sr)
+        if sr_variables is not None:
+            sr = build_sr(config.sr, sr_variables)
+    if not replaced("ocr"):
+        fine_tuned = best("stage2", ocr)
+        pretrained = None if config.init.ocr else best("pretrain_ocr", ocr)
+    if pretrained is None:
+        pretrained = start("ocr", "pretrain_ocr", ocr)
+    return Models(config, sr, ocr, sr_variables, pretrained, fine_tuned)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,19 +198,24 @@ def _rgb(image: ImageLike) -> np.ndarray:
     return image
 
 
-def load(workdir: str | pathlib.Path) -> Reader:
-    """Loads a trained pair from a workdir of `train.py`.
+def load(workdir: str | pathlib.Path | None = None, *, config: ConfigDict | None = None) -> Reader:
+    """Loads a pair from a workdir of `train.py`, or from the parameter files of `config.init`.
 
     The fine-tuned recogniser is taken, or the pre-trained one where stage 2 has not run.
 
     Raises:
-      UserError: `workdir` is not one, has no SR model or recogniser yet, or is damaged.
+      UserError: `workdir` is not one, has no SR model or recogniser yet, or is damaged; or a file
+        that does not fit.
     """
-    models = load_models(workdir)
+    models = load_models(workdir, config)
     ocr = models.fine_tuned or models.pretrained
     if models.sr_variables is None or ocr is None:
-        missing = "SR model (stage1)" if models.sr_variables is None else "recogniser (pretrain)"
+        part, stage = ("sr", "stage1") if models.sr_variables is None else ("ocr", "pretrain")
+        what = {"sr": "SR model", "ocr": "recogniser"}[part]
+        if workdir is None:
+            raise UserError(f"config.init.{part} is empty; name the file of the {what} there")
         raise UserError(
-            f"{workdir} has no {missing} yet; train it with train.py --workdir={workdir}"
+            f"{workdir} has no {what} ({stage}) yet; train it with train.py --workdir={workdir}, "
+            f"or name a file in config.init.{part}"
         )
     return Reader(models.config, models.sr, models.sr_variables, models.ocr, ocr)

@@ -1,40 +1,35 @@
-"""The protocol's figures against a direct computation, and rows whose words are known."""
+"""The protocol's figures against a direct computation, and its options for punctuation."""
 
 import numpy as np
 import pytest
 
-from tests.conftest import WORDS
-from textsr_jax import metrics
+from tests.conftest import WORDS, record, write_lmdb
+from textsr_jax import configuration, metrics
 from textsr_jax.errors import UserError
-from textsr_jax.evaluation import protocol, workdirs
+from textsr_jax.evaluation import workdirs
 from textsr_jax.images import to_float
 
 
 @pytest.fixture(scope="module")
-def opened(trained):
-    return workdirs.open_workdir(trained)
+def config(trained):
+    return configuration.load(trained).unlock()
 
 
-def test_rows_are_bicubic_sr_before_and_after_fine_tuning_and_hr(opened):
-    rows, images = workdirs.evaluate(*opened)
-    assert [(row.sr, row.ocr) for row in rows] == [
-        ("bicubic", "pretrained"),
-        ("edsr", "pretrained"),
-        ("edsr", "fine-tuned"),
-        ("HR", "pretrained"),
-    ]
-    assert set(images) == {"bicubic", "edsr", "HR"}
-    for row in rows:
-        assert list(row.splits) == ["easy", "hard"]
-        assert [scores["n"] for scores in row.splits.values()] == [9, 9]
-        assert row.mean["n"] == 18
-    assert rows[-1].splits["easy"]["psnr"] is None
-    assert rows[-1].splits["easy"]["ssim"] == pytest.approx(1)
-    assert rows[1].splits["easy"]["psnr"] == rows[2].splits["easy"]["psnr"]
+@pytest.fixture(scope="module")
+def evaluation(config):
+    return workdirs.open_data(config)
 
 
-def test_scores_are_those_of_single_images_whatever_the_batch(opened):
-    _, evaluation = opened
+@pytest.fixture(scope="module")
+def punctuated(tmp_path_factory):
+    """A data root whose one test split has three plain words and two with punctuation."""
+    root = tmp_path_factory.mktemp("punctuated")
+    words = ["open", "St.", "Exit", "don't", "taxi"]
+    write_lmdb(root / "test" / "easy", [record(word) for word in words])
+    return root
+
+
+def test_scores_are_those_of_single_images_whatever_the_batch(evaluation):
     images = evaluation.bicubic()
     words = {"easy": WORDS[:9], "hard": ["wrong"] * 8 + WORDS[11:]}
     row = evaluation.row("bicubic", "pretrained", images, words)
@@ -49,9 +44,10 @@ def test_scores_are_those_of_single_images_whatever_the_batch(opened):
     assert row.mean["accuracy"] == pytest.approx((100 + 100 / 9) / 2)
 
 
-def test_the_published_psnr_pools_sixteen_images(opened, monkeypatch):
-    _, evaluation = opened
-    monkeypatch.setattr(protocol, "REFERENCE_BATCH", 4)
+def test_the_published_psnr_pools_as_many_images_as_the_config_says(config):
+    changed = config.copy_and_resolve_references()
+    changed.evaluation.psnr_batch = 4
+    evaluation = workdirs.open_data(changed)
     images = evaluation.bicubic()
     row = evaluation.row("bicubic", "", images, evaluation.labels)
     sr, hr = to_float(images["easy"]), to_float(evaluation.hr["easy"])
@@ -59,8 +55,7 @@ def test_the_published_psnr_pools_sixteen_images(opened, monkeypatch):
     assert row.splits["easy"]["psnr_batch"] == pytest.approx(np.mean(parts), rel=1e-5)
 
 
-def test_case_and_punctuation_do_not_count(opened):
-    _, evaluation = opened
+def test_case_and_punctuation_do_not_count(evaluation):
     loud = {
         name: [f"{word.upper()}!" for word in words] for name, words in evaluation.labels.items()
     }
@@ -68,7 +63,32 @@ def test_case_and_punctuation_do_not_count(opened):
     assert row.mean["accuracy"] == 100
 
 
-def test_a_workdir_without_a_recogniser_is_named(trained, tmp_path):
-    (tmp_path / "config.json").write_bytes((trained / "config.json").read_bytes())
-    with pytest.raises(UserError, match="holds no recogniser yet"):
-        workdirs.open_workdir(tmp_path)
+@pytest.mark.parametrize(
+    ("option", "count", "accuracy"), [("strip", 5, 100), ("skip", 3, 100), ("keep", 5, 60)]
+)
+def test_words_with_punctuation(config, punctuated, option, count, accuracy):
+    changed = config.copy_and_resolve_references()
+    changed.evaluation.punctuation = option
+    evaluation = workdirs.open_data(changed, str(punctuated))
+    plain = {"open": "open", "St.": "st", "Exit": "exit", "don't": "dont", "taxi": "taxi"}
+    words = {"easy": [plain[label] for label in evaluation.labels["easy"]]}
+    row = evaluation.row("HR", "", evaluation.hr, words)
+    assert (row.mean["n"], row.mean["accuracy"]) == (count, accuracy)
+
+
+def test_an_option_that_is_none(config, punctuated):
+    changed = config.copy_and_resolve_references()
+    changed.evaluation.punctuation = "drop"
+    with pytest.raises(UserError, match=r"punctuation='drop': take one of strip, skip, keep"):
+        workdirs.open_data(changed)
+    changed.evaluation.punctuation, changed.evaluation.psnr_batch = "strip", 0
+    with pytest.raises(UserError, match=r"config.evaluation.psnr_batch=0: must be at least 1"):
+        workdirs.open_data(changed)
+
+
+def test_a_split_of_punctuated_words_alone_cannot_be_skipped(config, tmp_path):
+    write_lmdb(tmp_path / "test" / "easy", [record("St.")])
+    changed = config.copy_and_resolve_references()
+    changed.evaluation.punctuation = "skip"
+    with pytest.raises(UserError, match="every label of test/easy holds punctuation"):
+        workdirs.open_data(changed, str(tmp_path))

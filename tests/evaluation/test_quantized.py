@@ -2,6 +2,7 @@
 
 import pytest
 
+from textsr_jax import reading
 from textsr_jax.evaluation import quantized, workdirs
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantized import Setting
@@ -28,7 +29,8 @@ def test_table_2_takes_the_smallest_without_a_major_loss():
 
 @pytest.mark.slow
 def test_the_grid_evaluates_each_setting_like_a_model(trained):
-    models, evaluation = workdirs.open_workdir(trained)
+    models = reading.load_models(trained)
+    evaluation = workdirs.open_data(models.config)
     settings = quantized.grid(models, evaluation, quantized.TARGETS, [2, 8], ["laplace", "minmax"])
     assert len(settings) == 1 + 3 * 2 * 2
     plain = settings[0]

@@ -11,7 +11,8 @@ from textsr_jax.models.edsr import EDSR
 from textsr_jax.models.network import Network
 from textsr_jax.models.stn import STN
 from textsr_jax.models.super_resolution import SuperResolver
-from textsr_jax.quantization import Rule, cdistnet_ocr, edsr_sr, size_mbit
+from textsr_jax.models.tbsrn import TBSRN
+from textsr_jax.quantization import Rule, cdistnet_ocr, edsr_sr, selection, size_mbit, tbsrn_sr
 from textsr_jax.quantization.rules import first_match
 from textsr_jax.quantization.sizes import PUBLISHED
 from textsr_jax.quantization.tree import leaf_path
@@ -70,6 +71,33 @@ def test_edsr_sr_selects_the_papers_tensors(sr_tree):
     assert sum(selected.values()) == PUBLISHED["edsr"].selected
     parameters = {path for path in others if not re.fullmatch(".*/(mean|var)", path)}
     assert {path.rsplit("/", 1)[0] for path in parameters} == {"edsr/upsample", "edsr/tail"}
+
+
+def test_tbsrn_sr_selects_the_papers_tensors():
+    build = lambda rngs: SuperResolver("tbsrn", TBSRN(rngs=rngs), STN(rngs=rngs), "train")  # noqa: E731
+    selected, others = split(Network(build).template, tbsrn_sr(4))
+    counts = PUBLISHED["tbsrn"]
+    assert sum(selected.values()) == counts.selected - counts.unused_selected == 2_908_392
+    parameters = {path for path in others if not re.fullmatch(".*/(mean|var)", path)}
+    left = {re.sub(r"/\d+", "", path).removeprefix("tbsrn/") for path in parameters}
+    assert {path.rsplit("/", 1)[0] for path in left} == {
+        *(f"blocks/convs/{name}" for name in ("bn1", "bn2")),
+        *(f"blocks/enhancer/{name}" for name in ("norm1", "norm2")),
+        "head",
+        "body_end",
+        "body_end_bn",
+        "tail",
+        "slope",
+    }
+
+
+def test_networks_that_the_paper_left_alone_have_their_kernels_selected():
+    for name, rules in (("edsr", edsr_sr), ("tbsrn", tbsrn_sr), ("cdistnet", cdistnet_ocr)):
+        assert selection(name) is rules
+    (rule,) = selection("crnn")(3, "minmax", True)
+    assert (rule.bits, rule.prior, rule.per_channel) == (3, "minmax", True)
+    assert first_match([rule], "convs/0/conv/kernel") is rule
+    assert first_match([rule], "convs/0/conv/bias") is None
 
 
 @pytest.mark.slow

@@ -41,8 +41,12 @@ def test_published_edsr_counts():
 def test_published_tbsrn_counts():
     tbsrn = {n: size for n, size in published("tbsrn").items() if not re.search(r"\.gru\d", n)}
     left = r"block\d\.bn\d\..*|.*layernorm.*|block[178]\.\d\.(weight|bias)|bn\..*"
+    unused = r"conv\..*|.*compress_attention_linear\..*"
     assert PUBLISHED["tbsrn"] == Published(
-        parameters=count(tbsrn, ".*"), selected=count(tbsrn, ".*") - count(tbsrn, left)
+        parameters=count(tbsrn, ".*"),
+        selected=count(tbsrn, ".*") - count(tbsrn, left),
+        unused=count(tbsrn, rf"bn\..*|{unused}"),
+        unused_selected=count(tbsrn, unused),
     )
 
 

@@ -10,11 +10,13 @@ import pytest
 import tensorboardX
 
 from tests.conftest import micro_config, same
-from textsr_jax import checkpoints, data
+from textsr_jax import checkpoints, data, parameter_files, reading
 from textsr_jax.checkpoints import Checkpoints
 from textsr_jax.errors import Stopped, UserError
+from textsr_jax.evaluation import workdirs
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import build_sr
+from textsr_jax.models.bicubic import enlarge
 from textsr_jax.train import loop, stages
 from textsr_jax.train import state as states
 
@@ -121,3 +123,74 @@ def test_a_loss_that_is_not_finite_stops_the_run(data_root, tmp_path):
     config.pretrain.ocr.learning_rate = float("inf")
     with pytest.raises(UserError, match=r"pretrain_ocr: the loss is not finite at step \d"):
         stages.train(config, tmp_path / "w", "again")
+
+
+@pytest.mark.parametrize("name", ["tbsrn", "tsrn"])
+def test_every_sr_network_trains_as_edsr_does(trained, data_root, tmp_path, name):
+    config = micro_config(data_root, tmp_path / "data")
+    config.stages, config.sr.name = "stage1", name
+    config.init.focus = str(trained)
+    stages.train(config, tmp_path / "w", "again")
+    network = build_sr(config.sr)
+    template = checkpoints.abstract(network.template)
+    best, _ = checkpoints.load_best(tmp_path / "w", "stage1", template)
+    assert set(best["params"]) == {"stn", name}
+    fresh = network.init(jax.random.fold_in(jax.random.key(config.seed), 2))
+    moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), best["params"], fresh["params"])
+    assert all(jax.tree.leaves(moved))
+    sr = network(best, np.full((1, 16, 64, 3), 0.5, np.float32))
+    assert np.isfinite(sr).all()
+
+
+def test_bicubic_trains_a_recogniser_alone_crnn_too(data_root, tmp_path):
+    config = micro_config(data_root, tmp_path / "data")
+    config.sr.name, config.sr.apply_stn, config.ocr.name = "bicubic", "never", "crnn"
+    workdir = tmp_path / "w"
+    stages.train(config, workdir, "again")
+    stage_folders = {path.name for path in workdir.iterdir() if (path / "checkpoints").is_dir()}
+    assert stage_folders == {"pretrain_ocr", "stage2"}
+    models = reading.load_models(workdir)
+    assert not same(models.pretrained, models.fine_tuned)
+    evaluation = workdirs.open_data(config)
+    rows, images = workdirs.evaluate(models, evaluation)
+    assert [(row.sr, row.ocr) for row in rows] == [
+        ("bicubic", "pretrained"),
+        ("bicubic", "fine-tuned"),
+        ("HR", "pretrained"),
+    ]
+    made = evaluation.enhance(models.sr, models.sr_variables)
+    assert all((made[name] == images["bicubic"][name]).all() for name in made)
+    cached = np.load(workdir / "stage2" / "sr_train.npy")
+    train = data.load(config.data).train
+    expected = np.asarray(to_uint8(enlarge(to_float(train[3].lr[None]))))[0]
+    assert np.abs(cached[3].astype(int) - expected).max() <= 1
+
+
+def test_stages_start_from_parameter_files(trained, data_root, tmp_path):
+    config = micro_config(data_root, tmp_path / "data")
+    models = reading.load_models(trained)
+    # As EDSR's published file: without an STN.
+    lone = {"params": {"edsr": models.sr_variables["params"]["edsr"]}, "stats": {}}
+    for part, variables in (("sr", lone), ("ocr", models.pretrained)):
+        name = config[part].name
+        settings = {"name": name, name: config[part][name].to_dict()}
+        config.init[part] = str(tmp_path / f"{part}.safetensors")
+        file = parameter_files.ParameterFile(name, part, settings, variables)
+        parameter_files.save(config.init[part], file)
+    config.init.focus = str(trained)
+    # Steps of no length leave every stage at its start.
+    config.stage1.learning_rate = config.stage2.learning_rate = 0.0
+    workdir = tmp_path / "w"
+    stages.train(config, workdir, "again")
+    assert not (workdir / "pretrain_ocr").exists()
+    loaded = reading.load_models(workdir)
+    assert same(loaded.sr_variables["params"]["edsr"], lone["params"]["edsr"])
+    fresh = loaded.sr.init(jax.random.fold_in(jax.random.key(config.seed), 2))
+    assert same(loaded.sr_variables["params"]["stn"], fresh["params"]["stn"])
+    assert same(loaded.fine_tuned["params"], models.pretrained["params"])
+
+    # Without a stage 1 of its own, stage 2 reads the images of the file's SR model.
+    config.stages = "stage2"
+    stages.train(config, tmp_path / "alone", "again")
+    made = np.load(tmp_path / "alone" / "stage2" / "sr_train.npy")
+    assert (made == np.load(trained / "stage2" / "sr_train.npy")).all()

@@ -4,6 +4,7 @@ SR images are scored as the 8-bit files that a user gets: clipped to [0, 1] and 
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,8 +21,7 @@ from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.bicubic import enlarge
 
-# The batch over which the published code pools the squared error before it takes the PSNR.
-REFERENCE_BATCH = 16
+PUNCTUATION = ("strip", "skip", "keep")
 
 # Images of each split, uint8 (n, 32, 128, 3).
 Images = dict[str, np.ndarray]
@@ -33,7 +33,7 @@ class Row:
 
     Attributes:
       sr: what made the images: "bicubic", an SR model's name, or "HR".
-      ocr: which recogniser read them.
+      ocr: which recogniser, the judge, read them.
       splits: of each split, and `mean`, their plain mean: `psnr` (mean over images, dB; None for
         HR), `psnr_batch` (that of the published code), `ssim`, `accuracy` (per cent), `n` (in the
         mean: the sum).
@@ -54,16 +54,32 @@ class Evaluation:
     """Test splits in memory, and the compiled functions that enlarge and read them.
 
     Args:
-      config: `evaluation.batch_size`, `decoding` and `max_length` are read.
-      sr, ocr: the networks whose variables will be scored.
+      config: `decoding`, and of `evaluation`
+        batch_size: of the computation; it changes no score.
+        psnr_batch: how many images `psnr_batch` pools, as the published code does.
+        punctuation: how words are scored whose labels hold more than letters and digits: "strip"
+          drops everything else from both sides, as TextZoom does; "skip" leaves these words out of
+          all scores, as most recognition benchmarks do; "keep" wants all of the label, case apart,
+          which a recogniser of 0-9a-z cannot read.
       pairs: the data set; its test splits are read.
 
     Raises:
-      UserError: there is no test split, or one without a word.
+      UserError: there is no test split, or one without a word; or `punctuation` is none of these.
     """
 
-    def __init__(self, config: ConfigDict, sr: Network, ocr: Network, pairs: data.WordPairs):
+    def __init__(self, config: ConfigDict, pairs: data.WordPairs):
         self.name = pairs.name
+        settings = config.evaluation
+        if settings.punctuation not in PUNCTUATION:
+            raise UserError(
+                f"config.evaluation.punctuation={settings.punctuation!r}: take one of "
+                f"{', '.join(PUNCTUATION)}"
+            )
+        for field in ("batch_size", "psnr_batch"):
+            if settings[field] < 1:
+                raise UserError(f"config.evaluation.{field}={settings[field]}: must be at least 1")
+        self._keep_punctuation = settings.punctuation == "keep"
+        self._psnr_batch = settings.psnr_batch
         if not pairs.test:
             raise UserError(f"{pairs.name} has no test split; it needs folders such as test/easy")
         for name, source in pairs.test.items():
@@ -71,36 +87,46 @@ class Evaluation:
                 raise UserError(
                     f"{pairs.name}: test/{name} has no readable word; remove or mend it"
                 )
-        self._batch_size = config.evaluation.batch_size
+        self._batch_size = settings.batch_size
         self.lr: Images = {}
         self.hr: Images = {}
         self.labels: dict[str, list[str]] = {}
         for name, source in pairs.test.items():
             records = [source[index] for index in range(len(source))]
+            if settings.punctuation == "skip":
+                records = [record for record in records if _is_plain(record.label)]
+            if not records:
+                raise UserError(
+                    f"{pairs.name}: every label of test/{name} holds punctuation; set "
+                    "config.evaluation.punctuation to strip"
+                )
             self.lr[name] = np.stack([record.lr for record in records])
             self.hr[name] = np.stack([record.hr for record in records])
             self.labels[name] = [record.label for record in records]
         self._enlarge: Callable = jax.jit(
-            lambda variables, lr: to_uint8(sr(variables, to_float(lr)))
+            lambda sr, variables, lr: to_uint8(sr(variables, to_float(lr))), static_argnums=0
         )
         self._bicubic: Callable = jax.jit(lambda lr: to_uint8(enlarge(to_float(lr))))
-        self._read = decoding.recognizer(
-            ocr, beam=config.decoding.beam, steps=config.decoding.steps
+        # Compiled once for each recogniser.
+        self._reader = functools.cache(
+            functools.partial(
+                decoding.recognizer, beam=config.decoding.beam, steps=config.decoding.steps
+            )
         )
         self._quality = jax.jit(_quality)
 
     def bicubic(self) -> Images:
         return self._map(lambda lr: self._bicubic(lr), self.lr, "bicubic")
 
-    def enhance(self, variables: Variables) -> Images:
+    def enhance(self, sr: Network, variables: Variables) -> Images:
         """SR images of all splits."""
-        return self._map(lambda lr: self._enlarge(variables, lr), self.lr, "SR")
+        return self._map(lambda lr: self._enlarge(sr, variables, lr), self.lr, "SR")
 
-    def read(self, variables: Variables, images: Images) -> dict[str, list[str]]:
+    def read(self, ocr: Network, variables: Variables, images: Images) -> dict[str, list[str]]:
         """The words that the recogniser reads in `images`."""
 
         def tokens(part: np.ndarray) -> jax.Array:
-            return self._read(variables, to_float(part)).tokens
+            return self._reader(ocr)(variables, to_float(part)).tokens
 
         read = self._map(tokens, images, "reading")
         return {name: text.decode_tokens(rows) for name, rows in read.items()}
@@ -119,14 +145,17 @@ class Evaluation:
                     strict=True,
                 )
             )
-            groups = np.split(squared, range(REFERENCE_BATCH, len(squared), REFERENCE_BATCH))
+            groups = np.split(squared, range(self._psnr_batch, len(squared), self._psnr_batch))
             with np.errstate(divide="ignore"):
                 pooled = np.mean([-10 * np.log10(group.mean()) for group in groups])
             splits[name] = {
                 "psnr": _finite(psnr.mean()),
                 "psnr_batch": _finite(pooled),
                 "ssim": float(ssim.mean()),
-                "accuracy": 100 * metrics.word_accuracy(words[name], self.labels[name]),
+                "accuracy": 100
+                * metrics.word_accuracy(
+                    words[name], self.labels[name], keep_punctuation=self._keep_punctuation
+                ),
                 "n": len(hr),
             }
         return Row(sr, ocr, splits, _mean(splits), words)
@@ -158,6 +187,10 @@ class Evaluation:
                     bar.update()
                 made[name] = np.concatenate(parts)
         return made
+
+
+def _is_plain(label: str) -> bool:
+    return text.normalize(label) == label.lower()
 
 
 def _quality(images: jax.Array, hr: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

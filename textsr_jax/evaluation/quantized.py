@@ -10,7 +10,7 @@ from textsr_jax import quantization, reading
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Evaluation, Images, Row
 from textsr_jax.evaluation.workdirs import FINE_TUNED, PRETRAINED
-from textsr_jax.models import Variables
+from textsr_jax.models import Network, Variables
 
 TARGETS = ("SR", "OCR", "SR + OCR")
 
@@ -54,15 +54,21 @@ def grid(
     """
     ocr_variables = models.fine_tuned or models.pretrained
     if models.sr_variables is None or ocr_variables is None:
-        raise UserError("quantising needs an SR model and a recogniser; train stage1 and stage2")
+        raise UserError(
+            "quantising needs an SR model and a recogniser; train stage1 and stage2, or name files "
+            "in config.init.sr and config.init.ocr"
+        )
     sr_plain, ocr_plain = _Variant(models.sr_variables), _Variant(ocr_variables)
     name = models.config.sr.name
     reader = FINE_TUNED if models.fine_tuned else PRETRAINED
+    select_sr = quantization.selection(name)
+    select_ocr = quantization.selection(models.config.ocr.name)
     settings = []
 
     def add(target: str, bits: int | None, prior: str | None, sr: _Variant, ocr: _Variant) -> None:
-        images = sr.images(evaluation)
-        row = evaluation.row(name, reader, images, evaluation.read(ocr.variables, images))
+        images = sr.images(evaluation, models.sr)
+        words = evaluation.read(models.ocr, ocr.variables, images)
+        row = evaluation.row(name, reader, images, words)
         settings.append(Setting(target, bits, prior, sr.size_mbit + ocr.size_mbit, row))
 
     with tqdm(
@@ -75,8 +81,8 @@ def grid(
         bar.update()
         for prior in priors:
             for width in bits:
-                sr = _Variant(models.sr_variables, quantization.edsr_sr(width, prior))
-                ocr = _Variant(ocr_variables, quantization.cdistnet_ocr(width, prior))
+                sr = _Variant(models.sr_variables, select_sr(width, prior))
+                ocr = _Variant(ocr_variables, select_ocr(width, prior))
                 for target in targets:
                     add(
                         target,
@@ -126,7 +132,7 @@ class _Variant:
         self.size_mbit = quantization.size_mbit(variables, rules)
         self.enhanced: Images | None = None
 
-    def images(self, evaluation: Evaluation) -> Images:
+    def images(self, evaluation: Evaluation, sr: Network) -> Images:
         if self.enhanced is None:
-            self.enhanced = evaluation.enhance(self.variables)
+            self.enhanced = evaluation.enhance(sr, self.variables)
         return self.enhanced

@@ -1,54 +1,150 @@
-"""Evaluating what a workdir holds: bicubic, SR before and after fine-tuning, and HR."""
+"""What an evaluation compares: bicubic, a workdir's SR before and after fine-tuning, others, HR.
 
+Models come from workdirs of train.py and from parameter files.
+"""
+
+import dataclasses
 import pathlib
+from collections.abc import Sequence
 
-from textsr_jax import data, reading
+from ml_collections import ConfigDict
+
+from textsr_jax import data, parameter_files, reading
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Evaluation, Images, Row
-from textsr_jax.models import Variables
+from textsr_jax.models import Network, Variables, build_ocr, build_sr
 
 PRETRAINED, FINE_TUNED = "pretrained", "fine-tuned"
 
 
-def open_workdir(
-    workdir: str | pathlib.Path, data_root: str | None = None
-) -> tuple[reading.Models, Evaluation]:
-    """The models of `workdir` and the test splits of its data set, or of `data_root`.
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network with its variables, by the name that stands in the table."""
+
+    name: str
+    network: Network
+    variables: Variables
+
+
+def open_data(config: ConfigDict, data_root: str | None = None) -> Evaluation:
+    """The test splits of the config's data set, or of the one in `data_root`.
 
     Raises:
-      UserError: no workdir, no recogniser in it yet, or data that cannot be read.
+      UserError: data that cannot be read, or no test split in it.
     """
-    models = reading.load_models(workdir)
-    if models.pretrained is None and models.fine_tuned is None:
-        raise UserError(
-            f"{workdir} holds no recogniser yet; train it with train.py --workdir={workdir}"
-        )
-    settings = models.config.data.copy_and_resolve_references()
+    settings = config.data.copy_and_resolve_references()
     if data_root is not None:
         settings.root = data_root
-    return models, Evaluation(models.config, models.sr, models.ocr, data.load(settings))
+    return Evaluation(config, data.load(settings))
 
 
-def evaluate(models: reading.Models, evaluation: Evaluation) -> tuple[list[Row], dict[str, Images]]:
+def load_sr(source: str, config: ConfigDict) -> Model:
+    """The SR model of a parameter file or a workdir.
+
+    Args:
+      source: the path.
+      config: `sr.apply_stn` and `sr.dtype` are taken for a parameter file.
+
+    Raises:
+      UserError: there is none, or it cannot be read.
+    """
+    if pathlib.Path(source).is_file():
+        file = _part(source, "sr")
+        settings = ConfigDict(file.settings)
+        settings.apply_stn, settings.dtype = config.sr.apply_stn, config.sr.dtype
+        network = build_sr(settings, file.variables)
+        filled = parameter_files.variables_for(source, "sr", settings.name, network.template)
+        return Model(settings.name, network, filled)
+    models = reading.load_models(source)
+    if models.sr_variables is None:
+        raise UserError(f"--sr={source}: has no SR model yet; train stage1 there")
+    return Model(models.config.sr.name, models.sr, models.sr_variables)
+
+
+def load_judge(source: str, config: ConfigDict) -> Model:
+    """The recogniser of a parameter file, or a workdir's, fine-tuned if it is.
+
+    Args:
+      source: the path.
+      config: `ocr.dtype` is taken for a parameter file.
+
+    Raises:
+      UserError: there is none, or it cannot be read.
+    """
+    if pathlib.Path(source).is_file():
+        settings = ConfigDict(_part(source, "ocr").settings)
+        settings.dtype = config.ocr.dtype
+        network = build_ocr(settings)
+        filled = parameter_files.variables_for(source, "ocr", settings.name, network.template)
+        return Model(settings.name, network, filled)
+    models = reading.load_models(source)
+    variables = models.fine_tuned or models.pretrained
+    if variables is None:
+        raise UserError(f"--judge={source}: has no recogniser yet; train one there")
+    return Model(models.config.ocr.name, models.ocr, variables)
+
+
+def _part(source: str, part: str) -> parameter_files.ParameterFile:
+    file = parameter_files.load(source)
+    if file.part != part:
+        wanted = {"sr": "an SR model", "ocr": "a recogniser"}[part]
+        raise UserError(f"{source} holds {file.model}, which is not {wanted}; name another file")
+    return file
+
+
+def evaluate(
+    models: reading.Models,
+    evaluation: Evaluation,
+    others: Sequence[Model] = (),
+    judge: Model | None = None,
+) -> tuple[list[Row], dict[str, Images]]:
     """Scores every model that is there.
 
+    Args:
+      models: the pair; its SR model and its recogniser may be missing.
+      evaluation: the test splits.
+      others: more SR models.
+      judge: reads all images instead of the recogniser of `models`.
+
     Returns:
-      The rows bicubic, SR before and after fine-tuning, and HR, those whose models are trained;
-      and the images by the name of what made them.
+      The rows bicubic, SR before and after fine-tuning, the others, and HR, those whose models are
+      there; and the images by the name of what made them.
+
+    Raises:
+      UserError: there is no recogniser.
     """
     images: dict[str, Images] = {"bicubic": evaluation.bicubic()}
     name = models.config.sr.name
     if models.sr_variables is not None:
-        images[name] = evaluation.enhance(models.sr_variables)
+        images[name] = evaluation.enhance(models.sr, models.sr_variables)
+    for other in others:
+        title, number = other.name, 1
+        while title in images:
+            number += 1
+            title = f"{other.name} {number}"
+        images[title] = evaluation.enhance(other.network, other.variables)
     images["HR"] = evaluation.hr
 
-    def row(sr: str, ocr: str, variables: Variables) -> Row:
-        return evaluation.row(sr, ocr, images[sr], evaluation.read(variables, images[sr]))
+    fine_tuned = None
+    if judge is None:
+        if models.pretrained is not None:
+            judge = Model(PRETRAINED, models.ocr, models.pretrained)
+        if models.fine_tuned is not None:
+            fine_tuned = Model(FINE_TUNED, models.ocr, models.fine_tuned)
+        if judge is None and fine_tuned is None:
+            raise UserError(
+                "there is no recogniser to judge by; train one, or name a file in --judge or "
+                "config.init.ocr"
+            )
+
+    def row(sr: str, reader: Model) -> Row:
+        words = evaluation.read(reader.network, reader.variables, images[sr])
+        return evaluation.row(sr, reader.name, images[sr], words)
 
     rows = []
     for sr in images:
-        if models.pretrained is not None:
-            rows.append(row(sr, PRETRAINED, models.pretrained))
-        if sr == name and models.fine_tuned is not None:
-            rows.append(row(sr, FINE_TUNED, models.fine_tuned))
+        if judge is not None:
+            rows.append(row(sr, judge))
+        if fine_tuned is not None and (sr == name or judge is None):
+            rows.append(row(sr, fine_tuned))
     return rows, images

@@ -13,26 +13,42 @@ from ml_collections import ConfigDict
 from textsr_jax.errors import UserError
 from textsr_jax.models.bicubic import Bicubic
 from textsr_jax.models.cdistnet import CDistNet
+from textsr_jax.models.crnn import CRNN
 from textsr_jax.models.edsr import EDSR
 from textsr_jax.models.network import Network, Variables, count_parameters
 from textsr_jax.models.stn import STN
 from textsr_jax.models.super_resolution import SuperResolver
+from textsr_jax.models.tbsrn import TBSRN
 from textsr_jax.models.text_focus import TextFocusRecognizer
+from textsr_jax.models.tsrn import TSRN
 
 __all__ = ["Network", "Variables", "build_focus", "build_ocr", "build_sr", "count_parameters"]
 
-SR_NETWORKS = {"edsr": EDSR, "bicubic": Bicubic}
-OCR_NETWORKS = {"cdistnet": CDistNet}
+SR_NETWORKS = {"edsr": EDSR, "tbsrn": TBSRN, "tsrn": TSRN, "bicubic": Bicubic}
+OCR_NETWORKS = {"cdistnet": CDistNet, "crnn": CRNN}
 
 
-def build_sr(config: ConfigDict) -> Network:
+def build_sr(config: ConfigDict, variables: Variables | None = None) -> Network:
     """The super-resolution model of `config.sr`: the STN and the network behind it.
 
     Args:
       config: `name`, `dtype` and `apply_stn`; under `stn` and under the network's name the
         arguments of their constructors, whose defaults are the published sizes.
+      variables: what it will be evaluated with. Where these hold no STN, as EDSR's published file,
+        the model has none either.
+
+    Raises:
+      UserError: a name, mode or dtype that is none; or `variables` lack the STN and `apply_stn` is
+        "always".
     """
     name, mode = config.name, config.apply_stn
+    if variables is not None and "stn" not in variables["params"]:
+        if mode == "always":
+            raise UserError(
+                f"these variables of {name} hold no STN, and config.sr.apply_stn is 'always'; set "
+                "it to 'train' or 'never', or train stage1 from them"
+            )
+        mode = "never"
     make_network = _maker(SR_NETWORKS, config, "sr")
     stn_arguments = _arguments(config, "stn")
 

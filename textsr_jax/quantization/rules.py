@@ -5,7 +5,7 @@ A leaf's path is its keys joined by "/", below the top-level key `params` or `st
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from textsr_jax.errors import UserError
 from textsr_jax.quantization import aciq
@@ -80,3 +80,29 @@ def cdistnet_ocr(bits: int, prior: str = "laplace", per_channel: bool = False) -
         r"rectifier/fc[12]/(kernel|bias)",
     )
     return tuple(Rule(pattern, bits, prior, per_channel) for pattern in patterns)
+
+
+def tbsrn_sr(bits: int, prior: str = "laplace", per_channel: bool = False) -> tuple[Rule, ...]:
+    """The paper's selection in TBSRN and the STN before it: 2,908,392 live parameters.
+
+    Published TBSRN checkpoints hold 109 unused ones more in this selection. Left as they are: its
+    first convolution, the one behind the blocks and the last one, PReLU, BatchNorm and LayerNorm.
+    For a tree with `stn` and `tbsrn` at its top.
+    """
+    patterns = (
+        r"tbsrn/blocks/.*/(conv[12]|query|key|value|out|linear[12])/(kernel|bias)",
+        r"tbsrn/upsample/(kernel|bias)",
+        r"stn/.*/(kernel|bias|scale)",
+    )
+    return tuple(Rule(pattern, bits, prior, per_channel) for pattern in patterns)
+
+
+def kernels(bits: int, prior: str = "laplace", per_channel: bool = False) -> tuple[Rule, ...]:
+    """Every kernel: the selection in networks that the paper does not quantise."""
+    return (Rule(r".*/kernel", bits, prior, per_channel),)
+
+
+def selection(name: str) -> Callable[..., tuple[Rule, ...]]:
+    """The selection for the network that configs call `name`."""
+    paper = {"edsr": edsr_sr, "tbsrn": tbsrn_sr, "cdistnet": cdistnet_ocr}
+    return paper.get(name, kernels)

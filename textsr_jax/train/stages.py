@@ -62,12 +62,14 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
     configuration.save(config, workdir)
     keep_compiled(workdir)
     plan: list[tuple[str, ConfigDict, Callable[[], loop.Stage]]] = []
+    # Bicubic enlargement has nothing to train.
+    learned = bool(jax.tree.leaves(training.sr.template))
     if "pretrain" in chosen:
         if not config.init.ocr:
             plan.append((PRETRAIN_OCR, config.pretrain.ocr, training.pretrain_ocr))
-        if not config.init.focus:
+        if learned and not config.init.focus:
             plan.append((PRETRAIN_FOCUS, config.pretrain.focus, training.pretrain_focus))
-    if "stage1" in chosen:
+    if "stage1" in chosen and learned:
         plan.append((STAGE1, config.stage1, training.stage1))
     if "stage2" in chosen:
         plan.append((STAGE2, config.stage2, training.stage2))
@@ -139,14 +141,15 @@ class _Training:
         return self._recognizer(PRETRAIN_OCR, self.ocr.init, settings, self.all_words, judge)
 
     def stage2(self) -> loop.Stage:
-        variables = self._load(STAGE1, self.sr, self.config.init.sr)
-        images = functools.partial(self._sr_images, variables)
+        variables = self._trained_sr()
+        sr = build_sr(self.config.sr, variables)
+        images = functools.partial(self._sr_images, sr, variables)
         words = self.words if self.config.stage2.synthetic else {"train": self.pairs.train}
         source = Concatenated(
             [Replaced(source, images(name, source)) for name, source in words.items()]
         )
         judge = Replaced(self.pairs.validation, images("validation", self.pairs.validation))
-        start = self._load(PRETRAIN_OCR, self.ocr, self.config.init.ocr)
+        start = self._load(PRETRAIN_OCR, "ocr", self.ocr)
         return self._recognizer(STAGE2, lambda key: start, self.config.stage2, source, judge)
 
     def pretrain_focus(self) -> loop.Stage:
@@ -181,8 +184,15 @@ class _Training:
         config, settings = self.config, self.config.stage1
         initial = self.sr.init
         if config.init.sr:
-            start = self._load(STAGE1, self.sr, config.init.sr)
-            initial = lambda key: start  # noqa: E731
+            start = checkpoints.load_start(
+                config.init.sr, STAGE1, "sr", config.sr.name, self.sr.template
+            )
+
+            def initial(key: jax.Array) -> Variables:
+                # A file of EDSR holds no STN: a fresh one stands before it.
+                drawn = self.sr.init(key)
+                return {part: drawn[part] | start[part] for part in drawn}
+
         judge = self.pairs.validation
 
         @jax.jit
@@ -214,7 +224,7 @@ class _Training:
             network=self.sr,
             initial=initial,
             loss=steps.super_resolution_loss(self.sr, self.focus, settings),
-            frozen=self._load(PRETRAIN_FOCUS, self.focus, config.init.focus),
+            frozen=self._load(PRETRAIN_FOCUS, "focus", self.focus),
             settings=settings,
             batches=self._training_batches(
                 self.pairs.train, settings, augmentation.pair_augmentation, STAGE1
@@ -278,30 +288,45 @@ class _Training:
             max_length=self.config.max_length,
         )
 
-    def _load(self, stage: str, network: Network, init: str) -> Variables:
-        """The best model of a stage of this workdir, or of the workdir that `config.init` names."""
-        workdir = pathlib.Path(init) if init else self.workdir
-        if not init and not loop.is_finished(workdir, stage, _settings(self.config, stage).steps):
+    def _load(self, stage: str, part: str, network: Network) -> Variables:
+        """What `config.init` names for a part of the model, or this workdir's best of `stage`."""
+        init = self.config.init[part]
+        if init:
+            name = self.config[part].get("name", part)
+            return checkpoints.load_start(init, stage, part, name, network.template)
+        return self._best(stage, part, network)
+
+    def _best(self, stage: str, part: str, network: Network) -> Variables:
+        if not loop.is_finished(self.workdir, stage, _settings(self.config, stage).steps):
             raise UserError(
-                f"{workdir}: {stage} has not run to its end there; run it first (--config.stages) "
-                "or name a workdir that has it in config.init"
+                f"{self.workdir}: {stage} has not run to its end there; run it first "
+                f"(--config.stages) or name a model in config.init.{part}"
             )
-        loaded = checkpoints.load_best(workdir, stage, checkpoints.abstract(network.template))
+        template = checkpoints.abstract(network.template)
+        loaded = checkpoints.load_best(self.workdir, stage, template)
         if loaded is None:
-            raise UserError(
-                f"{workdir}: no model of {stage} there; name another workdir in config.init"
-            )
+            raise UserError(f"{self.workdir}: the model of {stage} is gone; run that stage again")
         return loaded[0]
 
-    def _sr_images(self, variables: Variables, name: str, source: Source) -> np.ndarray:
+    def _trained_sr(self) -> Variables:
+        """The SR model that stage 2 reads through: stage 1's, or `config.init.sr` without it."""
+        if not jax.tree.leaves(self.sr.template):
+            return self.sr.template
+        if self.config.init.sr and not (self.workdir / STAGE1).exists():
+            return self._load(STAGE1, "sr", self.sr)
+        return self._best(STAGE1, "sr", self.sr)
+
+    def _sr_images(
+        self, sr: Network, variables: Variables, name: str, source: Source
+    ) -> np.ndarray:
         """SR images of a source, uint8 (len, 32, 128, 3): made once, then read from a file."""
         folder = self.workdir / STAGE2
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"sr_{name}.npy"
         if not path.exists():
-            enlarge_batch = jax.jit(lambda lr: to_uint8(self.sr(variables, to_float(lr))))
+            enlarge_batch = jax.jit(lambda variables, lr: to_uint8(sr(variables, to_float(lr))))
             made = [
-                np.asarray(enlarge_batch(batch.lr))[batch.valid]
+                np.asarray(enlarge_batch(variables, batch.lr))[batch.valid]
                 for batch in tqdm(
                     self._batches(source), desc=f"SR images of {name}", leave=False, disable=None
                 )
