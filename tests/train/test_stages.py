@@ -185,8 +185,10 @@ def test_stages_start_from_parameter_files(trained, data_root, tmp_path):
     assert not (workdir / "pretrain_ocr").exists()
     loaded = reading.load_models(workdir)
     assert same(loaded.sr_variables["params"]["edsr"], lone["params"]["edsr"])
-    fresh = loaded.sr.init(jax.random.fold_in(jax.random.key(config.seed), 2))
-    assert same(loaded.sr_variables["params"]["stn"], fresh["params"]["stn"])
+    # The STN is a fresh one: zero weights, and points that the image does not move.
+    fresh = loaded.sr.init(jax.random.key(0))["params"]["stn"]
+    assert same(loaded.sr_variables["params"]["stn"]["fc2"], fresh["fc2"])
+    assert not same(models.sr_variables["params"]["stn"]["fc2"], fresh["fc2"])
     assert same(loaded.fine_tuned["params"], models.pretrained["params"])
 
     # Without a stage 1 of its own, stage 2 reads the images of the file's SR model.
