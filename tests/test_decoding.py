@@ -1,4 +1,4 @@
-"""Greedy decoding and beam search, on step functions that are simple enough to check by hand."""
+"""Greedy and beam search on step functions that can be checked by hand, and CTC's best path."""
 
 import itertools
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textsr_jax.decoding import beam_search, greedy
-from textsr_jax.text import END, PAD, START
+from textsr_jax.decoding import beam_search, greedy, greedy_ctc, recognizer
+from textsr_jax.text import ALPHABET, END, NUM_CTC_CLASSES, PAD, START, decode_tokens
 
 CLASSES = 6
 WORDS, STEPS, BEAM = 2, 5, 3
@@ -175,3 +175,56 @@ def run_with_history(memory, tables):
 
     cache = (memory, jnp.zeros((WORDS * BEAM, CLASSES)))
     return beam_search(step, cache, WORDS, STEPS, beam=BEAM)
+
+
+def collapse(path):
+    """CTC's reading of a path of classes in plain Python: runs to one, then without blanks."""
+    return "".join(ALPHABET[label - 1] for label, _ in itertools.groupby(path) if label)
+
+
+@given(
+    paths=st.lists(
+        # Few classes, so that they repeat; the last of the alphabet among them.
+        st.lists(st.sampled_from([0, 1, 2, 36]), min_size=7, max_size=7),
+        min_size=1,
+        max_size=3,
+    ),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_ctc_collapses_the_best_path(paths, seed):
+    rng = np.random.default_rng(seed)
+    logits = rng.uniform(0, 3, (len(paths), 7, NUM_CTC_CLASSES)).astype(np.float32)
+    np.put_along_axis(logits, np.array(paths)[:, :, None], 4, axis=2)
+    decoded = greedy_ctc(logits)
+    words = [collapse(path) for path in paths]
+    assert decode_tokens(decoded.tokens) == words
+    np.testing.assert_array_equal(decoded.lengths, [len(word) + 1 for word in words])
+    for tokens, length in zip(np.asarray(decoded.tokens), decoded.lengths, strict=True):
+        assert tokens.shape == (8,)
+        assert tokens[length - 1] == END
+        assert (tokens[length:] == PAD).all()
+    expected = np.log(np.exp(4) / np.exp(logits).sum(axis=2)).sum(axis=1)
+    np.testing.assert_allclose(decoded.log_probability, expected, rtol=1e-4)
+
+
+def test_ctc_reads_a_known_path():
+    logits = np.full((1, 6, NUM_CTC_CLASSES), -9, np.float32)
+    logits[0, range(6), [11, 11, 0, 11, 1, 0]] = 9
+    np.testing.assert_array_equal(greedy_ctc(logits).tokens, [[14, 14, 4, END, PAD, PAD, PAD]])
+
+
+def test_recognizer_reads_by_ctc_what_has_no_decoder():
+    class Frames:
+        def __call__(self, images):
+            return images
+
+    class Network:
+        def module(self, variables):
+            return Frames()
+
+    logits = np.random.default_rng(0).normal(size=(2, 5, NUM_CTC_CLASSES)).astype(np.float32)
+    read = recognizer(Network(), beam=10, steps=3)({}, logits)
+    expected = greedy_ctc(logits)
+    np.testing.assert_array_equal(read.tokens, expected.tokens)
+    np.testing.assert_array_equal(read.lengths, expected.lengths)
+    np.testing.assert_allclose(read.log_probability, expected.log_probability, rtol=1e-6)

@@ -1,5 +1,7 @@
 """The losses against the published ones, and against their formulas."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from tests import golden_vectors
 from textsr_jax import losses, text
 from textsr_jax.errors import UserError
-from textsr_jax.models.text_focus import TextFocusRecognizer, to_gray
+from textsr_jax.models.text_focus import to_gray
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +218,42 @@ def test_cross_entropy_counts_what_is_not_a_pad():
         expected = terms[targets != 0].mean()
         loss = losses.cross_entropy(logits, targets, smoothing)
         np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def spelling_probability(probabilities, word):
+    """p(word): the sum over every path of classes that collapses to it."""
+    frames, classes = probabilities.shape
+    total = 0.0
+    for path in itertools.product(range(classes), repeat=frames):
+        if [label for label, _ in itertools.groupby(path) if label] == word:
+            total += np.prod(probabilities[range(frames), path])
+    return total
+
+
+def test_ctc_loss_sums_over_all_alignments():
+    logits = np.random.default_rng(0).normal(size=(5, 4, 4)).astype(np.float32)
+    # Between two equal characters stands a blank: the last word takes five frames.
+    characters = np.array([[1, 2, 0], [3, 0, 0], [0, 0, 0], [1, 1, 2], [2, 2, 2]])
+    words = [[1, 2], [3], [], [1, 1, 2]]
+    probabilities = np.asarray(jax.nn.softmax(logits))
+    expected = np.mean(
+        [-np.log(spelling_probability(p, w)) for p, w in zip(probabilities, words, strict=False)]
+    )
+    loss, gradient = jax.value_and_grad(losses.ctc_loss)(logits, characters)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    assert (np.abs(gradient[:4]).max(axis=(1, 2)) > 0.01).all()
+    np.testing.assert_array_equal(gradient[4], 0)
+
+
+@pytest.mark.parametrize("word", [[1, 2, 3], [1, 1, 0]])
+def test_ctc_loss_of_a_word_that_fits_barely(word):
+    # Of all 5^3 paths one spells it.
+    loss = losses.ctc_loss(jnp.zeros((1, 3, 5)), jnp.array([word]))
+    np.testing.assert_allclose(loss, 3 * np.log(5), rtol=1e-6)
+
+
+def test_ctc_loss_of_a_batch_in_which_nothing_fits():
+    characters = jnp.array([[1, 1, 2], [1, 2, 3]])
+    loss, gradient = jax.value_and_grad(losses.ctc_loss)(jnp.zeros((2, 2, 5)), characters)
+    assert float(loss) == 0
+    np.testing.assert_array_equal(gradient, 0)

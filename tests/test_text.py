@@ -51,3 +51,11 @@ def test_decoding_stops_at_end_and_pad_and_leaves_out_unknown():
 def test_a_label_that_does_not_fit_is_an_error():
     with pytest.raises(ValueError, match="'abcd' has 4 characters; at most 3"):
         text.encode(["abcd"], 3)
+
+
+@given(words)
+def test_character_indices_are_the_classes_of_ctc_and_never_its_blank(labels):
+    alphabet = "-0123456789abcdefghijklmnopqrstuvwxyz"
+    assert len(alphabet) == text.NUM_CTC_CLASSES
+    for label, row in zip(labels, text.encode(labels, 8), strict=True):
+        assert "".join(alphabet[index] for index in row).rstrip(alphabet[text.BLANK]) == label

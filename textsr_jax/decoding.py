@@ -1,6 +1,7 @@
-"""Decoding: from a recogniser's next-token logits to words, greedily or by beam search.
+"""Decoding: from a recogniser's logits to words, by greedy or beam search or by CTC's best path.
 
-Both work on any step function and cache (see `Step`), run inside jit, and stop when all words end.
+The searches work on any step function and cache (see `Step`) and stop when all words end; all run
+inside jit and write CDistNet's tokens.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from textsr_jax.text import END, PAD, START
+from textsr_jax.text import BLANK, END, FIRST_CHARACTER, PAD, START
 
 # A tree of arrays. Leaves with one row per word are shared by its beams; leaves with one row per
 # beam (words x beams, the beams of a word together) follow the beams when these are reordered.
@@ -26,7 +27,8 @@ class Decoded(NamedTuple):
     Attributes:
       tokens: int32 (batch, steps) without the start token; pads after the last token.
       lengths: int32 (batch,), the number of tokens, the end token included.
-      log_probability: float32 (batch,), the sum over those tokens, not normalised by length.
+      log_probability: float32 (batch,), the sum over those tokens, not normalised by length; of
+        CTC the sum over the frames of the best path.
     """
 
     tokens: jax.Array
@@ -156,18 +158,56 @@ def beam_search(step: Step, cache: Cache, batch: int, steps: int, beam: int = 10
     return Decoded(end.tokens[:, 0], end.lengths, end.scores[:, 0])
 
 
+def greedy_ctc(logits: jax.Array) -> Decoded:
+    """Reads the likeliest class of every frame, then drops repetitions and blanks.
+
+    As in "Connectionist temporal classification" (Graves et al., 2006), best path decoding. The
+    probability is that of the best path alone, a lower bound of the word's.
+
+    Args:
+      logits: float (batch, frames, classes), class 0 the blank, then the characters of `text`.
+
+    Returns:
+      Words of at most `frames` characters, an end token behind each: tokens (batch, frames + 1).
+    """
+    batch, frames, _ = logits.shape
+    path = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    before = jnp.pad(path[:, :-1], ((0, 0), (1, 0)), constant_values=BLANK)
+    kept = (path != BLANK) & (path != before)
+    count = kept.sum(axis=1, dtype=jnp.int32)
+    # What is not kept is written behind the last column, where it is dropped.
+    column = jnp.where(kept, jnp.cumsum(kept, axis=1) - 1, frames + 1)
+    row = jnp.arange(batch)[:, None]
+    tokens = jnp.full((batch, frames + 1), PAD, jnp.int32)
+    tokens = tokens.at[row, column].set(path + (FIRST_CHARACTER - 1), mode="drop")
+    tokens = tokens.at[row, count[:, None]].set(END)
+    best = jax.nn.log_softmax(logits.astype(jnp.float32)).max(axis=-1)
+    return Decoded(tokens, count + 1, best.sum(axis=1))
+
+
+def writes_tokens(module: Any) -> bool:
+    """Whether a recogniser's module writes token by token, as CDistNet; else CTC reads its frames.
+
+    The first kind has `encode`, `init_cache` and `decode_step`; the second is called with images
+    and returns the logits of `greedy_ctc`, as CRNN.
+    """
+    return hasattr(module, "decode_step")
+
+
 def recognizer(ocr: Any, *, beam: int, steps: int) -> Callable[[Any, jax.Array], Decoded]:
     """A compiled function that reads images: (variables, images in [0, 1]) to `Decoded`.
 
     Args:
-      ocr: a `Network` whose module has `encode`, `init_cache` and `decode_step`, as CDistNet.
-      beam: beams per word; 1 is greedy decoding.
-      steps: tokens per word at most, the end token included.
+      ocr: a recogniser's `Network`, of either kind (`writes_tokens`).
+      beam: beams per word; 1 is greedy decoding. CTC is always decoded greedily, as published.
+      steps: tokens per word at most, the end token included. CTC's frames set their own limit.
     """
 
     @jax.jit
     def read(variables: Any, images: jax.Array) -> Decoded:
         module = ocr.module(variables)
+        if not writes_tokens(module):
+            return greedy_ctc(module(images))
         cache = module.init_cache(module.encode(images), steps, beam)
         if beam == 1:
             return greedy(module.decode_step, cache, len(images), steps)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from textsr_jax import text
 from textsr_jax.errors import UserError
@@ -156,6 +157,36 @@ def cross_entropy(logits: jax.Array, targets: jax.Array, smoothing: float = 0.0)
     losses = -(1 - smoothing) * true - smoothing / (logits.shape[-1] - 1) * others
     mask = targets != text.PAD
     return (losses * mask).sum() / jnp.maximum(mask.sum(), 1)
+
+
+def ctc_loss(logits: jax.Array, characters: jax.Array) -> jax.Array:
+    """CRNN's loss: -log p(word), summed over all alignments, averaged over the words.
+
+    "Connectionist temporal classification" (Graves et al., 2006). A word that the frames cannot
+    spell, one frame a character and a blank between two equal ones, has no alignment: its loss is
+    infinite. It is left out of the average, and no gradient comes from it.
+
+    Args:
+      logits: float (batch, frames, classes), class 0 the blank.
+      characters: int32 (batch, length), as of `text.encode`: 0 behind the last character.
+
+    Returns:
+      A float32 scalar; 0 if no word of the batch can be spelt.
+    """
+    padding = (characters == text.BLANK).astype(jnp.float32)
+    repeated = (characters[:, 1:] == characters[:, :-1]) & (characters[:, 1:] != text.BLANK)
+    needed = (characters != text.BLANK).sum(axis=1) + repeated.sum(axis=1)
+    # optax stands -100000 in for log 0, so that a word without alignment is finite: it can be
+    # masked after the fact without NaN in the gradient.
+    losses = optax.ctc_loss(
+        logits.astype(jnp.float32),
+        jnp.zeros(logits.shape[:2]),
+        characters,
+        padding,
+        blank_id=text.BLANK,
+    )
+    fits = needed <= logits.shape[1]
+    return jnp.where(fits, losses, 0).sum() / jnp.maximum(fits.sum(), 1)
 
 
 def _true_log_probability(logits: jax.Array, targets: jax.Array) -> jax.Array:

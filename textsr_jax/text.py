@@ -19,6 +19,10 @@ NUM_TOKENS = FIRST_CHARACTER + len(ALPHABET)
 # The text-focus recogniser's classes: `-`, which ends a word, then the alphabet.
 NUM_FOCUS_CLASSES = 1 + len(ALPHABET)
 
+# CRNN's classes: CTC's blank, then the alphabet. They are the character indices of `encode`.
+BLANK = 0
+NUM_CTC_CLASSES = 1 + len(ALPHABET)
+
 _INDEX = {character: index + 1 for index, character in enumerate(ALPHABET)}
 
 

@@ -13,7 +13,7 @@ import optax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from textsr_jax import losses, text
+from textsr_jax import decoding, losses, text
 from textsr_jax.data.batching import Batch
 from textsr_jax.images import to_float
 from textsr_jax.models import Network, Variables
@@ -46,12 +46,13 @@ def make_step(
 
 
 def recognizer_loss(ocr: Network) -> Loss:
-    """CDistNet's smoothed cross-entropy by teacher forcing on `batch.hr`.
+    """The recogniser's own loss on `batch.hr`: CDistNet's cross-entropy, or CTC for CRNN.
 
-    Stage 2 is this loss on batches whose `hr` holds SR images.
+    CDistNet is trained by teacher forcing with label smoothing 0.1. Stage 2 is this loss on batches
+    whose `hr` holds SR images.
     """
 
-    def loss(
+    def cross_entropy(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Parts, Any]]:
         tokens = text.cdistnet_tokens(batch.characters)
@@ -64,7 +65,14 @@ def recognizer_loss(ocr: Network) -> Loss:
         right = (jnp.argmax(logits, -1) == targets) & present
         return value, ({"loss": value, "characters_right": right.sum() / present.sum()}, stats)
 
-    return loss
+    def ctc(
+        variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Parts, Any]]:
+        logits, stats = ocr.train(variables, to_float(batch.hr))
+        value = losses.ctc_loss(logits, batch.characters)
+        return value, ({"loss": value}, stats)
+
+    return cross_entropy if decoding.writes_tokens(ocr.module(ocr.template)) else ctc
 
 
 def focus_loss(focus: Network) -> Loss:

@@ -1,0 +1,253 @@
+"""CRNN, the recogniser that TextZoom judges by: convolutions, two bidirectional LSTMs, CTC classes.
+
+"An end-to-end trainable neural network for image-based sequence recognition" (Shi et al., 2015), as
+TextZoom's evaluation runs it. `textsr_jax.decoding.greedy_ctc` turns the frames into words.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from textsr_jax.models.pooling import max_pool
+from textsr_jax.models.text_focus import to_gray
+from textsr_jax.text import NUM_CTC_CLASSES
+
+# Of the images that the network reads; they are 32 high like those that it is given.
+WIDTH = 100
+
+# The kernel size of each convolution; which ones carry BatchNorm; the pooling behind them.
+_KERNELS = (3, 3, 3, 3, 3, 3, 2)
+_NORMALIZED = (2, 4, 6)
+_HALVED, _OVERLAPPED = (0, 1), (3, 5)
+
+_CONV_INIT = nnx.initializers.he_normal()
+# Three times the variance of PyTorch's default, with which CTC stays on blanks for far longer.
+_LINEAR_INIT = nnx.initializers.xavier_uniform()
+
+
+def prepare(images: jax.Array) -> jax.Array:
+    """Images as the network sees them: (batch, 32, 128, 3) to grey (batch, 32, 100, 1), float32.
+
+    Resized by PyTorch's bicubic interpolation. The published evaluation resizes the colours first;
+    both steps are linear, so that their order does not matter.
+    """
+    matrix = _bicubic_matrix(images.shape[2], WIDTH)
+    highest = jax.lax.Precision.HIGHEST
+    return jnp.einsum("bhwc,vw->bhvc", to_gray(images), matrix, precision=highest)
+
+
+class CRNN(nnx.Module):
+    """Reads words from images: float32 (batch, 32, 128, 3) RGB in [0, 1], to 37 classes a frame.
+
+    Classes are the character indices of `text.encode`; 0 is CTC's blank. The defaults are the
+    published network, 8,331,301 parameters.
+
+    Args:
+      channels: of the seven convolutions.
+      hidden: size of each direction of the LSTMs, and of the layer between them.
+      dtype: compute dtype, None for float32. The LSTMs' cells and the output layer are always
+        float32.
+      rngs: draws the parameters.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: Sequence[int] = (64, 128, 256, 256, 512, 512, 512),
+        hidden: int = 256,
+        dtype: jnp.dtype | None = None,
+        rngs: nnx.Rngs,
+    ):
+        self.convs = nnx.List(
+            ConvBlock(inputs, outputs, kernel, index in _NORMALIZED, dtype=dtype, rngs=rngs)
+            for index, (inputs, outputs, kernel) in enumerate(
+                zip((1, *channels[:-1]), channels, _KERNELS, strict=True)
+            )
+        )
+        self.rnn = nnx.List(
+            [
+                RecurrentLayer(channels[-1], hidden, hidden, dtype=dtype, rngs=rngs),
+                RecurrentLayer(
+                    hidden,
+                    hidden,
+                    NUM_CTC_CLASSES,
+                    dtype=dtype,
+                    output_dtype=jnp.float32,
+                    rngs=rngs,
+                ),
+            ]
+        )
+
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        """Logits of every frame.
+
+        Args:
+          images: (batch, 32, 128, 3), RGB in [0, 1]; what lies outside is not clipped.
+          train: normalise by the batch's statistics, and update the running ones.
+
+        Returns:
+          float32 (batch, 26, 37), frames from left to right; class 0 is the blank.
+        """
+        return self.classify(prepare(images), train=train)
+
+    def classify(self, gray: jax.Array, *, train: bool = False) -> jax.Array:
+        """Logits (batch, 26, 37) of what `prepare` returns."""
+        x = gray
+        for index, conv in enumerate(self.convs):
+            x = conv(x, train=train)
+            if index in _HALVED:
+                x = max_pool(x)
+            elif index in _OVERLAPPED:
+                x = _overlapping_pool(x)
+        # Time goes first: the height is 1 by now.
+        x = x[:, 0].swapaxes(0, 1)
+        for layer in self.rnn:
+            x = layer(x)
+        return x.swapaxes(0, 1)
+
+
+class ConvBlock(nnx.Module):
+    """Convolution, BatchNorm where there is one, ReLU; a 2x2 kernel goes without padding."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        normalized: bool,
+        *,
+        dtype: jnp.dtype | None,
+        rngs: nnx.Rngs,
+    ):
+        self.conv = nnx.Conv(
+            inputs,
+            outputs,
+            (kernel, kernel),
+            padding="SAME" if kernel == 3 else "VALID",
+            kernel_init=_CONV_INIT,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.bn = (
+            nnx.BatchNorm(outputs, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+            if normalized
+            else None
+        )
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = self.conv(x)
+        return nnx.relu(x if self.bn is None else self.bn(x, use_running_average=not train))
+
+
+class RecurrentLayer(nnx.Module):
+    """A bidirectional LSTM and a linear layer on both directions' states.
+
+    Args:
+      inputs, hidden, outputs: sizes of the input, of one direction's state, and of the output.
+      dtype: compute dtype of the LSTMs.
+      output_dtype: that of the linear layer, if it is another.
+      rngs: draws the parameters.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        outputs: int,
+        *,
+        dtype: jnp.dtype | None,
+        output_dtype: jnp.dtype | None = None,
+        rngs: nnx.Rngs,
+    ):
+        self.forward = LSTM(inputs, hidden, dtype=dtype, rngs=rngs)
+        self.backward = LSTM(inputs, hidden, reverse=True, dtype=dtype, rngs=rngs)
+        self.output = _linear(2 * hidden, outputs, output_dtype or dtype, rngs)
+
+    def __call__(self, sequence: jax.Array) -> jax.Array:
+        """Maps (time, batch, inputs) to (time, batch, outputs)."""
+        states = [self.forward(sequence), self.backward(sequence)]
+        return self.output(jnp.concatenate(states, axis=-1))
+
+
+class LSTM(nnx.Module):
+    """One direction of PyTorch's LSTM: gates i, f, g, o, and a bias beside each of its products.
+
+    Args:
+      inputs: size of each frame.
+      hidden: size of the state.
+      reverse: runs from the last frame to the first.
+      dtype: compute dtype of the products; the cell is float32 whatever it is.
+      rngs: draws the parameters.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        *,
+        reverse: bool = False,
+        dtype: jnp.dtype | None,
+        rngs: nnx.Rngs,
+    ):
+        self.reverse = reverse
+        self.input = _linear(inputs, 4 * hidden, dtype, rngs)
+        self.recurrent = _linear(hidden, 4 * hidden, dtype, rngs)
+
+    def __call__(self, sequence: jax.Array) -> jax.Array:
+        """The state after each frame: (time, batch, inputs) to (time, batch, hidden)."""
+        # All frames' inputs in one product; only the states must wait for each other.
+        given = self.input(sequence)
+        kernel = self.recurrent.kernel[...].astype(given.dtype)
+        given = given.astype(jnp.float32) + self.recurrent.bias[...]
+
+        def step(
+            carry: tuple[jax.Array, jax.Array], given: jax.Array
+        ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+            state, cell = carry
+            product = jnp.dot(state, kernel, preferred_element_type=jnp.float32)
+            input_, forget, new, output = jnp.split(given + product, 4, axis=-1)
+            cell = nnx.sigmoid(forget) * cell + nnx.sigmoid(input_) * jnp.tanh(new)
+            state = (nnx.sigmoid(output) * jnp.tanh(cell)).astype(kernel.dtype)
+            return (state, cell), state
+
+        shape = (sequence.shape[1], kernel.shape[0])
+        start = (jnp.zeros(shape, kernel.dtype), jnp.zeros(shape, jnp.float32))
+        return jax.lax.scan(step, start, given, reverse=self.reverse)[1]
+
+
+def _linear(inputs: int, outputs: int, dtype: jnp.dtype | None, rngs: nnx.Rngs) -> nnx.Linear:
+    return nnx.Linear(inputs, outputs, kernel_init=_LINEAR_INIT, dtype=dtype, rngs=rngs)
+
+
+def _overlapping_pool(x: jax.Array) -> jax.Array:
+    """2x2 max pooling with stride (2, 1) and one column of padding at either side: W to W + 1."""
+    x = max_pool(x, (2, 1))
+    # Zeros pad as well as minus infinity: behind a ReLU nothing is smaller.
+    x = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
+    return jnp.maximum(x[:, :, :-1], x[:, :, 1:])
+
+
+@functools.lru_cache
+def _bicubic_matrix(inputs: int, outputs: int) -> np.ndarray:
+    """The matrix (outputs, inputs) of PyTorch's bicubic resizing, float32.
+
+    Keys' cubic with a = -0.75 on the four nearest pixels, also when it shrinks (no antialiasing);
+    pixel centres at half integers; what lies outside repeats the border.
+    """
+    a = -0.75
+    position = (np.arange(outputs) + 0.5) * inputs / outputs - 0.5
+    left = np.floor(position).astype(int)
+    matrix = np.zeros((outputs, inputs))
+    for tap in range(-1, 3):
+        t = abs(position - (left + tap))
+        near = ((a + 2) * t - (a + 3)) * t * t + 1
+        far = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
+        column = np.clip(left + tap, 0, inputs - 1)
+        np.add.at(matrix, (np.arange(outputs), column), np.where(t <= 1, near, far))
+    matrix = matrix.astype(np.float32)
+    matrix.flags.writeable = False
+    return matrix
