@@ -58,6 +58,16 @@ def test_bfloat16_is_close_and_comes_out_as_float32(variables):
     np.testing.assert_allclose(coarse, exact, atol=0.02)
 
 
+def test_a_wide_one_computes_the_same_in_training():
+    # Its convolutions go by another algorithm in evaluation.
+    network = Network(lambda rngs: EDSR(blocks=1, channels=64, rngs=rngs))
+    variables = network.init(jax.random.key(0))
+    lr = jax.random.uniform(jax.random.key(1), (2, 5, 6, 3))
+    evaluated, (trained, _) = jax.jit(lambda v: (network(v, lr), network.train(v, lr)))(variables)
+    assert not np.array_equal(evaluated, trained)
+    np.testing.assert_allclose(evaluated, trained, rtol=0, atol=1e-5)
+
+
 def test_pixel_shuffle_takes_channels_in_the_published_order():
     features = np.random.default_rng(0).random((2, 3, 4, 5 * 4)).astype(np.float32)
     shuffled = np.asarray(pixel_shuffle(features, 2))
