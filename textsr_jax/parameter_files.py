@@ -32,7 +32,7 @@ class Origin:
 
     Attributes:
       record: how the file was wrapped; JSON-able.
-      tensors: those that the network does not use, by their names, as they were.
+      tensors: those that the tree does not hold, or not to the last bit, by their names.
     """
 
     record: dict[str, Any] = field(default_factory=dict)

@@ -1,22 +1,25 @@
 """Name tables: layouts, complaints, and that every table covers its published checkpoint."""
 
+import dataclasses
 import json
 
+import hypothesis
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from flax import nnx
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
-from tests import golden_vectors
+from tests.conftest import same
 from tests.golden import reference_tensors
+from textsr_jax import convert
 from textsr_jax.convert import TABLES, NameTable, import_state_dict, to_tree
+from textsr_jax.convert.table import COMPUTED, UNUSED, leaves, to_state_dict
 from textsr_jax.errors import UserError
 from textsr_jax.models import Network
-from textsr_jax.models.cdistnet import CDistNet
-from textsr_jax.models.edsr import EDSR
-from textsr_jax.models.stn import STN
-from textsr_jax.models.text_focus import TextFocusRecognizer
 
 
 class Reader(nnx.Module):
@@ -105,7 +108,9 @@ def test_a_missing_tensor_is_named():
 
 
 def test_an_unknown_tensor_is_named():
-    assert "'surprise' (3,) is unknown" in complaint(checkpoint() | {"surprise": np.ones(3)})
+    assert "'surprise' (3,) is unknown to the network" in complaint(
+        checkpoint() | {"surprise": np.ones(3)}
+    )
 
 
 def test_a_wrong_shape_is_told_with_the_right_one():
@@ -115,6 +120,19 @@ def test_a_wrong_shape_is_told_with_the_right_one():
     assert "(4, 3, 3, 5) (for 'conv/kernel')" in message
     flat = checkpoint() | {"projection.weight": np.ones((2, 6))}
     assert "has shape (2, 6), but the network needs (2, 6, 1, 1)" in complaint(flat)
+
+
+def test_whole_numbers_are_no_weights():
+    message = complaint(checkpoint() | {"fc.bias": np.ones(6, np.int8)})
+    assert message == "tensor 'fc.bias' is int8, not of floating point"
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
+def test_other_floating_point_is_cast(dtype):
+    tensors = checkpoint() | {"fc.bias": np.arange(6).astype(dtype)}
+    bias = to_tree(TABLE, tensors, NETWORK.template)["params"]["layers"]["0"]["bias"]
+    assert bias.dtype == np.float32
+    np.testing.assert_array_equal(bias, np.arange(6))
 
 
 def test_a_tensor_that_is_there_twice_is_named():
@@ -139,48 +157,88 @@ def test_a_table_must_keep_leaves_apart():
         )
 
 
+def test_why_a_tensor_is_dropped():
+    assert TABLE.why_dropped("spare.weight") == UNUSED
+    assert TABLE.why_dropped("bn.num_batches_tracked") == UNUSED
+    assert TABLE.why_dropped("num_batches_tracked") == UNUSED
+    assert TABLE.why_dropped("pe") == COMPUTED
+    assert TABLE.why_dropped("pe.weight") is None
+
+
+def arrays(rank):
+    return npst.arrays(
+        np.float32,
+        npst.array_shapes(min_dims=rank, max_dims=rank, max_side=3),
+        elements=st.floats(-2, 2, width=32),
+    )
+
+
+LAYERS = st.one_of(
+    *(st.fixed_dictionaries({"kernel": arrays(rank), "bias": arrays(1)}) for rank in (2, 3, 4)),
+    st.fixed_dictionaries({"scale": arrays(1), "bias": arrays(1)}),
+    st.fixed_dictionaries({"embedding": arrays(2)}),
+)
+NAMES = st.sampled_from("abcd")
+
+
+@hypothesis.given(
+    params=st.dictionaries(NAMES, LAYERS, min_size=1),
+    stats=st.dictionaries(NAMES, st.fixed_dictionaries({"mean": arrays(1)})),
+    pointwise=st.sets(NAMES),
+)
+def test_there_and_back_is_the_same_tree(params, stats, pointwise):
+    linear = [name for name in pointwise if np.ndim(params.get(name, {}).get("kernel")) == 2]
+    table = NameTable(
+        renames=((r"^([ab])\.", r"\1.block{1+2}."),),
+        pointwise=tuple(rf"{name}\..*weight" for name in linear),
+    )
+    tree = {"params": params, "stats": stats}
+    state_dict = to_state_dict(table, tree)
+    assert all(("block3" in name) == (name[0] in "ab") for name in state_dict)
+    assert same(to_tree(table, state_dict, tree), tree)
+
+
+def test_names_count_on_behind_the_blocks():
+    table = NameTable(
+        renames=((r"^blocks\.(\d+)\.", r"block{\1+2}."), (r"^end\.", "block{blocks+2}.0.")),
+        blocks=5,
+    )
+    assert table.published_name("blocks/9/conv/kernel") == "block11.conv.weight"
+    assert table.published_name("end/bias") == "block7.0.bias"
+    assert dataclasses.replace(table, blocks=2).published_name("end/bias") == "block4.0.bias"
+
+
 def test_unknown_model():
     with pytest.raises(UserError, match=r"'vgg'; take one of edsr"):
         import_state_dict("vgg", {}, {})
 
 
-def leaves(tree):
-    """Every leaf and its path below "params" or "stats"."""
-    for keys, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        yield "/".join(key.key for key in keys[1:]), leaf
+def published(model):
+    """Names and shapes of a published checkpoint: its tensors, and its constants."""
+    file = "text_focus_recognizer" if model == "text_focus" else model
+    spec = json.loads((reference_tensors.HERE / f"{file}.json").read_text())
+    return [
+        {name: tuple(shape) for name, shape in spec[kind].items()}
+        for kind in ("tensors", "constants")
+    ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("checkpoint", "model", "module"),
-    [
-        ("edsr", "edsr", EDSR),
-        ("tbsrn", "stn", STN),
-        ("tsrn", "stn", STN),
-        ("text_focus_recognizer", "text_focus", TextFocusRecognizer),
-        ("cdistnet", "cdistnet", CDistNet),
-    ],
-)
-def test_every_table_covers_its_checkpoint(checkpoint, model, module):
-    published = json.loads((reference_tensors.HERE / f"{checkpoint}.json").read_text())
+# Building the network takes some seconds.
+LARGE = [
+    pytest.param(model, marks=pytest.mark.slow) for model in ("edsr", "text_focus", "cdistnet")
+]
+SMALL = [model for model in TABLES if model not in ("edsr", "text_focus", "cdistnet")]
+
+
+@pytest.mark.parametrize("model", [*SMALL, *LARGE])
+def test_every_table_covers_its_checkpoint(model):
+    tensors, constants = published(model)
     table = TABLES[model]
-    used = {}
-    for path, leaf in leaves(Network(lambda rngs: module(rngs=rngs)).template):
-        used[table.published_name(path)] = table.published_shape(path, leaf.shape)
-    assert used == {name: tuple(published["tensors"][name]) for name in used}
-    # With nothing to fill, what is left must be accepted and dropped; the constants, too.
-    rest = (published["tensors"].keys() | published["constants"].keys()) - used.keys()
-    nothing = {"params": {}, "stats": {}}
-    assert import_state_dict(model, dict.fromkeys(rest, np.zeros(())), nothing) == nothing
-
-
-def test_tables_can_be_read_backwards():
-    table, tensors = TABLES["stn"], golden_vectors.state_dict("tbsrn", 3)
-    network = Network(lambda rngs: STN(rngs=rngs))
-    tree = import_state_dict("stn", tensors, network.template)
-    for path, leaf in leaves(tree):
-        back = leaf.transpose(np.argsort(table.axes(path, leaf.ndim)))
-        np.testing.assert_array_equal(
-            back.reshape(table.published_shape(path, leaf.shape)),
-            tensors[table.published_name(path)],
-        )
+    network = convert.network(model, stn=model in convert.WITH_STN)
+    used = table.published(network.template)
+    # No two leaves have one name, so that the table can be read backwards.
+    assert len(used) == len(list(leaves(network.template)))
+    assert used == {name: tensors[name] for name in used}
+    assert {table.why_dropped(name) for name in used} == {None}
+    assert {table.why_dropped(name) for name in tensors.keys() - used.keys()} <= {UNUSED}
+    assert {table.why_dropped(name) for name in constants} <= {COMPUTED}

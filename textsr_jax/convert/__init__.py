@@ -1,23 +1,43 @@
-"""Published PyTorch checkpoints to parameter trees: one name table per network."""
+"""Published PyTorch checkpoints to parameter trees and back: one name table per network.
 
+`python -m textsr_jax.convert` does it for files.
+"""
+
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from textsr_jax.convert import cdistnet, edsr, text_focus
-from textsr_jax.convert.table import NameTable, to_tree
+from textsr_jax.convert import cdistnet, crnn, edsr, tbsrn, text_focus, tsrn
+from textsr_jax.convert.table import NameTable, bare_name, leaves, to_state_dict, to_tree
 from textsr_jax.errors import UserError
-from textsr_jax.models import Network, build_focus, build_ocr, build_sr
+from textsr_jax.models import OCR_NETWORKS, Network, build_focus, build_ocr, build_sr
 
-__all__ = ["TABLES", "NameTable", "import_state_dict", "network", "to_tree"]
+__all__ = [
+    "TABLES",
+    "WITH_STN",
+    "NameTable",
+    "export_variables",
+    "holds_stn",
+    "import_state_dict",
+    "network",
+    "to_tree",
+]
 
 TABLES = {
     "edsr": edsr.TABLE,
+    "tbsrn": tbsrn.TABLE,
+    "tsrn": tsrn.TABLE,
+    "crnn": crnn.TABLE,
     "text_focus": text_focus.TABLE,
     "cdistnet": cdistnet.TABLE,
 }
+
+# Their checkpoints hold the STN, where they were trained with it.
+WITH_STN = ("tbsrn", "tsrn")
+_STN_PREFIX = "stn_head."
 
 
 def network(model: str, *, stn: bool = False, dtype: str = "float32") -> Network:
@@ -31,7 +51,7 @@ def network(model: str, *, stn: bool = False, dtype: str = "float32") -> Network
     settings = ConfigDict({"name": model, "dtype": dtype})
     if model == "text_focus":
         return build_focus(ConfigDict({"dtype": dtype}))
-    if model == "cdistnet":
+    if model in OCR_NETWORKS:
         return build_ocr(settings)
     return build_sr(ConfigDict({**settings, "apply_stn": "train" if stn else "never"}))
 
@@ -50,8 +70,61 @@ def import_state_dict(
       A tree like `template` of numpy arrays.
 
     Raises:
-      UserError: `model` is unknown, or the checkpoint does not fit; see `to_tree`.
+      UserError: `model` is unknown, or the checkpoint does not fit; names the tensor and the model
+        that the checkpoint looks like instead.
     """
     if model not in TABLES:
         raise UserError(f"no name table for {model!r}; take one of {', '.join(TABLES)}")
-    return to_tree(TABLES[model], state_dict, template)
+    try:
+        return to_tree(TABLES[model], state_dict, template)
+    except UserError as error:
+        raise UserError(f"{error}; {_recognize(model, state_dict)}") from error
+
+
+def export_variables(model: str, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The way back: a tree's tensors by their published names, in PyTorch's layout.
+
+    An STN is left out where the published model has none. The network may be of any size; where
+    published names count on behind the blocks, they do so behind those that there are.
+    """
+    variables = dict(variables)
+    if model not in WITH_STN:
+        for top, tree in variables.items():
+            variables[top] = {name: branch for name, branch in tree.items() if name != "stn"}
+    table = TABLES[model]
+    if table.blocks:
+        blocks = {path.split("/")[2] for path, _ in leaves(variables) if "/blocks/" in path}
+        table = dataclasses.replace(table, blocks=len(blocks))
+    return to_state_dict(table, variables)
+
+
+def holds_stn(model: str, names: Mapping[str, Any]) -> bool:
+    """Whether a published checkpoint of `model` with tensors of these names holds an STN."""
+    return model in WITH_STN and any(bare_name(name).startswith(_STN_PREFIX) for name in names)
+
+
+def _recognize(asked: str, state_dict: Mapping[str, np.ndarray]) -> str:
+    """A hint: which published checkpoint a state dict looks like, if not like the one asked for."""
+    shapes = {bare_name(name): np.shape(tensor) for name, tensor in state_dict.items()}
+    fits, sizes = {}, {}
+    for model in dict.fromkeys((asked, *TABLES)):
+        table = TABLES[model]
+        template = network(model, stn=holds_stn(model, state_dict)).template
+        published = table.published(template)
+        known = published.keys() & shapes.keys()
+        foreign = [n for n in shapes.keys() - known if table.why_dropped(n) is None]
+        everything = len(published) + len(foreign)
+        fits[model] = sum(shapes[name] == published[name] for name in known) / everything
+        sizes[model] = len(known) / everything
+        if fits[model] > 0.9:
+            # Networks take seconds to build.
+            break
+    best = max(fits, key=fits.__getitem__)
+    if fits[best] > max(0.5, fits[asked]):
+        return f"the file looks like {best}: name that model instead"
+    if fits[best] > 0.5:
+        return f"the rest of the file looks like {asked}: use a whole checkpoint of it"
+    best = max(sizes, key=sizes.__getitem__)
+    if sizes[best] > 0.5:
+        return f"the file looks like {best} of another size; use one of the published size"
+    return f"the file looks like none of {', '.join(TABLES)}"

@@ -7,11 +7,11 @@ RENAMES = (
     (r"^(tbsrn|tsrn)\.", ""),
     (r"^head\.", "block1.0."),
     (r"^slope$", "block1.1.weight"),
-    *((rf"^blocks\.{i}\.", f"block{i + 2}.") for i in range(5)),
-    (r"^body_end\.", "block7.0."),
-    (r"^body_end_bn\.", "block7.1."),
-    (r"^upsample\.", "block8.0.conv."),
-    (r"^tail\.", "block8.1."),
+    (r"^blocks\.(\d+)\.", r"block{\1+2}."),
+    (r"^body_end\.", "block{blocks+2}.0."),
+    (r"^body_end_bn\.", "block{blocks+2}.1."),
+    (r"^upsample\.", "block{blocks+3}.0.conv."),
+    (r"^tail\.", "block{blocks+3}.1."),
     (r"\.convs\.", "."),
 )
 

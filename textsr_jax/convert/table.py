@@ -4,11 +4,12 @@ A table maps our paths to published names, one to one, so that it can be read in
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from textsr_jax.errors import UserError
@@ -22,6 +23,13 @@ _LEAF_NAMES = {
     "var": "running_var",
 }
 
+# Why a published tensor has no leaf.
+UNUSED, COMPUTED = "never used", "computed"
+
+_PREFIX = "module."
+_BATCHES = r"(.*\.)?num_batches_tracked"
+_SUM = re.compile(r"\{(\w+)\+(\d+)\}")
+
 
 @dataclass(frozen=True)
 class NameTable:
@@ -31,17 +39,20 @@ class NameTable:
       renames: (pattern, replacement) pairs that turn our names into published ones, applied one
         after another with `re.sub`. Our name is the leaf's path joined by dots, with PyTorch's word
         for the leaf: `convs/0/bn/mean` enters as `convs.0.bn.running_mean`, any `kernel`, `scale`
-        or `embedding` as `weight`. No two leaves may end at one published name.
+        or `embedding` as `weight`. A sum in braces is worked out at last: `block{3+2}`, or, with
+        the number of blocks, `block{blocks+2}`. No two leaves may end at one published name.
       pointwise: published kernels (whole names) that are 1x1 convolutions (out, in, 1, 1) where
         ours are linear layers (in, out).
       unused: published tensors (whole names) that the forward pass never uses; they are dropped.
       constants: published tensors (whole names) that our network computes itself; dropped too.
+      blocks: how many blocks the network has, where published names count on behind them.
     """
 
     renames: tuple[tuple[str, str], ...] = ()
     pointwise: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     constants: tuple[str, ...] = ()
+    blocks: int = 0
 
     def published_name(self, path: str) -> str:
         """The published name of our leaf at `path`, such as `body/0/conv1/kernel`."""
@@ -49,7 +60,10 @@ class NameTable:
         name = ".".join([*modules, _LEAF_NAMES.get(leaf, leaf)])
         for pattern, replacement in self.renames:
             name = re.sub(pattern, replacement, name)
-        return name
+        return _SUM.sub(lambda found: str(self._number(found[1]) + int(found[2])), name)
+
+    def _number(self, word: str) -> int:
+        return self.blocks if word == "blocks" else int(word)
 
     def axes(self, path: str, rank: int) -> tuple[int, ...]:
         """The transposition that takes the published tensor to our leaf of `rank` axes at `path`.
@@ -71,13 +85,40 @@ class NameTable:
         """Whether the published kernel `name` is a 1x1 convolution where ours is linear."""
         return _matches(self.pointwise, name)
 
+    def published(self, template: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """The published tensors that fill a tree, and their shapes."""
+        return {
+            self.published_name(path): self.published_shape(path, leaf.shape)
+            for path, leaf in leaves(template)
+        }
+
+    def why_dropped(self, name: str) -> str | None:
+        """`UNUSED` or `COMPUTED` for a published tensor that has no leaf by right, else None.
+
+        BatchNorm's `num_batches_tracked` is never used either.
+        """
+        if _matches((_BATCHES, *self.unused), name):
+            return UNUSED
+        return COMPUTED if _matches(self.constants, name) else None
+
+
+def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every leaf of {"params": ..., "stats": ...}, and its path below these two."""
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        yield "/".join(key.key for key in keys[1:]), leaf
+
+
+def bare_name(name: str) -> str:
+    """A published name without what data-parallel training puts before it."""
+    return name.removeprefix(_PREFIX)
+
 
 def to_tree(
     table: NameTable, state_dict: Mapping[str, np.ndarray], template: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Fills the parameter tree that `template` describes from a published checkpoint.
 
-    A leading `module.` falls off every name; `num_batches_tracked` is always dropped.
+    A leading `module.` falls off every name.
 
     Args:
       table: the name table of the network.
@@ -89,16 +130,15 @@ def to_tree(
       A tree like `template` of numpy arrays in its dtypes.
 
     Raises:
-      UserError: a tensor is missing, unknown or wrongly shaped, or there twice.
+      UserError: a tensor is missing, unknown, wrongly shaped, not of floating point, or there
+        twice; the message names the tensor alone.
       ValueError: the table gives two leaves the same published name.
     """
     tensors = {}
     for published, tensor in state_dict.items():
-        name = published.removeprefix("module.")
+        name = bare_name(published)
         if name in tensors:
-            raise UserError(
-                f"checkpoint: tensor {name!r} is there with and without `module.`; keep one"
-            )
+            raise UserError(f"tensor {name!r} is there with and without {_PREFIX!r}")
         tensors[name] = tensor
     used = set()
 
@@ -108,31 +148,37 @@ def to_tree(
         if name in used:
             raise ValueError(f"the name table sends two leaves to {name!r}, one of them {path!r}")
         if name not in tensors:
-            raise UserError(
-                f"checkpoint: tensor {name!r} is missing (it fills {path!r}); use a checkpoint of "
-                "this network and size"
-            )
+            raise UserError(f"tensor {name!r} is missing (it fills {path!r})")
         used.add(name)
         tensor = np.asarray(tensors[name])
         expected = table.published_shape(path, leaf.shape)
         if tensor.shape != expected:
             raise UserError(
-                f"checkpoint: tensor {name!r} has shape {tensor.shape}, but the network needs "
-                f"{expected} (for {path!r}); use a checkpoint of this network and size"
+                f"tensor {name!r} has shape {tensor.shape}, but the network needs {expected} (for "
+                f"{path!r})"
             )
+        if not jnp.issubdtype(tensor.dtype, jnp.floating):
+            raise UserError(f"tensor {name!r} is {tensor.dtype}, not of floating point")
         if table.is_pointwise(name):
             tensor = tensor[:, :, 0, 0]
         return np.ascontiguousarray(tensor.transpose(table.axes(path, len(leaf.shape))), leaf.dtype)
 
     tree = jax.tree_util.tree_map_with_path(fill, template)
-    dropped = (r"(.*\.)?num_batches_tracked", *table.unused, *table.constants)
     for name in tensors:
-        if name not in used and not _matches(dropped, name):
-            raise UserError(
-                f"checkpoint: tensor {name!r} {np.shape(tensors[name])} is unknown to this "
-                "network; use a checkpoint of this network and size"
-            )
+        if name not in used and table.why_dropped(name) is None:
+            raise UserError(f"tensor {name!r} {np.shape(tensors[name])} is unknown to the network")
     return tree
+
+
+def to_state_dict(table: NameTable, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The way back: the tensors of a tree by their published names, in PyTorch's layout."""
+    tensors = {}
+    for path, leaf in leaves(variables):
+        array = np.asarray(leaf)
+        back = array.transpose(np.argsort(table.axes(path, array.ndim)))
+        shape = table.published_shape(path, array.shape)
+        tensors[table.published_name(path)] = back.copy(order="C").reshape(shape)
+    return tensors
 
 
 def _matches(patterns: tuple[str, ...], name: str) -> bool:

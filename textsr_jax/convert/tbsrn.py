@@ -29,4 +29,5 @@ TABLE = NameTable(
         r"block\d\.feature_enhancer\.multihead\.compress_attention_linear\.(weight|bias)",
     ),
     constants=srresnet.CONSTANTS,
+    blocks=5,
 )

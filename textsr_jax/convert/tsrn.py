@@ -14,4 +14,5 @@ TABLE = NameTable(
     ),
     pointwise=(r"block\d\.gru\d\.conv1\.weight",),
     constants=srresnet.CONSTANTS,
+    blocks=5,
 )

@@ -1,0 +1,49 @@
+"""Converts published PyTorch checkpoints: python -m textsr_jax.convert MODEL FILE --out OUT
+
+MODEL says which network FILE holds, a .pth or .safetensors file as its authors published it:
+
+  python -m textsr_jax.convert edsr usn.pth --out edsr.params
+  python -m textsr_jax.convert resampler kgn.pth --out resampler.params
+  python -m textsr_jax.convert tbsrn model_best.pth --out tbsrn.params
+  python -m textsr_jax.convert tsrn model_best.pth --out tsrn.params
+  python -m textsr_jax.convert text_focus pretrain_transformer.pth --out text_focus.params
+  python -m textsr_jax.convert cdistnet model_epoch_6.pth --out cdistnet.params
+  python -m textsr_jax.convert crnn crnn.pth --out crnn.params
+
+train.py, evaluate.py, quantize.py and read.py take OUT as --config.init.sr=OUT (edsr, tbsrn, tsrn),
+--config.init.ocr=OUT (cdistnet, crnn) or --config.init.focus=OUT (text_focus).
+
+The way back, from a converted file or from a workdir of train.py, into the published names:
+
+  python -m textsr_jax.convert edsr edsr.params --to-torch --out usn.pth
+  python -m textsr_jax.convert cdistnet runs/demo --to-torch --out cdistnet.pth
+
+A .pth needs PyTorch: pip install -e '.[convert]'. A .safetensors file, either way, does not.
+"""
+
+from absl import app, flags
+
+from textsr_jax.command_line import run_script
+from textsr_jax.errors import UserError
+
+_OUT = flags.DEFINE_string("out", None, "The file to write.")
+_TO_TORCH = flags.DEFINE_bool("to-torch", False, "Writes the published names from our parameters.")
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) != 2:
+        raise UserError(
+            f"{len(arguments)} arguments; use: python -m textsr_jax.convert MODEL FILE --out OUT "
+            "(--help has an example for each model)"
+        )
+    if not _OUT.value:
+        raise UserError("--out is missing; name the file to write, for example --out=edsr.params")
+    from textsr_jax.convert import files
+
+    convert = files.export_file if _TO_TORCH.value else files.import_file
+    print("\n".join(convert(*arguments, _OUT.value)))
+
+
+if __name__ == "__main__":
+    app.define_help_flags()
+    run_script(main)

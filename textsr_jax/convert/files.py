@@ -1,0 +1,273 @@
+"""Conversion of files: a published checkpoint to a parameter file, and the way back.
+
+What the network does not use goes along in the parameter file, so that the way back is exact.
+"""
+
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from textsr_jax import checkpoints, configuration, parameter_files
+from textsr_jax.convert import (
+    TABLES,
+    WITH_STN,
+    checkpoint_files,
+    export_variables,
+    holds_stn,
+    import_state_dict,
+    network,
+)
+from textsr_jax.convert.checkpoint_files import Checkpoint
+from textsr_jax.convert.table import COMPUTED, UNUSED, bare_name
+from textsr_jax.errors import UserError
+from textsr_jax.models import build_focus, build_ocr, build_sr, count_parameters
+from textsr_jax.parameter_files import Origin, ParameterFile
+
+
+@dataclass(frozen=True)
+class _Published:
+    """How the published code stores a model, and what the model is here.
+
+    Attributes:
+      part: its part of a config, one of `parameter_files.PARTS`.
+      key: the entry of the file that holds the tensors; None for the whole file.
+      prefix: what stands before each name.
+    """
+
+    part: str
+    key: str | None = None
+    prefix: str = ""
+
+
+PUBLISHED = {
+    "edsr": _Published("sr", prefix="module."),
+    "tbsrn": _Published("sr", key="state_dict_G"),
+    "tsrn": _Published("sr", key="state_dict_G"),
+    "resampler": _Published("resampler", prefix="module."),
+    "text_focus": _Published("focus", prefix="module."),
+    "cdistnet": _Published("ocr"),
+    "crnn": _Published("ocr"),
+}
+
+_BUILD = {"sr": build_sr, "ocr": build_ocr, "focus": build_focus}
+# Where a workdir holds the model of each part; the first that is there is taken.
+_STAGES = {"sr": ("stage1",), "ocr": ("stage2", "pretrain_ocr"), "focus": ("pretrain_focus",)}
+
+
+def import_file(model: str, source: str, out: str) -> list[str]:
+    """Converts a published checkpoint to a parameter file.
+
+    Args:
+      model: a key of `TABLES`.
+      source: a .pth or .safetensors file as published.
+      out: the parameter file to write.
+
+    Returns:
+      Lines that say what was found, dropped and written.
+
+    Raises:
+      UserError: a file that cannot be read or written, or does not fit the model.
+    """
+    _check(model, source, out)
+    if parameter_files.is_parameter_file(source):
+        held = parameter_files.load(source)
+        raise UserError(
+            f"{source}: a parameter file already, of {held.model}: name it in "
+            f"config.init.{held.part}; for the way back add --to-torch"
+        )
+    checkpoint = checkpoint_files.read(source)
+    template = network(model, stn=holds_stn(model, checkpoint.tensors)).template
+    try:
+        variables = import_state_dict(model, checkpoint.tensors, template)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    dropped, aside, dtypes = {}, {}, {}
+    for name, tensor in checkpoint.tensors.items():
+        if TABLES[model].why_dropped(bare_name(name)) is not None:
+            dropped[name] = tensor
+        elif tensor.dtype != np.float32:
+            dtypes[name] = tensor.dtype.name
+            if tensor.astype(np.float32).astype(tensor.dtype).tobytes() != tensor.tobytes():
+                aside[name] = tensor
+    part = PUBLISHED[model].part
+    settings = {} if part in ("focus", "resampler") else {"name": model}
+    record = {"key": checkpoint.key, "names": list(checkpoint.tensors), "dtypes": dtypes}
+    file = ParameterFile(model, part, settings, variables)
+    parameter_files.save(out, file, Origin(record, dropped | aside))
+    live = len(checkpoint.tensors) - len(dropped)
+    lines = [
+        f"{source}: {model}, {_wrapping(checkpoint)}",
+        f"{live} tensors taken, {count_parameters(variables):,} parameters",
+    ]
+    if dtypes:
+        kinds = ", ".join(sorted(set(dtypes.values())))
+        lines.append(f"{len(dtypes)} of them were {kinds} and are float32 now")
+    lines += _list_dropped(model, dropped)
+    if checkpoint.beside:
+        lines.append(f"not tensors, left out: {', '.join(checkpoint.beside)}")
+    return [*lines, f"written to {out}", *_usage(model, out)]
+
+
+def export_file(model: str, source: str, out: str) -> list[str]:
+    """Writes a published checkpoint from a parameter file, or from the best of a workdir.
+
+    A converted file gives back the very tensors that it was made from, wrapped as they were.
+
+    Args:
+      model: a key of `TABLES`.
+      source: a parameter file, or a workdir of train.py.
+      out: the file to write: safetensors where it ends so, otherwise PyTorch's own.
+
+    Returns:
+      Lines that say what was written.
+
+    Raises:
+      UserError: a file or workdir that cannot be read or does not hold the model, or a file that
+        cannot be written.
+    """
+    _check(model, source, out)
+    if pathlib.Path(source).is_dir():
+        stage, variables = _best(model, source)
+        origin, title = None, f"{source}: {model}, the best of {stage}"
+    else:
+        file = parameter_files.load(source)
+        if file.model != model:
+            raise UserError(f"{source}: holds {file.model}, not {model}; name {file.model}")
+        variables, origin = file.variables, parameter_files.load_origin(source)
+        title = f"{source}: {model}"
+    tensors = export_variables(model, variables)
+    if origin is None:
+        published = PUBLISHED[model]
+        named = {published.prefix + name: tensor for name, tensor in tensors.items()}
+        checkpoint = Checkpoint(named, published.key)
+    else:
+        checkpoint = _original(origin, tensors)
+    suffix = pathlib.Path(out).suffix
+    if suffix == checkpoint_files.SAFETENSORS:
+        checkpoint = Checkpoint(checkpoint.tensors)
+    parameter_files.write_file(out, checkpoint_files.encode(checkpoint, suffix))
+    lines = [title, f"written to {out}: {_wrapping(checkpoint)}"]
+    if origin is None:
+        lines += _differences(model, variables)
+    return lines
+
+
+def _check(model: str, source: str, out: str) -> None:
+    if model not in TABLES:
+        hint = configuration.nearest(model, list(TABLES))
+        raise UserError(f"{model!r}: there is no such model; {hint}")
+    if os.path.exists(out) and os.path.exists(source) and os.path.samefile(out, source):
+        raise UserError(f"--out={out}: is the file to convert; name another")
+
+
+def _best(model: str, workdir: str) -> tuple[str, dict[str, Any]]:
+    """The stage and the variables of a workdir's best model."""
+    part = PUBLISHED[model].part
+    if part not in _STAGES:
+        raise UserError(f"{workdir}: a workdir holds no {model}; name a parameter file")
+    settings = configuration.load(workdir)[part]
+    name = settings.get("name", model)
+    if name != model:
+        raise UserError(f"{workdir}: its config.{part}.name is {name}, not {model}; name {name}")
+    template = checkpoints.abstract(_BUILD[part](settings).template)
+    for stage in _STAGES[part]:
+        loaded = checkpoints.load_best(workdir, stage, template)
+        if loaded is not None:
+            return stage, loaded[0]
+    stages = " or ".join(_STAGES[part])
+    raise UserError(f"{workdir}: no model of {stages} there; train it, or name another workdir")
+
+
+def _original(origin: Origin, tensors: dict[str, np.ndarray]) -> Checkpoint:
+    """The checkpoint that a parameter file was made from."""
+    dtypes = origin.record["dtypes"]
+    back = {}
+    for name in origin.record["names"]:
+        if name in origin.tensors:
+            back[name] = origin.tensors[name]
+        else:
+            tensor = tensors[bare_name(name)]
+            back[name] = tensor.astype(np.dtype(dtypes.get(name, "float32")))
+    return Checkpoint(back, origin.record["key"])
+
+
+def _wrapping(checkpoint: Checkpoint) -> str:
+    place = "at its top" if checkpoint.key is None else f"under {checkpoint.key!r}"
+    behind = any(name != bare_name(name) for name in checkpoint.tensors)
+    return f"{len(checkpoint.tensors)} tensors {place}{', behind module.' if behind else ''}"
+
+
+def _list_dropped(model: str, dropped: dict[str, np.ndarray]) -> Iterator[str]:
+    reasons = {
+        UNUSED: "the network never uses them",
+        COMPUTED: "the network computes them itself",
+    }
+    for kind, reason in reasons.items():
+        shapes = {
+            name: tensor.shape
+            for name, tensor in dropped.items()
+            if TABLES[model].why_dropped(bare_name(name)) == kind
+        }
+        if shapes:
+            yield f"{len(shapes)} tensors dropped, {reason}:"
+        for shape in dict.fromkeys(shapes.values()):
+            for name in _together([name for name in shapes if shapes[name] == shape]):
+                yield f"  {name} {shape}"
+
+
+def _together(names: Sequence[str]) -> Iterator[str]:
+    """Names that differ in one number as one: block2.bias and block3.bias are block{2,3}.bias."""
+    alike: dict[str, list[list[str]]] = {}
+    for name in names:
+        alike.setdefault(re.sub(r"\d+", "#", name), []).append(re.split(r"(\d+)", name))
+    for rows in alike.values():
+        for place in range(1, len(rows[0]), 2):
+            merged: dict[tuple[str, ...], list[str]] = {}
+            for row in rows:
+                merged.setdefault((*row[:place], *row[place + 1 :]), []).append(row[place])
+            rows = [[*r[:place], _one_of(numbers), *r[place:]] for r, numbers in merged.items()]
+        yield from ("".join(row) for row in rows)
+
+
+def _one_of(numbers: Sequence[str]) -> str:
+    if len(numbers) == 1:
+        return numbers[0]
+    first, last = int(numbers[0]), int(numbers[-1])
+    if len(numbers) > 2 and [*map(int, numbers)] == [*range(first, last + 1)]:
+        return f"{{{first}-{last}}}"
+    return f"{{{','.join(numbers)}}}"
+
+
+def _differences(model: str, variables: dict[str, Any]) -> Iterator[str]:
+    """How the checkpoint of a network that was trained here differs from the published one."""
+    table, with_stn = TABLES[model], "stn" in variables["params"]
+    if with_stn and model not in WITH_STN:
+        yield f"the STN is left out: the published {model} has none"
+    if not with_stn and model in WITH_STN:
+        yield f"there is no STN in it: build the published {model} without one"
+    published = table.published(network(model, stn=with_stn and model in WITH_STN).template)
+    tensors = export_variables(model, variables)
+    if published != {name: tensor.shape for name, tensor in tensors.items()}:
+        yield f"it is of another size than the published {model}: build that in the same size"
+    patterns = [*table.unused, *table.constants]
+    if variables["stats"]:
+        patterns.append(r".*\.num_batches_tracked")
+    if patterns:
+        # From a regular expression to what people write for a group of names.
+        readable = [re.sub(r"\\d\+?|\.\*", "*", p).replace("\\.", ".") for p in patterns]
+        yield "load it with strict=False, for these published tensors are not in it:"
+        yield from (f"  {pattern}" for pattern in readable)
+
+
+def _usage(model: str, out: str) -> Iterator[str]:
+    part = PUBLISHED[model].part
+    if part == "resampler":
+        yield f"use it: textsr_jax.parameter_files.load({out!r})"
+        return
+    name = f" --config.{part}.name={model}" if part in ("sr", "ocr") else ""
+    yield f"use it: --config=configs/paper.py{name} --config.init.{part}={out}"
