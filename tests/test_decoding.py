@@ -195,7 +195,7 @@ def test_ctc_collapses_the_best_path(paths, seed):
     rng = np.random.default_rng(seed)
     logits = rng.uniform(0, 3, (len(paths), 7, NUM_CTC_CLASSES)).astype(np.float32)
     np.put_along_axis(logits, np.array(paths)[:, :, None], 4, axis=2)
-    decoded = greedy_ctc(logits)
+    decoded = jax.jit(greedy_ctc)(logits)
     words = [collapse(path) for path in paths]
     assert decode_tokens(decoded.tokens) == words
     np.testing.assert_array_equal(decoded.lengths, [len(word) + 1 for word in words])
