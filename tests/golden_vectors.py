@@ -12,7 +12,8 @@ import numpy as np
 from tests.golden import reference_tensors
 from textsr_jax import convert
 
-FOLDER = pathlib.Path(os.environ.get("GOLDEN_DIR", pathlib.Path(__file__).parent / "golden"))
+COPY = pathlib.Path(__file__).parent / "golden"
+FOLDER = pathlib.Path(os.environ.get("GOLDEN_DIR", COPY))
 
 
 def vectors(name):
@@ -32,8 +33,18 @@ def images(array):
 
 
 @functools.cache
+def network(model, dtype="float32"):
+    """The network of the published checkpoint `model`, the STN in front where the file holds it."""
+    return convert.network(model, stn=model in convert.WITH_STN, dtype=dtype)
+
+
+@functools.lru_cache(maxsize=2)  # of up to 250 MB each
+def variables(model, seed):
+    """Its variables, imported from the stand-in checkpoint of `seed` as a user's would be."""
+    file = "text_focus_recognizer" if model == "text_focus" else model
+    return convert.import_state_dict(model, state_dict(file, seed), network(model).template)
+
+
 def imported(model, seed, dtype="float32"):
     """The published network `model` and its variables, from the stand-in checkpoint of `seed`."""
-    network = convert.network(model, stn=model in ("tbsrn", "tsrn"), dtype=dtype)
-    file = "text_focus_recognizer" if model == "text_focus" else model
-    return network, convert.import_state_dict(model, state_dict(file, seed), network.template)
+    return network(model, dtype), variables(model, seed)

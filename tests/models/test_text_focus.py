@@ -1,12 +1,10 @@
-"""The text-focus recogniser against the published one, and the parts it is made of."""
+"""The text-focus recogniser, and the parts it is made of."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import golden_vectors
-from textsr_jax import text
 from textsr_jax.models import Network, count_parameters
 from textsr_jax.models.text_focus import LayerNorm, MultiHeadAttention, TextFocusRecognizer, to_gray
 
@@ -27,34 +25,6 @@ def variables():
 
 def read(variables, gray, tokens, **settings):
     return jax.jit(small(**settings).__call__)(variables, gray, jnp.array(tokens))
-
-
-@pytest.fixture(scope="module")
-def golden():
-    arrays = golden_vectors.vectors("text_focus_recognizer")
-    network, variables = golden_vectors.imported("text_focus", int(arrays["seed"]))
-    gray = golden_vectors.images(arrays["image_gray"])
-    outputs = jax.jit(network.__call__)(variables, gray, arrays["tokens"].astype(np.int32))
-    return arrays, *outputs
-
-
-def test_golden_logits(golden):
-    arrays, logits, _ = golden
-    words = [word[:length] for word, length in zip(logits, arrays["lengths"], strict=True)]
-    np.testing.assert_allclose(np.concatenate(words), arrays["logits"], rtol=0, atol=2e-4)
-
-
-def test_golden_attention(golden):
-    arrays, _, attention = golden
-    np.testing.assert_allclose(attention, arrays["attention"], rtol=0, atol=1e-6)
-
-
-def test_golden_tokens():
-    arrays = golden_vectors.vectors("text_focus_recognizer")
-    characters = text.encode(arrays["labels"].tolist(), arrays["tokens"].shape[1] - 1)
-    inputs, _, mask = text.focus_tokens(characters)
-    np.testing.assert_array_equal(inputs, arrays["tokens"])
-    np.testing.assert_array_equal(mask.sum(axis=1), arrays["lengths"])
 
 
 def test_the_defaults_are_the_published_network():
