@@ -242,3 +242,15 @@ def test_every_table_covers_its_checkpoint(model):
     assert {table.why_dropped(name) for name in used} == {None}
     assert {table.why_dropped(name) for name in tensors.keys() - used.keys()} <= {UNUSED}
     assert {table.why_dropped(name) for name in constants} <= {COMPUTED}
+
+
+def test_every_published_model_has_a_table():
+    assert TABLES.keys() == {
+        "edsr",
+        "tbsrn",
+        "tsrn",
+        "resampler",
+        "text_focus",
+        "cdistnet",
+        "crnn",
+    }

@@ -7,13 +7,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from textsr_jax.convert import cdistnet, crnn, edsr, tbsrn, text_focus, tsrn
+from textsr_jax.convert import cdistnet, crnn, edsr, resampler, tbsrn, text_focus, tsrn
 from textsr_jax.convert.table import NameTable, bare_name, leaves, to_state_dict, to_tree
 from textsr_jax.errors import UserError
 from textsr_jax.models import OCR_NETWORKS, Network, build_focus, build_ocr, build_sr
+from textsr_jax.models.resampler import Resampler
 
 __all__ = [
     "TABLES",
@@ -30,6 +32,7 @@ TABLES = {
     "edsr": edsr.TABLE,
     "tbsrn": tbsrn.TABLE,
     "tsrn": tsrn.TABLE,
+    "resampler": resampler.TABLE,
     "crnn": crnn.TABLE,
     "text_focus": text_focus.TABLE,
     "cdistnet": cdistnet.TABLE,
@@ -51,6 +54,9 @@ def network(model: str, *, stn: bool = False, dtype: str = "float32") -> Network
     settings = ConfigDict({"name": model, "dtype": dtype})
     if model == "text_focus":
         return build_focus(ConfigDict({"dtype": dtype}))
+    if model == "resampler":
+        compute = None if dtype == "float32" else jnp.dtype(dtype)
+        return Network(lambda rngs: Resampler(dtype=compute, rngs=rngs))
     if model in OCR_NETWORKS:
         return build_ocr(settings)
     return build_sr(ConfigDict({**settings, "apply_stn": "train" if stn else "never"}))

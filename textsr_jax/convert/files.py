@@ -267,7 +267,10 @@ def _differences(model: str, variables: dict[str, Any]) -> Iterator[str]:
 def _usage(model: str, out: str) -> Iterator[str]:
     part = PUBLISHED[model].part
     if part == "resampler":
-        yield f"use it: textsr_jax.parameter_files.load({out!r})"
+        yield (
+            "use it in Python: textsr_jax.convert.network('resampler') with "
+            f"textsr_jax.parameter_files.load({out!r}).variables"
+        )
         return
     name = f" --config.{part}.name={model}" if part in ("sr", "ocr") else ""
     yield f"use it: --config=configs/paper.py{name} --config.init.{part}={out}"
