@@ -1,0 +1,1 @@
+"""Measures against PyTorch: speed (`benchmarks.networks`) and fidelity (`benchmarks.fidelity`)."""

@@ -1,0 +1,59 @@
+"""The parts that TBSRN and the text-focus recogniser share, and the position table of all three."""
+
+import math
+
+import torch
+from torch import nn
+
+
+def sinusoid_table(length: int, width: int) -> torch.Tensor:
+    """Sines (even columns) and cosines (odd ones) of positions, float32 (length, width)."""
+    rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    angles = torch.arange(length)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
+
+
+class LayerNorm(nn.Module):
+    """With the unbiased standard deviation, and epsilon added to that, not to the variance."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.a_2 = nn.Parameter(torch.ones(features))
+        self.b_2 = nn.Parameter(torch.zeros(features))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        return self.a_2 * centred / (x.std(-1, keepdim=True) + 1e-6) + self.b_2
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention: `x` (batch, steps, width) reads `memory`; the maps come too."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.linears = nn.ModuleList(nn.Linear(width, width) for _ in range(4))
+
+    def forward(
+        self, x: torch.Tensor, memory: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        query, key, value = (
+            linear(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for linear, tokens in zip(self.linears[:3], (x, memory, memory), strict=True)
+        )
+        scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[3])
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf)
+        attention = scores.softmax(-1)
+        return self.linears[3]((attention @ value).transpose(1, 2).flatten(2)), attention
+
+
+class FeedForward(nn.Module):
+    """Linear, ReLU, linear."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.w_1, self.w_2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.w_2(self.w_1(x).relu())
