@@ -1,0 +1,159 @@
+"""How close every network is to the published code: python -m benchmarks.fidelity
+
+Writes docs/fidelity.md from the parity vectors, in float32 and bfloat16 compute, and from the times
+that `python -m benchmarks.networks` took.
+"""
+
+import json
+import pathlib
+
+import jax
+from absl import flags
+from tqdm import tqdm
+
+from benchmarks import networks
+from tests import golden_outputs, golden_vectors
+from textsr_jax.command_line import run_script
+from textsr_jax.errors import UserError
+from textsr_jax.models import count_parameters
+
+_OUT = flags.DEFINE_string(
+    "out", str(networks.SPEEDS.with_name("fidelity.md")), "The page, in Markdown."
+)
+
+# Each network's title, and the name of its published file.
+_NETWORKS = {
+    "edsr": ("EDSR-32x256", "usn.pth"),
+    "tbsrn": ("TBSRN with STN", "state_dict_G"),
+    "tsrn": ("TSRN with STN", "state_dict_G"),
+    "resampler": ("resampler's kernel network", "kgn.pth"),
+    "text_focus": ("text-focus recogniser", "pretrain_transformer.pth"),
+    "cdistnet": ("CDistNet", "model_epoch_N.pth"),
+    "crnn": ("CRNN", "crnn.pth"),
+}
+
+_HEAD = """\
+# Fidelity
+
+How close every network here is to its published code, how large it is, and how fast it is beside
+PyTorch. Made by
+
+```
+pip install -e '.[benchmarks]'
+python -m benchmarks.networks     # the times, into docs/speed.json
+python -m benchmarks.fidelity     # this page
+```
+
+with the stand-in weights of `tests/golden`, on a CPU. `python -m pytest -k golden` holds every
+difference below to its bound.
+"""
+
+
+def main(arguments: list[str]) -> None:
+    if arguments:
+        raise UserError(f"{arguments[0]!r}: benchmarks.fidelity takes flags only")
+    if not networks.SPEEDS.exists():
+        raise UserError(f"{networks.SPEEDS}: no times yet; run python -m benchmarks.networks first")
+    speeds = json.loads(networks.SPEEDS.read_text())
+    parts = [_HEAD, _sizes(), _times(speeds)]
+    files = sorted(path.stem for path in golden_vectors.FOLDER.glob("*.npz"))
+    parts.append(_differences(files))
+    out = pathlib.Path(_OUT.value)
+    out.write_text("\n".join(parts))
+    print(f"page: {out}")
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple]) -> str:
+    return "\n".join([_row(*head), _row(*["---"] * len(head)), *(_row(*row) for row in rows), ""])
+
+
+def _sizes() -> str:
+    rows = []
+    for model, (title, published_file) in _NETWORKS.items():
+        file = "text_focus_recognizer" if model == "text_focus" else model
+        published = json.loads((golden_vectors.COPY / f"{file}.json").read_text())
+        live = count_parameters(golden_vectors.network(model).template)
+        rows.append((title, f"{live:,}", f"{published['parameters']:,}", published_file))
+    text = (
+        "Live parameters are those that our network has; the rest of a published file is never used, "
+        "or is a constant that the network computes itself.\n"
+    )
+    head = ("network", "live parameters", "in the published file", "file")
+    return f"## Parameters\n\n{text}\n{_table(head, rows)}"
+
+
+def _times(speeds: dict) -> str:
+    rows = []
+    for row in speeds["rows"]:
+        name, batch = row["network"], row["batch"]
+        title = "CDistNet, images to words, beam 10"
+        title = title if name == networks.READING else _NETWORKS[name][0]
+        rows.append(
+            (
+                title,
+                batch,
+                f"{1000 * row['jax_s']:.1f}",
+                f"{1000 * row['torch_s']:.1f}",
+                f"{row['ratio']:.2f}",
+                f"{1000 * row['jax_s'] / batch:.1f}",
+            )
+        )
+    text = (
+        f"Medians of runs in turns, {speeds['machine']}. PyTorch runs the networks of "
+        "`benchmarks/torch_networks`, which are held to the same vectors. The published decoder "
+        "recomputes the whole word at every step; ours keeps keys and values.\n"
+    )
+    head = ("network", "batch", "JAX, ms", "PyTorch, ms", "ratio", "JAX, ms an image")
+    return f"## Forward times\n\n{text}\n{_table(head, rows)}"
+
+
+def _differences(files: list[str]) -> str:
+    rows = []
+    for file in tqdm(files, desc="differences", unit="file", disable=None):
+        coarse = {each.name: each for each in golden_outputs.comparisons(file, "bfloat16")}
+        exact = {each.name: each for each in golden_outputs.comparisons(file, "float32")}
+        if file == "aciq":
+            exact = _by_kind(exact)
+        for name in exact | coarse:
+            first = exact.get(name) or coarse[name]
+            rows.append(
+                (
+                    file,
+                    name,
+                    first.measure,
+                    *_difference(exact.get(name)),
+                    *_difference(coarse.get(name)),
+                )
+            )
+    text = (
+        "The largest difference of each array of the parity vectors from ours. `relative` and `of the "
+        "largest` are parts of the value and of the array's largest value; `unequal` is the share "
+        "of elements. bfloat16 is the compute dtype: parameters stay float32, so does the STN. "
+        f"JAX {jax.__version__}.\n"
+    )
+    head = ("file", "array", "measure", "float32", "bound", "bfloat16", "tolerance")
+    return f"## Differences\n\n{text}\n{_table(head, rows)}"
+
+
+def _by_kind(exact: dict) -> dict:
+    """ACIQ's hundreds of arrays as three: the one of each kind that differs most."""
+    worst: dict = {}
+    for name, each in exact.items():
+        kind = name.partition("_")[0]
+        if kind not in worst or each.difference > worst[kind].difference:
+            worst[kind] = each
+    return {f"{kind}_*": each for kind, each in worst.items()}
+
+
+def _difference(comparison: golden_outputs.Comparison | None) -> tuple[str, str]:
+    if comparison is None:
+        return "-", "-"
+    return f"{comparison.difference:.2g}", f"{comparison.bound:g}"
+
+
+if __name__ == "__main__":
+    run_script(main)

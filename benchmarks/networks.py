@@ -1,0 +1,209 @@
+"""Forward times of every network beside PyTorch's: python -m benchmarks.networks [NETWORK ...]
+
+Both sides run in turns on two threads, with the same stand-in weights and images. Prints a table
+and adds to the JSON file, which keeps the rows of networks that are not named.
+"""
+
+import json
+import os
+import pathlib
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+# XLA takes as many threads as there are cores; the comparison is on two.
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from absl import flags  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from benchmarks import torch_networks  # noqa: E402
+from tests import golden_vectors  # noqa: E402
+from tests.golden import reference_tensors  # noqa: E402
+from textsr_jax import decoding  # noqa: E402
+from textsr_jax.command_line import run_script  # noqa: E402
+from textsr_jax.errors import UserError  # noqa: E402
+from textsr_jax.report.tables import write_json  # noqa: E402
+
+THREADS = 2
+BATCHES = (1, 8)
+READING_BATCH = 16
+SEED = 0
+SPEEDS = pathlib.Path(__file__).parents[1] / "docs" / "speed.json"
+
+_RUNS = flags.DEFINE_integer("runs", 7, "How often each side runs; at least 5.", lower_bound=5)
+_OUT = flags.DEFINE_string("out", str(SPEEDS), "The JSON file.")
+
+
+class Sides(NamedTuple):
+    """The same computation on both sides; each call returns when its result is there."""
+
+    jax: Callable[[], Any]
+    torch: Callable[[], Any]
+
+
+def _sides(model: str, method: str, jax_inputs: tuple, torch_inputs: tuple) -> Sides:
+    network, variables = golden_vectors.imported(model, SEED)
+    compiled = jax.jit(lambda variables, *inputs: network(variables, *inputs, method=method))
+    variables, jax_inputs = jax.device_put((variables, jax_inputs))
+    twin = torch_networks.load(model, SEED)
+    tensors = [torch.from_numpy(array) for array in torch_inputs]
+    return Sides(
+        lambda: jax.block_until_ready(compiled(variables, *jax_inputs)), lambda: twin(*tensors)
+    )
+
+
+def _image(batch: int, channels: int, height: int, width: int) -> np.ndarray:
+    return reference_tensors.image("speed", (batch, channels, height, width), SEED)
+
+
+def _super_resolution(model: str, batch: int) -> Sides:
+    lr = _image(batch, 3, 16, 64)
+    return _sides(model, "__call__", (golden_vectors.images(lr),), (lr,))
+
+
+def _resampler(model: str, batch: int) -> Sides:
+    hr = _image(batch, 3, 64, 256)
+    return _sides(model, "__call__", (golden_vectors.images(hr),), (hr,))
+
+
+def _text_focus(model: str, batch: int) -> Sides:
+    gray, tokens = _image(batch, 1, 32, 128), _tokens(batch, 37)
+    inputs = golden_vectors.images(gray), tokens.astype(np.int32)
+    return _sides(model, "__call__", inputs, (gray, tokens))
+
+
+def _cdistnet(model: str, batch: int) -> Sides:
+    images, tokens = _image(batch, 3, 32, 128), _tokens(batch, 40)
+    inputs = golden_vectors.images(images), tokens.astype(np.int32)
+    # The published network reads pixel / 128 - 1.
+    return _sides(model, "__call__", inputs, (images * np.float32(255 / 128) - 1, tokens))
+
+
+def _crnn(model: str, batch: int) -> Sides:
+    gray = _image(batch, 1, 32, 100)
+    return _sides(model, "classify", (golden_vectors.images(gray),), (gray,))
+
+
+def _tokens(batch: int, classes: int, length: int = 10) -> np.ndarray:
+    return np.random.default_rng(SEED).integers(4, classes, (batch, length))
+
+
+def _reading() -> Sides:
+    """CDistNet with beam 10 and at most 49 steps, from images to words."""
+    network, variables = golden_vectors.imported("cdistnet", SEED)
+    read = decoding.recognizer(network, beam=10, steps=49)
+    images = _image(READING_BATCH, 3, 32, 128)
+    variables, inputs = jax.device_put((variables, golden_vectors.images(images)))
+    twin = torch_networks.load("cdistnet", SEED)
+    tensor = torch.from_numpy(images * np.float32(255 / 128) - 1)
+    return Sides(lambda: jax.block_until_ready(read(variables, inputs)), lambda: twin.read(tensor))
+
+
+NETWORKS = {
+    "edsr": _super_resolution,
+    "tbsrn": _super_resolution,
+    "tsrn": _super_resolution,
+    "resampler": _resampler,
+    "text_focus": _text_focus,
+    "cdistnet": _cdistnet,
+    "crnn": _crnn,
+}
+READING = "reading"
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def measure(sides: Sides, runs: int, torch_runs: int | None = None) -> dict[str, Any]:
+    """Medians of both sides, which take turns after a first run each that does not count.
+
+    Args:
+      runs: of each side.
+      torch_runs: of PyTorch's, where it takes minutes; `runs` by default.
+    """
+    times: dict[str, list[float]] = {"jax": [], "torch": []}
+    # PyTorch plans its convolutions in the first run, JAX compiles.
+    for side in sides:
+        if torch_runs is None or side is sides.jax:
+            side()
+    for turn in range(runs):
+        times["jax"].append(_seconds(sides.jax))
+        if torch_runs is None or turn < torch_runs:
+            times["torch"].append(_seconds(sides.torch))
+    medians = {side: statistics.median(values) for side, values in times.items()}
+    return {
+        "jax_s": medians["jax"],
+        "torch_s": medians["torch"],
+        "ratio": medians["jax"] / medians["torch"],
+        "runs": {side: len(values) for side, values in times.items()},
+    }
+
+
+def main(arguments: list[str]) -> None:
+    names = [*NETWORKS, READING]
+    for name in arguments:
+        if name not in names:
+            raise UserError(f"{name!r}: no such network; take some of {', '.join(names)}")
+    torch.set_num_threads(THREADS)
+    out = pathlib.Path(_OUT.value)
+    rows = json.loads(out.read_text())["rows"] if out.exists() else []
+    chosen = arguments or names
+    with (
+        tqdm(total=len(chosen), desc="networks", unit="network", disable=None) as bar,
+        torch.no_grad(),
+    ):
+        for name in chosen:
+            made = []
+            if name == READING:
+                # The side that recomputes every step takes about a minute.
+                times = measure(_reading(), _RUNS.value, torch_runs=1)
+                made.append({"network": name, "batch": READING_BATCH, **times})
+            else:
+                for batch in BATCHES:
+                    times = measure(NETWORKS[name](name, batch), _RUNS.value)
+                    made.append({"network": name, "batch": batch, **times})
+            rows = [row for row in rows if row["network"] != name] + made
+            rows.sort(key=lambda row: (names.index(row["network"]), row["batch"]))
+            write_json(out, {"machine": machine(), "rows": rows})
+            bar.update()
+    _print(rows)
+    print(f"times: {out}")
+
+
+def machine() -> str:
+    """What the times were taken on, and with what."""
+    versions = f"jax {jax.__version__}, torch {torch.__version__.split('+')[0]}"
+    return f"{THREADS} threads of {os.uname().machine}, {versions}"
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    table = Table(title=f"forward, medians in ms: {machine()}")
+    table.add_column("network")
+    for column in ("batch", "JAX", "PyTorch", "ratio", "JAX an image", "PyTorch an image"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        jax_ms, torch_ms = 1000 * row["jax_s"], 1000 * row["torch_s"]
+        table.add_row(
+            row["network"],
+            str(row["batch"]),
+            f"{jax_ms:.1f}",
+            f"{torch_ms:.1f}",
+            f"{row['ratio']:.2f}",
+            f"{jax_ms / row['batch']:.1f}",
+            f"{torch_ms / row['batch']:.1f}",
+        )
+    Console(width=None if Console().is_terminal else 120).print(table)
+
+
+if __name__ == "__main__":
+    run_script(main)
