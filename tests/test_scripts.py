@@ -39,6 +39,14 @@ def test_a_misspelt_field_gets_the_nearest_name():
     assert line == "error: config.stage1.stepz: there is no field 'stepz'; did you mean 'steps'?"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "quantize.py", "read.py"])
+def test_help_lists_the_flags(script):
+    shown = run(script, "--help")
+    assert "--workdir" in shown.stdout and f"python {script}" in shown.stdout
+    assert "Traceback" not in shown.stderr
+
+
 def test_images_that_are_not_there_or_no_images(tmp_path):
     assert "none.png: no such file" in complaint(run("read.py", tmp_path / "none.png"))
     (tmp_path / "text.png").write_text("words")

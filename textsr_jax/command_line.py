@@ -21,6 +21,7 @@ def run_script(main: Callable[[list[str]], None]) -> None:
 
 def _parse(argv: list[str]) -> list[str]:
     if any(argument.lstrip("-").startswith("help") for argument in argv[1:]):
+        app.define_help_flags()
         app.parse_flags_with_usage(argv)
     try:
         arguments = flags.FLAGS(argv)

@@ -46,7 +46,7 @@ def test_an_unknown_mode_or_network_is_named():
         build_sr(config)
     config = micro_config("", "").sr
     config.name = "edrs"
-    with pytest.raises(UserError, match=r"config.sr.name='edrs': no such network; take one of edsr"):
+    with pytest.raises(UserError, match=r"config.sr.name='edrs': no such network; take one"):
         build_sr(config)
 
 

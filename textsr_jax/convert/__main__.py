@@ -21,7 +21,7 @@ The way back, from a converted file or from a workdir of train.py, into the publ
 A .pth needs PyTorch: pip install -e '.[convert]'. A .safetensors file, either way, does not.
 """
 
-from absl import app, flags
+from absl import flags
 
 from textsr_jax.command_line import run_script
 from textsr_jax.errors import UserError
@@ -45,5 +45,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.define_help_flags()
     run_script(main)
