@@ -79,8 +79,8 @@ def _sizes() -> str:
         live = count_parameters(golden_vectors.network(model).template)
         rows.append((title, f"{live:,}", f"{published['parameters']:,}", published_file))
     text = (
-        "Live parameters are those that our network has; the rest of a published file is never used, "
-        "or is a constant that the network computes itself.\n"
+        "Live parameters are those that our network has; the rest of a published file is never "
+        "used, or is a constant that the network computes itself.\n"
     )
     head = ("network", "live parameters", "in the published file", "file")
     return f"## Parameters\n\n{text}\n{_table(head, rows)}"
@@ -130,9 +130,9 @@ def _differences(files: list[str]) -> str:
                 )
             )
     text = (
-        "The largest difference of each array of the parity vectors from ours. `relative` and `of the "
-        "largest` are parts of the value and of the array's largest value; `unequal` is the share "
-        "of elements. bfloat16 is the compute dtype: parameters stay float32, so does the STN. "
+        "The largest difference of each array of the parity vectors from ours. `relative` and `of "
+        "the largest` are parts of the value and of the array's largest value; `unequal` is the "
+        "share of elements. bfloat16 is the compute dtype: parameters stay float32, so does the STN. "
         f"JAX {jax.__version__}.\n"
     )
     head = ("file", "array", "measure", "float32", "bound", "bfloat16", "tolerance")
