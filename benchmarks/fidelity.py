@@ -132,7 +132,7 @@ def _differences(files: list[str]) -> str:
     text = (
         "The largest difference of each array of the parity vectors from ours. `relative` and `of "
         "the largest` are parts of the value and of the array's largest value; `unequal` is the "
-        "share of elements. bfloat16 is the compute dtype: parameters stay float32, so does the STN. "
+        "share of elements. bfloat16 is the compute dtype: parameters and the STN stay float32. "
         f"JAX {jax.__version__}.\n"
     )
     head = ("file", "array", "measure", "float32", "bound", "bfloat16", "tolerance")
