@@ -56,7 +56,7 @@ def test_images_are_prepared_as_published():
     np.testing.assert_allclose(prepared[..., 0], expected, rtol=0, atol=1e-5)
 
 
-def test_bicubic_resizing_keeps_constants_and_inner_ramps():
+def test_bicubic_resizing_averages_four_pixels():
     matrix = _bicubic_matrix(128, 100)
     np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-6)
     assert (np.count_nonzero(matrix, axis=1) <= 4).all()
