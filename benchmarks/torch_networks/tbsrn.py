@@ -37,7 +37,7 @@ class FeatureEnhancer(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         pixels = x.flatten(2).transpose(1, 2)
         tokens = torch.cat([pixels, self.places.expand(len(x), -1, -1)], dim=2)
-        tokens = self.mul_layernorm1(tokens + self.multihead(tokens, tokens)[0])
+        tokens = self.mul_layernorm1(tokens + self.multihead(tokens, tokens, needs_maps=False)[0])
         tokens = self.mul_layernorm3(tokens + self.pff(tokens))
         return self.linear(tokens).transpose(1, 2).unflatten(2, x.shape[2:])
 
