@@ -25,8 +25,8 @@ TABLE = NameTable(
     unused=(
         r"conv\.(weight|bias)",
         r"bn\.(weight|bias|running_mean|running_var)",
-        r"block\d\.gru[12]\..*",
-        r"block\d\.feature_enhancer\.multihead\.compress_attention_linear\.(weight|bias)",
+        r"block\d+\.gru[12]\..*",
+        r"block\d+\.feature_enhancer\.multihead\.compress_attention_linear\.(weight|bias)",
     ),
     constants=srresnet.CONSTANTS,
     blocks=5,

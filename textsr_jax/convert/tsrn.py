@@ -12,7 +12,7 @@ TABLE = NameTable(
         (r"\.backward\.input\.(weight|bias)$", r".\1_ih_l0_reverse"),
         (r"\.backward\.recurrent\.(weight|bias)$", r".\1_hh_l0_reverse"),
     ),
-    pointwise=(r"block\d\.gru\d\.conv1\.weight",),
+    pointwise=(r"block\d+\.gru\d\.conv1\.weight",),
     constants=srresnet.CONSTANTS,
     blocks=5,
 )

@@ -14,7 +14,7 @@ from flax import nnx
 from textsr_jax.errors import UserError
 from textsr_jax.models.attention import LayerNorm, MultiHeadAttention
 from textsr_jax.models.positions import sinusoid_table
-from textsr_jax.models.srresnet import KERNEL_INIT, ConvPair, SRResNet
+from textsr_jax.models.srresnet import ConvPair, SRResNet
 
 _XAVIER = jax.nn.initializers.xavier_uniform()
 

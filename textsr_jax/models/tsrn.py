@@ -98,16 +98,16 @@ class BidirectionalGRU(nnx.Module):
         """
 
         def step(
-            states: tuple[jax.Array, jax.Array], projected: tuple[jax.Array, jax.Array]
+            states: tuple[jax.Array, jax.Array], given: tuple[list[jax.Array], list[jax.Array]]
         ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
-            forward = self.forward.step(states[0], projected[0])
-            backward = self.backward.step(states[1], projected[1])
-            return (forward, backward), (forward, backward)
+            states = self.forward.step(states[0], given[0]), self.backward.step(states[1], given[1])
+            return states, states
 
-        # All that does not hang on the state is one product, outside the loop.
-        projected = self.forward.input(x), self.backward.input(x)[::-1]
+        given = self.forward.project(x), self.backward.project(x[::-1])
         start = jnp.zeros((*x.shape[1:-1], self.features))
-        _, (forward, backward) = jax.lax.scan(step, (start, start), projected)
+        # Gates are cheap to compute once more, and dear to keep for the gradient.
+        step = jax.checkpoint(step, prevent_cse=False)
+        _, (forward, backward) = jax.lax.scan(step, (start, start), given)
         return jnp.concatenate([forward, backward[::-1]], axis=-1)
 
 
@@ -125,12 +125,21 @@ class GRUDirection(nnx.Module):
 
         self.input, self.recurrent = linear(inputs), linear(features)
 
-    def step(self, state: jax.Array, projected: jax.Array) -> jax.Array:
-        """The state behind one element, which `projected` is behind the layer `input`."""
-        from_input = jnp.split(projected.astype(jnp.float32), 3, axis=-1)
-        from_state = jnp.split(self.recurrent(state).astype(jnp.float32), 3, axis=-1)
-        reset = nnx.sigmoid(from_input[0] + from_state[0])
-        update = nnx.sigmoid(from_input[1] + from_state[1])
+    def project(self, x: jax.Array) -> list[jax.Array]:
+        """What `x` gives to each of the gates: all that can be done outside the loop, at once."""
+        # One array for each gate, here and below: a slice inside the loop makes it twice as slow.
+        return jnp.split(self.input(x), 3, axis=-1)
+
+    def step(self, state: jax.Array, given: list[jax.Array]) -> jax.Array:
+        """The state behind one element, to which `given` belongs; float32."""
+        kernels = jnp.split(self.recurrent.kernel[...].astype(given[0].dtype), 3, axis=-1)
+        biases = jnp.split(self.recurrent.bias[...], 3)
+        from_state = [
+            jnp.dot(state.astype(kernel.dtype), kernel, preferred_element_type=jnp.float32) + bias
+            for kernel, bias in zip(kernels, biases, strict=True)
+        ]
+        reset = nnx.sigmoid(given[0] + from_state[0])
+        update = nnx.sigmoid(given[1] + from_state[1])
         # The state's bias stands inside the reset gate; that is why there are two.
-        candidate = jnp.tanh(from_input[2] + reset * from_state[2])
+        candidate = jnp.tanh(given[2] + reset * from_state[2])
         return candidate + update * (state - candidate)
