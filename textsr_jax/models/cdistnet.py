@@ -33,22 +33,31 @@ _xavier = nnx.initializers.xavier_uniform()
 class DecodingCache(NamedTuple):
     """What cached decoding remembers; made by `CDistNet.init_cache`.
 
-    All leaves have a leading axis: words (one per image) for `memory`, rows = words x beams for
-    the others, so that the beams of a word share its memory and carry their own history.
+    The leading axis of a leaf is words (one per image) where the beams of a word share it, rows =
+    words x beams where every beam has its own history, and 1 where all share it: the positional
+    stream enters the first layer alike for all, and the semantic stream is the sum of an embedding
+    and a position, which its keys and values, being linear, are sums of as well.
 
     Attributes:
       memory: per MDCDP layer, keys and values of the visual memory, each
-        (words, memory length, heads, width / heads).
-      positional: per layer, keys and values of the positional stream so far, each
-        (rows, steps, heads, width / heads).
-      semantic: likewise of the semantic stream.
-      visible: bool (rows, steps); True where a token has been read that is not a pad.
+        (words, heads, memory length, width / heads).
+      stream: the positional stream that enters the first layer, (1, steps, width).
+      first: that stream after the first layer has looked at it and at the image, (1, steps, width),
+        and what it saw there, (words, steps, width); so it is as long as no pad has been read.
+      positional: per layer, keys and values of the positional stream; those of the first layer are
+        there from the start, (1, heads, steps, width / heads), those of the others so far, rows
+        instead of 1.
+      semantic: per layer, keys and values of each token, (1, heads, 40, width / heads), and what
+        each position adds to them, (1, heads, steps, width / heads).
+      tokens: int32 (rows, steps), the tokens read so far; pads behind them.
     """
 
     memory: tuple[KeyValue, ...]
+    stream: jax.Array
+    first: tuple[jax.Array, jax.Array]
     positional: tuple[KeyValue, ...]
-    semantic: tuple[KeyValue, ...]
-    visible: jax.Array
+    semantic: tuple[tuple[KeyValue, KeyValue], ...]
+    tokens: jax.Array
 
 
 class CDistNet(nnx.Module):
@@ -176,7 +185,7 @@ class CDistNet(nnx.Module):
         x = drop(x + jnp.asarray(sinusoid_table(x.shape[1], self.width), x.dtype))
         for layer in self.encoder:
             query, key_value = layer.project(x)
-            x = layer(x, query, key_value, None, drop)
+            x = layer(x, _attend(query, *key_value, None), drop)
         return x
 
     def decode(
@@ -196,17 +205,12 @@ class CDistNet(nnx.Module):
         x = self.positional_branch(drop(positions))
         mask = (tokens != PAD)[:, None, None, :] & np.tri(length, dtype=bool)
         for layer in self.mdcdp:
-            query, positional = layer.positional.project(x)
-            x = layer(
-                x,
-                query,
-                positional,
-                layer.visual.read(memory),
-                layer.semantic.read(semantic),
-                mask,
-                self.fusion,
-                drop,
-            )
+            query, key_value = layer.positional.project(x)
+            attended = _attend(query, *key_value, mask)
+            x, seen = layer.look(x, attended, layer.visual.read(memory), drop)
+            key, value = layer.semantic.read(semantic)
+            attend = functools.partial(_attend, key=key, value=value, mask=mask)
+            x = layer.read(x, seen, attend, self.fusion, drop)
         return self.output(x)
 
     def init_cache(self, memory: jax.Array, steps: int, beams: int = 1) -> DecodingCache:
@@ -218,13 +222,21 @@ class CDistNet(nnx.Module):
           beams: rows per word; row w x beams + b is beam b of word w.
         """
         rows = memory.shape[0] * beams
-        empty = jnp.zeros((rows, steps, self.heads, self.width // self.heads), memory.dtype)
-        history = ((empty, empty),) * len(self.mdcdp)
+        memories = tuple(layer.visual.read(memory) for layer in self.mdcdp)
+        table = jnp.asarray(sinusoid_table(steps, self.width), memory.dtype)[None]
+        stream = self.positional_branch(table)
+        first, *others = self.mdcdp
+        query, key_value = first.positional.project(stream)
+        attended = _attend(query, *key_value, np.tri(steps, dtype=bool))
+        empty = jnp.zeros((rows, *query.shape[1:]), memory.dtype)
+        tokens = self._embed(jnp.arange(NUM_TOKENS)[None], 0)
         return DecodingCache(
-            memory=tuple(layer.visual.read(memory) for layer in self.mdcdp),
-            positional=history,
-            semantic=history,
-            visible=jnp.zeros((rows, steps), bool),
+            memory=memories,
+            stream=stream,
+            first=first.look(stream, attended, memories[0], _keep),
+            positional=(key_value, *((empty, empty) for _ in others)),
+            semantic=tuple(layer.semantic.read_addends(tokens, table) for layer in self.mdcdp),
+            tokens=jnp.full((rows, steps), PAD, jnp.int32),
         )
 
     def decode_step(
@@ -240,25 +252,43 @@ class CDistNet(nnx.Module):
         Returns:
           float32 logits (rows, 40) of the tokens at `position` + 1, and the new cache.
         """
-        table = jnp.asarray(sinusoid_table(cache.visible.shape[1], self.width))
-        here = jax.lax.dynamic_slice_in_dim(table, position, 1)
-        semantic = self._embed(tokens[:, None], here)
-        x = self.positional_branch(here[None].astype(semantic.dtype))
-        x = jnp.broadcast_to(x, semantic.shape)
-        visible = _write(cache.visible, tokens[:, None] != PAD, position)
+        rows = len(tokens)
+        read = _write(cache.tokens, tokens[:, None], position, axis=1)
+        past = jnp.arange(read.shape[1]) <= position
+        visible = past & (read != PAD)
         mask = visible[:, None, None, :]
-        positional, semantics = [], []
-        for layer, memory, old_positional, old_semantic in zip(
-            self.mdcdp, cache.memory, cache.positional, cache.semantic, strict=True
-        ):
-            query, new = layer.positional.project(x)
-            positional.append(_extend(old_positional, new, position))
-            semantics.append(_extend(old_semantic, layer.semantic.read(semantic), position))
-            x = layer(
-                x, query, positional[-1], memory, semantics[-1], mask, self.fusion, lambda x: x
+
+        def here(stream: jax.Array) -> jax.Array:
+            stream = jax.lax.dynamic_slice_in_dim(stream, position, 1, axis=1)
+            return jnp.repeat(stream, rows // len(stream), axis=0)
+
+        def recall() -> tuple[jax.Array, jax.Array]:
+            x, seen = cache.first
+            return here(x), here(seen)
+
+        def look() -> tuple[jax.Array, jax.Array]:
+            layer, x = self.mdcdp[0], here(cache.stream)
+            query, _ = layer.positional.project(x)
+            attended = _attend(query, *cache.positional[0], mask)
+            return layer.look(x, attended, cache.memory[0], _keep)
+
+        positional = [cache.positional[0]]
+        x, seen = jax.lax.cond((visible == past).all(), recall, look)
+        for index, layer in enumerate(self.mdcdp):
+            if index > 0:
+                query, (key, value) = layer.positional.project(x)
+                keys, values = cache.positional[index]
+                keys = _write(keys, key, position, axis=2)
+                values = _write(values, value, position, axis=2)
+                positional.append((keys, values))
+                attended = _attend(query, keys, values, mask)
+                x, seen = layer.look(x, attended, cache.memory[index], _keep)
+            semantic = functools.partial(
+                _attend_sums, addends=cache.semantic[index], tokens=read, mask=mask
             )
+            x = layer.read(x, seen, semantic, self.fusion, _keep)
         logits = self.output(x[:, 0])
-        return logits, DecodingCache(cache.memory, tuple(positional), tuple(semantics), visible)
+        return logits, cache._replace(positional=tuple(positional), tokens=read)
 
     def _embed(self, tokens: jax.Array, positions: np.ndarray | jax.Array) -> jax.Array:
         embedded = self.embedding(tokens)
@@ -443,37 +473,53 @@ class MDCDPLayer(nnx.Module):
         self.visual = CrossAttentionLayer(width, heads, hidden, dtype=dtype, rngs=rngs)
         self.semantic = CrossAttentionLayer(width, heads, hidden, dtype=dtype, rngs=rngs)
 
-    def __call__(
+    def look(
+        self, x: jax.Array, positional: jax.Array, visual: KeyValue, drop: Drop
+    ) -> tuple[jax.Array, jax.Array]:
+        """The first half of the layer: at itself, and at the image.
+
+        Args:
+          x: the positional stream of rows = words x beams, (rows, length, width), or of 1 row that
+            stands for all.
+          positional: what its self-attention has read, shaped like `x`.
+          visual: keys and values of the memory, (words, heads, 64, head size).
+          drop: dropout.
+
+        Returns:
+          The positional stream, shaped like `x`, and what it saw, (rows, length, width), or (words,
+          length, width) for 1 row.
+        """
+        x = self.positional(x, positional, drop)
+        words = len(visual[0])
+        if len(x) == 1:
+            flat = jnp.broadcast_to(x, (words, *x.shape[1:]))
+        else:
+            # The beams of a word line up as further queries to its one memory.
+            flat = x.reshape(words, -1, x.shape[-1])
+        seen = self.visual(flat, _attend(self.visual.project(flat), *visual, None), drop)
+        return x, seen.reshape(-1, *x.shape[1:])
+
+    def read(
         self,
         x: jax.Array,
-        query: jax.Array,
-        positional: KeyValue,
-        visual: KeyValue,
-        semantic: KeyValue,
-        mask: jax.Array,
+        seen: jax.Array,
+        semantic: Callable[[jax.Array], jax.Array],
         fusion: nnx.Linear,
         drop: Drop,
     ) -> jax.Array:
-        """One layer for rows = words x beams streams.
+        """The second half: at the text, and the fusion of both.
 
         Args:
-          x: the positional stream (rows, length, width).
-          query: of the positional self-attention, from `x`.
-          positional: keys and values of the positional stream, (rows, keys, heads, head size).
-          visual: keys and values of the memory, (words, 64, heads, head size).
-          semantic: keys and values of the semantic stream, like `positional`.
-          mask: bool, True where a query may look; broadcasts to (rows, heads, length, keys).
+          x, seen: of `look`, both (rows, length, width).
+          semantic: reads the semantic stream, from queries (rows, heads, length, head size) to the
+            shape of `x`.
           fusion: the gate, which all layers share.
           drop: dropout.
 
         Returns:
           The new positional stream, shaped like `x`.
         """
-        x = self.positional(x, query, positional, mask, drop)
-        # The beams of a word line up as further queries to its one memory.
-        flat = x.reshape(visual[0].shape[0], -1, x.shape[-1])
-        seen = self.visual(flat, self.visual.query(flat), visual, None, drop).reshape(x.shape)
-        read = self.semantic(x, self.semantic.query(x), semantic, mask, drop)
+        read = self.semantic(x, semantic(self.semantic.project(x)), drop)
         gate = jax.nn.sigmoid(fusion(jnp.concatenate([seen, read], axis=-1)))
         return gate * read + (1 - gate) * seen
 
@@ -491,23 +537,15 @@ class _AttentionLayer(nnx.Module):
         self.linear2 = _linear(hidden, width, dtype=dtype, rngs=rngs)
         self.norm2 = _layer_norm(width, dtype=dtype, rngs=rngs)
 
-    def __call__(
-        self,
-        x: jax.Array,
-        query: jax.Array,
-        key_value: KeyValue,
-        mask: jax.Array | None,
-        drop: Drop,
-    ) -> jax.Array:
-        """Maps (batch, length, width) to the same shape; `query` comes from `x`."""
-        attended = _attend(query.reshape(*x.shape[:2], self.heads, -1), *key_value, mask)
-        x = self.norm1(x + drop(self.out_proj(attended.reshape(x.shape))))
+    def __call__(self, x: jax.Array, attended: jax.Array, drop: Drop) -> jax.Array:
+        """Maps (batch, length, width), and what its attention has read, to the same shape."""
+        x = self.norm1(x + drop(self.out_proj(attended)))
         return self.norm2(x + drop(self.linear2(jax.nn.relu(self.linear1(x)))))
 
     def _split(self, x: jax.Array, parts: int) -> list[jax.Array]:
-        # (batch, length, parts x width) to `parts` times (batch, length, heads, head size).
-        parts = jnp.split(x, parts, axis=-1)
-        return [part.reshape(*part.shape[:2], self.heads, -1) for part in parts]
+        # (batch, length, parts x width) to `parts` times (batch, heads, length, head size).
+        x = x.reshape(*x.shape[:2], parts, self.heads, -1)
+        return list(x.transpose(2, 0, 3, 1, 4))
 
 
 class SelfAttentionLayer(_AttentionLayer):
@@ -520,7 +558,7 @@ class SelfAttentionLayer(_AttentionLayer):
         self.qkv = _linear(width, 3 * width, dtype=dtype, rngs=rngs)
 
     def project(self, x: jax.Array) -> tuple[jax.Array, KeyValue]:
-        """Query, and key and value, of (batch, length, width): (batch, length, heads, size)."""
+        """Query, and key and value, of (batch, length, width): (batch, heads, length, size)."""
         query, key, value = self._split(self.qkv(x), 3)
         return query, (key, value)
 
@@ -535,31 +573,67 @@ class CrossAttentionLayer(_AttentionLayer):
         self.query = _linear(width, width, dtype=dtype, rngs=rngs)
         self.key_value = _linear(width, 2 * width, dtype=dtype, rngs=rngs)
 
+    def project(self, x: jax.Array) -> jax.Array:
+        """Query of (batch, length, width): (batch, heads, length, size)."""
+        return self._split(self.query(x), 1)[0]
+
     def read(self, other: jax.Array) -> KeyValue:
         """Key and value of the other stream (batch, length, width)."""
         key, value = self._split(self.key_value(other), 2)
         return key, value
 
+    def read_addends(self, first: jax.Array, second: jax.Array) -> tuple[KeyValue, KeyValue]:
+        """Key and value of `first`, and what adding `second` to it adds to them."""
+        kernel = self.key_value.kernel[...].astype(second.dtype)
+        key, value = self._split(second @ kernel, 2)
+        return self.read(first), (key, value)
+
 
 def _attend(
     query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None
 ) -> jax.Array:
+    """Reads values (batch, heads, keys, size) to (batch, queries, width); batches may be 1."""
+    weights = _weights(_scores(query, key), mask).astype(value.dtype)
+    return _join(weights @ value)
+
+
+def _attend_sums(
+    query: jax.Array, addends: tuple[KeyValue, KeyValue], tokens: jax.Array, mask: jax.Array
+) -> jax.Array:
+    """`_attend` to keys and values that are sums of those of a token and of a position."""
+    by_token, by_position = addends
+    spoken = jax.nn.one_hot(tokens, NUM_TOKENS, dtype=jnp.float32)[:, None]
+    scores = _scores(query, by_token[0]) @ spoken.swapaxes(2, 3) + _scores(query, by_position[0])
+    weights = _weights(scores, mask)
+    value = (weights @ spoken).astype(query.dtype) @ by_token[1]
+    return _join(value + weights.astype(query.dtype) @ by_position[1])
+
+
+def _scores(query: jax.Array, key: jax.Array) -> jax.Array:
     # The published code scales by the root of the head size twice: the query, then the scores.
     query = query / query.shape[-1]
-    scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
+    return jnp.matmul(query, key.swapaxes(2, 3), preferred_element_type=jnp.float32)
+
+
+def _weights(scores: jax.Array, mask: jax.Array | None) -> jax.Array:
     if mask is not None:
         # Finite, so that rows of nothing but pads (which fill up a batch) do not become NaN.
         scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(scores).astype(value.dtype)
-    return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
+    return jax.nn.softmax(scores)
 
 
-def _write(history: jax.Array, new: jax.Array, position: jax.Array) -> jax.Array:
-    return jax.lax.dynamic_update_slice_in_dim(history, new, position, axis=1)
+def _keep(x: jax.Array) -> jax.Array:
+    # Dropout outside training.
+    return x
 
 
-def _extend(history: KeyValue, new: KeyValue, position: jax.Array) -> KeyValue:
-    return _write(history[0], new[0], position), _write(history[1], new[1], position)
+def _join(heads: jax.Array) -> jax.Array:
+    # (batch, heads, queries, size) to (batch, queries, width).
+    return heads.swapaxes(1, 2).reshape(heads.shape[0], heads.shape[2], -1)
+
+
+def _write(history: jax.Array, new: jax.Array, position: jax.Array, axis: int) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(history, new, position, axis)
 
 
 def _linear(inputs: int, outputs: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs) -> nnx.Linear:
