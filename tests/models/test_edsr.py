@@ -51,7 +51,7 @@ def test_bfloat16_is_close_and_comes_out_as_float32(variables):
 
 def test_a_wide_one_computes_the_same_in_training():
     # Its convolutions go by another algorithm in evaluation.
-    network = Network(lambda rngs: EDSR(blocks=1, channels=64, rngs=rngs))
+    network = Network(lambda rngs: EDSR(blocks=1, channels=128, rngs=rngs))
     variables = network.init(jax.random.key(0))
     lr = jax.random.uniform(jax.random.key(1), (2, 5, 6, 3))
     evaluated, (trained, _) = jax.jit(lambda v: (network(v, lr), network.train(v, lr)))(variables)

@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from textsr_jax.errors import UserError
+from textsr_jax.models.convolution import Conv
 from textsr_jax.models.pooling import max_pool
 from textsr_jax.models.positions import sinusoid_table
 from textsr_jax.models.sampling import bilinear_sample
@@ -432,7 +433,7 @@ class ConvNorm(nnx.Module):
         dtype: jnp.dtype | None,
         rngs: nnx.Rngs,
     ):
-        self.conv = nnx.Conv(
+        self.conv = Conv(
             inputs,
             outputs,
             (kernel, kernel),
@@ -447,7 +448,7 @@ class ConvNorm(nnx.Module):
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps (batch, H, W, inputs) to (batch, H / stride, W / stride, outputs)."""
-        return self.bn(self.conv(x), use_running_average=not train)
+        return self.bn(self.conv(x, train=train), use_running_average=not train)
 
 
 class PositionalBranch(nnx.Module):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from textsr_jax.models import winograd
+from textsr_jax.models.convolution import Conv
 
 # The mean colour of DIV2K, as in the published code.
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
@@ -30,26 +30,8 @@ def pixel_shuffle(features: jax.Array, scale: int) -> jax.Array:
     return blocks.reshape(batch, height * scale, width * scale, channels)
 
 
-class Conv3x3(nnx.Conv):
-    """A 3x3 convolution that keeps the image size.
-
-    In evaluation, wide ones in float32 go by Winograd's algorithm on CPUs: EDSR-32x256 takes four
-    fifths of the time there. Narrow ones would lose more in its transforms than they gain, and
-    training gains little and compiles much longer.
-    """
-
-    def __init__(self, inputs: int, outputs: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
-        super().__init__(inputs, outputs, (3, 3), kernel_init=_KERNEL_INIT, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps (batch, H, W, inputs) to (batch, H, W, outputs)."""
-        if train or self.dtype is not None or min(self.in_features, self.out_features) < 64:
-            return super().__call__(x)
-        return jax.lax.platform_dependent(
-            x,
-            cpu=lambda x: winograd.conv3x3(x, self.kernel[...]) + self.bias[...],
-            default=super().__call__,
-        )
+def _conv(inputs: int, outputs: int, dtype: jnp.dtype | None, rngs: nnx.Rngs) -> Conv:
+    return Conv(inputs, outputs, (3, 3), kernel_init=_KERNEL_INIT, dtype=dtype, rngs=rngs)
 
 
 class ResidualBlock(nnx.Module):
@@ -59,8 +41,8 @@ class ResidualBlock(nnx.Module):
         self, channels: int, residual_scale: float, *, dtype: jnp.dtype | None, rngs: nnx.Rngs
     ):
         self.residual_scale = residual_scale
-        self.conv1 = Conv3x3(channels, channels, dtype=dtype, rngs=rngs)
-        self.conv2 = Conv3x3(channels, channels, dtype=dtype, rngs=rngs)
+        self.conv1 = _conv(channels, channels, dtype, rngs)
+        self.conv2 = _conv(channels, channels, dtype, rngs)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         residual = self.conv2(nnx.relu(self.conv1(x, train=train)), train=train)
@@ -89,13 +71,13 @@ class EDSR(nnx.Module):
         dtype: jnp.dtype | None = None,
         rngs: nnx.Rngs,
     ):
-        self.head = Conv3x3(3, channels, dtype=dtype, rngs=rngs)
+        self.head = _conv(3, channels, dtype, rngs)
         self.blocks = nnx.List(
             [ResidualBlock(channels, residual_scale, dtype=dtype, rngs=rngs) for _ in range(blocks)]
         )
-        self.body_end = Conv3x3(channels, channels, dtype=dtype, rngs=rngs)
-        self.upsample = Conv3x3(channels, 4 * channels, dtype=dtype, rngs=rngs)
-        self.tail = Conv3x3(channels, 3, dtype=dtype, rngs=rngs)
+        self.body_end = _conv(channels, channels, dtype, rngs)
+        self.upsample = _conv(channels, 4 * channels, dtype, rngs)
+        self.tail = _conv(channels, 3, dtype, rngs)
 
     def __call__(self, lr: jax.Array, *, train: bool = False) -> jax.Array:
         """Enlarges images twice.

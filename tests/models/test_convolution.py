@@ -1,10 +1,10 @@
-"""Winograd's convolution against XLA's own."""
+"""The convolutions against XLA's own."""
 
 import jax
 import numpy as np
 import pytest
 
-from textsr_jax.models.winograd import conv3x3
+from textsr_jax.models.convolution import conv3x3
 
 
 @pytest.mark.parametrize("height", [1, 2, 5, 16])

@@ -1,10 +1,43 @@
-"""3x3 convolution with two thirds of the multiplications, where a CPU spends its time.
+"""Convolutions that are fast on CPUs too: Winograd's algorithm for wide 3x3 ones.
 
 "Fast algorithms for convolutional neural networks" (Lavin and Gray, 2016): F(2, 3) along columns.
 """
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
+
+# Narrower ones lose more in the transforms than they save in multiplications.
+_MIN_CHANNELS = 128
+
+
+class Conv(nnx.Conv):
+    """`nnx.Conv`, undilated and ungrouped; where it pays, by Winograd's algorithm.
+
+    That is in evaluation on a CPU, in float32, for 3x3 kernels of stride 1 that keep the image size
+    and have at least 128 channels on both sides. EDSR-32x256 takes four fifths of the time then.
+    Training gains little and compiles much longer.
+    """
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        """Maps (batch, H, W, inputs) to (batch, H / stride, W / stride, outputs)."""
+        if train or not self._suits_winograd():
+            return super().__call__(x)
+
+        def by_winograd(x: jax.Array) -> jax.Array:
+            out = conv3x3(x, self.kernel[...])
+            return out if self.bias is None else out + self.bias[...]
+
+        return jax.lax.platform_dependent(x, cpu=by_winograd, default=super().__call__)
+
+    def _suits_winograd(self) -> bool:
+        return (
+            self.kernel_size == (3, 3)
+            and self.strides in (None, 1)
+            and self.padding in ("SAME", 1)
+            and self.dtype is None
+            and min(self.in_features, self.out_features) >= _MIN_CHANNELS
+        )
 
 
 def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
