@@ -1,14 +1,13 @@
 """How close every network is to the published code: python -m benchmarks.fidelity
 
 Writes docs/fidelity.md from the parity vectors, in float32 and bfloat16 compute, and from the times
-that `python -m benchmarks.networks` took.
+of `python -m benchmarks.networks`; those that are not there are taken first.
 """
 
 import json
 import pathlib
 
 import jax
-from absl import flags
 from tqdm import tqdm
 
 from benchmarks import networks
@@ -17,15 +16,13 @@ from textsr_jax.command_line import run_script
 from textsr_jax.errors import UserError
 from textsr_jax.models import count_parameters
 
-_OUT = flags.DEFINE_string(
-    "out", str(networks.SPEEDS.with_name("fidelity.md")), "The page, in Markdown."
-)
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "fidelity.md"
 
 # Each network's title, and the name of its published file.
 _NETWORKS = {
     "edsr": ("EDSR-32x256", "usn.pth"),
-    "tbsrn": ("TBSRN with STN", "state_dict_G"),
-    "tsrn": ("TSRN with STN", "state_dict_G"),
+    "tbsrn": ("TBSRN", "state_dict_G"),
+    "tsrn": ("TSRN", "state_dict_G"),
     "resampler": ("resampler's kernel network", "kgn.pth"),
     "text_focus": ("text-focus recogniser", "pretrain_transformer.pth"),
     "cdistnet": ("CDistNet", "model_epoch_N.pth"),
@@ -40,27 +37,25 @@ PyTorch. Made by
 
 ```
 pip install -e '.[benchmarks]'
-python -m benchmarks.networks     # the times, into docs/speed.json
-python -m benchmarks.fidelity     # this page
+python -m benchmarks.networks && python -m benchmarks.fidelity
 ```
 
-with the stand-in weights of `tests/golden`, on a CPU. `python -m pytest -k golden` holds every
-difference below to its bound.
+with the stand-in weights of `tests/golden`, on a CPU. The first command takes the times, into
+docs/speed.json, the second writes this page. `python -m pytest -k golden` holds every difference
+below to its bound.
 """
 
 
 def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r}: benchmarks.fidelity takes flags only")
-    if not networks.SPEEDS.exists():
-        raise UserError(f"{networks.SPEEDS}: no times yet; run python -m benchmarks.networks first")
-    speeds = json.loads(networks.SPEEDS.read_text())
-    parts = [_HEAD, _sizes(), _times(speeds)]
+    timed = {row["network"] for row in networks.taken()["rows"]}
+    networks.run([name for name in networks.NAMES if name not in timed])
+    parts = [_HEAD, _sizes(), _times(networks.taken())]
     files = sorted(path.stem for path in golden_vectors.FOLDER.glob("*.npz"))
     parts.append(_differences(files))
-    out = pathlib.Path(_OUT.value)
-    out.write_text("\n".join(parts))
-    print(f"page: {out}")
+    PAGE.write_text("\n".join(parts))
+    print(f"page: {PAGE}")
 
 
 def _row(*cells: object) -> str:
@@ -80,7 +75,8 @@ def _sizes() -> str:
         rows.append((title, f"{live:,}", f"{published['parameters']:,}", published_file))
     text = (
         "Live parameters are those that our network has; the rest of a published file is never "
-        "used, or is a constant that the network computes itself.\n"
+        "used, or is a constant that the network computes itself. Those of TBSRN and TSRN hold the "
+        "STN.\n"
     )
     head = ("network", "live parameters", "in the published file", "file")
     return f"## Parameters\n\n{text}\n{_table(head, rows)}"
@@ -100,14 +96,25 @@ def _times(speeds: dict) -> str:
                 f"{1000 * row['torch_s']:.1f}",
                 f"{row['ratio']:.2f}",
                 f"{1000 * row['jax_s'] / batch:.1f}",
+                f"{1000 * row['torch_s'] / batch:.1f}",
             )
         )
     text = (
         f"Medians of runs in turns, {speeds['machine']}. PyTorch runs the networks of "
-        "`benchmarks/torch_networks`, which are held to the same vectors. The published decoder "
-        "recomputes the whole word at every step; ours keeps keys and values.\n"
+        "`benchmarks/torch_networks`, which are held to the same vectors. TBSRN and TSRN run as in "
+        "evaluation, without the STN; the two recognisers with a decoder are told words of 10 "
+        "tokens. The published beam search, in the last row, recomputes the whole word at every "
+        "one of its 49 steps; ours keeps keys and values.\n"
     )
-    head = ("network", "batch", "JAX, ms", "PyTorch, ms", "ratio", "JAX, ms an image")
+    head = (
+        "network",
+        "batch",
+        "JAX, ms",
+        "PyTorch, ms",
+        "ratio",
+        "JAX an image",
+        "PyTorch an image",
+    )
     return f"## Forward times\n\n{text}\n{_table(head, rows)}"
 
 

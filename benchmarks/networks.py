@@ -9,27 +9,24 @@ import os
 import pathlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-# XLA takes as many threads as there are cores; the comparison is on two.
-os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+import jax
+import numpy as np
+import torch
+from absl import flags
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
 
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from absl import flags  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from benchmarks import torch_networks  # noqa: E402
-from tests import golden_vectors  # noqa: E402
-from tests.golden import reference_tensors  # noqa: E402
-from textsr_jax import decoding  # noqa: E402
-from textsr_jax.command_line import run_script  # noqa: E402
-from textsr_jax.errors import UserError  # noqa: E402
-from textsr_jax.report.tables import write_json  # noqa: E402
+from benchmarks import torch_networks
+from tests import golden_vectors
+from tests.golden import reference_tensors
+from textsr_jax import decoding
+from textsr_jax.command_line import run_script
+from textsr_jax.errors import UserError
+from textsr_jax.report.tables import write_json
 
 THREADS = 2
 BATCHES = (1, 8)
@@ -116,6 +113,7 @@ NETWORKS = {
     "crnn": _crnn,
 }
 READING = "reading"
+NAMES = (*NETWORKS, READING)
 
 
 def _seconds(run: Callable[[], Any]) -> float:
@@ -150,14 +148,26 @@ def measure(sides: Sides, runs: int, torch_runs: int | None = None) -> dict[str,
 
 
 def main(arguments: list[str]) -> None:
-    names = [*NETWORKS, READING]
     for name in arguments:
-        if name not in names:
-            raise UserError(f"{name!r}: no such network; take some of {', '.join(names)}")
-    torch.set_num_threads(THREADS)
+        if name not in NAMES:
+            raise UserError(f"{name!r}: no such network; take some of {', '.join(NAMES)}")
+    run(arguments or NAMES)
+    _print(taken()["rows"])
+    print(f"times: {_OUT.value}")
+
+
+def taken() -> dict[str, Any]:
+    """The content of the JSON file: `machine`, and `rows` of `network`, `batch` and `measure`."""
     out = pathlib.Path(_OUT.value)
-    rows = json.loads(out.read_text())["rows"] if out.exists() else []
-    chosen = arguments or names
+    return json.loads(out.read_text()) if out.exists() else {"machine": machine(), "rows": []}
+
+
+def run(chosen: Sequence[str]) -> None:
+    """Measures the networks of these names and puts their rows into the JSON file."""
+    # XLA takes as many threads as it finds cores when it starts, which is in the first network.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+    torch.set_num_threads(THREADS)
+    rows = taken()["rows"]
     with (
         tqdm(total=len(chosen), desc="networks", unit="network", disable=None) as bar,
         torch.no_grad(),
@@ -173,17 +183,15 @@ def main(arguments: list[str]) -> None:
                     times = measure(NETWORKS[name](name, batch), _RUNS.value)
                     made.append({"network": name, "batch": batch, **times})
             rows = [row for row in rows if row["network"] != name] + made
-            rows.sort(key=lambda row: (names.index(row["network"]), row["batch"]))
-            write_json(out, {"machine": machine(), "rows": rows})
+            rows.sort(key=lambda row: (NAMES.index(row["network"]), row["batch"]))
+            write_json(_OUT.value, {"machine": machine(), "rows": rows})
             bar.update()
-    _print(rows)
-    print(f"times: {out}")
 
 
 def machine() -> str:
     """What the times were taken on, and with what."""
     versions = f"jax {jax.__version__}, torch {torch.__version__.split('+')[0]}"
-    return f"{THREADS} threads of {os.uname().machine}, {versions}"
+    return f"{THREADS} cores of {os.uname().machine}, {versions}"
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

@@ -1,0 +1,37 @@
+"""The benchmarks' commands: what they say when they are called wrongly, and how they count runs."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import networks
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["networks", "fidelity"])
+def test_a_wrong_name_is_one_line(module):
+    command = [sys.executable, "-m", f"benchmarks.{module}", "vgg"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert run.stderr.count("\n") == 1
+    assert "'vgg'" in run.stderr
+
+
+def test_the_sides_take_turns_behind_a_first_run():
+    calls = []
+    sides = networks.Sides(lambda: calls.append("jax"), lambda: calls.append("torch"))
+    times = networks.measure(sides, 5)
+    assert calls == ["jax", "torch"] * 6
+    assert times["runs"] == {"jax": 5, "torch": 5}
+    assert times["ratio"] == times["jax_s"] / times["torch_s"]
+
+
+def test_a_slow_side_runs_less_often():
+    calls = []
+    sides = networks.Sides(lambda: calls.append("jax"), lambda: calls.append("torch"))
+    networks.measure(sides, 5, torch_runs=1)
+    assert (calls.count("jax"), calls.count("torch")) == (6, 1)
