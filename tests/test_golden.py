@@ -13,15 +13,16 @@ FILES = sorted(path.stem for path in golden_vectors.FOLDER.glob("*.npz"))
 
 
 def cases():
-    """Every array that is not an input in float32; in bfloat16 those that have a bound there."""
+    """Every array that is not an input in float32; in bfloat16 those that are held there."""
     for file in FILES:
-        bounds = BOUNDS.get(file, {})
-        coarse = {
-            name.partition(",")[0] for name, bound in bounds.items() if bound.bfloat16 is not None
+        held = {
+            name.partition(",")[0]
+            for name, bound in BOUNDS.get(file, {}).items()
+            if bound.bfloat16 is not None and np.isfinite(bound.bfloat16)
         }
         arrays = [name for name in golden_vectors.vectors(file) if not is_input(file, name)]
         yield from ((file, name, "float32") for name in arrays)
-        yield from ((file, name, "bfloat16") for name in arrays if name in coarse)
+        yield from ((file, name, "bfloat16") for name in arrays if name in held)
 
 
 @pytest.mark.parametrize(("file", "array", "dtype"), cases())
@@ -30,7 +31,8 @@ def test_golden_array(file, array, dtype):
     found = [each for each in golden_outputs.comparisons(file, dtype) if each.array == array]
     assert found, f"{file}.npz: nothing is compared with {array}"
     for each in found:
-        assert each.holds, f"{each.name}: {each.measure} {each.difference}, bound {each.bound}"
+        off = f"{each.name}: {each.measure} {each.difference:.3g}, allowed {each.bound:g}"
+        assert each.holds or each.bound == np.inf, off
 
 
 def test_golden_files():
