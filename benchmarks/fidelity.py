@@ -104,7 +104,8 @@ def _times(speeds: dict) -> str:
         "`benchmarks/torch_networks`, which are held to the same vectors. TBSRN and TSRN run as in "
         "evaluation, without the STN; the two recognisers with a decoder are told words of 10 "
         "tokens. The published beam search, in the last row, recomputes the whole word at every "
-        "one of its 49 steps; ours keeps keys and values.\n"
+        "one of its 49 steps; ours keeps keys and values. "
+        "PyTorch's side takes a minute, so it ran once, not seven times.\n"
     )
     head = (
         "network",
