@@ -30,11 +30,11 @@ from textsr_jax.report.tables import write_json
 
 THREADS = 2
 BATCHES = (1, 8)
-READING_BATCH = 16
+READING, READING_BATCH = "reading", 16
 SEED = 0
 SPEEDS = pathlib.Path(__file__).parents[1] / "docs" / "speed.json"
 
-_RUNS = flags.DEFINE_integer("runs", 7, "How often each side runs; at least 5.", lower_bound=5)
+_RUNS = flags.DEFINE_integer("runs", 5, "How often each side runs; at least 5.", lower_bound=5)
 _OUT = flags.DEFINE_string("out", str(SPEEDS), "The JSON file.")
 
 
@@ -92,11 +92,12 @@ def _tokens(batch: int, classes: int, length: int = 10) -> np.ndarray:
     return np.random.default_rng(SEED).integers(4, classes, (batch, length))
 
 
-def _reading() -> Sides:
+def _reading(model: str, batch: int) -> Sides:
     """CDistNet with beam 10 and at most 49 steps, from images to words."""
+    del model
     network, variables = golden_vectors.imported("cdistnet", SEED)
     read = decoding.recognizer(network, beam=10, steps=49)
-    images = _image(READING_BATCH, 3, 32, 128)
+    images = _image(batch, 3, 32, 128)
     variables, inputs = jax.device_put((variables, golden_vectors.images(images)))
     twin = torch_networks.load("cdistnet", SEED)
     tensor = torch.from_numpy(images * np.float32(255 / 128) - 1)
@@ -111,9 +112,8 @@ NETWORKS = {
     "text_focus": _text_focus,
     "cdistnet": _cdistnet,
     "crnn": _crnn,
+    READING: _reading,
 }
-READING = "reading"
-NAMES = (*NETWORKS, READING)
 
 
 def _seconds(run: Callable[[], Any]) -> float:
@@ -122,36 +122,21 @@ def _seconds(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def measure(sides: Sides, runs: int, torch_runs: int | None = None) -> dict[str, Any]:
-    """Medians of both sides, which take turns after a first run each that does not count.
-
-    Args:
-      runs: of each side.
-      torch_runs: of PyTorch's, where it takes minutes; `runs` by default.
-    """
-    times: dict[str, list[float]] = {"jax": [], "torch": []}
+def measure(sides: Sides, runs: int) -> dict[str, Any]:
+    """Medians of `runs` of both sides, which take turns after a first run that does not count."""
     # PyTorch plans its convolutions in the first run, JAX compiles.
     for side in sides:
-        if torch_runs is None or side is sides.jax:
-            side()
-    for turn in range(runs):
-        times["jax"].append(_seconds(sides.jax))
-        if torch_runs is None or turn < torch_runs:
-            times["torch"].append(_seconds(sides.torch))
-    medians = {side: statistics.median(values) for side, values in times.items()}
-    return {
-        "jax_s": medians["jax"],
-        "torch_s": medians["torch"],
-        "ratio": medians["jax"] / medians["torch"],
-        "runs": {side: len(values) for side, values in times.items()},
-    }
+        side()
+    times = [[_seconds(side) for side in sides] for _ in range(runs)]
+    jax_s, torch_s = (statistics.median(values) for values in zip(*times, strict=True))
+    return {"jax_s": jax_s, "torch_s": torch_s, "ratio": jax_s / torch_s, "runs": runs}
 
 
 def main(arguments: list[str]) -> None:
     for name in arguments:
-        if name not in NAMES:
-            raise UserError(f"{name!r}: no such network; take some of {', '.join(NAMES)}")
-    run(arguments or NAMES)
+        if name not in NETWORKS:
+            raise UserError(f"{name!r}: no such network; take some of {', '.join(NETWORKS)}")
+    run(arguments or list(NETWORKS))
     _print(taken()["rows"])
     print(f"times: {_OUT.value}")
 
@@ -167,23 +152,17 @@ def run(chosen: Sequence[str]) -> None:
     # XLA takes as many threads as it finds cores when it starts, which is in the first network.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     torch.set_num_threads(THREADS)
-    rows = taken()["rows"]
+    rows, names = taken()["rows"], list(NETWORKS)
     with (
         tqdm(total=len(chosen), desc="networks", unit="network", disable=None) as bar,
         torch.no_grad(),
     ):
         for name in chosen:
-            made = []
-            if name == READING:
-                # The side that recomputes every step takes about a minute.
-                times = measure(_reading(), _RUNS.value, torch_runs=1)
-                made.append({"network": name, "batch": READING_BATCH, **times})
-            else:
-                for batch in BATCHES:
-                    times = measure(NETWORKS[name](name, batch), _RUNS.value)
-                    made.append({"network": name, "batch": batch, **times})
-            rows = [row for row in rows if row["network"] != name] + made
-            rows.sort(key=lambda row: (NAMES.index(row["network"]), row["batch"]))
+            rows = [row for row in rows if row["network"] != name]
+            for batch in (READING_BATCH,) if name == READING else BATCHES:
+                times = measure(NETWORKS[name](name, batch), _RUNS.value)
+                rows.append({"network": name, "batch": batch, **times})
+            rows.sort(key=lambda row: (names.index(row["network"]), row["batch"]))
             write_json(_OUT.value, {"machine": machine(), "rows": rows})
             bar.update()
 

@@ -90,3 +90,20 @@ def test_the_paper_preset_has_the_papers_sizes():
     # Both without constants: the mean shifts of EDSR, 24, and CDistNet's dead parameters.
     assert count_parameters(build_sr(config.sr).template) == 42_584_387 - 24
     assert count_parameters(build_ocr(config.ocr).template) == 46_523_464
+
+
+@pytest.mark.parametrize("form", ["--workdir={}", "-workdir={}", "--workdir {}"])
+def test_overrides_beside_a_workdir_alone_change_its_own_config(tmp_path, form):
+    configuration.save(tiny.get_config(), tmp_path)
+    argv = ["evaluate.py", *form.format(tmp_path).split(), "--config.decoding.beam=3"]
+    filled = configuration.fill_in(argv)
+    assert filled == [argv[0], f"--config={configuration.__file__}:{tmp_path}", *argv[1:]]
+    assert configuration.get_config(str(tmp_path)) == configuration.load(tmp_path)
+
+
+def test_nothing_is_filled_in_without_overrides_or_beside_a_config(tmp_path):
+    for rest in (["--out=x"], ["--config=c.py", "--config.decoding.beam=3"]):
+        argv = ["evaluate.py", f"--workdir={tmp_path}", *rest]
+        assert configuration.fill_in(argv) == argv
+    with pytest.raises(UserError, match="is not a workdir"):
+        configuration.fill_in(["evaluate.py", f"--workdir={tmp_path}", "--config.seed=1"])

@@ -217,16 +217,20 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
     assert "is a folder" in complaint(saved, tmp_path)
 
 
+def fill(path, part, name, template):
+    file = parameter_files.load(path)
+    return parameter_files.variables_for(file, part, name, template, f"--file={path}")
+
+
 def test_a_file_fills_the_network_of_a_config(tmp_path):
     path = saved(tmp_path / "file")
-    assert same(parameter_files.variables_for(path, "sr", "edsr", template()), tree())
+    assert same(fill(path, "sr", "edsr", template()), tree())
     focus = saved(tmp_path / "focus", part="focus", settings={})
-    assert same(parameter_files.variables_for(focus, "focus", "focus", template()), tree())
+    assert same(fill(focus, "focus", "focus", template()), tree())
 
 
 def test_the_stn_may_be_in_the_file_alone_or_in_the_network_alone(tmp_path):
     without, with_stn = saved(tmp_path / "a"), saved(tmp_path / "b", tree(stn=True))
-    fill = parameter_files.variables_for
     assert same(fill(without, "sr", "edsr", template(stn=True)), tree())
     assert same(fill(with_stn, "sr", "edsr", template(stn=True)), tree(stn=True))
     found = fill(with_stn, "sr", "edsr", template())
@@ -239,21 +243,18 @@ def test_the_stn_may_be_in_the_file_alone_or_in_the_network_alone(tmp_path):
 
 def test_a_file_of_another_network(tmp_path):
     path = saved(tmp_path / "file")
-    fill = parameter_files.variables_for
     message = complaint(fill, path, "ocr", "cdistnet", template())
     assert message == (
-        f"config.init.ocr={path}: holds 'edsr', a network for config.init.sr; name a file for "
-        "config.ocr"
+        f"--file={path}: holds 'edsr', a network for config.init.sr; name a file for config.ocr"
     )
     message = complaint(fill, path, "sr", "tsrn", template())
     assert message == (
-        f"config.init.sr={path}: holds 'edsr', but config.sr.name is 'tsrn'; set one to the other"
+        f"--file={path}: holds 'edsr', but config.sr.name is 'tsrn'; set one to the other"
     )
 
 
 def test_a_file_of_another_size(tmp_path):
     path = saved(tmp_path / "file")
-    fill = parameter_files.variables_for
     assert "has shape (4,), but the network's has (8,)" in complaint(
         fill, path, "sr", "edsr", template(width=8)
     )

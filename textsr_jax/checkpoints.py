@@ -158,7 +158,9 @@ def load_start(init: str, stage: str, part: str, name: str, template: Any) -> An
     """
     path = pathlib.Path(init).expanduser()
     if path.is_file():
-        return parameter_files.variables_for(path, part, name, template)
+        file = parameter_files.load(path)
+        place = f"config.init.{part}={init}"
+        return parameter_files.variables_for(file, part, name, template, place)
     if not path.exists():
         raise UserError(f"config.init.{part}={init}: no such parameter file or workdir")
     loaded = load_best(path, stage, abstract(template))

@@ -56,9 +56,10 @@ def fill_in(argv: list[str]) -> list[str]:
     """
     names = [argument.lstrip("-").split("=")[0] for argument in argv]
     changes = [name for name in names if name.startswith("config.")]
-    workdir = next(
-        (argument.split("=", 1)[1] for argument in argv if re.match("--?workdir=", argument)), None
-    )
+    workdir = None
+    for argument, following in zip(argv, [*argv[1:], None], strict=True):
+        if found := re.fullmatch("--?workdir(?:=(.*))?", argument):
+            workdir = following if found[1] is None else found[1]
     if not changes or "config" in names or workdir is None:
         return argv
     load(workdir)

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 
 from textsr_jax.text import BLANK, END, FIRST_CHARACTER, PAD, START
 
-# A tree of arrays. Leaves with one row per word are shared by its beams; leaves with one row per
-# beam (words x beams, the beams of a word together) follow the beams when these are reordered.
+# A tree of arrays. All words share leaves with one row, and the beams of a word those with one row
+# per word; leaves with one row per beam (words x beams, the beams of a word together) follow the
+# beams when these are reordered.
 Cache = Any
 
 # step(tokens, position, cache) -> (logits, cache): reads int32 tokens (rows,) at the int32 scalar

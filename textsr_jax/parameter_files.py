@@ -139,7 +139,7 @@ def is_parameter_file(path: str | pathlib.Path) -> bool:
 
 
 def variables_for(
-    path: str | pathlib.Path, part: str, name: str, template: Mapping[str, Any]
+    file: ParameterFile, part: str, name: str, template: Mapping[str, Any], place: str
 ) -> dict[str, Any]:
     """The variables of a file for the network that a config names.
 
@@ -147,19 +147,18 @@ def variables_for(
     that the template lacks is passed over.
 
     Args:
-      path: a parameter file.
+      file: what `load` returned.
       part: which part of the config it fills, one of `PARTS`.
       name: the network's name there; that of the part where it has only one network.
       template: the network's tree of shapes (`Network.template`).
+      place: where the user named the file, for messages.
 
     Returns:
       A tree like `template` of float32 numpy arrays.
 
     Raises:
-      UserError: as `load` does; or the file holds another network, or one of another size.
+      UserError: the file holds another network, or one of another size.
     """
-    place = f"config.init.{part}={path}"
-    file = load(path)
     found = file.settings.get("name", file.part)
     if file.part != part:
         raise UserError(

@@ -25,18 +25,6 @@ TENSORS = collections.OrderedDict(
 )
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """Saves the content of a checkpoint file."""
-
-    def save(content, name="checkpoint.pth", **arguments):
-        path = tmp_path / name
-        torch.save(content, path, **arguments)
-        return path
-
-    return save
-
-
 def array(tensor):
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)

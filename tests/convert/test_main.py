@@ -83,18 +83,6 @@ def crnn():
     return state_dict("crnn")
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """Saves the content of a checkpoint file."""
-
-    def save(content, name="checkpoint.pth", **arguments):
-        path = tmp_path / name
-        torch.save(content, path, **arguments)
-        return path
-
-    return save
-
-
 def there_and_back(model, path, folder):
     """Converts, and back: the parameter file and the content of the new checkpoint file."""
     out, back = folder / "out.params", folder / "back.pth"
@@ -174,7 +162,7 @@ def test_files_without_an_stn(saved, tmp_path):
     assert same_bits(without, back["state_dict_G"])
     # It fills a network with an STN all the same: training draws one.
     template = convert.network("tsrn", stn=True).template
-    filled = parameter_files.variables_for(tmp_path / "out.params", "sr", "tsrn", template)
+    filled = parameter_files.variables_for(file, "sr", "tsrn", template, "out.params")
     assert same(filled, file.variables)
 
 
@@ -376,7 +364,9 @@ def test_a_converted_file_fills_the_network_of_a_config(crnn, saved, tmp_path):
     out = tmp_path / "out.params"
     files.import_file("crnn", str(saved(crnn)), str(out))
     template = convert.network("crnn").template
-    assert same(parameter_files.variables_for(out, "ocr", "crnn", template), expected("crnn", crnn))
+    file = parameter_files.load(out)
+    filled = parameter_files.variables_for(file, "ocr", "crnn", template, str(out))
+    assert same(filled, expected("crnn", crnn))
 
 
 def test_the_best_of_a_workdir_in_published_names(trained, tmp_path):

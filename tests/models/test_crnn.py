@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from flax import nnx
 
 from textsr_jax.models import Network, count_parameters
@@ -28,7 +29,6 @@ def test_the_defaults_are_the_published_network():
 
 
 def test_images_are_prepared_as_published():
-    torch = pytest.importorskip("torch")
     images = np.random.default_rng(0).random((3, 32, 128, 3)).astype(np.float32)
     resized = torch.nn.functional.interpolate(
         torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), (32, 100), mode="bicubic"

@@ -1,4 +1,7 @@
-"""What TSRN and TBSRN share: Mish, and the frame around the blocks."""
+"""What TSRN and TBSRN share: Mish, the frame around the blocks, and how they train."""
+
+import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +11,8 @@ from flax import nnx
 
 from textsr_jax.models import Network
 from textsr_jax.models.srresnet import ConvPair, SRResNet, mish
+from textsr_jax.models.tbsrn import TBSRN
+from textsr_jax.models.tsrn import TSRN
 
 
 class Block(nnx.Module):
@@ -69,3 +74,42 @@ def test_one_slope_for_all_that_is_negative(variables):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
     bent = enlarge({**variables, "params": {**flipped, "slope": jnp.full(1, 0.5)}}, lr)
     assert abs(bent - expected).max() > 1e-3
+
+
+def small(kind, dtype=None):
+    return Network(lambda rngs: kind(blocks=1, channels=8, dtype=dtype, rngs=rngs))
+
+
+@pytest.mark.parametrize("kind", [TBSRN, TSRN])
+def test_training_reaches_every_parameter_and_moves_the_statistics(kind):
+    network = small(kind)
+    variables = network.init(jax.random.key(0))
+    lr = jax.random.uniform(jax.random.key(1), (3, 4, 6, 3))
+
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
+    def step(params):
+        sr, stats = network.train({**variables, "params": params}, lr)
+        return (sr**2).mean(), stats
+
+    grads, stats = step(variables["params"])
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(grads):
+        path = "/".join(key.key for key in keys)
+        assert np.isfinite(leaf).all(), path
+        # BatchNorm takes away whatever the bias before it adds, and softmax a key's.
+        if not re.search(r"(conv1|conv2|body_end|key)/bias$", path):
+            assert abs(leaf).max() > 1e-7, path
+    moved = jax.tree.map(lambda a, b: bool((a != b).all()), stats, variables["stats"])
+    assert jax.tree.all(moved)
+
+
+@pytest.mark.parametrize(("kind", "bound"), [(TBSRN, 0.03), (TSRN, 0.02)])
+def test_bfloat16_is_close_and_comes_out_as_float32(kind, bound):
+    variables = small(kind).init(jax.random.key(0))
+    lr = jax.random.uniform(jax.random.key(1), (2, 8, 8, 3))
+    exact, coarse = (
+        jax.jit(small(kind, dtype).__call__)(variables, lr) for dtype in (None, jnp.bfloat16)
+    )
+    assert coarse.dtype == jnp.float32
+    assert not np.array_equal(exact, coarse)
+    np.testing.assert_allclose(coarse, exact, atol=bound)

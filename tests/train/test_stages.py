@@ -142,11 +142,12 @@ def test_every_sr_network_trains_as_edsr_does(trained, data_root, tmp_path, name
     assert np.isfinite(sr).all()
 
 
-def test_bicubic_trains_a_recogniser_alone_crnn_too(data_root, tmp_path):
+def test_bicubic_trains_a_recogniser_alone_crnn_too(data_root, tmp_path, capsys):
     config = micro_config(data_root, tmp_path / "data")
     config.sr.name, config.sr.apply_stn, config.ocr.name = "bicubic", "never", "crnn"
     workdir = tmp_path / "w"
     stages.train(config, workdir, "again")
+    assert "stage1: bicubic has nothing to train" in capsys.readouterr().out
     stage_folders = {path.name for path in workdir.iterdir() if (path / "checkpoints").is_dir()}
     assert stage_folders == {"pretrain_ocr", "stage2"}
     models = reading.load_models(workdir)

@@ -49,12 +49,7 @@ def load_sr(source: str, config: ConfigDict) -> Model:
       UserError: there is none, or it cannot be read.
     """
     if pathlib.Path(source).is_file():
-        file = _part(source, "sr")
-        settings = ConfigDict(file.settings)
-        settings.apply_stn, settings.dtype = config.sr.apply_stn, config.sr.dtype
-        network = build_sr(settings, file.variables)
-        filled = parameter_files.variables_for(source, "sr", settings.name, network.template)
-        return Model(settings.name, network, filled)
+        return _from_file("--sr", source, "sr", config)
     models = reading.load_models(source)
     if models.sr_variables is None:
         raise UserError(f"--sr={source}: has no SR model yet; train stage1 there")
@@ -72,11 +67,7 @@ def load_judge(source: str, config: ConfigDict) -> Model:
       UserError: there is none, or it cannot be read.
     """
     if pathlib.Path(source).is_file():
-        settings = ConfigDict(_part(source, "ocr").settings)
-        settings.dtype = config.ocr.dtype
-        network = build_ocr(settings)
-        filled = parameter_files.variables_for(source, "ocr", settings.name, network.template)
-        return Model(settings.name, network, filled)
+        return _from_file("--judge", source, "ocr", config)
     models = reading.load_models(source)
     variables = models.fine_tuned or models.pretrained
     if variables is None:
@@ -84,12 +75,21 @@ def load_judge(source: str, config: ConfigDict) -> Model:
     return Model(models.config.ocr.name, models.ocr, variables)
 
 
-def _part(source: str, part: str) -> parameter_files.ParameterFile:
-    file = parameter_files.load(source)
+def _from_file(flag: str, source: str, part: str, config: ConfigDict) -> Model:
+    file, place = parameter_files.load(source), f"{flag}={source}"
     if file.part != part:
         wanted = {"sr": "an SR model", "ocr": "a recogniser"}[part]
-        raise UserError(f"{source} holds {file.model}, which is not {wanted}; name another file")
-    return file
+        raise UserError(f"{place}: holds {file.model}, which is not {wanted}; name another file")
+    settings = ConfigDict(file.settings)
+    settings.dtype = config[part].dtype
+    if part == "sr":
+        settings.apply_stn = config.sr.apply_stn
+        network = build_sr(settings, file.variables)
+    else:
+        network = build_ocr(settings)
+    name = settings.name
+    filled = parameter_files.variables_for(file, part, name, network.template, place)
+    return Model(name, network, filled)
 
 
 def evaluate(

@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+# PyTorch's default for convolution and linear kernels: uniform within 1 / sqrt(fan in).
+KERNEL_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
 # Narrower ones lose more in the transforms than they save in multiplications.
 _MIN_CHANNELS = 128
 

@@ -8,13 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from textsr_jax.models.convolution import Conv
+from textsr_jax.models.convolution import KERNEL_INIT, Conv
 
 # The mean colour of DIV2K, as in the published code.
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
-
-# PyTorch's default for convolution kernels: uniform within 1 / sqrt(fan in).
-_KERNEL_INIT = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def pixel_shuffle(features: jax.Array, scale: int) -> jax.Array:
@@ -31,7 +28,7 @@ def pixel_shuffle(features: jax.Array, scale: int) -> jax.Array:
 
 
 def _conv(inputs: int, outputs: int, dtype: jnp.dtype | None, rngs: nnx.Rngs) -> Conv:
-    return Conv(inputs, outputs, (3, 3), kernel_init=_KERNEL_INIT, dtype=dtype, rngs=rngs)
+    return Conv(inputs, outputs, (3, 3), kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs)
 
 
 class ResidualBlock(nnx.Module):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from textsr_jax.models.convolution import KERNEL_INIT
 from textsr_jax.models.edsr import RGB_MEAN, pixel_shuffle
 
 SCALE = 2
@@ -20,9 +21,6 @@ KERNEL_SIZE = 3 * SCALE + 1
 _STRIDE = 8
 
 _leaky_relu = functools.partial(nnx.leaky_relu, negative_slope=0.2)
-
-# PyTorch's default: uniform within 1 / sqrt(fan in).
-_KERNEL_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class Downscaled(NamedTuple):
@@ -129,7 +127,7 @@ class ReflectingConv(nnx.Conv):
             # XLA's convolution takes four times as long on a CPU when it has nothing to pad. So it
             # computes a column too many, which is cut off.
             padding=((0, 0), (0, 1)),
-            kernel_init=_KERNEL_INIT,
+            kernel_init=KERNEL_INIT,
             dtype=dtype,
             rngs=rngs,
         )
@@ -251,4 +249,4 @@ def _between(position: jax.Array, size: int) -> tuple[jax.Array, jax.Array, jax.
 
 
 def _linear(inputs: int, outputs: int, dtype: jnp.dtype | None, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, kernel_init=_KERNEL_INIT, dtype=dtype, rngs=rngs)
+    return nnx.Linear(inputs, outputs, kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs)

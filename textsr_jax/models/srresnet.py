@@ -10,10 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from textsr_jax.models.convolution import KERNEL_INIT
 from textsr_jax.models.edsr import pixel_shuffle
-
-# PyTorch's default for convolution and linear kernels: uniform within 1 / sqrt(fan in).
-KERNEL_INIT = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def mish(x: jax.Array) -> jax.Array:

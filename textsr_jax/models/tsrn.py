@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from textsr_jax.errors import UserError
-from textsr_jax.models.srresnet import KERNEL_INIT, ConvPair, SRResNet
+from textsr_jax.models.convolution import KERNEL_INIT
+from textsr_jax.models.srresnet import ConvPair, SRResNet
 
 
 class TSRN(SRResNet):

@@ -71,6 +71,8 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
             plan.append((PRETRAIN_FOCUS, config.pretrain.focus, training.pretrain_focus))
     if "stage1" in chosen and learned:
         plan.append((STAGE1, config.stage1, training.stage1))
+    elif "stage1" in chosen:
+        print(f"{STAGE1}: {config.sr.name} has nothing to train")
     if "stage2" in chosen:
         plan.append((STAGE2, config.stage2, training.stage2))
     root = jax.random.key(config.seed)
