@@ -1,4 +1,4 @@
-"""Scores models over test splits: python evaluate.py --workdir=W [--sr=FILE,...] [--judge=FILE]
+"""Scores models over test splits: python evaluate.py --workdir=W, or --model=FILE
 
 Prints a table; writes JSON and pictures of words with what was read.
 """
@@ -12,31 +12,39 @@ from textsr_jax.command_line import run_script
 from textsr_jax.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
+_MODEL = flags.DEFINE_string("model", None, "A packed file of quantize.py, instead of --workdir.")
 _CONFIG = configuration.define_flag()
 _DATA_ROOT = flags.DEFINE_string(
     "data_root", None, "Another folder with TextZoom's test/*; default: the workdir's data set."
 )
-_SR = flags.DEFINE_list("sr", [], "More SR models: parameter files or workdirs, by commas.")
-_JUDGE = flags.DEFINE_string(
-    "judge", None, "The recogniser that reads everything: a parameter file or a workdir."
+_SR = flags.DEFINE_list(
+    "sr", [], "More SR models, by commas: parameter files, packed files or workdirs."
 )
-_OUT = flags.DEFINE_string("out", None, "The JSON file; default: results.json in the workdir.")
+_JUDGE = flags.DEFINE_string(
+    "judge", None, "The recogniser that reads everything: such a file or a workdir."
+)
+_OUT = flags.DEFINE_string(
+    "out", None, "The JSON file; default: results.json in the workdir or the folder one is in."
+)
 
 
 def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r}: evaluate.py takes flags only; --help lists them")
-    config = configuration.from_flag(_CONFIG, _WORKDIR.value)
+    if _WORKDIR.value and _MODEL.value:
+        raise UserError("--workdir and --model: take one of them")
+    source = _MODEL.value or _WORKDIR.value
+    config = configuration.from_flag(_CONFIG, source)
     from textsr_jax import reading
     from textsr_jax.evaluation import workdirs
     from textsr_jax.report import figures, tables
 
-    models = reading.load_models(_WORKDIR.value, config)
+    models = reading.load_models(source, config)
     others = [workdirs.load_sr(source, config) for source in _SR.value]
     judge = workdirs.load_judge(_JUDGE.value, config) if _JUDGE.value else None
     evaluation = workdirs.open_data(config, _DATA_ROOT.value)
     rows, images = workdirs.evaluate(models, evaluation, others, judge)
-    tables.print_rows(rows, f"{_WORKDIR.value or 'models'} on {evaluation.name}")
+    tables.print_rows(rows, f"{source or 'models'} on {evaluation.name}")
     out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value or "") / "results.json")
     tables.write_json(out, {"data": evaluation.name, "rows": [row.as_json() for row in rows]})
     columns = [(f"{row.sr}, {row.ocr} recogniser", images[row.sr], row.words) for row in rows]

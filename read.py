@@ -15,6 +15,7 @@ from textsr_jax.errors import UserError
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "A workdir of train.py; default, where --config is not named: runs/demo."
 )
+_MODEL = flags.DEFINE_string("model", None, "A packed file of quantize.py, instead of --workdir.")
 _CONFIG = configuration.define_flag()
 _OUT = flags.DEFINE_string("out", "sr", "The folder for SR images.")
 
@@ -22,12 +23,14 @@ _OUT = flags.DEFINE_string("out", "sr", "The folder for SR images.")
 def main(arguments: list[str]) -> None:
     if not arguments:
         raise UserError("no image named; use: python read.py IMAGE... [--out DIR]")
+    if _WORKDIR.value and _MODEL.value:
+        raise UserError("--workdir and --model: take one of them")
     from textsr_jax import reading
     from textsr_jax.images import open_rgb
 
     images = [open_rgb(name) for name in arguments]
-    workdir = _WORKDIR.value or (None if _CONFIG.present else "runs/demo")
-    pair = reading.load(workdir, config=configuration.from_flag(_CONFIG, workdir))
+    source = _MODEL.value or _WORKDIR.value or (None if _CONFIG.present else "runs/demo")
+    pair = reading.load(source, config=configuration.from_flag(_CONFIG, source))
     enhanced = pair.enhance(images)
     folder = pathlib.Path(_OUT.value)
     try:

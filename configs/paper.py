@@ -119,6 +119,15 @@ def get_config() -> ConfigDict:
     config.stage2 = optimization(steps=50_000, batch_size=128, learning_rate=1e-4)
     config.stage2.synthetic = False  # add SR images of the synthetic words of the pre-training
 
+    # How quantize.py quantises each model; see `textsr_jax.quantization.rules`.
+    config.quantization = ConfigDict()
+    config.quantization.sr = quantization()
+    config.quantization.ocr = quantization()
+    # Quantisation-aware fine-tuning (--finetune), of the SR model and then of the recogniser.
+    config.quantization.finetune_sr = optimization(steps=300, batch_size=16, learning_rate=1e-4)
+    config.quantization.finetune_sr.b1 = 0.5
+    config.quantization.finetune_ocr = optimization(steps=300, batch_size=64, learning_rate=1e-4)
+
     config.evaluation = ConfigDict()
     config.evaluation.batch_size = 64
     # How many images the published code's PSNR pools.
@@ -144,4 +153,18 @@ def optimization(
     config.augment = True
     config.validate_every = max(1, steps // 20)
     config.checkpoint_every = max(1, steps // 20)
+    return config
+
+
+def quantization() -> ConfigDict:
+    """The paper's: its selection of the network, ACIQ's Laplace range, one for each tensor."""
+    config = ConfigDict()
+    config.set = ""  # a rule set; empty: the paper's selection; "none": only the rules below
+    config.bits = 8  # 2 to 8
+    config.prior = "laplace"  # laplace, gaussian, minmax, or auto: the least error measured
+    config.granularity = "tensor"  # tensor, channel, or channel-bits: bits is their mean
+    config.correct = False  # restore the mean and deviation of each channel
+    # Looked at before the set, first match wins: {"pattern": REGEX} or {"set": NAME}, with bits,
+    # prior, granularity and correct where they differ from those above.
+    config.rules = ()
     return config

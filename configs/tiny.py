@@ -67,6 +67,8 @@ def get_config() -> ConfigDict:
     config.pretrain.focus.update(paper.optimization(200, 32, 1e-3))
     config.stage1.update(paper.optimization(300, 32, 1e-3))
     config.stage2.update(paper.optimization(500, 16, 5e-4))
+    config.quantization.finetune_sr.update(paper.optimization(300, 32, 3e-4))
+    config.quantization.finetune_ocr.update(paper.optimization(300, 32, 2e-4))
     # A thousand real words alone would be learnt by heart.
     config.stage2.synthetic = True
     # Few words are seen often enough here to need changing.

@@ -8,7 +8,7 @@ import json
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from absl import flags
@@ -19,7 +19,13 @@ from textsr_jax.errors import UserError
 FILE = "config.json"
 
 # These say what to do and where to keep things, not what comes out.
-_FREE = ("stages", "data.data_dir", "data.synthetic.workers")
+_FREE = ("stages", "data.data_dir", "data.synthetic.workers", "quantization.")
+
+# Fields that name a file or a folder.
+_PLACES = (("data", "root"), ("init", "sr"), ("init", "ocr"), ("init", "focus"))
+
+# Beams and steps of decoding that no packed file asks for more of: both are allocated.
+_MAX_DECODING = 1000
 
 
 def define_flag() -> flags.FlagHolder:
@@ -27,8 +33,8 @@ def define_flag() -> flags.FlagHolder:
     return config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.")
 
 
-def from_flag(flag: flags.FlagHolder, workdir: str | None = None) -> ConfigDict:
-    """The config that the flag names, or else the one that `workdir` was made with.
+def from_flag(flag: flags.FlagHolder, source: str | None = None) -> ConfigDict:
+    """The config that the flag names, or else that of `source`, a workdir or a packed file.
 
     Raises:
       UserError: neither is named, or the file is not there or does not run.
@@ -41,8 +47,8 @@ def from_flag(flag: flags.FlagHolder, workdir: str | None = None) -> ConfigDict:
     except Exception as error:  # whatever the user's file raises
         reason = str(error.__cause__ or error).strip().splitlines()[-1]
         raise UserError(f"--config: cannot load it: {reason.strip()}") from error
-    if config is None and workdir is not None:
-        return load(workdir)
+    if config is None and source is not None:
+        return load(source)
     if config is None:
         raise UserError("--config is missing; name a file, for example --config=configs/tiny.py")
     return config
@@ -51,14 +57,16 @@ def from_flag(flag: flags.FlagHolder, workdir: str | None = None) -> ConfigDict:
 def fill_in(argv: list[str]) -> list[str]:
     """Completes `--workdir=W --config.FIELD=VALUE`: the field is one of W's own config.
 
+    So it is with `--model=FILE` and the config of a packed file.
+
     Raises:
-      UserError: W is not a workdir.
+      UserError: W is not a workdir, or the file not a packed one.
     """
     names = [argument.lstrip("-").split("=")[0] for argument in argv]
     changes = [name for name in names if name.startswith("config.")]
     workdir = None
     for argument, following in zip(argv, [*argv[1:], None], strict=True):
-        if found := re.fullmatch("--?workdir(?:=(.*))?", argument):
+        if found := re.fullmatch("--?(?:workdir|model)(?:=(.*))?", argument):
             workdir = following if found[1] is None else found[1]
     if not changes or "config" in names or workdir is None:
         return argv
@@ -66,9 +74,9 @@ def fill_in(argv: list[str]) -> list[str]:
     return [argv[0], f"--config={__file__}:{workdir}", *argv[1:]]
 
 
-def get_config(workdir: str) -> ConfigDict:
+def get_config(source: str) -> ConfigDict:
     """What makes this file one that --config can name, as `fill_in` does."""
-    return load(workdir)
+    return load(source)
 
 
 def explain(error: Exception) -> str:
@@ -106,26 +114,79 @@ def save(config: ConfigDict, workdir: pathlib.Path) -> None:
         return
     old, new = dict(_fields(_read(path))), dict(_fields(_plain(config)))
     for name in sorted(old.keys() | new.keys()):
-        if name not in _FREE and old.get(name) != new.get(name):
+        if not name.startswith(_FREE) and old.get(name) != new.get(name):
             raise UserError(
                 f"{workdir} was made with another config: {name} is {old.get(name)!r} there and "
                 f"{new.get(name)!r} here; take another --workdir or the same config"
             )
 
 
-def load(workdir: str | pathlib.Path) -> ConfigDict:
-    """The config that `workdir` was made with.
+def load(source: str | pathlib.Path) -> ConfigDict:
+    """The config that a workdir was made with, or that a packed file holds.
 
     Raises:
-      UserError: `workdir` is not one, or its config cannot be read.
+      UserError: `source` is neither, or its config cannot be read.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = pathlib.Path(source)
+    if workdir.is_file():
+        # Brings JAX along, which `--help` does without.
+        from textsr_jax import packed_files
+
+        return packed_files.load(workdir).experiment(workdir)
     path = workdir / FILE
     if not workdir.is_dir():
         raise UserError(f"{workdir}: no such workdir; make one with train.py --workdir={workdir}")
     if not path.exists():
         raise UserError(f"{workdir} holds no {FILE}, so it is not a workdir of train.py")
     return ConfigDict(_read(path)).lock()
+
+
+def without_places(config: ConfigDict) -> dict[str, Any]:
+    """The config as JSON-able dicts for a file that travels: no paths of this machine.
+
+    Of the data's folder its name stays; what the models were trained from is left out.
+    """
+    plain = _plain(config)
+    plain["data"].update(root=pathlib.Path(plain["data"]["root"]).name, data_dir="")
+    plain["init"] = dict.fromkeys(plain["init"], "")
+    return plain
+
+
+def from_packed(plain: Mapping[str, Any], leaves: int, place: str) -> ConfigDict:
+    """The config that a packed file holds, checked before networks are built from it.
+
+    Args:
+      plain: its nested dicts.
+      leaves: how many arrays the file fills networks with; no network has more blocks.
+      place: the file, for messages.
+
+    Raises:
+      UserError: a part is missing, or a network is larger than any that the file could fill.
+    """
+    mend = "quantise the pair again"
+    for part in ("data", "sr", "ocr", "decoding", "evaluation", "init", "quantization"):
+        if not isinstance(plain.get(part), dict):
+            raise UserError(f"{place}: its config has no part {part!r}; {mend}")
+    for part, name in _PLACES:
+        if not isinstance(plain[part].get(name), str):
+            raise UserError(f"{place}: its config.{part}.{name} is not a text; {mend}")
+    try:
+        config = ConfigDict(plain).lock()
+        fields = list(_fields({part: plain[part] for part in ("sr", "ocr", "decoding")}))
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{place}: its config cannot be read ({reason}); {mend}") from error
+    for name, value in fields:
+        limit = leaves if re.search("blocks|layers|depths", name) else 2**16
+        if name.startswith("decoding."):
+            limit = _MAX_DECODING
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and abs(number) > limit:
+                raise UserError(
+                    f"{place}: its config has {number} as {name!r}, more than the file can fill; "
+                    f"{mend}"
+                )
+    return config
 
 
 def same_start(config: ConfigDict, other: ConfigDict, part: str) -> bool:
@@ -153,7 +214,7 @@ def nearest(name: str, names: list[str]) -> str:
 def _plain(config: ConfigDict) -> dict[str, Any]:
     """The config as JSON would give it back, paths made absolute: tuples become lists."""
     plain = json.loads(json.dumps(config.to_dict()))
-    for part, name in (("data", "root"), ("init", "sr"), ("init", "ocr"), ("init", "focus")):
+    for part, name in _PLACES:
         if plain[part][name]:
             plain[part][name] = str(pathlib.Path(plain[part][name]).expanduser().resolve())
     return plain

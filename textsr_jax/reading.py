@@ -13,11 +13,12 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from textsr_jax import checkpoints, configuration, decoding, text
+from textsr_jax import checkpoints, configuration, decoding, packed_files, text
 from textsr_jax.compilation import keep_compiled
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE, open_rgb, resize, to_float, to_rgb, to_uint8
 from textsr_jax.models import Network, Variables, build_ocr, build_sr
+from textsr_jax.quantization import dequantize, is_quantized
 
 # What can be read: a file's name, a Pillow image, or an array, uint8 or float in [0, 1], of shape
 # (height, width, 3) or (height, width).
@@ -32,7 +33,7 @@ class Models:
 
     Attributes:
       config: the experiment.
-      sr, ocr: the networks.
+      sr, ocr: the networks; of a packed file they take quantised variables.
       sr_variables: of the SR model; None before stage 1 ran.
       pretrained: of the recogniser before fine-tuning; None before it was trained.
       fine_tuned: of the recogniser after stage 2; None before stage 2 ran.
@@ -47,26 +48,29 @@ class Models:
 
 
 def load_models(
-    workdir: str | pathlib.Path | None = None, config: ConfigDict | None = None
+    source: str | pathlib.Path | None = None, config: ConfigDict | None = None
 ) -> Models:
-    """Loads the best model of each stage of `workdir`, and what `config.init` names.
+    """Loads the best model of each stage of a workdir, and what `config.init` names.
 
     A trained stage of the workdir goes before the start that it was trained from; a `config.init`
     that the workdir was not trained from goes before its stages.
 
     Args:
-      workdir: of train.py; None to take the models of `config.init` alone.
-      config: the experiment; None for that of `workdir`.
+      source: a workdir of train.py or a packed file of quantize.py; None to take the models of
+        `config.init` alone.
+      config: the experiment; None for that of `source`.
 
     Raises:
-      UserError: `workdir` is not one, or a model cannot be read or belongs to another network.
+      UserError: `source` is neither, or a model cannot be read or belongs to another network.
     """
-    own = None if workdir is None else configuration.load(workdir)
+    if source is not None and pathlib.Path(source).is_file():
+        return _load_packed(source, config)
+    own = None if source is None else configuration.load(source)
     config = own if config is None else config
     if config is None:
         raise UserError("nothing to load; name a workdir or a config with config.init")
-    if workdir is not None:
-        keep_compiled(workdir)
+    if source is not None:
+        keep_compiled(source)
     sr, ocr = build_sr(config.sr), build_ocr(config.ocr)
 
     def replaced(part: str) -> bool:
@@ -75,13 +79,13 @@ def load_models(
             return True
         if not configuration.same_network(config, own, part):
             raise UserError(
-                f"{workdir} was trained with another config.{part}; name a model for it in "
+                f"{source} was trained with another config.{part}; name a model for it in "
                 f"config.init.{part}, or leave config.{part} as it is"
             )
         return False
 
     def best(stage: str, network: Network) -> Variables | None:
-        loaded = checkpoints.load_best(workdir, stage, checkpoints.abstract(network.template))
+        loaded = checkpoints.load_best(source, stage, checkpoints.abstract(network.template))
         return loaded and loaded[0]
 
     def start(part: str, stage: str, network: Network) -> Variables | None:
@@ -105,6 +109,54 @@ def load_models(
     if pretrained is None:
         pretrained = start("ocr", "pretrain_ocr", ocr)
     return Models(config, sr, ocr, sr_variables, pretrained, fine_tuned)
+
+
+def _load_packed(path: str | pathlib.Path, config: ConfigDict | None) -> Models:
+    pair = packed_files.load(path)
+    own = pair.experiment(path)
+    for part in packed_files.PARTS:
+        if config is not None and not configuration.same_network(config, own, part):
+            raise UserError(
+                f"{path} holds another network than config.{part} asks for; leave config.{part} as "
+                "it is there"
+            )
+    config = own if config is None else config
+    try:
+        sr, ocr = build_sr(config.sr, pair.sr), build_ocr(config.ocr)
+    except Exception as error:  # whatever a network raises for sizes that do not fit together
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path}: its config builds no network ({reason}); quantise the pair again"
+        ) from error
+    for network, tree, part in ((sr, pair.sr, "sr"), (ocr, pair.ocr, "ocr")):
+        _check_fits(network, tree, f"{path}: the network of its config.{part}")
+    return Models(
+        config=config,
+        sr=sr.through(dequantize),
+        ocr=ocr.through(dequantize),
+        sr_variables=pair.sr,
+        pretrained=None if pair.fine_tuned else pair.ocr,
+        fine_tuned=pair.ocr if pair.fine_tuned else None,
+    )
+
+
+def _check_fits(network: Network, tree: Variables, place: str) -> None:
+    """Refuses variables, quantised or not, that are not the network's."""
+
+    def shapes(tree: Variables) -> dict[str, tuple[int, ...]]:
+        leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_quantized)
+        return {
+            jax.tree_util.keystr(keys, simple=True, separator="/"): tuple(leaf.shape)
+            for keys, leaf in leaves
+        }
+
+    wanted, found = shapes(network.template), shapes(tree)
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise UserError(
+                f"{place} has {name} of shape {wanted.get(name)}, but its arrays have "
+                f"{found.get(name)}; quantise the pair again"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,24 +250,29 @@ def _rgb(image: ImageLike) -> np.ndarray:
     return image
 
 
-def load(workdir: str | pathlib.Path | None = None, *, config: ConfigDict | None = None) -> Reader:
-    """Loads a pair from a workdir of `train.py`, or from the parameter files of `config.init`.
+def load(source: str | pathlib.Path | None = None, *, config: ConfigDict | None = None) -> Reader:
+    """Loads a pair from a workdir of `train.py` or a packed file of `quantize.py`.
 
-    The fine-tuned recogniser is taken, or the pre-trained one where stage 2 has not run.
+    The fine-tuned recogniser is taken, or the pre-trained one where stage 2 has not run. The
+    weights of a packed file stay packed in memory; they are expanded where they are used.
+
+    Args:
+      source: the workdir or the file; None for the parameter files of `config.init`.
+      config: the experiment; None for that of `source`.
 
     Raises:
-      UserError: `workdir` is not one, has no SR model or recogniser yet, or is damaged; or a file
+      UserError: `source` is neither, has no SR model or recogniser yet, or is damaged; or a file
         that does not fit.
     """
-    models = load_models(workdir, config)
+    models = load_models(source, config)
     ocr = models.fine_tuned or models.pretrained
     if models.sr_variables is None or ocr is None:
         part, stage = ("sr", "stage1") if models.sr_variables is None else ("ocr", "pretrain")
         what = {"sr": "SR model", "ocr": "recogniser"}[part]
-        if workdir is None:
+        if source is None:
             raise UserError(f"config.init.{part} is empty; name the file of the {what} there")
         raise UserError(
-            f"{workdir} has no {what} ({stage}) yet; train it with train.py --workdir={workdir}, "
+            f"{source} has no {what} ({stage}) yet; train it with train.py --workdir={source}, "
             f"or name a file in config.init.{part}"
         )
     return Reader(models.config, models.sr, models.sr_variables, models.ocr, ocr)

@@ -12,15 +12,24 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from textsr_jax.convert import cdistnet, crnn, edsr, resampler, tbsrn, text_focus, tsrn
-from textsr_jax.convert.table import NameTable, bare_name, leaves, to_state_dict, to_tree
+from textsr_jax.convert.table import (
+    NameTable,
+    PublishedOnly,
+    bare_name,
+    leaves,
+    to_state_dict,
+    to_tree,
+)
 from textsr_jax.errors import UserError
 from textsr_jax.models import OCR_NETWORKS, Network, build_focus, build_ocr, build_sr
 from textsr_jax.models.resampler import Resampler
 
 __all__ = [
+    "PUBLISHED_ONLY",
     "TABLES",
     "WITH_STN",
     "NameTable",
+    "PublishedOnly",
     "export_variables",
     "holds_stn",
     "import_state_dict",
@@ -36,6 +45,13 @@ TABLES = {
     "crnn": crnn.TABLE,
     "text_focus": text_focus.TABLE,
     "cdistnet": cdistnet.TABLE,
+}
+
+# What the checkpoints of the paper's networks hold that ours do not.
+PUBLISHED_ONLY = {
+    "edsr": edsr.PUBLISHED_ONLY,
+    "tbsrn": tbsrn.PUBLISHED_ONLY,
+    "cdistnet": cdistnet.PUBLISHED_ONLY,
 }
 
 # Their checkpoints hold the STN, where they were trained with it.

@@ -4,7 +4,7 @@ Of its 65,459,272 parameters 18,935,808 are never used: every attention carries 
 every kind of attention, and another set that no kind uses.
 """
 
-from textsr_jax.convert.table import NameTable
+from textsr_jax.convert.table import NameTable, PublishedOnly
 
 TABLE = NameTable(
     renames=(
@@ -54,4 +54,20 @@ TABLE = NameTable(
         r"visual_branch\.transform\.GridGenerator\.(inv_delta_C|P_hat)",
         r".*\.(positional|pos)_encoding\.pe",
     ),
+)
+
+_SELF = r"(visual_branch\.trans_encoder\.layers|mdcdp\.layers_pos)\.\d+\.(self|multihead)_attn"
+_CROSS = r"mdcdp\.layers[23]\.\d+\.multihead_attn"
+
+# What the paper's sizes count beyond our network: 18,935,808 parameters.
+PUBLISHED_ONLY = (
+    PublishedOnly(r".*_attn\.in_proj_weight", (1536, 512), 12, quantized=True),
+    PublishedOnly(r".*_attn\.in_proj_bias", (1536,), 12, quantized=True),
+    PublishedOnly(rf"{_SELF}\.conv1\.weight", (512, 512, 1, 1), 6, quantized=True),
+    PublishedOnly(rf"{_SELF}\.conv1\.bias", (512,), 6, quantized=True),
+    PublishedOnly(rf"{_SELF}\.conv2\.weight", (1024, 512, 1, 1), 6, quantized=True),
+    PublishedOnly(rf"{_SELF}\.conv2\.bias", (1024,), 6, quantized=True),
+    PublishedOnly(rf"{_CROSS}\.conv3\.weight", (1536, 512, 1, 1), 6, quantized=True),
+    PublishedOnly(rf"{_CROSS}\.conv3\.bias", (1536,), 6, quantized=True),
+    PublishedOnly(r"visual_branch\.trans_encoder\.pos_embeding", (48, 1, 512)),
 )

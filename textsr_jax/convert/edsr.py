@@ -1,6 +1,6 @@
 """The name table of EDSR x2 as published with the content-adaptive resampler (usn.pth)."""
 
-from textsr_jax.convert.table import NameTable
+from textsr_jax.convert.table import NameTable, PublishedOnly
 
 TABLE = NameTable(
     renames=(
@@ -15,4 +15,10 @@ TABLE = NameTable(
     ),
     constants=(r"(sub|add)_mean\.(weight|bias)",),
     blocks=32,
+)
+
+# What the paper's sizes count beyond our network: the mean shifts, 24 constants.
+PUBLISHED_ONLY = (
+    PublishedOnly(r"(sub|add)_mean\.weight", (3, 3, 1, 1), 2),
+    PublishedOnly(r"(sub|add)_mean\.bias", (3,), 2),
 )

@@ -3,6 +3,7 @@
 A table maps our paths to published names, one to one, so that it can be read in both directions.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,28 @@ UNUSED, COMPUTED = "never used", "computed"
 _PREFIX = "module."
 _BATCHES = r"(.*\.)?num_batches_tracked"
 _SUM = re.compile(r"\{(\w+)\+(\d+)\}")
+
+
+@dataclass(frozen=True)
+class PublishedOnly:
+    """Parameters of a published checkpoint that our network does not have; for accounts of size.
+
+    Attributes:
+      names: their published names (whole), a regular expression.
+      shape: the shape of each.
+      count: how many tensors there are.
+      quantized: whether they are in what the paper quantises.
+    """
+
+    names: str
+    shape: tuple[int, ...]
+    count: int = 1
+    quantized: bool = False
+
+    @property
+    def size(self) -> int:
+        """The number of parameters in all."""
+        return self.count * math.prod(self.shape)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ that would have merged the attention maps of the heads.
 """
 
 from textsr_jax.convert import srresnet
-from textsr_jax.convert.table import NameTable
+from textsr_jax.convert.table import NameTable, PublishedOnly
 
 TABLE = NameTable(
     renames=(
@@ -30,4 +30,15 @@ TABLE = NameTable(
     ),
     constants=srresnet.CONSTANTS,
     blocks=5,
+)
+
+_COMPRESS = r"block\d+\.feature_enhancer\.multihead\.compress_attention_linear"
+
+# What the paper's sizes count beyond our network: 115 parameters. They leave the GRUs out.
+PUBLISHED_ONLY = (
+    PublishedOnly(r"conv\.weight", (3, 3, 3, 3), quantized=True),
+    PublishedOnly(r"conv\.bias", (3,), quantized=True),
+    PublishedOnly(rf"{_COMPRESS}\.weight", (1, 4), 5, quantized=True),
+    PublishedOnly(rf"{_COMPRESS}\.bias", (1,), 5, quantized=True),
+    PublishedOnly(r"bn\.(weight|bias)", (3,), 2),
 )

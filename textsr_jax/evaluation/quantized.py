@@ -1,16 +1,21 @@
-"""Quantised models evaluated like any other: the grid behind the paper's Table 2."""
+"""Quantised models evaluated like any other: the grid behind the paper's Table 2, and packing."""
 
 import dataclasses
+import functools
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
 
-from textsr_jax import quantization, reading
+from textsr_jax import configuration, packed_files, provenance, quantization, reading
 from textsr_jax.errors import UserError
+from textsr_jax.evaluation.journal import Journal, fingerprint
 from textsr_jax.evaluation.protocol import Evaluation, Images, Row
 from textsr_jax.evaluation.workdirs import FINE_TUNED, PRETRAINED
-from textsr_jax.models import Network, Variables
+from textsr_jax.models import Variables
+from textsr_jax.quantization import Rule
+from textsr_jax.quantization.rules import from_config
 
 TARGETS = ("SR", "OCR", "SR + OCR")
 
@@ -19,80 +24,203 @@ TARGETS = ("SR", "OCR", "SR + OCR")
 MAX_PSNR_LOSS = 0.2
 MAX_ACCURACY_LOSS = 1.0
 
+Rules = tuple[Rule, ...]
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is quantised and how, its size in 10^6 bits of live parameters, and its scores."""
+    """What is quantised and how, what size that gives, and how it scores.
 
-    target: str  # one of TARGETS, or "none"
-    bits: int | None
+    Attributes:
+      target: one of `TARGETS`, or "none".
+      bits, prior: of all that is quantised; None for none.
+      size_mbit: of the live parameters, in 10^6 bits, as the paper counts.
+      stored_bytes: of the packed file; None where none was made.
+      row: the scores.
+    """
+
+    target: str
+    bits: float | None
     prior: str | None
     size_mbit: float
+    stored_bytes: int | None
     row: Row
 
     def as_json(self) -> dict[str, Any]:
+        plain = {name: getattr(self, name) for name in ("target", "bits", "prior", "size_mbit")}
+        return {**plain, "stored_bytes": self.stored_bytes, **self.row.as_json()}
+
+
+class Pair:
+    """A trained pair, not yet quantised: where every setting starts, and how each is scored.
+
+    Args:
+      models: of `reading.load_models`.
+      evaluation: the splits to score on.
+
+    Raises:
+      UserError: there is no SR model or recogniser, or the pair is quantised already.
+    """
+
+    def __init__(self, models: reading.Models, evaluation: Evaluation):
+        ocr = models.fine_tuned or models.pretrained
+        if models.sr_variables is None or ocr is None:
+            raise UserError(
+                "quantising needs an SR model and a recogniser; train stage1 and stage2, or name "
+                "files in config.init.sr and config.init.ocr"
+            )
+        self.models, self.evaluation, self.config = models, evaluation, models.config
+        self.sr: Variables = models.sr_variables
+        self.ocr: Variables = ocr
+        self.reader = FINE_TUNED if models.fine_tuned else PRETRAINED
+        self._plain_images: Images | None = None
+
+    def rules(self, part: str, **changes: Any) -> Rules:
+        """The rules of `config.quantization` for "sr" or "ocr", with some settings changed.
+
+        Raises:
+          UserError: as `quantization.rules.from_config`.
+        """
+        settings = self.config.quantization[part].to_dict() | changes
+        return from_config(settings, self.config[part].name, f"config.quantization.{part}")
+
+    @functools.cached_property
+    def subject(self) -> dict[str, Any]:
+        """What every score depends on beside the rules: for a `Journal`."""
+        config = configuration.without_places(self.config)
         return {
-            "target": self.target,
-            "bits": self.bits,
-            "prior": self.prior,
-            "size_mbit": self.size_mbit,
-            **self.row.as_json(),
+            "data": self.evaluation.name,
+            "variables": fingerprint((self.sr, self.ocr)),
+            **{part: config[part] for part in ("sr", "ocr", "decoding", "evaluation")},
         }
+
+    def images(self, sr: Variables) -> Images:
+        """SR images of all splits; those of the unquantised model are made once."""
+        if sr is not self.sr:
+            return self.evaluation.enhance(self.models.sr, sr)
+        if self._plain_images is None:
+            self._plain_images = self.evaluation.enhance(self.models.sr, sr)
+        return self._plain_images
+
+    def score(self, sr: Variables | Images, ocr: Variables) -> Row:
+        """Scores variables, or SR images that are there already, and a recogniser's variables."""
+        images = self.images(sr) if "params" in sr else sr
+        words = self.evaluation.read(self.models.ocr, ocr, images)
+        return self.evaluation.row(self.config.sr.name, self.reader, images, words)
+
+    def quantize(self, rules: dict[str, Rules], about: dict[str, Any]) -> packed_files.PackedPair:
+        """The pair as a packed file holds it.
+
+        Args:
+          rules: of "sr" and "ocr"; none leave a model as it is.
+          about: JSON-able provenance beside the code's version and commit.
+        """
+        return packed_files.PackedPair(
+            config=configuration.without_places(self.config),
+            rules=rules,
+            fine_tuned=self.models.fine_tuned is not None,
+            provenance=provenance.code() | about,
+            sr=quantization.quantize(self.sr, rules["sr"]),
+            ocr=quantization.quantize(self.ocr, rules["ocr"]),
+        )
+
+    def with_variables(self, sr: Variables, ocr: Variables) -> "Pair":
+        """The same pair with other variables, such as fine-tuned ones."""
+        part = "pretrained" if self.models.fine_tuned is None else "fine_tuned"
+        models = dataclasses.replace(self.models, sr_variables=sr, **{part: ocr})
+        return Pair(models, self.evaluation)
 
 
 def grid(
-    models: reading.Models,
-    evaluation: Evaluation,
+    pair: Pair,
     targets: Sequence[str],
     bits: Sequence[int],
     priors: Sequence[str],
+    folder: pathlib.Path,
 ) -> list[Setting]:
     """Evaluates the unquantised pair and every combination of target, bits and prior.
 
-    Raises:
-      UserError: the workdir has no SR model or recogniser yet.
+    The rules are those of `config.quantization`, with these bits and priors.
+
+    Args:
+      folder: keeps what is measured, so that a run goes on where it was stopped.
     """
-    ocr_variables = models.fine_tuned or models.pretrained
-    if models.sr_variables is None or ocr_variables is None:
-        raise UserError(
-            "quantising needs an SR model and a recogniser; train stage1 and stage2, or name files "
-            "in config.init.sr and config.init.ocr"
-        )
-    sr_plain, ocr_plain = _Variant(models.sr_variables), _Variant(ocr_variables)
-    name = models.config.sr.name
-    reader = FINE_TUNED if models.fine_tuned else PRETRAINED
-    select_sr = quantization.selection(name)
-    select_ocr = quantization.selection(models.config.ocr.name)
+    plan = [(target, width, prior) for prior in priors for width in bits for target in targets]
+    rules = {
+        (part, width, prior): pair.rules(part, bits=width, prior=prior)
+        for part in ("sr", "ocr")
+        for _, width, prior in plan
+    }
+    how = [pair.config.quantization[part].to_dict() for part in ("sr", "ocr")]
+    journal = Journal(folder / "grid.jsonl", [pair.subject, how])
     settings = []
+    made: dict[tuple[int, str], Images] = {}
 
-    def add(target: str, bits: int | None, prior: str | None, sr: _Variant, ocr: _Variant) -> None:
-        images = sr.images(evaluation, models.sr)
-        words = evaluation.read(models.ocr, ocr.variables, images)
-        row = evaluation.row(name, reader, images, words)
-        settings.append(Setting(target, bits, prior, sr.size_mbit + ocr.size_mbit, row))
+    def images(width: int, prior: str) -> Images:
+        if (width, prior) not in made:
+            made.clear()
+            sr = quantization.simulate(pair.sr, rules["sr", width, prior])
+            made[width, prior] = pair.images(sr)
+        return made[width, prior]
 
-    with tqdm(
-        total=1 + len(priors) * len(bits) * len(targets),
-        desc="quantise",
-        unit="setting",
-        disable=None,
-    ) as bar:
-        add("none", None, None, sr_plain, ocr_plain)
+    with tqdm(total=1 + len(plan), desc="quantise", unit="setting", disable=None) as bar:
+        row = journal.row("none", lambda: pair.score(pair.sr, pair.ocr))
+        sizes = {part: quantization.size_mbit(getattr(pair, part)) for part in ("sr", "ocr")}
+        settings.append(Setting("none", None, None, sum(sizes.values()), None, row))
         bar.update()
-        for prior in priors:
-            for width in bits:
-                sr = _Variant(models.sr_variables, select_sr(width, prior))
-                ocr = _Variant(ocr_variables, select_ocr(width, prior))
-                for target in targets:
-                    add(
-                        target,
-                        width,
-                        prior,
-                        sr_plain if target == "OCR" else sr,
-                        ocr_plain if target == "SR" else ocr,
-                    )
-                    bar.update()
+        for target, width, prior in plan:
+
+            def measure(target: str = target, width: int = width, prior: str = prior) -> Row:
+                sr, ocr = pair.sr, pair.ocr
+                if target != "OCR":
+                    sr = images(width, prior)
+                if target != "SR":
+                    ocr = quantization.simulate(pair.ocr, rules["ocr", width, prior])
+                return pair.score(sr, ocr)
+
+            size = sum(
+                quantization.size_mbit(getattr(pair, part), rules[part, width, prior])
+                if target in (name, "SR + OCR")
+                else sizes[part]
+                for part, name in (("sr", "SR"), ("ocr", "OCR"))
+            )
+            row = journal.row(f"{target} {width} {prior}", measure)
+            settings.append(Setting(target, width, prior, size, None, row))
+            bar.update()
     return settings
+
+
+def pack(
+    pair: Pair, rules: dict[str, Rules], path: str | pathlib.Path, about: dict[str, Any]
+) -> Setting:
+    """Writes the packed file of a pair, its scores in the provenance; returns size and scores.
+
+    Args:
+      rules: of "sr" and "ocr", as `Pair.quantize` gets them.
+      path: where to; its folder is made where it is missing.
+      about: more JSON-able provenance, such as what chose the rules.
+
+    Raises:
+      UserError: rules that select nothing, values that cannot be quantised, or a file that cannot
+        be written.
+    """
+    packed = pair.quantize(rules, {})
+    row = pair.score(quantization.dequantize(packed.sr), quantization.dequantize(packed.ocr))
+    size = quantization.size_mbit(packed.sr) + quantization.size_mbit(packed.ocr)
+    scores = {"splits": row.splits, "mean": row.mean, "size_mbit": size}
+    whole = packed.provenance | {"data": pair.evaluation.name, "scores": scores} | about
+    stored = packed_files.save(path, dataclasses.replace(packed, provenance=whole))
+    used = [target for part, target in (("sr", "SR"), ("ocr", "OCR")) if rules[part]]
+    widths = {rule.bits for part in rules for rule in rules[part] if rule.bits is not None}
+    priors = {rule.prior for part in rules for rule in rules[part] if rule.bits is not None}
+    return Setting(
+        target=" + ".join(used) or "none",
+        bits=widths.pop() if len(widths) == 1 else None,
+        prior=priors.pop() if len(priors) == 1 else None,
+        size_mbit=size,
+        stored_bytes=stored,
+        row=row,
+    )
 
 
 def table2(settings: Sequence[Setting]) -> list[Setting]:
@@ -116,23 +244,25 @@ def table2(settings: Sequence[Setting]) -> list[Setting]:
     return chosen
 
 
+def with_stored(pair: Pair, settings: Sequence[Setting]) -> list[Setting]:
+    """The settings of `grid` with what each takes in a packed file."""
+
+    def packed_bytes(setting: Setting) -> int:
+        rules = {
+            part: pair.rules(part, bits=setting.bits, prior=setting.prior)
+            if setting.target in (target, "SR + OCR")
+            else ()
+            for part, target in (("sr", "SR"), ("ocr", "OCR"))
+        }
+        return len(packed_files.to_bytes(pair.quantize(rules, {})))
+
+    return [
+        dataclasses.replace(setting, stored_bytes=packed_bytes(setting)) for setting in settings
+    ]
+
+
 def _loses_little(row: Row, plain: Row) -> bool:
     return (
         plain.mean["psnr"] - row.mean["psnr"] <= MAX_PSNR_LOSS
         and plain.mean["accuracy"] - row.mean["accuracy"] <= MAX_ACCURACY_LOSS
     )
-
-
-class _Variant:
-    """Variables, quantised or not, their size, and the SR images they make, made once."""
-
-    def __init__(self, variables: Variables, rules: Sequence[quantization.Rule] = ()):
-        tree = quantization.quantize(variables, rules)
-        self.variables = quantization.dequantize(tree)
-        self.size_mbit = quantization.size_mbit(variables, rules)
-        self.enhanced: Images | None = None
-
-    def images(self, evaluation: Evaluation, sr: Network) -> Images:
-        if self.enhanced is None:
-            self.enhanced = evaluation.enhance(sr, self.variables)
-        return self.enhanced

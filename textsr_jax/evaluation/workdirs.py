@@ -1,6 +1,6 @@
 """What an evaluation compares: bicubic, a workdir's SR before and after fine-tuning, others, HR.
 
-Models come from workdirs of train.py and from parameter files.
+Models come from workdirs of train.py, parameter files and packed files.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from textsr_jax import data, parameter_files, reading
+from textsr_jax import data, packed_files, parameter_files, reading
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Evaluation, Images, Row
 from textsr_jax.models import Network, Variables, build_ocr, build_sr
@@ -26,20 +26,29 @@ class Model:
     variables: Variables
 
 
+def open_pairs(config: ConfigDict, data_root: str | None = None) -> data.WordPairs:
+    """The config's data set, or the one in `data_root`.
+
+    Raises:
+      UserError: data that cannot be read.
+    """
+    settings = config.data.copy_and_resolve_references()
+    if data_root is not None:
+        settings.root = data_root
+    return data.load(settings)
+
+
 def open_data(config: ConfigDict, data_root: str | None = None) -> Evaluation:
     """The test splits of the config's data set, or of the one in `data_root`.
 
     Raises:
       UserError: data that cannot be read, or no test split in it.
     """
-    settings = config.data.copy_and_resolve_references()
-    if data_root is not None:
-        settings.root = data_root
-    return Evaluation(config, data.load(settings))
+    return Evaluation(config, open_pairs(config, data_root))
 
 
 def load_sr(source: str, config: ConfigDict) -> Model:
-    """The SR model of a parameter file or a workdir.
+    """The SR model of a parameter file, a packed file or a workdir.
 
     Args:
       source: the path.
@@ -48,7 +57,7 @@ def load_sr(source: str, config: ConfigDict) -> Model:
     Raises:
       UserError: there is none, or it cannot be read.
     """
-    if pathlib.Path(source).is_file():
+    if _is_parameter_file(source):
         return _from_file("--sr", source, "sr", config)
     models = reading.load_models(source)
     if models.sr_variables is None:
@@ -66,13 +75,17 @@ def load_judge(source: str, config: ConfigDict) -> Model:
     Raises:
       UserError: there is none, or it cannot be read.
     """
-    if pathlib.Path(source).is_file():
+    if _is_parameter_file(source):
         return _from_file("--judge", source, "ocr", config)
     models = reading.load_models(source)
     variables = models.fine_tuned or models.pretrained
     if variables is None:
         raise UserError(f"--judge={source}: has no recogniser yet; train one there")
     return Model(models.config.ocr.name, models.ocr, variables)
+
+
+def _is_parameter_file(source: str) -> bool:
+    return pathlib.Path(source).is_file() and not packed_files.is_packed_file(source)
 
 
 def _from_file(flag: str, source: str, part: str, config: ConfigDict) -> Model:

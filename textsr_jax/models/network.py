@@ -3,6 +3,7 @@
 Training, decoding and quantisation see only `Variables`; no other room touches NNX.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,20 @@ class Network:
         self._structure, params, stats = nnx.split(abstract, nnx.Param, nnx.BatchStat)
         # The tree's shapes and dtypes, as jax.ShapeDtypeStruct.
         self.template: Variables = {"params": _to_dict(params), "stats": _to_dict(stats)}
+        self._expand: Callable[[Any], Variables] = lambda variables: variables
+
+    def through(self, expand: Callable[[Any], Variables]) -> "Network":
+        """This network for variables in another form, which `expand` turns into its own.
+
+        Whatever runs the network inside jit expands there too, so that only the other form lies in
+        memory between calls. `template` and `init` stay those of the plain variables.
+
+        Args:
+          expand: a pure function to variables like `template`, such as `quantization.dequantize`.
+        """
+        network = copy.copy(self)
+        network._expand = expand
+        return network
 
     def init(self, key: jax.Array) -> Variables:
         """Draws fresh variables from `key`."""
@@ -54,6 +69,7 @@ class Network:
 
     def module(self, variables: Variables) -> nnx.Module:
         """The module over `variables`: a fresh copy, so that changing it changes nothing else."""
+        variables = self._expand(variables)
         params, stats = _to_state(variables["params"]), _to_state(variables["stats"])
         # Without the copy BatchNorm cannot update its statistics inside a differentiated function.
         return nnx.merge(self._structure, params, stats, copy=True)

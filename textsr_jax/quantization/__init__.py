@@ -1,20 +1,26 @@
 """Quantises parameter trees with ACIQ: `quantize(tree, rules)`, and `dequantize(tree)` back."""
 
-from textsr_jax.quantization.rules import Rule, cdistnet_ocr, edsr_sr, kernels, selection, tbsrn_sr
-from textsr_jax.quantization.sizes import paper_size_mbit, size_mbit, stored_bits
-from textsr_jax.quantization.tree import QuantizedArray, dequantize, quantize
+from textsr_jax.quantization.rules import RULE_SETS, Rule, layer_types, rule_set, selection
+from textsr_jax.quantization.sizes import held_bytes, size_mbit
+from textsr_jax.quantization.tree import (
+    QuantizedArray,
+    dequantize,
+    is_quantized,
+    quantize,
+    simulate,
+)
 
 __all__ = [
+    "RULE_SETS",
     "QuantizedArray",
     "Rule",
-    "cdistnet_ocr",
     "dequantize",
-    "edsr_sr",
-    "kernels",
-    "paper_size_mbit",
+    "held_bytes",
+    "is_quantized",
+    "layer_types",
     "quantize",
+    "rule_set",
     "selection",
+    "simulate",
     "size_mbit",
-    "stored_bits",
-    "tbsrn_sr",
 ]

@@ -1,48 +1,213 @@
-"""Which tensors are quantised and how: rules on parameter paths, and the paper's selections.
+"""Which tensors are quantised and how: rules on parameter paths, and named sets of them.
 
 A leaf's path is its keys joined by "/", below the top-level key `params` or `stats`.
 """
 
 import dataclasses
+import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from textsr_jax.errors import UserError
 from textsr_jax.quantization import aciq
+
+GRANULARITIES = ("tensor", "channel", "channel-bits")
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
     """How the leaves whose whole path matches `pattern` are quantised.
 
+    Tensors with fewer than two axes always get one range and whole bits.
+
     Attributes:
       pattern: a regular expression that must match the full path, as `re.fullmatch` does.
-      bits: 2 to 8, or None to leave the leaf as it is.
+      bits: 2 to 8, or None to leave the leaf as it is; a whole number, but with "channel-bits" the
+        mean over a tensor's channels, such as 3.5.
       prior: "laplace", "gaussian", "minmax", or "auto": the one of the three with the least
         squared error for the tensor.
-      per_channel: one range for each output channel, the last axis of every kernel here, instead of
-        one for the tensor. Tensors with fewer than two axes always get one range.
+      granularity: "tensor": one range for the tensor; "channel": one for each output channel, the
+        last axis of every kernel here; "channel-bits": that, and channels of larger scale get more
+        bits (`aciq.allocate_bits`).
+      correct: restores the mean and deviation of each output channel (`aciq.restore_moments`).
 
     Raises:
-      UserError: an invalid expression, number of bits or prior.
+      UserError: an invalid expression or setting.
     """
 
     pattern: str
-    bits: int | None
+    bits: float | None
     prior: str = "laplace"
-    per_channel: bool = False
+    granularity: str = "tensor"
+    correct: bool = False
 
     def __post_init__(self) -> None:
+        def refuse(what: str) -> UserError:
+            return UserError(f"rule {self.pattern!r}: {what}")
+
         try:
             re.compile(self.pattern)
-        except re.error as error:
-            raise UserError(f"rule {self.pattern!r}: not a regular expression: {error}") from error
-        if self.bits is not None and not aciq.MIN_BITS <= self.bits <= aciq.MAX_BITS:
-            allowed = f"use {aciq.MIN_BITS} to {aciq.MAX_BITS}, or none to leave it"
-            raise UserError(f"rule {self.pattern!r}: {self.bits} bits; {allowed}")
+        except (re.error, TypeError, OverflowError, RecursionError) as error:
+            raise refuse(f"not a regular expression: {error}") from error
+        if self.granularity not in GRANULARITIES:
+            allowed = ", ".join(GRANULARITIES)
+            raise refuse(f"granularity {self.granularity!r}; use one of {allowed}")
         if self.prior not in (*aciq.PRIORS, "auto"):
             allowed = ", ".join((*aciq.PRIORS, "auto"))
-            raise UserError(f"rule {self.pattern!r}: prior {self.prior!r}; use one of {allowed}")
+            raise refuse(f"prior {self.prior!r}; use one of {allowed}")
+        if not isinstance(self.correct, bool):
+            raise refuse(f"correct {self.correct!r}; use true or false")
+        if self.bits is None:
+            return
+        if isinstance(self.bits, bool) or not isinstance(self.bits, int | float):
+            raise refuse(f"bits {self.bits!r}; use a number or none")
+        if not aciq.MIN_BITS <= self.bits <= aciq.MAX_BITS:
+            allowed = f"use {aciq.MIN_BITS} to {aciq.MAX_BITS}, or none to leave it"
+            raise refuse(f"{self.bits} bits; {allowed}")
+        if self.bits != int(self.bits) and self.granularity != "channel-bits":
+            raise refuse(f"{self.bits} bits; only granularity channel-bits takes broken numbers")
+
+
+# Layer types and blocks, each under the network's name: what the paper quantises alone to see what
+# it costs. The selections of its Table 2 are sums of these: see `_SELECTIONS`.
+_SETS: dict[str, tuple[str, ...]] = {
+    "edsr-convolution": (
+        r"edsr/(head|blocks/.*|body_end|upsample|tail)/(kernel|bias)",
+        r"stn/convs/\d+/conv/(kernel|bias)",
+    ),
+    "edsr-head": (r"edsr/head/(kernel|bias)",),
+    "edsr-body": (r"edsr/(blocks/.*|body_end)/(kernel|bias)",),
+    "edsr-tail": (r"edsr/(upsample|tail)/(kernel|bias)",),
+    "edsr-stn": (r"stn/.*/(kernel|bias|scale)",),
+    "edsr-stn-linear": (r"stn/fc[12]/(kernel|bias)",),
+    "edsr-batch-norm": (r"stn/.*bn/(scale|bias)",),
+    "tbsrn-convolution": (
+        r"tbsrn/(head|body_end|upsample|tail|blocks/\d+/convs/conv[12])/(kernel|bias)",
+        r"stn/convs/\d+/conv/(kernel|bias)",
+    ),
+    "tbsrn-linear": (r"tbsrn/blocks/\d+/enhancer/out/(kernel|bias)",),
+    "tbsrn-attention": (r"tbsrn/blocks/\d+/enhancer/attention/.*",),
+    "tbsrn-feed-forward": (r"tbsrn/blocks/\d+/enhancer/linear[12]/(kernel|bias)",),
+    "tbsrn-stn": (r"stn/.*/(kernel|bias|scale)",),
+    "tbsrn-stn-linear": (r"stn/fc[12]/(kernel|bias)",),
+    "tbsrn-batch-norm": (r"tbsrn/.*(bn|bn[12])/(scale|bias)", r"stn/.*bn/(scale|bias)"),
+    "tbsrn-layer-norm": (r"tbsrn/blocks/\d+/enhancer/norm[12]/(scale|bias)",),
+    "cdistnet-convolution": (r"(backbone|rectifier)/.*/conv/(kernel|bias)",),
+    "cdistnet-linear": (
+        r"mdcdp/.*/linear[12]/(kernel|bias)",
+        r"positional_branch/linear[12]/(kernel|bias)",
+    ),
+    "cdistnet-attention": (r"mdcdp/.*/(qkv|query|key_value|out_proj)/(kernel|bias)",),
+    "cdistnet-self-attention": (r"encoder/.*/(qkv|out_proj)/(kernel|bias)",),
+    "cdistnet-localization": (r"rectifier/fc[12]/(kernel|bias)",),
+    "cdistnet-encoder-linear": (r"encoder/.*/linear[12]/(kernel|bias)",),
+    "cdistnet-fusion": (r"fusion/(kernel|bias)",),
+    "cdistnet-embedding": (r"embedding/embedding", r"output/kernel"),
+    "cdistnet-batch-norm": (r"(backbone|rectifier)/.*bn/(scale|bias)",),
+    "cdistnet-layer-norm": (r"(encoder|mdcdp|positional_branch)/.*norm\d?/(scale|bias)",),
+}
+
+# What the paper quantises in Table 2, and by name what any network has.
+_SELECTIONS: dict[str, tuple[str, ...]] = {
+    # EDSR's head and body (not its upsampling and last convolution) and the whole STN, biases and
+    # BatchNorm's scale and bias too: 40,217,128 parameters.
+    "edsr-sr": (*_SETS["edsr-head"], *_SETS["edsr-body"], *_SETS["edsr-stn"]),
+    # TBSRN without its first convolution, the one behind the blocks, the last one, PReLU, BatchNorm
+    # and LayerNorm, and the whole STN: 2,908,392 live parameters.
+    "tbsrn-sr": (
+        r"tbsrn/blocks/\d+/convs/conv[12]/(kernel|bias)",
+        *_SETS["tbsrn-linear"],
+        *_SETS["tbsrn-attention"],
+        *_SETS["tbsrn-feed-forward"],
+        r"tbsrn/upsample/(kernel|bias)",
+        *_SETS["tbsrn-stn"],
+    ),
+    # CDistNet's attention projections, the feed-forward of the decoder (not of the encoder), the
+    # positional branch's linear layers and the rectifier's: 41,636,648 as published, 22,725,416
+    # live parameters.
+    "cdistnet-ocr": (
+        *_SETS["cdistnet-attention"],
+        *_SETS["cdistnet-self-attention"],
+        *_SETS["cdistnet-linear"],
+        *_SETS["cdistnet-localization"],
+    ),
+    # Every kernel, for networks that the paper does not quantise.
+    "kernels": (r".*/kernel",),
+    # Every parameter; running statistics are none.
+    "all": (r"(?!.*\b(mean|var)$).*",),
+}
+
+RULE_SETS = _SETS | _SELECTIONS
+
+
+def rule_set(
+    name: str,
+    bits: float,
+    prior: str = "laplace",
+    granularity: str = "tensor",
+    correct: bool = False,
+) -> tuple[Rule, ...]:
+    """The rules of a named set, all with these settings.
+
+    Raises:
+      UserError: there is no such set, or a setting is invalid.
+    """
+    if name not in RULE_SETS:
+        close = difflib.get_close_matches(name, RULE_SETS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"take one of {', '.join(RULE_SETS)}"
+        raise UserError(f"there is no rule set {name!r}; {hint}")
+    return tuple(Rule(pattern, bits, prior, granularity, correct) for pattern in RULE_SETS[name])
+
+
+def selection(network: str) -> str:
+    """The name of the set that the paper quantises in `network` (a config's name of it)."""
+    names = {"edsr": "edsr-sr", "tbsrn": "tbsrn-sr", "cdistnet": "cdistnet-ocr"}
+    return names.get(network, "kernels")
+
+
+def layer_types(network: str) -> list[str]:
+    """The names of the sets that each hold one layer type or block of `network`."""
+    return [name for name in _SETS if name.startswith(f"{network}-")]
+
+
+def from_config(config: Mapping[str, Any], network: str, field: str) -> tuple[Rule, ...]:
+    """The rules of `config.quantization.sr` or `.ocr`, those of its `rules` before its set's.
+
+    Args:
+      config: has the fields
+        set: a named set; "" for the paper's of the network, "none" for no set.
+        bits, prior, granularity, correct: of the set; see `Rule`.
+        rules: mappings with `pattern` or `set` and any of the four settings, those above if absent;
+          `bits: None` leaves what matches as it is.
+      network: the network's name in the config.
+      field: the config's name, for messages.
+
+    Raises:
+      UserError: an unknown field or set, or an invalid setting; names the place.
+    """
+    names = ("bits", "prior", "granularity", "correct")
+    defaults = {name: config[name] for name in names}
+    found: list[Rule] = []
+    try:
+        for number, entry in enumerate(config["rules"]):
+            place = f"rules[{number}]: "
+            if not isinstance(entry, Mapping) or len({"pattern", "set"} & entry.keys()) != 1:
+                raise UserError("wants a mapping with either 'pattern' or 'set'")
+            unknown = entry.keys() - {"pattern", "set", *names}
+            if unknown:
+                raise UserError(f"there is no setting {min(unknown)!r}; take {', '.join(names)}")
+            settings = defaults | {name: entry[name] for name in names if name in entry}
+            if "set" in entry:
+                found += rule_set(entry["set"], **settings)
+            else:
+                found.append(Rule(entry["pattern"], **settings))
+        place = ""
+        if config["set"] != "none":
+            found += rule_set(config["set"] or selection(network), **defaults)
+    except UserError as error:
+        raise UserError(f"{field}: {place}{error}") from error
+    return tuple(found)
 
 
 def first_match(rules: Sequence[Rule], path: str) -> Rule | None:
@@ -51,58 +216,3 @@ def first_match(rules: Sequence[Rule], path: str) -> Rule | None:
         if re.fullmatch(rule.pattern, path):
             return rule if rule.bits is not None else None
     return None
-
-
-def edsr_sr(bits: int, prior: str = "laplace", per_channel: bool = False) -> tuple[Rule, ...]:
-    """The paper's selection in EDSR and the STN before it: 40,217,128 parameters.
-
-    EDSR's head and body (not its upsampling and last convolution) and the whole STN, biases and
-    BatchNorm's scale and bias too. Running statistics, which are no parameters, stay as they are.
-    For a tree with `stn` and `edsr` at its top.
-    """
-    patterns = (
-        r"edsr/(head|blocks/.*|body_end)/(kernel|bias)",
-        r"stn/.*/(kernel|bias|scale)",
-    )
-    return tuple(Rule(pattern, bits, prior, per_channel) for pattern in patterns)
-
-
-def cdistnet_ocr(bits: int, prior: str = "laplace", per_channel: bool = False) -> tuple[Rule, ...]:
-    """The paper's selection in CDistNet: 41,636,648 parameters as published, 22,725,416 live.
-
-    All attention projections, the feed-forward of the decoder (not of the encoder), the positional
-    branch's two linear layers and the rectifier's fully connected layers.
-    """
-    patterns = (
-        r"(encoder|mdcdp)/.*/(qkv|query|key_value|out_proj)/(kernel|bias)",
-        r"mdcdp/.*/linear[12]/(kernel|bias)",
-        r"positional_branch/linear[12]/(kernel|bias)",
-        r"rectifier/fc[12]/(kernel|bias)",
-    )
-    return tuple(Rule(pattern, bits, prior, per_channel) for pattern in patterns)
-
-
-def tbsrn_sr(bits: int, prior: str = "laplace", per_channel: bool = False) -> tuple[Rule, ...]:
-    """The paper's selection in TBSRN and the STN before it: 2,908,392 live parameters.
-
-    Published TBSRN checkpoints hold 109 unused ones more in this selection. Left as they are: its
-    first convolution, the one behind the blocks and the last one, PReLU, BatchNorm and LayerNorm.
-    For a tree with `stn` and `tbsrn` at its top.
-    """
-    patterns = (
-        r"tbsrn/blocks/.*/(conv[12]|query|key|value|out|linear[12])/(kernel|bias)",
-        r"tbsrn/upsample/(kernel|bias)",
-        r"stn/.*/(kernel|bias|scale)",
-    )
-    return tuple(Rule(pattern, bits, prior, per_channel) for pattern in patterns)
-
-
-def kernels(bits: int, prior: str = "laplace", per_channel: bool = False) -> tuple[Rule, ...]:
-    """Every kernel: the selection in networks that the paper does not quantise."""
-    return (Rule(r".*/kernel", bits, prior, per_channel),)
-
-
-def selection(name: str) -> Callable[..., tuple[Rule, ...]]:
-    """The selection for the network that configs call `name`."""
-    paper = {"edsr": edsr_sr, "tbsrn": tbsrn_sr, "cdistnet": cdistnet_ocr}
-    return paper.get(name, kernels)

@@ -6,7 +6,7 @@ Models never see it: dequantise the tree, inside jit if the packed weights shall
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from textsr_jax.errors import UserError
-from textsr_jax.quantization import aciq
+from textsr_jax.quantization import aciq, packing
 from textsr_jax.quantization.rules import Rule, first_match
 
 # A tree is a nested dict whose leaves are arrays or, once quantised, `QuantizedArray`.
@@ -28,15 +28,15 @@ Tree = Any
 )
 @dataclasses.dataclass(frozen=True)
 class QuantizedArray:
-    """A tensor as codes of `bits` bits: value = offset + code x scale.
+    """A tensor as codes of few bits: value = offset + code x scale.
 
     Invariants:
-      - `codes` is uint8 (ceil(size x bits / 8),): the codes in C order as one stream of bits, the
-        lowest bit of a code and of a byte first, zeros behind the last code (see `pack`).
+      - `shape` and `dtype` (float32 or bfloat16) are those of the tensor.
+      - `bits` is 2 to 8, or a tuple of shape[axis] such numbers, one for each channel.
+      - `codes` is uint8, packed: of `packing.pack`, ceil(size x bits / 8) bytes; with a tuple of
+        bits of `packing.pack_channels`.
       - `offset` and `scale` are finite float32, () if `axis` is None, else (shape[axis],);
-        scale >= 0, and where it is 0 every code is 0.
-      - `shape` and `dtype` (float32 or bfloat16) are those of the tensor; 2 <= bits <= 8;
-        0 <= axis < len(shape).
+        scale >= 0, and where it is 0 every code is 0. 0 <= axis < len(shape).
       - `prior` is the one that set the range, one of `aciq.PRIORS`, and never "auto".
     It is a pytree: codes, offset and scale are its leaves, the rest is static.
     """
@@ -46,7 +46,7 @@ class QuantizedArray:
     scale: jax.Array
     shape: tuple[int, ...]
     dtype: np.dtype
-    bits: int
+    bits: int | tuple[int, ...]
     prior: str
     axis: int | None
 
@@ -55,47 +55,19 @@ class QuantizedArray:
         """The number of elements of the tensor."""
         return math.prod(self.shape)
 
+    @property
+    def code_bits(self) -> int:
+        """The bits of all codes together, without ranges and without the rest of a last byte."""
+        if isinstance(self.bits, tuple):
+            return sum(self.bits) * (self.size // max(1, len(self.bits)))
+        return self.bits * self.size
 
-def pack(codes: jax.Array, bits: int) -> jax.Array:
-    """Packs uint8 `codes` below 2^bits, of any shape, to uint8 (ceil(codes.size x bits / 8),).
-
-    A stream of bits, lowest first. Eight codes fill exactly `bits` bytes, so that each byte of such
-    a group is a fixed mix of shifted codes. Works inside jit.
-    """
-    groups = _in_groups(codes.reshape(-1), 8)
-    columns = []
-    for byte in range(bits):
-        parts = [
-            _shift(groups[:, code], code * bits - byte * 8)
-            for code in range(byte * 8 // bits, -(-(byte + 1) * 8 // bits))
-        ]
-        columns.append(functools.reduce(jnp.bitwise_or, parts))
-    return jnp.stack(columns, axis=1).reshape(-1)[: packed_size(codes.size, bits)]
-
-
-def unpack(buffer: jax.Array, bits: int, count: int) -> jax.Array:
-    """The `count` codes that `pack` put into `buffer`; uint8 (count,). Works inside jit.
-
-    Raises:
-      ValueError: the buffer is not of the size that `count` codes take.
-    """
-    if buffer.shape != (packed_size(count, bits),):
-        size = packed_size(count, bits)
-        raise ValueError(f"{count} codes of {bits} bits take ({size},) bytes, not {buffer.shape}")
-    groups = _in_groups(buffer, bits)
-    columns = []
-    for code in range(8):
-        parts = [
-            _shift(groups[:, byte], byte * 8 - code * bits)
-            for byte in range(code * bits // 8, -(-(code + 1) * bits // 8))
-        ]
-        columns.append(functools.reduce(jnp.bitwise_or, parts) & (2**bits - 1))
-    return jnp.stack(columns, axis=1).reshape(-1)[:count]
-
-
-def packed_size(count: int, bits: int) -> int:
-    """The bytes that `count` codes of `bits` bits take."""
-    return -(-count * bits // 8)
+    @property
+    def packed_size(self) -> int:
+        """The bytes that `codes` must have."""
+        if isinstance(self.bits, tuple):
+            return packing.channels_size(self.bits, self.size // max(1, len(self.bits)))
+        return packing.packed_size(self.size, self.bits)
 
 
 def quantize(tree: Tree, rules: Sequence[Rule]) -> Tree:
@@ -107,20 +79,20 @@ def quantize(tree: Tree, rules: Sequence[Rule]) -> Tree:
       UserError: rules that ask for bits but select no leaf; a selected leaf that is not float32 or
         bfloat16, or is quantised already, or has values that are not finite or overflow its range.
     """
-    leaves, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_quantized)
-    paths = [leaf_path(keys) for keys, _ in leaves]
-    chosen = [first_match(rules, path) for path in paths]
-    if not any(chosen) and any(rule.bits is not None for rule in rules):
-        patterns = ", ".join(repr(rule.pattern) for rule in rules)
-        example = f", such as {paths[0]!r}" if paths else ""
-        raise UserError(
-            f"rules {patterns} match none of the {len(paths)} leaves{example}; mend them"
-        )
-    quantized = [
-        leaf if rule is None else _quantize_leaf(leaf, rule, path)
-        for (_, leaf), rule, path in zip(leaves, chosen, paths, strict=True)
-    ]
-    return structure.unflatten(quantized)
+    return _map_selected(tree, rules, _quantize_leaf)
+
+
+def simulate(tree: Tree, rules: Sequence[Rule]) -> Tree:
+    """The values that `dequantize(quantize(tree, rules))` gives, without packing; works inside jit.
+
+    Gradients pass straight through, as if nothing were rounded or clipped, so that training against
+    these values changes the tree ("straight-through estimator", Bengio et al., 2013). One
+    compilation outside jit serves every number of bits.
+
+    Raises:
+      UserError: as `quantize`, but values are not looked at.
+    """
+    return _map_selected(tree, rules, _simulate_leaf)
 
 
 def dequantize(tree: Tree) -> Tree:
@@ -153,49 +125,114 @@ def leaf_kind(keys: tuple[Any, ...]) -> str | None:
     return top if top in ("params", "stats") else None
 
 
-def _quantize_leaf(leaf: jax.Array, rule: Rule, path: str) -> QuantizedArray:
+def _map_selected(
+    tree: Tree, rules: Sequence[Rule], change: Callable[[Any, Rule, str], Any]
+) -> Tree:
+    leaves, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_quantized)
+    paths = [leaf_path(keys) for keys, _ in leaves]
+    chosen = [first_match(rules, path) for path in paths]
+    if not any(chosen) and any(rule.bits is not None for rule in rules):
+        patterns = ", ".join(repr(rule.pattern) for rule in rules)
+        example = f", such as {paths[0]!r}" if paths else ""
+        raise UserError(
+            f"rules {patterns} match none of the {len(paths)} leaves{example}; mend them"
+        )
+    changed = [
+        leaf if rule is None else change(leaf, rule, path)
+        for (_, leaf), rule, path in zip(leaves, chosen, paths, strict=True)
+    ]
+    return structure.unflatten(changed)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scheme:
+    """A rule as it applies to one leaf; the static arguments of `aciq.quantize_array`."""
+
+    prior: str
+    axis: int | None
+    allocate: bool
+    correct: int | bool | None
+
+    @property
+    def along(self) -> int | None:
+        """The axis of the ranges."""
+        return self.axis if self.correct is False else self.correct
+
+
+def _scheme(leaf: Any, rule: Rule, path: str) -> tuple[_Scheme, float]:
+    """How a rule applies to a leaf, and with how many bits."""
     if is_quantized(leaf):
-        raise UserError(f"{path}: quantised to {leaf.bits} bits already; dequantize the tree first")
+        raise UserError(f"{path}: is quantised already; dequantize the tree first")
     dtype = np.dtype(leaf.dtype)
     if dtype not in (np.dtype(jnp.float32), np.dtype(jnp.bfloat16)):
         raise UserError(f"{path}: {dtype.name} cannot be quantised; convert it to float32")
+    channels = leaf.ndim - 1 if leaf.ndim > 1 and leaf.size else None
+    axis = None if rule.granularity == "tensor" else channels
+    allocate = axis is not None and rule.granularity == "channel-bits"
+    scheme = _Scheme(rule.prior, axis, allocate, channels if rule.correct else False)
+    return scheme, float(rule.bits) if allocate else int(rule.bits)
+
+
+def _quantize_leaf(leaf: jax.Array, rule: Rule, path: str) -> QuantizedArray:
+    scheme, width = _scheme(leaf, rule, path)
     if not bool(jnp.isfinite(leaf).all()):
         raise UserError(
             f"{path}: not all values are finite; take a checkpoint from before they grew"
         )
-    axis = leaf.ndim - 1 if rule.per_channel and leaf.ndim > 1 else None
-    prior = rule.prior
-    if prior == "auto":
-        errors = {p: float(_squared_error(leaf, rule.bits, p, axis)) for p in aciq.PRIORS}
-        prior = min(aciq.PRIORS, key=lambda p: math.inf if math.isnan(errors[p]) else errors[p])
-    codes, offset, scale = _encode_packed(leaf, rule.bits, prior, axis)
-    if not bool(jnp.isfinite(offset).all() & jnp.isfinite(scale).all()):
-        raise UserError(f"{path}: values too large for a {prior} range; rescale the tensor")
-    return QuantizedArray(codes, offset, scale, leaf.shape, dtype, rule.bits, prior, axis)
+    found = _quantize(leaf, jnp.asarray(width), scheme)
+    if not bool(jnp.isfinite(found.offset).all() & jnp.isfinite(found.scale).all()):
+        raise UserError(f"{path}: values too large for a {rule.prior} range; rescale the tensor")
+    bits: int | tuple[int, ...] = int(width)
+    if scheme.allocate:
+        bits = tuple(int(channel) for channel in np.asarray(found.bits))
+    # Packed on the host: inside jit every shape would be compiled anew for every number of bits.
+    codes = np.asarray(found.codes)
+    packed = (
+        packing.pack_channels(codes, bits, scheme.axis)
+        if scheme.allocate
+        else packing.pack(codes, bits)
+    )
+    return QuantizedArray(
+        jnp.asarray(packed),
+        found.offset,
+        found.scale,
+        tuple(leaf.shape),
+        np.dtype(leaf.dtype),
+        bits,
+        aciq.PRIORS[int(found.prior)],
+        scheme.along,
+    )
 
 
-_squared_error = jax.jit(aciq.squared_error, static_argnums=(1, 2, 3))
+def _simulate_leaf(leaf: jax.Array, rule: Rule, path: str) -> jax.Array:
+    scheme, width = _scheme(leaf, rule, path)
+    return _simulated(leaf, _quantize(leaf, jnp.asarray(width), scheme), scheme)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _encode_packed(
-    x: jax.Array, bits: int, prior: str, axis: int | None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    offset, scale = aciq.fit_range(x, bits, prior, axis)
-    return pack(aciq.encode(x, offset, scale, bits, axis), bits), offset, scale
+# One compilation serves every number of bits, and both `quantize` and `simulate`.
+@functools.partial(jax.jit, static_argnums=2)
+def _quantize(leaf: jax.Array, bits: jax.Array, scheme: _Scheme) -> aciq.Quantized:
+    return aciq.quantize_array(
+        jax.lax.stop_gradient(leaf),
+        bits,
+        scheme.prior,
+        scheme.axis,
+        allocate=scheme.allocate,
+        correct=scheme.correct,
+    )
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _simulated(leaf: jax.Array, found: aciq.Quantized, scheme: _Scheme) -> jax.Array:
+    values = aciq.decode(found.codes, found.offset, found.scale, scheme.along)
+    # The difference is zero, so that the values stay exact; its gradient is that of the leaf.
+    return values.astype(leaf.dtype) + (leaf - jax.lax.stop_gradient(leaf))
 
 
 @jax.jit
 def _dequantize_leaf(leaf: QuantizedArray) -> jax.Array:
-    codes = unpack(leaf.codes, leaf.bits, leaf.size).reshape(leaf.shape)
+    if isinstance(leaf.bits, tuple):
+        codes = packing.unpack_channels(leaf.codes, leaf.bits, leaf.shape, leaf.axis)
+    else:
+        codes = packing.unpack(leaf.codes, leaf.bits, leaf.size).reshape(leaf.shape)
     return aciq.decode(codes, leaf.offset, leaf.scale, leaf.axis).astype(leaf.dtype)
-
-
-def _in_groups(values: jax.Array, size: int) -> jax.Array:
-    """Reshapes (count,) to (groups, size), with zeros behind the last value."""
-    return jnp.pad(values, (0, -values.size % size)).reshape(-1, size)
-
-
-def _shift(values: jax.Array, left: int) -> jax.Array:
-    """Shifts uint8 values left, or right if `left` is negative; bits beyond the byte are lost."""
-    return values << left if left >= 0 else values >> -left

@@ -11,6 +11,7 @@ from rich.table import Table
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantized import Setting
+from textsr_jax.evaluation.sensitivity import LayerType
 
 
 def write_json(path: str | pathlib.Path, content: Any) -> None:
@@ -51,7 +52,7 @@ def print_rows(rows: Sequence[Row], title: str) -> None:
             *(_number(score["ssim"], 3) for score in scores),
             *(_number(score["accuracy"], 1) for score in scores),
         )
-    _print(table)
+    print_table(table)
     counts = ", ".join(f"{split} {rows[0].splits[split]['n']}" for split in splits)
     print(
         f"words: {counts}; PSNR by batch: of the error of 16 images, as the published code has it"
@@ -63,26 +64,60 @@ def print_settings(settings: Sequence[Setting], title: str) -> None:
     table = Table(title=title)
     for name in ("SR", "quantised", "bits", "prior"):
         table.add_column(name)
-    for name in ("PSNR\ndB", "accuracy\n%", "size\n10^6 bits"):
+    for name in ("PSNR\ndB", "accuracy\n%", "size\n10^6 bits", "stored\n10^6 bits"):
         table.add_column(name, justify="right")
     for setting in settings:
         table.add_row(
             setting.row.sr,
             setting.target,
-            "-" if setting.bits is None else str(setting.bits),
+            "-" if setting.bits is None else f"{setting.bits:g}",
             setting.prior or "-",
             _number(setting.row.mean["psnr"], 2),
             _number(setting.row.mean["accuracy"], 2),
             _number(setting.size_mbit, 2),
+            _number(setting.stored_bytes and 8 * setting.stored_bytes / 1e6, 2),
         )
-    _print(table)
+    print_table(table)
+
+
+def print_sensitivity(plain: Row, layer_types: Sequence[LayerType], title: str) -> None:
+    """Prints a row per layer type: PSNR and accuracy at each number of bits, quantised alone."""
+    widths = sorted(layer_types[0].rows)
+    table = Table(title=title)
+    table.add_column("quantised alone")
+    table.add_column("parameters", justify="right")
+    for score in ("PSNR, dB", "accuracy, %"):
+        for width in widths:
+            table.add_column(f"{score}\n{width} bits", justify="right")
+    rows = [("nothing", 0, dict.fromkeys(widths, plain))]
+    rows += [(kind.name, kind.parameters, kind.rows) for kind in layer_types]
+    for name, parameters, scores in rows:
+        figures = [
+            _number(scores[width].mean[score], places)
+            for score, places in (("psnr", 2), ("accuracy", 1))
+            for width in widths
+        ]
+        table.add_row(name, f"{parameters:,}", *figures)
+    print_table(table)
+
+
+def print_bits(sizes: dict[str, int], bits: dict[str, int], title: str) -> None:
+    """Prints how many bits each group of layers got."""
+    table = Table(title=title)
+    table.add_column("group of layers")
+    table.add_column("parameters", justify="right")
+    table.add_column("bits", justify="right")
+    for group, size in sizes.items():
+        table.add_row(group, f"{size:,}", str(bits[group]))
+    print_table(table)
 
 
 def _number(value: float | None, places: int) -> str:
     return "-" if value is None else f"{value:.{places}f}"
 
 
-def _print(table: Table) -> None:
+def print_table(table: Table) -> None:
+    """Prints a table; in a pipe as wide as it needs."""
     console = Console()
     # A pipe has no width; tables that wrap there cannot be read.
     if not console.is_terminal:

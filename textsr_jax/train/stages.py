@@ -35,6 +35,8 @@ from textsr_jax.train import mesh as meshes
 
 STAGES = ("pretrain", "stage1", "stage2")
 PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2 = "pretrain_ocr", "pretrain_focus", "stage1", "stage2"
+# Of quantised models; their folders carry a suffix that tells settings apart.
+FINETUNE_SR, FINETUNE_OCR = "finetune_sr", "finetune_ocr"
 
 _PICTURES = 8
 
@@ -83,6 +85,75 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
         loop.run(make(), workdir, training.mesh, jax.random.fold_in(root, _number(name)), again)
 
 
+def fine_tune_quantized(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    sr: tuple[Variables, Callable[[Variables], Variables]],
+    ocr: tuple[Variables, Callable[[Variables], Variables]],
+    suffix: str,
+    again: str,
+) -> tuple[Variables, Variables]:
+    """Quantisation-aware fine-tuning: the pair learns to work with rounded weights.
+
+    The SR model goes on by its stage-1 loss, then the recogniser on the images that the quantised
+    SR model makes. Every step computes with simulated weights, and the gradient goes to the ones
+    behind them. Interrupted, it goes on like any stage.
+
+    Args:
+      config: `quantization.finetune_sr` and `.finetune_ocr` say how long and how.
+      workdir: of train.py; holds the text-focus recogniser, and a folder for each fine-tuning.
+      sr, ocr: variables to start from, and the pure function that simulates their quantisation
+        with straight-through gradients (`quantization.simulate`).
+      suffix: of the folders' names; tells one setting from another.
+      again: the command that goes on with the run, for the message when it is stopped.
+
+    Returns:
+      The variables of both that scored best on the validation words when quantised, not quantised.
+
+    Raises:
+      UserError: the data set has no training words, or a model is missing.
+      Stopped: after Ctrl-C or SIGTERM; everything is saved.
+    """
+    for field in ("quantization.finetune_sr", "quantization.finetune_ocr"):
+        _check(config, field)
+    training = _Training(config, workdir)
+    (sr_start, simulate_sr), (ocr_start, simulate_ocr) = sr, ocr
+    training.sr = build_sr(config.sr, sr_start).through(simulate_sr)
+    training.ocr = training.ocr.through(simulate_ocr)
+    root = jax.random.key(config.seed)
+
+    def tuned(name: str, start: Variables, stage: Callable[[str, ConfigDict], loop.Stage]) -> Any:
+        settings, folder = config.quantization[name], f"{name}-{suffix}"
+        if not loop.is_finished(workdir, folder, settings.steps):
+            made = stage(folder, settings)
+            key = jax.random.fold_in(root, _number(folder))
+            loop.run(made, workdir, training.mesh, key, again)
+        loaded = checkpoints.load_best(workdir, folder, checkpoints.abstract(start))
+        if loaded is None:
+            raise UserError(f"{workdir}: the model of {folder} is gone; delete that folder")
+        return loaded[0]
+
+    if jax.tree.leaves(sr_start):
+        sr_tuned = tuned(
+            FINETUNE_SR,
+            sr_start,
+            lambda name, settings: training.super_resolver(name, lambda key: sr_start, settings),
+        )
+    else:
+        sr_tuned = sr_start
+    ocr_tuned = tuned(
+        FINETUNE_OCR,
+        ocr_start,
+        lambda name, settings: training.reader_of_sr(
+            name,
+            lambda key: ocr_start,
+            settings,
+            lambda _, source: training.enlarge(training.sr, sr_tuned, source),
+        ),
+    )
+    return sr_tuned, ocr_tuned
+
+
 def _chosen(stages: str) -> set[str]:
     names = [name.strip() for name in stages.split(",") if name.strip()]
     for name in names:
@@ -110,7 +181,8 @@ def _settings(config: ConfigDict, stage: str) -> ConfigDict:
 
 
 def _number(stage: str) -> int:
-    return (PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2).index(stage)
+    stages = (PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2, FINETUNE_SR, FINETUNE_OCR)
+    return stages.index(stage.split("-")[0])
 
 
 class _Training:
@@ -146,13 +218,23 @@ class _Training:
         variables = self._trained_sr()
         sr = build_sr(self.config.sr, variables)
         images = functools.partial(self._sr_images, sr, variables)
+        start = self._load(PRETRAIN_OCR, "ocr", self.ocr)
+        return self.reader_of_sr(STAGE2, lambda key: start, self.config.stage2, images)
+
+    def reader_of_sr(
+        self,
+        name: str,
+        initial: Callable[[jax.Array], Variables],
+        settings: ConfigDict,
+        images: Callable[[str, Source], np.ndarray],
+    ) -> loop.Stage:
+        """The recogniser's stage on the SR images that `images` gives for a source and its name."""
         words = self.words if self.config.stage2.synthetic else {"train": self.pairs.train}
         source = Concatenated(
             [Replaced(source, images(name, source)) for name, source in words.items()]
         )
         judge = Replaced(self.pairs.validation, images("validation", self.pairs.validation))
-        start = self._load(PRETRAIN_OCR, "ocr", self.ocr)
-        return self._recognizer(STAGE2, lambda key: start, self.config.stage2, source, judge)
+        return self._recognizer(name, initial, settings, source, judge)
 
     def pretrain_focus(self) -> loop.Stage:
         settings, judge = self.config.pretrain.focus, self.pairs.validation
@@ -183,7 +265,7 @@ class _Training:
         )
 
     def stage1(self) -> loop.Stage:
-        config, settings = self.config, self.config.stage1
+        config = self.config
         initial = self.sr.init
         if config.init.sr:
             start = checkpoints.load_start(
@@ -195,6 +277,12 @@ class _Training:
                 drawn = self.sr.init(key)
                 return {part: drawn[part] | start[part] for part in drawn}
 
+        return self.super_resolver(STAGE1, initial, config.stage1)
+
+    def super_resolver(
+        self, name: str, initial: Callable[[jax.Array], Variables], settings: ConfigDict
+    ) -> loop.Stage:
+        """The SR model's stage; the parts of its loss are weighted as in stage 1."""
         judge = self.pairs.validation
 
         @jax.jit
@@ -222,14 +310,14 @@ class _Training:
             return loop.Validation(psnr, scalars, pictures)
 
         return loop.Stage(
-            name=STAGE1,
+            name=name,
             network=self.sr,
             initial=initial,
-            loss=steps.super_resolution_loss(self.sr, self.focus, settings),
+            loss=steps.super_resolution_loss(self.sr, self.focus, self.config.stage1),
             frozen=self._load(PRETRAIN_FOCUS, "focus", self.focus),
             settings=settings,
             batches=self._training_batches(
-                self.pairs.train, settings, augmentation.pair_augmentation, STAGE1
+                self.pairs.train, settings, augmentation.pair_augmentation, name
             ),
             validate=validate,
         )
@@ -326,17 +414,24 @@ class _Training:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"sr_{name}.npy"
         if not path.exists():
-            enlarge_batch = jax.jit(lambda variables, lr: to_uint8(sr(variables, to_float(lr))))
-            made = [
-                np.asarray(enlarge_batch(variables, batch.lr))[batch.valid]
-                for batch in tqdm(
-                    self._batches(source), desc=f"SR images of {name}", leave=False, disable=None
-                )
-            ]
+            made = self.enlarge(sr, variables, source)
             partial = path.with_name(f"{path.stem}_partial.npy")
-            np.save(partial, np.concatenate(made))
+            np.save(partial, made)
             partial.rename(path)
         return np.load(path, mmap_mode="r")
+
+    def enlarge(self, sr: Network, variables: Variables, source: Source) -> np.ndarray:
+        """SR images of a source, uint8 (len, 32, 128, 3)."""
+        enlarge_batch = jax.jit(lambda variables, lr: to_uint8(sr(variables, to_float(lr))))
+        batches = tqdm(
+            self._batches(source),
+            total=-(-len(source) // self.config.evaluation.batch_size),
+            desc="SR images",
+            leave=False,
+            disable=None,
+        )
+        made = [np.asarray(enlarge_batch(variables, batch.lr))[batch.valid] for batch in batches]
+        return np.concatenate(made)
 
 
 def _tiles(columns: Sequence[jax.Array]) -> np.ndarray:

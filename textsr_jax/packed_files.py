@@ -1,0 +1,384 @@
+"""Packed files: a quantised pair, and all that it takes to run it, in one safetensors file.
+
+Codes of M bits take M bits each; the header holds a JSON record. No pickles, no code.
+"""
+
+import hashlib
+import json
+import pathlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from safetensors import SafetensorError
+from safetensors.numpy import load as deserialize
+from safetensors.numpy import save as serialize
+
+from textsr_jax import configuration, text
+from textsr_jax.errors import UserError
+from textsr_jax.parameter_files import write_file
+from textsr_jax.quantization import QuantizedArray, Rule, aciq, is_quantized
+
+PARTS = ("sr", "ocr")
+
+# Keys of the safetensors header's metadata; the first one is the magic.
+_RECORD, _DIGEST = "textsr_jax_packed", "sha256"
+_VERSION = 1
+_NO_DIGEST = "0" * 64
+_DIGEST_FIELD = re.compile(rb'"sha256":"([0-9a-f]{64})"')
+_FIELDS = {"version", "config", "alphabet", "rules", "fine_tuned", "provenance", "leaves"}
+_LEAF_FIELDS = {"shape", "dtype", "bits", "prior", "axis"}
+_DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(jnp.bfloat16)}
+_CODES, _RANGE = ":codes", ":range"
+_MAX_DEPTH = 32
+
+
+@dataclass(frozen=True)
+class PackedPair:
+    """What a packed file holds.
+
+    Attributes:
+      config: the experiment as nested dicts, without places on the machine that made it.
+      rules: by which each part, "sr" and "ocr", was quantised.
+      fine_tuned: whether the recogniser was fine-tuned on SR images.
+      provenance: where it comes from: commit, data set, scores; JSON-able.
+      sr, ocr: {"params": nested dicts, "stats": nested dicts}; leaves are `QuantizedArray` or
+        float32 arrays.
+    """
+
+    config: dict[str, Any]
+    rules: dict[str, tuple[Rule, ...]]
+    fine_tuned: bool
+    provenance: dict[str, Any]
+    sr: Any
+    ocr: Any
+
+    def experiment(self, place: str | pathlib.Path) -> ConfigDict:
+        """The config, checked; raises `UserError` as `configuration.from_packed` does."""
+        leaves = len(jax.tree.leaves((self.sr, self.ocr)))
+        return configuration.from_packed(self.config, leaves, str(place))
+
+
+def save(path: str | pathlib.Path, pair: PackedPair) -> int:
+    """Writes a packed file, whole or not at all; returns its size in bytes.
+
+    Raises:
+      UserError: the folder is missing, cannot be written in, or its disk is full.
+      ValueError: a leaf that is neither float32 nor quantised.
+    """
+    content = to_bytes(pair)
+    write_file(path, content)
+    return len(content)
+
+
+def to_bytes(pair: PackedPair) -> bytes:
+    """The content of a packed file.
+
+    A quantised leaf at `sr/params/.../kernel` becomes two arrays: `...kernel:codes`, as
+    `QuantizedArray.codes`, and `...kernel:range`, float32 (2,) or (2, channels): offset, scale. The
+    record names shape, dtype, bits (one digit, or one for each channel), prior and axis. The digest
+    is SHA-256 of the whole file with 64 zeros in its own place. A pair always gives the same bytes.
+
+    Raises:
+      ValueError: a leaf that is neither float32 nor quantised.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    leaves: dict[str, Any] = {}
+    for part in PARTS:
+        for name, leaf in _named_leaves(getattr(pair, part), part):
+            if is_quantized(leaf):
+                arrays[name + _CODES] = np.asarray(leaf.codes)
+                arrays[name + _RANGE] = np.stack([np.asarray(leaf.offset), np.asarray(leaf.scale)])
+                leaves[name] = {
+                    "shape": leaf.shape,
+                    "dtype": leaf.dtype.name,
+                    "bits": _written_bits(leaf.bits),
+                    "prior": leaf.prior,
+                    "axis": leaf.axis,
+                }
+            elif leaf.dtype == np.float32:
+                arrays[name] = np.asarray(leaf)
+            else:
+                raise ValueError(f"leaf {name!r} is {leaf.dtype}; those not quantised are float32")
+    record = {
+        "version": _VERSION,
+        "config": pair.config,
+        "alphabet": text.ALPHABET,
+        "rules": {part: [asdict(rule) for rule in pair.rules[part]] for part in PARTS},
+        "fine_tuned": pair.fine_tuned,
+        "provenance": pair.provenance,
+        "leaves": leaves,
+    }
+    about = json.dumps(record, separators=(",", ":"), allow_nan=False)
+    # ascontiguousarray alone would give a scalar an axis.
+    arrays = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
+    content = bytearray(_with_metadata(serialize(arrays), {_RECORD: about, _DIGEST: _NO_DIGEST}))
+    _, start = _digest_field(content)
+    content[start : start + 64] = _digest(content, start).encode()
+    return bytes(content)
+
+
+def load(path: str | pathlib.Path) -> PackedPair:
+    """Reads a packed file and validates all of it; nothing in it is ever run.
+
+    Raises:
+      UserError: it is missing, damaged or cut off, of another version, or no packed file.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        what = "is a folder, not a packed file" if path.is_dir() else "no such file"
+        raise UserError(f"{path}: {what}; name one that quantize.py --out wrote")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot read it ({error.strerror}); see to its permissions"
+        ) from error
+    try:
+        return _parse(content)
+    except _Damaged as error:
+        raise UserError(
+            f"{path}: a damaged packed file ({error}); copy it again or quantise again"
+        ) from error
+    except _Foreign as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def is_packed_file(path: str | pathlib.Path) -> bool:
+    """Whether `path` is a file whose header begins as a packed file's; it may yet be damaged."""
+    path = pathlib.Path(path)
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return _looks_packed(stream.read(4096))
+
+
+class _Damaged(Exception):
+    """What is wrong in a packed file."""
+
+
+class _Foreign(Exception):
+    """What a file is that is none, and the mend."""
+
+
+def _looks_packed(start: bytes) -> bool:
+    return f'"{_RECORD}"'.encode() in start or f'"{_DIGEST}":"'.encode() in start
+
+
+def _parse(content: bytes) -> PackedPair:
+    try:
+        header = _header(content)
+    except _Damaged:
+        if not _looks_packed(content[:4096]):
+            raise _Foreign(
+                "not a packed file, or a damaged one; name one that quantize.py --out wrote"
+            ) from None
+        raise
+    metadata = header.get("__metadata__")
+    if not isinstance(metadata, dict) or _RECORD not in metadata:
+        if _looks_packed(content[:4096]):
+            raise _Damaged("its header cannot be read")
+        raise _Foreign(
+            "a safetensors file, but not a packed pair; models of one network are named in "
+            "config.init, published ones are converted first (python -m textsr_jax.convert)"
+        )
+    written, start = _digest_field(content)
+    if _digest(content, start) != written:
+        raise _Damaged("it is not what was written")
+    record = _record(metadata[_RECORD])
+    try:
+        arrays = deserialize(content)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise _Damaged(f"its arrays cannot be read: {error}") from error
+    trees: dict[str, Any] = {part: {"params": {}, "stats": {}} for part in PARTS}
+    for name in (*record["leaves"], *arrays):
+        # Trees are walked by recursion, and messages are one line.
+        if not name.isprintable() or name.count("/") > _MAX_DEPTH:
+            raise _Damaged(f"there is no place for {name[:80]!r}")
+    for name, about in record["leaves"].items():
+        codes, ranges = arrays.pop(name + _CODES, None), arrays.pop(name + _RANGE, None)
+        if codes is None or ranges is None:
+            raise _Damaged(f"{name}: its codes or its range are missing")
+        _insert(trees, name, _quantized(name, about, codes, ranges))
+    for name, array in arrays.items():
+        if array.dtype != np.float32 or not np.isfinite(array).all():
+            raise _Damaged(f"{name}: not an array of finite float32")
+        _insert(trees, name, jnp.asarray(array))
+    return PackedPair(
+        config=record["config"],
+        rules=record["rules"],
+        fine_tuned=record["fine_tuned"],
+        provenance=record["provenance"],
+        **trees,
+    )
+
+
+def _with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
+    """A safetensors file with `metadata`, which the library would write in any order."""
+    length = int.from_bytes(content[:8], "little")
+    header = {"__metadata__": metadata, **json.loads(content[8 : 8 + length])}
+    written = json.dumps(header, separators=(",", ":")).encode()
+    # Arrays start at multiples of 8 bytes.
+    written += b" " * (-len(written) % 8)
+    return len(written).to_bytes(8, "little") + written + content[8 + length :]
+
+
+def _header(content: bytes) -> dict[str, Any]:
+    """The JSON header of a safetensors file: a length of 8 bytes, then as many bytes."""
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 10 or not 2 <= length <= len(content) - 8:
+        raise _Damaged("it is cut off, or its header's length is wrong")
+    header = _json(content[8 : 8 + length])
+    if not isinstance(header, dict):
+        raise _Damaged("its header cannot be read")
+    return header
+
+
+def _json(content: bytes | str) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _Damaged(f"its header cannot be read: {error}") from error
+
+
+def _digest_field(content: bytes | bytearray) -> tuple[str, int]:
+    """The digest in a file's header, and where its 64 digits start."""
+    length = int.from_bytes(content[:8], "little")
+    # Quotes inside the record are escaped there, so that it cannot hold another such field.
+    found = list(_DIGEST_FIELD.finditer(content, 8, 8 + length))
+    if len(found) != 1:
+        raise _Damaged("its digest is missing")
+    return found[0][1].decode(), found[0].start(1)
+
+
+def _digest(content: bytes | bytearray, start: int) -> str:
+    view = memoryview(content)
+    digest = hashlib.sha256(view[:start])
+    digest.update(_NO_DIGEST.encode())
+    digest.update(view[start + 64 :])
+    return digest.hexdigest()
+
+
+def _record(written: Any) -> dict[str, Any]:
+    record = _json(written) if isinstance(written, str) else None
+    if not isinstance(record, dict):
+        raise _Damaged("its record cannot be read")
+    if record.get("version") != _VERSION:
+        raise _Foreign(
+            f"a packed file of version {record.get('version')!r}, and this program reads version "
+            f"{_VERSION}; update the older of the two"
+        )
+    if record.keys() != _FIELDS:
+        raise _Damaged("its record has other fields than it should")
+    if record["alphabet"] != text.ALPHABET:
+        raise _Foreign(
+            f"its alphabet is {record['alphabet']!r}, and this program reads {text.ALPHABET!r}; "
+            "use the program that wrote it"
+        )
+    rules = record["rules"]
+    sound = (
+        all(isinstance(record[name], dict) for name in ("config", "rules", "provenance", "leaves"))
+        and isinstance(record["fine_tuned"], bool)
+        and rules.keys() == set(PARTS)
+        and all(isinstance(listed, list) for listed in rules.values())
+        and all(isinstance(about, dict) for about in record["leaves"].values())
+    )
+    if not sound:
+        raise _Damaged("its record has values of a wrong kind")
+    try:
+        record["rules"] = {
+            part: tuple(Rule(**rule) for rule in listed) for part, listed in rules.items()
+        }
+    except (TypeError, UserError) as error:
+        raise _Damaged(f"its rules cannot be read: {error}") from error
+    return record
+
+
+def _quantized(
+    name: str, about: Mapping[str, Any], codes: np.ndarray, ranges: np.ndarray
+) -> QuantizedArray:
+    """A leaf whose invariants all hold; checked before anything of its size is allocated."""
+
+    def check(holds: bool, what: str) -> None:
+        if not holds:
+            raise _Damaged(f"{name}: {what}")
+
+    def is_index(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40
+
+    check(about.keys() == _LEAF_FIELDS, "its record has other fields than it should")
+    shape, dtype, bits, prior, axis = (
+        about[field] for field in ("shape", "dtype", "bits", "prior", "axis")
+    )
+    check(
+        isinstance(shape, list) and len(shape) <= 8 and all(map(is_index, shape)),
+        f"its shape is {shape!r}",
+    )
+    check(isinstance(dtype, str) and dtype in _DTYPES, f"its dtype is {dtype!r}")
+    check(isinstance(prior, str) and prior in aciq.PRIORS, f"its prior is {prior!r}")
+    check(axis is None or (is_index(axis) and axis < len(shape)), f"its axis is {axis!r}")
+    widths = range(aciq.MIN_BITS, aciq.MAX_BITS + 1)
+    if isinstance(bits, str):
+        check(axis is not None and len(bits) == shape[axis], "bits and channels differ in number")
+        check(bool(re.fullmatch("[2-8]+", bits)), "its bits are not all 2 to 8")
+        bits = tuple(map(int, bits))
+    else:
+        check(is_index(bits) and bits in widths, f"its bits are {bits!r}")
+    channels = () if axis is None else (shape[axis],)
+    check(
+        ranges.dtype == np.float32 and ranges.shape == (2, *channels), "its range has another shape"
+    )
+    offset, scale = ranges
+    check(
+        bool(np.isfinite(ranges).all() and (scale >= 0).all()),
+        "its range is not finite, or negative",
+    )
+    leaf = QuantizedArray(
+        codes=codes,
+        offset=offset,
+        scale=scale,
+        shape=tuple(shape),
+        dtype=_DTYPES[dtype],
+        bits=bits,
+        prior=prior,
+        axis=axis,
+    )
+    check(
+        codes.dtype == np.uint8 and codes.shape == (leaf.packed_size,),
+        f"{codes.size} bytes of codes, but {leaf.packed_size} belong to its shape",
+    )
+    if not channels and scale == 0:
+        check(not codes.any(), "codes where its step is 0")
+    return jax.tree.map(jnp.asarray, leaf)
+
+
+def _written_bits(bits: int | tuple[int, ...]) -> int | str:
+    return "".join(map(str, bits)) if isinstance(bits, tuple) else bits
+
+
+def _named_leaves(tree: Any, part: str) -> list[tuple[str, Any]]:
+    """The leaves of a part and their names, such as `sr/params/edsr/head/kernel`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_quantized)
+    return [
+        (f"{part}/{jax.tree_util.keystr(keys, simple=True, separator='/')}", leaf)
+        for keys, leaf in leaves
+    ]
+
+
+def _insert(trees: dict[str, Any], name: str, leaf: Any) -> None:
+    part, kind, *folders, last = name.split("/") if name.count("/") >= 2 else ("", "", "")
+    if part not in trees or kind not in trees[part] or not all((*folders, last)):
+        raise _Damaged(f"there is no place for {name!r}")
+    node = trees[part][kind]
+    for folder in folders:
+        node = node.setdefault(folder, {})
+        if not isinstance(node, dict):
+            raise _Damaged(f"{name}: lies below another leaf")
+    if last in node:
+        raise _Damaged(f"{name}: is there twice")
+    node[last] = leaf
