@@ -1,0 +1,170 @@
+"""Activation ranges: what the tensors of a float32 graph hold on sample images, and where to clip.
+
+ACIQ as for weights, per tensor; ONNX Runtime's own calibrators stand beside it for comparison.
+"""
+
+import pathlib
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
+from onnxruntime.quantization.calibrate import create_calibrator
+
+from textsr_jax.errors import UserError
+from textsr_jax.quantization import aciq
+
+# Activations have one range a tensor, in 2^8 - 1 steps.
+BITS = 8
+STEPS = 2**BITS - 1
+
+_ORT_METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+METHODS = ("aciq", *_ORT_METHODS)
+
+# Values kept of a tensor and a batch, drawn at random; ranges need no more.
+_DRAWN = 8192
+
+Feed = dict[str, np.ndarray]
+
+
+class Range(NamedTuple):
+    """The values that an activation's codes span; 0 is among them."""
+
+    low: float
+    high: float
+
+
+def ranges(
+    model: onnx.ModelProto, feeds: Iterable[Feed], tensors: Sequence[str], method: str
+) -> dict[str, Range]:
+    """The range of each tensor of a float32 graph, from what it holds on samples.
+
+    Args:
+      model: the graph.
+      feeds: inputs of it, some images each; read once.
+      tensors: names of float tensors in it, its inputs among them if need be.
+      method: one of `METHODS`.
+
+    Raises:
+      UserError: another method.
+    """
+    if method not in METHODS:
+        raise UserError(f"--calibration={method}: no such method; take one of {', '.join(METHODS)}")
+    if method == "aciq":
+        return {name: fit(values) for name, values in _drawn(model, feeds, tensors).items()}
+    return _by_onnx_runtime(model, feeds, tensors, _ORT_METHODS[method])
+
+
+def fit(values: np.ndarray) -> Range:
+    """ACIQ's range of an activation: Laplace, Gaussian or min-max, by the least squared error.
+
+    The clip is `aciq.alpha` times the spread about the mean, cut at the smallest and the largest
+    value. Values that are never negative, as behind a ReLU, are half a distribution about 0: the
+    range starts at 0, and only those above it count for the spread.
+
+    Args:
+      values: float32 samples, of any shape; the smallest and the largest value among them.
+    """
+    values = np.asarray(values, np.float32).ravel()
+    low, high = (min(0.0, float(values.min())), max(0.0, float(values.max())))
+    candidates = [Range(low, high)]
+    if low < high:
+        sample = values[values > 0] if low == 0 else values
+        mean = 0.0 if low == 0 else float(sample.mean())
+        deviation = np.abs(sample - mean)
+        spreads = {"laplace": deviation.mean(), "gaussian": np.sqrt(np.square(deviation).mean())}
+        for prior, spread in spreads.items():
+            clip = aciq.alpha(prior, BITS) * float(spread)
+            candidates.append(Range(max(low, min(0.0, mean - clip)), min(high, mean + clip)))
+    return min(candidates, key=lambda candidate: squared_error(values, candidate))
+
+
+def squared_error(values: np.ndarray, span: Range) -> float:
+    """The mean squared difference between values and their codes' values, as the int8 graph's."""
+    scale = (span.high - span.low) / STEPS
+    if not scale:
+        return float(np.square(values, dtype=np.float64).mean())
+    zero = round(-span.low / scale)
+    codes = np.clip(np.round(values / scale) + zero, 0, STEPS)
+    return float(np.square((codes - zero) * scale - values, dtype=np.float64).mean())
+
+
+def _drawn(
+    model: onnx.ModelProto, feeds: Iterable[Feed], tensors: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Values of each tensor: some at random of every feed, its smallest and its largest."""
+    session = _open(model, tensors)
+    inputs = {value.name for value in model.graph.input}
+    inner = [name for name in tensors if name not in inputs]
+    rng = np.random.default_rng(0)
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in tensors}
+    for feed in feeds:
+        made = dict(zip(inner, session.run(inner, feed), strict=True)) if inner else {}
+        for name in tensors:
+            values = (feed if name in inputs else made)[name].ravel()
+            some = values[rng.integers(0, values.size, min(values.size, _DRAWN))]
+            drawn[name] += [some, values[[values.argmin(), values.argmax()]]]
+    return {name: np.concatenate(parts) for name, parts in drawn.items()}
+
+
+def _open(model: onnx.ModelProto, tensors: Sequence[str]) -> onnxruntime.InferenceSession:
+    """A session that can also give `tensors`."""
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    known = {value.name for value in (*shown.graph.input, *shown.graph.output)}
+    shown.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        for name in tensors
+        if name not in known
+    )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+class _Reader(CalibrationDataReader):
+    """One feed, as ONNX Runtime's calibrators want it."""
+
+    def __init__(self, feed: Feed):
+        self._feeds: Iterator[Feed] = iter([feed])
+
+    def get_next(self) -> Feed | None:
+        return next(self._feeds, None)
+
+
+def _by_onnx_runtime(
+    model: onnx.ModelProto,
+    feeds: Iterable[Feed],
+    tensors: Sequence[str],
+    method: CalibrationMethod,
+) -> dict[str, Range]:
+    wanted = set(tensors)
+    types = {n.op_type for n in model.graph.node if wanted & {*n.input, *n.output}}
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "graph.onnx")
+        onnx.save(model, path)
+        calibrator = create_calibrator(
+            path,
+            sorted(types),
+            str(pathlib.Path(folder, "augmented.onnx")),
+            calibrate_method=method,
+        )
+        for feed in feeds:
+            # One after the other: the calibrators keep all that one reader gives in memory.
+            calibrator.collect_data(_Reader(feed))
+        found = calibrator.compute_data()
+        del calibrator
+    spans = {}
+    for name in tensors:
+        low, high = (float(np.asarray(end).min()) for end in found[name].range_value)
+        spans[name] = Range(min(0.0, low), max(0.0, high))
+    return spans

@@ -1,0 +1,340 @@
+"""The float32 ONNX graphs of a pair: the SR network, the visual encoder, and the decoder's steps.
+
+Traced by jax2onnx from the same modules that JAX runs, with BatchNorm folded into convolutions.
+"""
+
+import contextlib
+import hashlib
+import logging
+import pathlib
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnx
+import onnxruntime
+from flax import nnx
+
+from textsr_jax.images import HR_SIZE, LR_SIZE
+from textsr_jax.models import Network, Variables
+from textsr_jax.models.cdistnet import CDistNet, _attend, _attend_sums
+from textsr_jax.quantization import QuantizedArray, dequantize
+from textsr_jax.text import PAD
+
+# Dimensions that every run may choose anew.
+IMAGES, WORDS, BEAMS, LENGTH = "images", "words", "beams", "length"
+
+# The newest that ONNX Runtime's optimiser of float graphs knows throughout.
+_OPSET = 21
+
+
+class Graph(NamedTuple):
+    """A float32 graph, and how far the weights in it reach where a packed file says so.
+
+    Attributes:
+      model: its weights are constants; every weight of a convolution is (outputs, inputs, rows,
+        columns), of a linear layer (inputs, outputs).
+      clips: {`digest` of a weight in the graph: float32 (outputs,), the largest magnitude that its
+        packed range reaches}. Weights that were not packed are not among them.
+    """
+
+    model: onnx.ModelProto
+    clips: dict[str, np.ndarray]
+
+
+def digest(weight: np.ndarray) -> str:
+    """What a weight is known by across graphs whose optimisers rename it: a hash of its values."""
+    weight = np.ascontiguousarray(weight, np.float32)
+    return hashlib.sha256(repr(weight.shape).encode() + weight.tobytes()).hexdigest()
+
+
+def super_resolution(network: Network, variables: Variables) -> Graph:
+    """`lr` float (images, 16, 64, 3) in [0, 1] to `sr` (images, 32, 128, 3), not clipped."""
+    module, clips = _plain(network, variables)
+    shape = (IMAGES, LR_SIZE[1], LR_SIZE[0], 3)
+    return Graph(_trace(lambda lr: module(lr), {"lr": _like(shape)}, ["sr"]), clips)
+
+
+def encoder(network: Network, variables: Variables) -> Graph:
+    """`images` float (images, 32, 128, 3) in [0, 1] to `memory` (images, 64, width)."""
+    module, clips = _plain(network, variables)
+    shape = (IMAGES, HR_SIZE[1], HR_SIZE[0], 3)
+    inputs = {"images": _like(shape)}
+    return Graph(_trace(lambda images: module.encode(images), inputs, ["memory"]), clips)
+
+
+def decoder_start(network: Network, variables: Variables) -> Graph:
+    """`memory` (words, 64, width) to its keys and values in every layer, once per word.
+
+    The outputs are those of `memory_names`, each (words, heads, 64, width / heads).
+    """
+    module, clips = _plain(network, variables)
+
+    def start(memory: jax.Array) -> tuple[jax.Array, ...]:
+        return tuple(part for layer in module.mdcdp for part in layer.visual.read(memory))
+
+    shape = (WORDS, *_memory_shape(network, variables))
+    return Graph(_trace(start, {"memory": _like(shape)}, memory_names(len(module.mdcdp))), clips)
+
+
+def decoder_step(network: Network, variables: Variables, steps: int) -> Graph:
+    """One step of decoding: the logits behind the last token, and the positional stream's cache.
+
+    Inputs, for words x beams rows that have read `length` tokens, 1 to `steps`:
+      `tokens` int32 (words, beams, length), the start token first;
+      `positions` int32 (length,): 0, 1, ..., length - 1;
+      those of `memory_names`, as the start gives them;
+      those of `cache_names`, float (words, beams, heads, length, width / heads): what the step
+        before put out, in the order of the beams now, and anything at the last place.
+    Outputs: `logits` float (words, beams, 40), and `new_` cache names, with the last place filled.
+    """
+    module, clips = _plain(network, variables)
+    layers = len(module.mdcdp)
+    # What the words do not change, which becomes constants: the positional stream and its keys and
+    # values in the first layer, and those of every token and position in the semantic streams.
+    memory_length, width = _memory_shape(network, variables)
+    blank = jnp.zeros((1, memory_length, width), jnp.float32)
+    shared = jax.tree.map(np.asarray, module.init_cache(blank, steps))
+
+    def step(tokens: jax.Array, positions: jax.Array, *arrays: jax.Array) -> tuple[jax.Array, ...]:
+        words, beams, _ = tokens.shape
+        rows = words * beams
+
+        def of_rows(x: jax.Array) -> jax.Array:
+            return x.reshape(rows, *x.shape[2:])
+
+        def of_beams(x: jax.Array) -> jax.Array:
+            return x.reshape(words, beams, *x.shape[1:])
+
+        def so_far(table: np.ndarray, axis: int) -> jax.Array:
+            return jnp.take(table, positions, axis=axis, mode="clip")
+
+        pairs = list(zip(arrays[::2], arrays[1::2], strict=True))
+        memories, histories = pairs[:layers], pairs[layers:]
+        tokens = of_rows(tokens)
+        mask = (tokens != PAD)[:, None, None, :]
+        last = positions.max()
+        is_last = (positions == last)[:, None]
+        x = jnp.take(shared.stream, last[None], axis=1, mode="clip")
+        caches = []
+        for index, layer in enumerate(module.mdcdp):
+            query, new = layer.positional.project(x)
+            if index == 0:
+                keys, values = (so_far(table, 2) for table in shared.positional[0])
+            else:
+                keys, values = (
+                    jnp.where(is_last, part, of_rows(history))
+                    for part, history in zip(new, histories[index - 1], strict=True)
+                )
+                caches += [of_beams(keys), of_beams(values)]
+            x = layer.positional(x, _attend(query, keys, values, mask), _same)
+            # The beams of a word line up as queries to its one memory.
+            seen = x.reshape(words, beams, width)
+            query = layer.visual.project(seen)
+            seen = layer.visual(seen, _attend(query, *memories[index], None), _same)
+            by_token, by_position = shared.semantic[index]
+            addends = by_token, tuple(so_far(table, 2) for table in by_position)
+
+            def semantic(query: jax.Array, addends: tuple[Any, Any] = addends) -> jax.Array:
+                return _attend_sums(query, addends, tokens, mask)
+
+            x = layer.read(x, seen.reshape(rows, 1, width), semantic, module.fusion, _same)
+        return of_beams(module.output(x[:, 0])), *caches
+
+    heads = module.heads
+    size = width // heads
+    inputs = {
+        "tokens": _like((WORDS, BEAMS, LENGTH), jnp.int32),
+        "positions": _like((LENGTH,), jnp.int32),
+    }
+    inputs |= {name: _like((WORDS, heads, memory_length, size)) for name in memory_names(layers)}
+    caches = cache_names(layers)
+    inputs |= {name: _like((WORDS, BEAMS, heads, LENGTH, size)) for name in caches}
+    outputs = ["logits", *(f"new_{name}" for name in caches)]
+    return Graph(_trace(step, inputs, outputs), clips)
+
+
+def memory_names(layers: int) -> list[str]:
+    """The keys and values of the visual memory in each of the decoder's layers."""
+    return [f"memory_{part}_{layer}" for layer in range(layers) for part in ("keys", "values")]
+
+
+def cache_names(layers: int) -> list[str]:
+    """The keys and values of the positional stream in the layers behind the first."""
+    return [f"{part}_{layer}" for layer in range(1, layers) for part in ("keys", "values")]
+
+
+class _Convolution:
+    """A convolution by XLA's own operation alone, which is the one that ONNX has.
+
+    Args:
+      kernel: float (rows, columns, inputs, outputs).
+      bias: float (outputs,).
+      strides, padding: as `jax.lax.conv_general_dilated` takes them.
+    """
+
+    def __init__(
+        self,
+        kernel: np.ndarray,
+        bias: np.ndarray,
+        strides: tuple[int, int],
+        padding: str | list[tuple[int, int]],
+    ):
+        self.weight = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1), np.float32)
+        self.bias = np.asarray(bias, np.float32)
+        self.strides, self.padding = strides, padding
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        # Channels first, so that the weights in the graph are these arrays.
+        x = jax.lax.conv_general_dilated(
+            x.transpose(0, 3, 1, 2), self.weight, self.strides, self.padding
+        )
+        return (x + self.bias[:, None, None]).transpose(0, 2, 3, 1)
+
+
+def _same(x: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
+    # Stands where dropout does nothing, and where BatchNorm was folded away.
+    return x
+
+
+def _plain(network: Network, variables: Variables) -> tuple[Any, dict[str, np.ndarray]]:
+    """The module with plain convolutions, BatchNorm folded in, and the clips of packed weights.
+
+    Folding multiplies a weight by a factor per output channel, and its clip likewise: the range
+    that ACIQ finds for the folded channel is the factor times the one that it finds for the
+    channel itself.
+    """
+    module = network.module(dequantize(variables))
+    clips: dict[str, np.ndarray] = {}
+    # Changing a module while walking over it is asking for trouble.
+    for path, node in list(nnx.iter_graph(module)):
+        if not isinstance(node, nnx.Module):
+            continue
+        for name, child in list(vars(node).items()):
+            place = (*path, name)
+            if isinstance(child, nnx.Dropout):
+                setattr(node, name, _same)
+            elif isinstance(child, nnx.Linear):
+                packed = _leaf(variables, place)
+                if packed is not None:
+                    clips[digest(child.kernel[...])] = _packed_clip(packed)
+            elif isinstance(child, nnx.Conv):
+                norm = getattr(node, "bn", None) if name == "conv" else None
+                conv, factor = _fold(child, norm)
+                if norm is not None:
+                    node.bn = _same
+                setattr(node, name, conv)
+                packed = _leaf(variables, place)
+                if packed is not None:
+                    clips[digest(conv.weight)] = np.abs(factor) * _packed_clip(packed)
+    return module, {key: np.float32(clip) for key, clip in clips.items()}
+
+
+def _fold(conv: nnx.Conv, norm: nnx.BatchNorm | None) -> tuple[_Convolution, np.ndarray]:
+    """A convolution with the BatchNorm behind it folded in, and its factor per output channel."""
+    kernel = np.asarray(conv.kernel[...], np.float64)
+    outputs = kernel.shape[-1]
+    bias = np.zeros(outputs) if conv.bias is None else np.asarray(conv.bias[...], np.float64)
+    factor = np.ones(outputs)
+    if norm is not None:
+        mean, variance, scale, shift = (
+            np.asarray(part[...], np.float64)
+            for part in (norm.mean, norm.var, norm.scale, norm.bias)
+        )
+        factor = scale / np.sqrt(variance + norm.epsilon)
+        bias = (bias - mean) * factor + shift
+    strides = conv.strides or 1
+    strides = (strides, strides) if isinstance(strides, int) else tuple(strides)
+    padding = conv.padding
+    if isinstance(padding, int):
+        padding = [(padding, padding)] * 2
+    return _Convolution(kernel * factor, bias, strides, padding), factor
+
+
+def _leaf(variables: Variables, place: tuple[Any, ...]) -> QuantizedArray | None:
+    """The packed kernel of the layer at `place`, if it is packed."""
+    node = variables["params"]
+    for key in (*place, "kernel"):
+        node = node[str(key)]
+    return node if isinstance(node, QuantizedArray) else None
+
+
+def _packed_clip(packed: QuantizedArray) -> np.ndarray:
+    """How far from zero the range of a packed kernel reaches: float64 (outputs,)."""
+    offset, scale = (np.asarray(part, np.float64) for part in (packed.offset, packed.scale))
+    ends = offset, offset + scale * (2.0 ** np.asarray(packed.bits, np.float64) - 1)
+    return np.broadcast_to(np.maximum(*map(np.abs, ends)), packed.shape[-1:])
+
+
+def _memory_shape(network: Network, variables: Variables) -> tuple[int, int]:
+    images = jax.ShapeDtypeStruct((1, HR_SIZE[1], HR_SIZE[0], 3), jnp.float32)
+    module: CDistNet = network.module(dequantize(variables))
+    return jax.eval_shape(module.encode, images).shape[1:]
+
+
+def _like(shape: tuple[int | str, ...], dtype: Any = jnp.float32) -> tuple[tuple[Any, ...], Any]:
+    return shape, dtype
+
+
+def _trace(
+    function: Callable[..., Any], inputs: dict[str, tuple[tuple[Any, ...], Any]], outputs: list[str]
+) -> onnx.ModelProto:
+    """The ONNX graph of `function`, with the transpositions and additions around convolutions gone.
+
+    Args:
+      function: takes and returns arrays by position.
+      inputs: shape and dtype by name; a string in a shape is a dimension left open.
+      outputs: names.
+    """
+    free = sorted({d for shape, _ in inputs.values() for d in shape if isinstance(d, str)})
+    symbols = dict(zip(free, jax.export.symbolic_shape(", ".join(free)), strict=True))
+    specs = [
+        jax.ShapeDtypeStruct(tuple(symbols.get(d, d) for d in shape), dtype)
+        for shape, dtype in inputs.values()
+    ]
+    with _quiet():
+        from jax2onnx import to_onnx
+
+        model = to_onnx(
+            function,
+            specs,
+            model_name="textsr_jax",
+            opset=_OPSET,
+            input_names=list(inputs),
+            output_names=outputs,
+        )
+    return _tidied(model)
+
+
+def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph after ONNX Runtime's basic optimiser, which keeps to operators of the standard."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "graph.onnx")
+        options.optimized_model_filepath = str(path)
+        onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        return onnx.load(path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what jax2onnx warns of about its own doings from users."""
+    loggers: Sequence[logging.Logger] = [logging.getLogger(n) for n in ("onnx_ir", "jax2onnx")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,265 @@
+"""Reading with ONNX Runtime: the graphs of an exported folder behind the methods of `Reader`.
+
+Images, words and both searches are numpy here; JAX computes nothing.
+"""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from textsr_jax import text
+from textsr_jax.errors import UserError
+from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, graph_file, missing_package
+from textsr_jax.images import HR_SIZE, LR_SIZE, resize
+from textsr_jax.reading import ImageLike, Reading, _rgb
+from textsr_jax.text import END, PAD, START
+
+try:
+    import onnxruntime
+except ImportError as error:
+    raise missing_package(error) from error
+
+_BATCH = 32
+
+
+class Words(NamedTuple):
+    """What was read from a batch, as `textsr_jax.decoding.Decoded` has it, in numpy.
+
+    Attributes:
+      tokens: int32 (batch, steps) without the start token; pads after the last token.
+      lengths: int32 (batch,), the number of tokens, the end token included.
+      log_probability: float32 (batch,), the sum over those tokens.
+    """
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+    log_probability: np.ndarray
+
+
+class Decoder:
+    """CDistNet's decoder over its two graphs.
+
+    Args:
+      start: the session of the graph that reads the visual memory once.
+      step: that of one step.
+    """
+
+    def __init__(self, start: onnxruntime.InferenceSession, step: onnxruntime.InferenceSession):
+        self._start, self._step = start, step
+        self._memory_names = [output.name for output in start.get_outputs()]
+        fixed = {"tokens", "positions", *self._memory_names}
+        caches = [i for i in step.get_inputs() if i.name not in fixed]
+        # (words, beams, heads, length, size), of which heads and size are numbers.
+        self._cache_shapes = {cache.name: (cache.shape[2], cache.shape[4]) for cache in caches}
+
+    def search(self, memory: np.ndarray, steps: int, beam: int) -> Words:
+        """The words in `memory`, float32 (words, 64, width), by `beam` beams; 1 is greedy.
+
+        It is `textsr_jax.decoding.beam_search`, and `greedy`, which is the same with one beam.
+        Words that are done leave the batch.
+        """
+        searched = Words(
+            np.full((len(memory), steps), PAD, np.int32),
+            np.zeros(len(memory), np.int32),
+            np.zeros(len(memory), np.float32),
+        )
+        for _ in self.feeds(memory, steps, beam, searched):
+            pass
+        return searched
+
+    def feeds(
+        self, memory: np.ndarray, steps: int, beam: int, searched: Words | None = None
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """The inputs of every step of a search, which goes on as they are taken.
+
+        Args:
+          memory, steps, beam: as `search` takes them.
+          searched: where the words are put down.
+        """
+        words = np.arange(len(memory))
+        memories = dict(
+            zip(self._memory_names, self._start.run(None, {"memory": memory}), strict=True)
+        )
+        tokens = np.full((len(memory), beam, 1), START, np.int32)
+        # At first all beams are alike, and only the first one may have children.
+        scores = np.full((len(memory), beam), -np.inf, np.float32)
+        scores[:, 0] = 0
+        caches = {
+            name: np.zeros((len(memory), beam, heads, 1, size), np.float32)
+            for name, (heads, size) in self._cache_shapes.items()
+        }
+        for position in range(steps):
+            positions = np.arange(position + 1, dtype=np.int32)
+            feed = {"tokens": tokens, "positions": positions, **memories, **caches}
+            yield feed
+            logits, *written = self._step.run(None, feed)
+            candidates = scores[:, :, None] + _log_softmax(logits)
+            classes = candidates.shape[2]
+            candidates = candidates.reshape(len(words), -1)
+            # Stable: of equal candidates the first, as JAX takes it.
+            chosen = np.argsort(-candidates, axis=1, kind="stable")[:, :beam]
+            scores = np.take_along_axis(candidates, chosen, axis=1)
+            parents, token = np.divmod(chosen, classes)
+            before = np.take_along_axis(tokens, parents[:, :, None], axis=1)
+            tokens = np.concatenate([before, token[:, :, None].astype(np.int32)], axis=2)
+            done = (token[:, 0] == END) | (position == steps - 1)
+            if searched is not None:
+                searched.tokens[words[done], : position + 1] = tokens[done, 0, 1:]
+                searched.lengths[words[done]] = position + 1
+                searched.log_probability[words[done]] = scores[done, 0]
+            if done.all():
+                return
+            (left,) = np.nonzero(~done)
+            words, scores, tokens = words[left], scores[left], tokens[left]
+            if done.any():
+                memories = {name: values[left] for name, values in memories.items()}
+            rows = left[:, None], parents[left]
+            caches = {
+                name: _grown(values[rows])
+                for name, values in zip(self._cache_shapes, written, strict=True)
+            }
+
+
+class OnnxReader:
+    """Enhances and reads word images, as `textsr_jax.reading.Reader` does.
+
+    Args:
+      sessions: by the names of `GRAPHS`.
+      beam: beams per word; 1 is greedy decoding.
+      steps: tokens per word at most, the end token included.
+    """
+
+    def __init__(self, sessions: dict[str, onnxruntime.InferenceSession], *, beam: int, steps: int):
+        self._sr, self._encoder, start, step = (sessions[name] for name in GRAPHS)
+        self._decoder = Decoder(start, step)
+        self._beam, self._steps = beam, steps
+
+    def enhance(self, images: Sequence[ImageLike]) -> np.ndarray:
+        """SR images, uint8 (len(images), 32, 128, 3).
+
+        Raises:
+          UserError: a file that cannot be read.
+          ValueError: an array that is not an image.
+        """
+        made = [np.zeros((0, HR_SIZE[1], HR_SIZE[0], 3), np.uint8)]
+        lr = [resize(_rgb(image), LR_SIZE) for image in images]
+        for start in range(0, len(lr), _BATCH):
+            part = to_float(np.stack(lr[start : start + _BATCH]))
+            made.append(to_uint8(self._sr.run(None, {"lr": part})[0]))
+        return np.concatenate(made)
+
+    def read(self, images: Sequence[ImageLike]) -> list[Reading]:
+        """The words in the images; raises as `enhance` does."""
+        return self.read_enhanced(self.enhance(images))
+
+    def read_enhanced(self, sr: np.ndarray) -> list[Reading]:
+        """The words in SR images, uint8 (n, 32, 128, 3), as `enhance` returns them."""
+        readings = []
+        for start in range(0, len(sr), _BATCH):
+            part = to_float(sr[start : start + _BATCH])
+            memory = self._encoder.run(None, {"images": part})[0]
+            found = self._decoder.search(memory, self._steps, self._beam)
+            confidence = np.exp(found.log_probability.astype(np.float64))
+            words = text.decode_tokens(found.tokens)
+            readings += [Reading(w, float(c)) for w, c in zip(words, confidence, strict=True)]
+        return readings
+
+
+def load(
+    folder: str | pathlib.Path,
+    precision: str = "int8",
+    threads: int | None = None,
+    beam: int | None = None,
+) -> OnnxReader:
+    """Opens a folder that `python -m textsr_jax.export` wrote.
+
+    Args:
+      folder: the folder.
+      precision: which of its graphs, one of `PRECISIONS`.
+      threads: of each session; None for one a core.
+      beam: beams per word; None for what the pair was exported with.
+
+    Raises:
+      UserError: no such precision or folder, one that was not written to its end, or a damaged one.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(
+            f"precision {precision!r}: no such graphs; take one of {', '.join(PRECISIONS)}"
+        )
+    folder = pathlib.Path(folder)
+    record = _record(folder)
+    sessions = {}
+    for name in GRAPHS:
+        file = graph_file(name, precision)
+        try:
+            content = (folder / file).read_bytes()
+        except OSError as error:
+            raise _damaged(folder, f"{file}: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != record["files"].get(file):
+            raise _damaged(folder, f"{file} is not what was written")
+        sessions[name] = open_session(content, threads)
+    decoding = record["decoding"]
+    beam = decoding["beam"] if beam is None else beam
+    return OnnxReader(sessions, beam=beam, steps=decoding["steps"])
+
+
+def open_session(content: bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """A session on the CPU; `threads` None for one a core."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def to_float(images: np.ndarray) -> np.ndarray:
+    """uint8 images to float32 in [0, 1], as `textsr_jax.images.to_float`."""
+    return images.astype(np.float32) / np.float32(255)
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Images in [0, 1] to uint8, clipped and rounded, as `textsr_jax.images.to_uint8`."""
+    return np.round(np.clip(images, 0, 1) * np.float32(255)).astype(np.uint8)
+
+
+def _record(folder: pathlib.Path) -> dict[str, Any]:
+    path = folder / RECORD
+    if not path.is_file():
+        what = f"holds no {RECORD}" if folder.is_dir() else "no such folder"
+        raise UserError(
+            f"{folder}: {what}; write it with python -m textsr_jax.export SOURCE --out {folder}"
+        )
+    try:
+        record = json.loads(path.read_text())
+        version, alphabet = record["version"], record["alphabet"]
+        sound = isinstance(record["files"], dict) and all(
+            isinstance(record["decoding"][field], int) and record["decoding"][field] > 0
+            for field in ("beam", "steps")
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, f"{RECORD}: {error!r}") from error
+    if version != VERSION or alphabet != text.ALPHABET:
+        raise UserError(
+            f"{folder}: written by another version of this program; export the pair again"
+        )
+    if not sound:
+        raise _damaged(folder, f"{RECORD} lacks its fields")
+    return record
+
+
+def _damaged(folder: pathlib.Path, reason: str) -> UserError:
+    return UserError(f"{folder}: a damaged export ({reason}); export the pair again")
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def _grown(cache: np.ndarray) -> np.ndarray:
+    """A cache (words, beams, heads, length, size) with a place for one more token."""
+    return np.pad(cache, ((0, 0), (0, 0), (0, 0), (0, 1), (0, 0)))
