@@ -123,7 +123,8 @@ def _chosen(model: onnx.ModelProto) -> list[onnx.NodeProto]:
             return False
         if node.op_type == "Conv":
             return constants[node.input[1]].dims[0] > _PIXEL_CHANNELS
-        return node.name not in before_convolutions
+        # A constant with more axes is a table of keys or values: attention.
+        return len(constants[node.input[1]].dims) == 2 and node.name not in before_convolutions
 
     def passes_on(node: onnx.NodeProto) -> bool:
         if node.op_type == "Add":
