@@ -273,6 +273,8 @@ def quantize_array(
         raise ValueError("bits are allocated to channels; name their axis")
     if not isinstance(bits, jax.Array):
         _check_bits(bits)
+        if not allocate and bits != int(bits):
+            raise ValueError(f"{bits} bits; broken numbers are means over channels, of `allocate`")
     outcomes, errors = [], []
     for index, name in enumerate(PRIORS):
         if prior not in (name, "auto"):
