@@ -1,43 +1,43 @@
-"""Checks rules, and that the named sets select the paper's tensors in the full-size networks."""
+"""Checks rules, configs of them, and that the named sets select the paper's tensors."""
 
+import itertools
 import re
 
-import jax
 import pytest
+from ml_collections import ConfigDict
 
+from configs import paper
+from tests import golden_vectors
+from textsr_jax import convert
+from textsr_jax.convert.table import leaves
 from textsr_jax.errors import UserError
-from textsr_jax.models.cdistnet import CDistNet
-from textsr_jax.models.edsr import EDSR
-from textsr_jax.models.network import Network
-from textsr_jax.models.stn import STN
-from textsr_jax.models.super_resolution import SuperResolver
-from textsr_jax.models.tbsrn import TBSRN
-from textsr_jax.quantization import Rule, cdistnet_ocr, edsr_sr, selection, size_mbit, tbsrn_sr
-from textsr_jax.quantization.rules import first_match
-from textsr_jax.quantization.sizes import PUBLISHED
-from textsr_jax.quantization.tree import leaf_path
+from textsr_jax.quantization import RULE_SETS, Rule, layer_types, rule_set, selection
+from textsr_jax.quantization.rules import first_match, from_config
+
+NETWORKS = ("edsr", "tbsrn", "cdistnet")
+STATISTICS = r".*\b(mean|var)"
+
+
+def sizes(name):
+    """{path: elements} of the leaves of a full-size network, the STN in front of an SR model."""
+    if name == "edsr":
+        return {path: leaf.size for path, leaf in leaves(convert.network(name, stn=True).template)}
+    return {path: leaf.size for path, leaf in leaves(golden_vectors.network(name).template)}
 
 
 @pytest.fixture(scope="module")
-def sr_tree():
-    """Shapes of the paper's super-resolution model."""
-    build = lambda rngs: SuperResolver("edsr", EDSR(rngs=rngs), STN(rngs=rngs), "train")  # noqa: E731
-    return Network(build).template
+def networks():
+    return {name: sizes(name) for name in NETWORKS}
 
 
-@pytest.fixture(scope="module")
-def ocr_tree():
-    """Shapes of the paper's recogniser."""
-    return Network(lambda rngs: CDistNet(rngs=rngs)).template
+def selected(paths, name):
+    rules = rule_set(name, 4)
+    return {path for path in paths if first_match(rules, path)}
 
 
-def split(tree, rules):
-    """The sizes {path: elements} of the leaves that the rules select, and of the others."""
-    selected, others = {}, {}
-    for keys, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        path = leaf_path(keys)
-        (selected if first_match(rules, path) else others)[path] = leaf.size
-    return selected, others
+def rooms(paths):
+    """Modules that hold the leaves at `paths`, without numbers."""
+    return {re.sub(r"/\d+", "", path).rpartition("/")[0] for path in paths}
 
 
 def test_first_match_wins_and_whole_paths_count():
@@ -51,73 +51,85 @@ def test_first_match_wins_and_whole_paths_count():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"pattern": "a(", "bits": 4}, r"rule 'a\(': not a regular expression"),
-        ({"pattern": "a", "bits": 9}, "rule 'a': 9 bits; use 2 to 8"),
-        ({"pattern": "a", "bits": 4, "prior": "cauchy"}, "rule 'a': prior 'cauchy'; use one of"),
+        ({"pattern": "a("}, r"rule 'a\(': not a regular expression"),
+        ({"pattern": "a{99999999999}"}, "not a regular expression"),
+        ({"pattern": 7}, "rule 7: not a regular expression"),
+        ({"bits": 9}, "rule 'a': 9 bits; use 2 to 8, or none"),
+        ({"bits": float("nan")}, "nan bits; use 2 to 8"),
+        ({"bits": "4"}, "bits '4'; use a number or none"),
+        ({"bits": True}, "bits True; use a number or none"),
+        ({"bits": 3.5}, "3.5 bits; only granularity channel-bits takes broken numbers"),
+        ({"bits": 3.5, "granularity": "channel"}, "only granularity channel-bits"),
+        (
+            {"prior": "cauchy"},
+            "rule 'a': prior 'cauchy'; use one of laplace, gaussian, minmax, auto",
+        ),
+        ({"granularity": "row"}, "rule 'a': granularity 'row'; use one of tensor, channel"),
+        ({"correct": "no"}, "rule 'a': correct 'no'; use true or false"),
     ],
 )
 def test_bad_rules_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
-        Rule(**settings)
+        Rule(**{"pattern": "a", "bits": 4, **settings})
 
 
-def test_named_sets_pass_their_settings_on():
-    for rules in (edsr_sr(5, "auto", True), cdistnet_ocr(5, "auto", True)):
-        assert {(rule.bits, rule.prior, rule.per_channel) for rule in rules} == {(5, "auto", True)}
+def test_broken_bits_are_for_channels():
+    assert Rule("a", 3.5, granularity="channel-bits").bits == 3.5
+    assert Rule("a", 4.0).bits == 4
 
 
-def test_edsr_sr_selects_the_papers_tensors(sr_tree):
-    selected, others = split(sr_tree, edsr_sr(4))
-    assert sum(selected.values()) == PUBLISHED["edsr"].selected
-    parameters = {path for path in others if not re.fullmatch(".*/(mean|var)", path)}
-    assert {path.rsplit("/", 1)[0] for path in parameters} == {"edsr/upsample", "edsr/tail"}
+def test_sets_have_their_settings_in_every_rule_and_unknown_ones_a_hint():
+    for rule in rule_set("edsr-sr", 3.5, "auto", "channel-bits", True):
+        assert rule == Rule(rule.pattern, 3.5, "auto", "channel-bits", True)
+    with pytest.raises(UserError, match="there is no rule set 'edsr-st'; did you mean 'edsr-st"):
+        rule_set("edsr-st", 4)
+    with pytest.raises(UserError, match="'xyz'; take one of edsr-convolution, "):
+        rule_set("xyz", 4)
 
 
-def test_tbsrn_sr_selects_the_papers_tensors():
-    build = lambda rngs: SuperResolver("tbsrn", TBSRN(rngs=rngs), STN(rngs=rngs), "train")  # noqa: E731
-    selected, others = split(Network(build).template, tbsrn_sr(4))
-    counts = PUBLISHED["tbsrn"]
-    assert sum(selected.values()) == counts.selected - counts.unused_selected == 2_908_392
-    parameters = {path for path in others if not re.fullmatch(".*/(mean|var)", path)}
-    left = {re.sub(r"/\d+", "", path).removeprefix("tbsrn/") for path in parameters}
-    assert {path.rsplit("/", 1)[0] for path in left} == {
-        *(f"blocks/convs/{name}" for name in ("bn1", "bn2")),
-        *(f"blocks/enhancer/{name}" for name in ("norm1", "norm2")),
-        "head",
-        "body_end",
-        "body_end_bn",
-        "tail",
-        "slope",
-    }
+# What the paper quantises in Table 2: live parameters in the set, and modules that it leaves out.
+SELECTIONS = {
+    "edsr": ("edsr-sr", 40_217_128, {"edsr/upsample", "edsr/tail"}),
+    "tbsrn": (
+        "tbsrn-sr",
+        2_908_392,
+        {
+            *(f"tbsrn/blocks/convs/{name}" for name in ("bn1", "bn2")),
+            *(f"tbsrn/blocks/enhancer/{name}" for name in ("norm1", "norm2")),
+            *(f"tbsrn/{name}" for name in ("head", "body_end", "body_end_bn", "tail")),
+            "tbsrn",  # the PReLU's slope
+        },
+    ),
+    "cdistnet": ("cdistnet-ocr", 22_725_416, None),
+}
 
 
-def test_networks_that_the_paper_left_alone_have_their_kernels_selected():
-    for name, rules in (("edsr", edsr_sr), ("tbsrn", tbsrn_sr), ("cdistnet", cdistnet_ocr)):
-        assert selection(name) is rules
-    (rule,) = selection("crnn")(3, "minmax", True)
-    assert (rule.bits, rule.prior, rule.per_channel) == (3, "minmax", True)
-    assert first_match([rule], "convs/0/conv/kernel") is rule
-    assert first_match([rule], "convs/0/conv/bias") is None
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_papers_sets_select_the_papers_parameters(networks, network):
+    name, count, left = SELECTIONS[network]
+    assert selection(network) == name
+    paths = networks[network]
+    chosen = selected(paths, name)
+    assert sum(paths[path] for path in chosen) == count
+    others = {path for path in paths.keys() - chosen if not re.fullmatch(STATISTICS, path)}
+    if left is not None:
+        assert rooms(others) == left
 
 
-@pytest.mark.slow
-def test_cdistnet_ocr_selects_the_papers_tensors(ocr_tree):
-    selected, others = split(ocr_tree, cdistnet_ocr(4))
-    counts = PUBLISHED["cdistnet"]
-    assert sum(selected.values()) == counts.selected - counts.unused_selected == 22_725_416
-    rooms = {re.sub(r"/\d+", "", path).rsplit("/", 1)[0] for path in selected}
-    assert rooms == {
+def test_cdistnet_ocr_selects_projections_and_the_decoders_linear_layers(networks):
+    streams = ("positional", "visual", "semantic")
+    assert rooms(selected(networks["cdistnet"], "cdistnet-ocr")) == {
         "encoder/qkv",
         "encoder/out_proj",
         *(
-            f"mdcdp/{name}/{part}"
-            for name in ("positional", "visual", "semantic")
+            f"mdcdp/{stream}/{part}"
+            for stream in streams
             for part in ("linear1", "linear2", "out_proj")
         ),
         "mdcdp/positional/qkv",
         *(
-            f"mdcdp/{name}/{part}"
-            for name in ("visual", "semantic")
+            f"mdcdp/{stream}/{part}"
+            for stream in ("visual", "semantic")
             for part in ("query", "key_value")
         ),
         "positional_branch/linear1",
@@ -125,15 +137,108 @@ def test_cdistnet_ocr_selects_the_papers_tensors(ocr_tree):
         "rectifier/fc1",
         "rectifier/fc2",
     }
-    assert not any(re.search("linear|qkv|proj|query|fc", p) for p in others if "encoder" not in p)
 
 
-def test_live_networks_are_the_published_ones_without_what_is_unused(sr_tree, ocr_tree):
-    for tree, counts in ((sr_tree, PUBLISHED["edsr"]), (ocr_tree, PUBLISHED["cdistnet"])):
-        assert size_mbit(tree) == 32 * (counts.parameters - counts.unused) / 1e6
+def test_networks_that_the_paper_left_alone_have_their_kernels_selected():
+    for network in ("crnn", "tsrn", "bicubic"):
+        assert selection(network) == "kernels"
+        assert layer_types(network) == []
+    paths = sizes("crnn")
+    kernels = selected(paths, "kernels")
+    assert kernels == {path for path in paths if path.endswith("/kernel")}
+    assert kernels
 
 
-@pytest.mark.parametrize(("bits", "figure"), [(None, 2851.45), (7, 1277.89), (6, 1214.94)])
-def test_live_size_of_the_pair(sr_tree, ocr_tree, bits, figure):
-    sr_rules, ocr_rules = (edsr_sr(bits), cdistnet_ocr(bits)) if bits else ((), ())
-    assert round(size_mbit(sr_tree, sr_rules) + size_mbit(ocr_tree, ocr_rules), 2) == figure
+@pytest.mark.parametrize("network", NETWORKS)
+def test_all_is_every_parameter_and_no_statistic(networks, network):
+    paths = networks[network]
+    assert paths.keys() - selected(paths, "all") == {
+        path for path in paths if re.fullmatch(STATISTICS, path)
+    }
+
+
+# A block holds layers of several types; so do these, which are blocks.
+BLOCKS = {"edsr-head", "edsr-body", "edsr-tail", "edsr-stn", "tbsrn-stn"}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_layer_type_selects_something_and_types_do_not_overlap(networks, network):
+    paths, names = networks[network], layer_types(network)
+    parts = {name: selected(paths, name) for name in names}
+    assert all(parts.values())
+    types = [name for name in names if name not in BLOCKS]
+    for one, other in itertools.combinations(types, 2):
+        assert not parts[one] & parts[other], (one, other)
+    for one, other in itertools.combinations([name for name in names if name in BLOCKS], 2):
+        assert not parts[one] & parts[other], (one, other)
+    # The types together are every parameter, but for TBSRN's PReLU.
+    everything = selected(paths, "all") - {"tbsrn/slope"}
+    assert set().union(*(parts[name] for name in types)) == everything
+
+
+def test_blocks_of_edsr_are_every_parameter_too(networks):
+    parts = [selected(networks["edsr"], name) for name in sorted(BLOCKS) if "edsr" in name]
+    assert set().union(*parts) == selected(networks["edsr"], "all")
+
+
+def test_sets_are_for_one_network(networks):
+    for name in set(RULE_SETS) - {"kernels", "all"}:
+        home = name.partition("-")[0]
+        for network in NETWORKS:
+            found = {path for path in selected(networks[network], name) if path[:3] != "stn"}
+            assert network == home or not found
+
+
+def settings(**changes):
+    """`config.quantization.sr` of the paper's config, some fields changed."""
+    return paper.quantization().to_dict() | changes
+
+
+def test_a_config_without_changes_is_the_papers():
+    assert from_config(settings(), "edsr", "f") == rule_set("edsr-sr", 8)
+    assert from_config(settings(), "crnn", "f") == rule_set("kernels", 8)
+    assert from_config(ConfigDict(settings()), "edsr", "f") == rule_set("edsr-sr", 8)
+    assert from_config(settings(set="none"), "edsr", "f") == ()
+
+
+def test_rules_of_a_config_come_before_its_set_with_its_settings_where_they_have_none():
+    config = settings(
+        set="edsr-head",
+        bits=5,
+        prior="auto",
+        granularity="channel",
+        correct=True,
+        rules=[
+            {"pattern": "edsr/head/bias", "bits": None},
+            {"set": "edsr-tail", "bits": 3, "prior": "minmax", "granularity": "tensor"},
+            {"pattern": "x", "correct": False},
+        ],
+    )
+    for given in (config, ConfigDict(config)):
+        assert from_config(given, "edsr", "f") == (
+            Rule("edsr/head/bias", None, "auto", "channel", True),
+            *rule_set("edsr-tail", 3, "minmax", "tensor", True),
+            Rule("x", 5, "auto", "channel", False),
+            *rule_set("edsr-head", 5, "auto", "channel", True),
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"set": "edsr"}, "^config.quantization.sr: there is no rule set 'edsr'"),
+        ({"bits": 1}, "^config.quantization.sr: rule '.*': 1 bits"),
+        ({"rules": [{"bits": 4}]}, r"sr: rules\[0\]: wants a mapping with either"),
+        ({"rules": [{"set": "all", "pattern": "x"}]}, r"rules\[0\]: wants a mapping with either"),
+        ({"rules": ["edsr-head"]}, r"rules\[0\]: wants a mapping"),
+        (
+            {"rules": [{"set": "all"}, {"set": "all", "bit": 4}]},
+            r"rules\[1\]: there is no setting 'bit'; take bits, prior, granularity, correct",
+        ),
+        ({"rules": [{"pattern": "(", "bits": 4}]}, r"rules\[0\]: rule '\(': not a regular"),
+        ({"rules": [{"set": "x"}]}, r"rules\[0\]: there is no rule set 'x'"),
+    ],
+)
+def test_bad_configs_are_refused_by_place(changes, message):
+    with pytest.raises(UserError, match=message):
+        from_config(settings(**changes), "edsr", "config.quantization.sr")

@@ -1,104 +1,59 @@
-"""Checks the size accounts: the paper's figures, trees of shapes, and what packed trees hold."""
-
-import json
-import math
-import re
-from pathlib import Path
+"""Checks the size accounts: trees of shapes, by rules, and what quantised trees hold."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from textsr_jax.quantization import Rule, paper_size_mbit, quantize, size_mbit, stored_bits
-from textsr_jax.quantization.sizes import PUBLISHED, Published
+from textsr_jax import convert
+from textsr_jax.quantization import Rule, held_bytes, quantize, rule_set, selection, size_mbit
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-BUFFER = r".*\.(running_mean|running_var|num_batches_tracked)"
-STN = r"stn_head\..*"
-
-
-def published(model, kinds=("tensors",)):
-    """Parameters of a published checkpoint, {name: elements}, without running statistics."""
-    spec = json.loads((GOLDEN / f"{model}.json").read_text())
-    shapes = {name: shape for kind in kinds for name, shape in spec[kind].items()}
-    return {n: math.prod(s) for n, s in shapes.items() if not re.fullmatch(BUFFER, n)}
-
-
-def count(sizes, pattern):
-    return sum(size for name, size in sizes.items() if re.fullmatch(pattern, name))
-
-
-def test_published_edsr_counts():
-    edsr = published("edsr", ("tensors", "constants"))
-    stn = count(published("tbsrn"), STN)
-    assert PUBLISHED["edsr"] == Published(
-        parameters=count(edsr, ".*") + stn,
-        selected=count(edsr, r"(head|body)\..*") + stn,
-        unused=count(edsr, r"(sub|add)_mean\..*"),
-    )
-
-
-def test_published_tbsrn_counts():
-    tbsrn = {n: size for n, size in published("tbsrn").items() if not re.search(r"\.gru\d", n)}
-    left = r"block\d\.bn\d\..*|.*layernorm.*|block[178]\.\d\.(weight|bias)|bn\..*"
-    unused = r"conv\..*|.*compress_attention_linear\..*"
-    assert PUBLISHED["tbsrn"] == Published(
-        parameters=count(tbsrn, ".*"),
-        selected=count(tbsrn, ".*") - count(tbsrn, left),
-        unused=count(tbsrn, rf"bn\..*|{unused}"),
-        unused_selected=count(tbsrn, unused),
-    )
-
-
-def test_published_cdistnet_counts():
-    cdistnet = published("cdistnet")
-    attention = count(cdistnet, r".*\.(self|multihead)_attn\..*")
-    linear = count(cdistnet, r".*\.(linear[12]|localization_fc\d(\.0)?)\..*")
-    # Self-attention reads conv3 alone, cross-attention conv1 and conv2; neither reads in_proj.
-    dead = count(
-        cdistnet,
-        r".*_attn\.in_proj.*"
-        r"|.*(self_attn|layers_pos\.\d\.multihead_attn)\.conv[12]\..*"
-        r"|.*layers[23]\.\d\.multihead_attn\.conv3\..*",
-    )
-    assert PUBLISHED["cdistnet"] == Published(
-        parameters=count(cdistnet, ".*"),
-        selected=attention + linear,
-        unused=dead + count(cdistnet, r".*pos_embeding"),
-        unused_selected=dead,
-    )
+TREE = {
+    "params": {"kernel": jnp.arange(21.0).reshape(7, 3), "bias": jnp.ones(3)},
+    "stats": {"mean": jnp.ones(3)},
+}
 
 
 @pytest.mark.parametrize(
-    ("sr_model", "sr_bits", "ocr_bits", "figure"),
+    ("rule", "kernel_bits"),
     [
-        ("tbsrn", None, None, 2190.08),
-        ("tbsrn", 4, None, 2108.64),
-        ("tbsrn", None, 5, 1065.89),
-        ("tbsrn", 6, 6, 1031.90),
-        ("edsr", None, None, 3457.40),
-        ("edsr", 4, None, 2331.32),
-        ("edsr", None, 5, 2333.21),
-        ("edsr", 7, 7, 1411.05),
-        ("edsr", 6, 6, 1329.20),  # the paper's row says 7 bits
+        (Rule("kernel", 5), 21 * 5),
+        (Rule("kernel", 5, granularity="channel", correct=True), 21 * 5),
+        (Rule("kernel", 3.0, granularity="channel-bits"), 21 * 3),
+        (Rule("kernel", None), 21 * 32),
     ],
 )
-def test_paper_size_gives_the_size_column(sr_model, sr_bits, ocr_bits, figure):
-    assert round(paper_size_mbit(sr_bits, ocr_bits, sr_model), 2) == figure
+def test_sizes_by_hand(rule, kernel_bits):
+    expected = (kernel_bits + 3 * 32) / 1e6
+    assert size_mbit(TREE) == 24 * 32 / 1e6
+    assert size_mbit(TREE, [rule]) == expected
+    assert size_mbit(jax.eval_shape(lambda: TREE), [rule]) == expected
+    assert size_mbit(quantize(TREE, [rule])) == expected
 
 
-def test_sizes_by_hand():
-    tree = {
-        "params": {"kernel": jnp.arange(21.0).reshape(7, 3), "bias": jnp.ones(3)},
-        "stats": {"mean": jnp.ones(3)},
-    }
-    rules = [Rule("kernel", 5, per_channel=True)]
-    expected = (21 * 5 + 3 * 32) / 1e6
-    assert size_mbit(tree) == 24 * 32 / 1e6
-    assert size_mbit(tree, rules) == expected
-    assert size_mbit(jax.eval_shape(lambda: tree), rules) == expected
-    quantized = quantize(tree, rules)
-    assert size_mbit(quantized) == expected
+def test_bits_of_channels_count_each_by_its_own():
+    rule = Rule("kernel", 3.4, granularity="channel-bits")
+    quantized = quantize(TREE, [rule])
+    bits = quantized["params"]["kernel"].bits
+    assert sum(bits) == 10
+    assert size_mbit(quantized) == (7 * 10 + 3 * 32) / 1e6
+    # Of shapes alone only the budget is known.
+    assert size_mbit(TREE, [rule]) == pytest.approx((21 * 3.4 + 3 * 32) / 1e6)
+
+
+def test_held_bytes_by_hand():
+    quantized = quantize(TREE, [Rule("kernel", 5, granularity="channel")])
     # 105 bits take 14 bytes; an offset and a scale for each of 3 channels; 3 biases, 3 means.
-    assert stored_bits(quantized) == 14 * 8 + 2 * 3 * 32 + 3 * 32 + 3 * 32
-    assert stored_bits(tree) == 27 * 32
+    assert held_bytes(quantized) == 14 + 2 * 3 * 4 + 3 * 4 + 3 * 4
+    assert held_bytes(TREE) == held_bytes(jax.eval_shape(lambda: TREE)) == 27 * 4
+    in_half = jax.tree.map(lambda leaf: np.asarray(leaf, jnp.bfloat16), TREE)
+    assert held_bytes(in_half) == 27 * 2
+
+
+@pytest.mark.parametrize(("bits", "figure"), [(None, 2851.45), (7, 1277.89), (6, 1214.94)])
+def test_live_size_of_the_papers_pair(bits, figure):
+    sizes = []
+    for name, stn in (("edsr", True), ("cdistnet", False)):
+        rules = rule_set(selection(name), bits) if bits else ()
+        sizes.append(size_mbit(convert.network(name, stn=stn).template, rules))
+    assert round(sum(sizes), 2) == figure
