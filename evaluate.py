@@ -35,6 +35,12 @@ def main(arguments: list[str]) -> None:
         raise UserError("--workdir and --model: take one of them")
     source = _MODEL.value or _WORKDIR.value
     config = configuration.from_flag(_CONFIG, source)
+    root = config.data.root
+    if _MODEL.value and not _DATA_ROOT.value and root and not pathlib.Path(root).is_dir():
+        raise UserError(
+            f"{_MODEL.value}: its data, {root!r}, are not here; name a folder "
+            "with TextZoom's test/* in --data_root"
+        )
     from textsr_jax import reading
     from textsr_jax.evaluation import workdirs
     from textsr_jax.report import figures, tables

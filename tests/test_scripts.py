@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from safetensors.numpy import save_file
 
 from tests import golden_vectors
 from tests.conftest import word_image
+from textsr_jax import packed_files
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -78,6 +80,12 @@ def test_images_that_are_not_there_or_no_images(tmp_path):
         (["quantize.py", "--workdir=nowhere"], "nowhere: no such workdir"),
         (["quantize.py", "--workdir=w", "--bits=1"], "--bits=1: not a choice"),
         (["quantize.py", "--workdir=w", "--prior=normal"], "--prior=normal: not a choice"),
+        (["quantize.py", "--workdir=w", "--bits=4,5", "--out=m"], "--out packs one setting"),
+        (["quantize.py", "--workdir=w", "--search"], "--search goes with --budget_mbit"),
+        (["quantize.py", "--workdir=w", "--max_drop=1"], "--search goes with --budget_mbit"),
+        (["quantize.py", "--search", "--sensitivity"], "take one of them"),
+        (["evaluate.py", "--workdir=w", "--model=m"], "take one of them"),
+        (["evaluate.py", "--model=none.safetensors"], "none.safetensors: no such workdir"),
         (["read.py"], "no image named"),
     ],
 )
@@ -130,12 +138,13 @@ def test_evaluate_quantize_and_read_a_workdir(trained, tmp_path):
 
     out = tmp_path / "quantized.json"
     quantized = run(
-        "quantize.py", f"--workdir={trained}", f"--out={out}", "--bits=8", "--prior=gaussian"
+        "quantize.py", f"--workdir={trained}", f"--json={out}", "--bits=8", "--prior=gaussian"
     )
     assert quantized.returncode == 0, quantized.stderr
     table = json.loads(out.read_text())["table2"]
     assert [row["target"] for row in table] == ["none", "SR", "OCR", "SR + OCR"]
     assert table[3]["size_mbit"] < table[0]["size_mbit"]
+    assert table[3]["stored_bytes"] < table[0]["stored_bytes"]
 
     word_image("open").save(tmp_path / "a.png")
     word_image("exit").resize((300, 40)).convert("L").save(tmp_path / "b.jpg")
@@ -153,6 +162,107 @@ def test_evaluate_quantize_and_read_a_workdir(trained, tmp_path):
             assert image.size == (128, 32)
             assert np.asarray(image).std() > 0
     assert [name.read_bytes() for name in names] == before
+
+
+@pytest.mark.slow
+def test_paper_sizes_need_nothing_else():
+    printed = run("quantize.py", "--paper_sizes")
+    assert printed.returncode == 0, printed.stderr
+    for figure in (
+        *("2190.08", "2108.64", "1065.89", "1031.90", "3457.40", "2331.32", "2333.21"),
+        *("1411.05", "1329.20"),
+    ):
+        assert figure in printed.stdout
+    assert "Erratum" in printed.stdout and "18,935,808" in printed.stdout
+
+
+@pytest.mark.slow
+def test_a_packed_file_serves_the_scripts(trained, data_root, tmp_path):
+    model = tmp_path / "model.safetensors"
+    packed = run(
+        "quantize.py",
+        f"--workdir={trained}",
+        f"--out={model}",
+        "--bits=6",
+        "--config.quantization.sr.granularity=channel",
+        "--config.quantization.sr.rules=({'pattern': 'edsr/tail/.*', 'bits': 8},)",
+    )
+    assert packed.returncode == 0, packed.stderr
+    bits = {rule.pattern: rule.bits for rule in packed_files.load(model).rules["sr"]}
+    assert bits.pop("edsr/tail/.*") == 8 and set(bits.values()) == {6}
+
+    out = tmp_path / "results.json"
+    evaluated = run(
+        "evaluate.py",
+        f"--model={model}",
+        f"--data_root={data_root}",
+        f"--out={out}",
+        f"--config.data.data_dir={tmp_path / 'data'}",
+    )
+    assert evaluated.returncode == 0, evaluated.stderr
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["sr"] for row in rows] == ["bicubic", "edsr", "HR"]
+    # Its own data are not where the file is.
+    assert "--data_root" in complaint(run("evaluate.py", f"--model={model}"))
+
+    image = tmp_path / "open.png"
+    word_image("open").save(image)
+    read = run("read.py", image, "--out", tmp_path, f"--model={model}", "--beam=3")
+    assert read.returncode == 0, read.stderr
+    assert read.stdout.startswith(f"{image}\t")
+
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 4
+    model.write_bytes(content)
+    assert "damaged packed file" in complaint(run("read.py", image, f"--model={model}"))
+
+
+@pytest.mark.slow
+def test_the_study_the_search_and_fine_tuning_of_a_workdir(trained, tmp_path):
+    workdir = tmp_path / "w"
+    shutil.copytree(trained, workdir)
+
+    def quantize(*arguments):
+        finished = run("quantize.py", f"--workdir={workdir}", *arguments)
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout
+
+    printed = quantize("--sensitivity", "--bits=2,8", "--target=sr")
+    assert "edsr-body" in printed
+    kinds = json.loads((workdir / "sensitivity.json").read_text())["layer_types"]
+    assert {kind["part"] for kind in kinds} == {"sr"}
+    with Image.open(workdir / "sensitivity.png") as plot:
+        assert np.asarray(plot.convert("RGB")).std() > 0
+
+    model = tmp_path / "searched.safetensors"
+    quantize("--search", "--budget_mbit=0.4", f"--out={model}")
+    found = json.loads((workdir / "search.json").read_text())
+    assert found["size_mbit"] <= 0.4
+    pair = packed_files.load(model)
+    assert pair.provenance["search"] == {
+        "budget_mbit": 0.4,
+        "max_drop": None,
+        "max_psnr_drop": None,
+    }
+    assert (workdir / "search.png").exists()
+
+    tuned = tmp_path / "tuned.safetensors"
+    printed = quantize(
+        "--finetune",
+        "--bits=3",
+        f"--out={tuned}",
+        "--config.quantization.finetune_sr.steps=4",
+        "--config.quantization.finetune_ocr.steps=4",
+        "--config.quantization.finetune_sr.batch_size=8",
+        "--config.quantization.finetune_ocr.batch_size=8",
+        "--config.quantization.finetune_sr.validate_every=2",
+        "--config.quantization.finetune_ocr.validate_every=2",
+    )
+    assert "3 bits: fine-tuning gains" in printed
+    rows = json.loads((workdir / "finetuned.json").read_text())["settings"]
+    assert [row["target"] for row in rows] == ["none", "SR + OCR", "SR + OCR, fine-tuned"]
+    assert rows[1]["mean"]["psnr"] != rows[2]["mean"]["psnr"]
+    assert packed_files.load(tuned).provenance["fine_tuned_steps"]["finetune_sr"] == 4
 
 
 @pytest.mark.slow
@@ -215,7 +325,7 @@ def test_converted_files_serve_the_scripts(trained, data_root, tmp_path):
         f"--config.data.data_dir={tmp_path / 'data'}",
     ]
     out = tmp_path / "quantized.json"
-    arguments = ["--bits=8", "--prior=laplace", "--target=both", f"--out={out}"]
+    arguments = ["--bits=8", "--prior=laplace", "--target=both", f"--json={out}"]
     quantized = run("quantize.py", *pair, *arguments)
     assert quantized.returncode == 0, quantized.stderr
     plain, both = json.loads(out.read_text())["settings"]

@@ -1,16 +1,28 @@
-"""Quantised rows: sizes by the account, little loss at 8 bits, and the choice of Table 2."""
+"""Quantised rows: sizes by the account, little loss at 8 bits, the choice of Table 2, packing."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 
-from textsr_jax import reading
+import textsr_jax
+from tests.conftest import WORDS, same, word_image
+from textsr_jax import packed_files, quantization, reading
+from textsr_jax.errors import UserError
 from textsr_jax.evaluation import quantized, workdirs
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantized import Setting
 
 
+@pytest.fixture(scope="module")
+def pair(trained):
+    models = reading.load_models(trained)
+    return quantized.Pair(models, workdirs.open_data(models.config))
+
+
 def setting(target, bits, size, psnr, accuracy):
     row = Row("edsr", "fine-tuned", {}, {"psnr": psnr, "accuracy": accuracy}, {})
-    return Setting(target, bits, "laplace", size, row)
+    return Setting(target, bits, "laplace", size, None, row)
 
 
 def test_table_2_takes_the_smallest_without_a_major_loss():
@@ -27,11 +39,9 @@ def test_table_2_takes_the_smallest_without_a_major_loss():
     assert [(row.target, row.bits) for row in chosen] == [("none", None), ("SR", 4), ("OCR", 3)]
 
 
-@pytest.mark.slow
-def test_the_grid_evaluates_each_setting_like_a_model(trained):
-    models = reading.load_models(trained)
-    evaluation = workdirs.open_data(models.config)
-    settings = quantized.grid(models, evaluation, quantized.TARGETS, [2, 8], ["laplace", "minmax"])
+def test_the_grid_evaluates_each_setting_like_a_model_and_keeps_it(pair, tmp_path, monkeypatch):
+    grid = (quantized.TARGETS, [2, 8], ["laplace", "minmax"], tmp_path)
+    settings = quantized.grid(pair, *grid)
     assert len(settings) == 1 + 3 * 2 * 2
     plain = settings[0]
     by_key = {(row.target, row.bits, row.prior): row for row in settings[1:]}
@@ -45,3 +55,69 @@ def test_the_grid_evaluates_each_setting_like_a_model(trained):
         assert both.size_mbit == pytest.approx(plain.size_mbit - saved)
         assert both.size_mbit < fine.size_mbit < plain.size_mbit
     assert set(settings[1].as_json()) >= {"target", "bits", "prior", "size_mbit", "splits", "mean"}
+
+    # A second run measures nothing.
+    monkeypatch.setattr(pair, "score", None)
+    again = quantized.grid(pair, *grid)
+    assert [row.as_json() for row in again] == [row.as_json() for row in settings]
+
+
+def test_stored_sizes_are_those_of_packed_files(pair, tmp_path):
+    row = Row("edsr", "fine-tuned", {}, {}, {})
+    settings = [
+        Setting(target, 4, "laplace", 0.0, None, row) for target in ("none", *quantized.TARGETS)
+    ]
+    none, sr, ocr, both = (row.stored_bytes for row in quantized.with_stored(pair, settings))
+    rules = {part: pair.rules(part, bits=4, prior="laplace") for part in ("sr", "ocr")}
+    packed = pair.quantize(rules, {})
+    assert both == packed_files.save(tmp_path / "m.safetensors", packed)
+    assert both < min(sr, ocr) and max(sr, ocr) < none
+
+
+def test_a_packed_pair_reads_as_the_quantised_one_and_says_where_it_comes_from(pair, tmp_path):
+    rules = {
+        "sr": pair.rules("sr", bits=5, prior="auto", granularity="channel", correct=True),
+        "ocr": pair.rules("ocr", bits=3.5, granularity="channel-bits"),
+    }
+    path = tmp_path / "new" / "m.safetensors"
+    path.parent.mkdir()
+    setting = quantized.pack(pair, rules, path, {"note": "test"})
+    assert setting.target == "SR + OCR"
+    assert setting.stored_bytes == path.stat().st_size
+    loaded = packed_files.load(path)
+    assert loaded.rules == rules
+    assert same(loaded.sr, quantization.quantize(pair.sr, rules["sr"]))
+    assert same(loaded.ocr, quantization.quantize(pair.ocr, rules["ocr"]))
+    about = loaded.provenance
+    assert about["scores"]["mean"]["accuracy"] == setting.row.mean["accuracy"]
+    assert about["data"] == pair.evaluation.name and about["note"] == "test"
+    assert about["version"] and "commit" in about
+    # The file travels: it names no folder of this machine.
+    assert str(tmp_path.parent) not in path.read_bytes().decode(errors="ignore")
+
+    models = reading.load_models(path)
+    images = pair.evaluation.enhance(models.sr, models.sr_variables)
+    plain = pair.images(quantization.dequantize(loaded.sr))
+    for split in images:
+        assert np.abs(images[split].astype(int) - plain[split]).max() <= 1
+    reader = textsr_jax.load(path)
+    words = [word_image(word) for word in WORDS[:3]]
+    sr, ocr = models.sr, models.ocr
+    again = reading.Reader(models.config, sr, loaded.sr, ocr, loaded.ocr)
+    np.testing.assert_array_equal(reader.enhance(words), again.enhance(words))
+    assert reader.read(words) == again.read(words)
+
+
+def test_a_quantised_pair_is_not_quantised_again(pair, tmp_path):
+    rules = {part: pair.rules(part) for part in ("sr", "ocr")}
+    quantized.pack(pair, rules, tmp_path / "m.safetensors", {})
+    models = reading.load_models(tmp_path / "m.safetensors")
+    again = quantized.Pair(models, pair.evaluation)
+    with pytest.raises(UserError, match="is quantised already"):
+        again.quantize(rules, {})
+
+
+def test_a_pair_without_a_recogniser_cannot_be_quantised(pair):
+    models = dataclasses.replace(pair.models, pretrained=None, fine_tuned=None)
+    with pytest.raises(UserError, match="needs an SR model and a recogniser"):
+        quantized.Pair(models, pair.evaluation)

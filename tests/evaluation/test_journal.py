@@ -1,0 +1,57 @@
+"""Journals: what is measured is kept, and only for what it was measured on."""
+
+import numpy as np
+import pytest
+
+from textsr_jax.errors import UserError
+from textsr_jax.evaluation.journal import Journal, fingerprint
+from textsr_jax.evaluation.protocol import Row
+
+
+def never():
+    raise AssertionError("measured again")
+
+
+def test_a_result_is_measured_once(tmp_path):
+    path = tmp_path / "new" / "results.jsonl"
+    journal = Journal(path, {"data": "words"})
+    assert journal.result("4 bits", lambda: [1.5, 2]) == [1.5, 2]
+    assert journal.result("4 bits", never) == [1.5, 2]
+    assert Journal(path, {"data": "words"}).result("4 bits", never) == [1.5, 2]
+
+
+def test_another_subject_begins_anew(tmp_path):
+    Journal(tmp_path / "r", {"data": "words"}).result("4 bits", lambda: 1)
+    assert Journal(tmp_path / "r", {"data": "others"}).result("4 bits", lambda: 2) == 2
+
+
+def test_a_line_that_was_cut_off_is_measured_again(tmp_path):
+    path = tmp_path / "r"
+    journal = Journal(path, "subject")
+    for key in "ab":
+        journal.result(key, lambda: 1)
+    path.write_bytes(path.read_bytes()[:-4])
+    again = Journal(path, "subject")
+    assert again.result("a", never) == 1
+    assert again.result("b", lambda: 2) == 2
+    assert Journal(path, "subject").result("b", never) == 2
+
+
+def test_rows_come_back_without_their_words(tmp_path):
+    row = Row("edsr", "fine-tuned", {"easy": {"psnr": 20.5}}, {"psnr": 20.5}, {"easy": ["open"]})
+    Journal(tmp_path / "r", 1).row("x", lambda: row)
+    again = Journal(tmp_path / "r", 1).row("x", never)
+    assert again.as_json() == row.as_json() and again.words == {}
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/r.jsonl: cannot keep results there"):
+        Journal(tmp_path / "file" / "r.jsonl", 1)
+
+
+def test_a_fingerprint_tells_values_and_paths_apart():
+    tree = {"a": np.arange(3.0), "b": np.zeros(2)}
+    assert fingerprint(tree) == fingerprint({"b": np.zeros(2), "a": np.arange(3.0)})
+    assert fingerprint(tree) != fingerprint({"a": np.arange(3.0), "b": np.ones(2)})
+    assert fingerprint(tree) != fingerprint({"a": np.arange(3.0), "c": np.zeros(2)})
