@@ -87,6 +87,32 @@ def to_bytes(pair: PackedPair) -> bytes:
     Raises:
       ValueError: a leaf that is neither float32 nor quantised.
     """
+    arrays, metadata = _contents(pair)
+    # ascontiguousarray alone would give a scalar an axis.
+    arrays = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
+    content = bytearray(_with_metadata(serialize(arrays), metadata))
+    _, start = _digest_field(content)
+    content[start : start + 64] = _digest(content, start).encode()
+    return bytes(content)
+
+
+def size(pair: PackedPair) -> int:
+    """The length of `to_bytes(pair)`, from shapes and dtypes alone; nothing is copied."""
+    arrays, metadata = _contents(pair)
+    header: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    # The order in which safetensors lays arrays out.
+    for name in sorted(arrays, key=lambda name: (-arrays[name].itemsize, name)):
+        array = arrays[name]
+        start, end = end, end + array.size * array.itemsize
+        kind = {np.dtype(np.float32): "F32", np.dtype(np.uint8): "U8"}[array.dtype]
+        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [start, end]}
+    about = json.dumps(header, separators=(",", ":")).encode()
+    return 8 + -(-len(about) // 8) * 8 + end
+
+
+def _contents(pair: PackedPair) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays of a packed file by name, and its metadata with the digest left open."""
     arrays: dict[str, np.ndarray] = {}
     leaves: dict[str, Any] = {}
     for part in PARTS:
@@ -115,12 +141,7 @@ def to_bytes(pair: PackedPair) -> bytes:
         "leaves": leaves,
     }
     about = json.dumps(record, separators=(",", ":"), allow_nan=False)
-    # ascontiguousarray alone would give a scalar an axis.
-    arrays = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
-    content = bytearray(_with_metadata(serialize(arrays), {_RECORD: about, _DIGEST: _NO_DIGEST}))
-    _, start = _digest_field(content)
-    content[start : start + 64] = _digest(content, start).encode()
-    return bytes(content)
+    return arrays, {_RECORD: about, _DIGEST: _NO_DIGEST}
 
 
 def load(path: str | pathlib.Path) -> PackedPair:
@@ -240,8 +261,11 @@ def _header(content: bytes) -> dict[str, Any]:
 
 
 def _json(content: bytes | str) -> Any:
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no JSON")
+
     try:
-        return json.loads(content)
+        return json.loads(content, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise _Damaged(f"its header cannot be read: {error}") from error
 

@@ -121,3 +121,11 @@ def test_a_pair_without_a_recogniser_cannot_be_quantised(pair):
     models = dataclasses.replace(pair.models, pretrained=None, fine_tuned=None)
     with pytest.raises(UserError, match="needs an SR model and a recogniser"):
         quantized.Pair(models, pair.evaluation)
+
+
+def test_the_size_of_a_file_is_known_without_making_it(pair):
+    rules = {"sr": pair.rules("sr", bits=3), "ocr": pair.rules("ocr", granularity="channel")}
+    packed = pair.quantize(rules, {"name": "naïve"})
+    content = packed_files.to_bytes(packed)
+    assert packed_files.size(packed) == len(content)
+    assert packed_files.to_bytes(packed) == content

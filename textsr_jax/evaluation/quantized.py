@@ -254,7 +254,7 @@ def with_stored(pair: Pair, settings: Sequence[Setting]) -> list[Setting]:
             else ()
             for part, target in (("sr", "SR"), ("ocr", "OCR"))
         }
-        return len(packed_files.to_bytes(pair.quantize(rules, {})))
+        return packed_files.size(pair.quantize(rules, {}))
 
     return [
         dataclasses.replace(setting, stored_bytes=packed_bytes(setting)) for setting in settings

@@ -129,14 +129,14 @@ def packed_bytes(trees: dict[str, Any], rules: dict[str, tuple[Rule, ...]]) -> i
         provenance={},
         **{part: _packed_zeros(trees[part], rules[part]) for part in trees},
     )
-    return len(packed_files.to_bytes(pair))
+    return packed_files.size(pair)
 
 
 def _packed_zeros(tree: dict[str, Any], rules: tuple[Rule, ...]) -> Any:
     def zeros(keys: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> Any:
         rule = first_match(rules, leaf_path(keys))
         if rule is None:
-            return np.zeros(leaf.shape, leaf.dtype)
+            return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
         axis = len(leaf.shape) - 1 if rule.granularity == "channel" and leaf.shape[1:] else None
         ranges = np.zeros(() if axis is None else leaf.shape[axis], np.float32)
         packed = QuantizedArray(
@@ -149,7 +149,7 @@ def _packed_zeros(tree: dict[str, Any], rules: tuple[Rule, ...]) -> Any:
             prior=rule.prior,
             axis=axis,
         )
-        return dataclasses.replace(packed, codes=np.zeros(packed.packed_size, np.uint8))
+        return dataclasses.replace(packed, codes=np.broadcast_to(np.uint8(0), packed.packed_size))
 
     return jax.tree_util.tree_map_with_path(zeros, tree)
 
