@@ -8,6 +8,7 @@ from flax import nnx
 
 from tests.conftest import same
 from textsr_jax.models.network import Network, count_parameters
+from textsr_jax.quantization import Rule, dequantize, quantize
 
 
 class Tiny(nnx.Module):
@@ -66,3 +67,39 @@ def test_training_returns_new_statistics_under_jit_and_grad(network):
     values = x @ variables["params"]["layers"]["0"]["kernel"]
     assert np.allclose(stats["bn"]["mean"], 0.1 * values.mean(axis=0), atol=1e-6)
     assert same(variables["stats"]["bn"]["mean"], jnp.zeros(3))
+
+
+def test_a_network_through_an_expansion_takes_variables_in_another_form(network):
+    variables = network.init(jax.random.key(0))
+    halved = jax.tree.map(lambda leaf: leaf / 2, variables)
+    expanded = []
+
+    def double(tree):
+        expanded.append(tree)
+        return jax.tree.map(lambda leaf: 2 * leaf, tree)
+
+    through = network.through(double)
+    x = jnp.array([[1.0, 2.0], [3.0, 5.0]])
+    assert np.array_equal(through(halved, x), network(variables, x))
+    assert np.array_equal(through(halved, x, method="double"), 2 * network(variables, x))
+    assert np.array_equal(through.module(halved)(x), network(variables, x))
+    for one, other in zip(through.train(halved, x), network.train(variables, x), strict=True):
+        assert same(one, other)
+    assert len(expanded) == 4
+    # The network itself stays as it was, and new variables are in its own form.
+    assert np.array_equal(network(variables, x), through(halved, x))
+    assert same(through.init(jax.random.key(0)), variables)
+    assert through.template == network.template
+
+
+def test_packed_variables_are_expanded_inside_jit(network):
+    variables = network.init(jax.random.key(0))
+    packed = quantize(variables, [Rule(".*/kernel", 4, granularity="channel")])
+    through = network.through(dequantize)
+    x = jnp.array([[1.0, 2.0], [3.0, 5.0]])
+    run = jax.jit(through)
+    assert np.allclose(run(packed, x), network(dequantize(packed), x), atol=1e-6)
+    # What the compiled function is given are the packed codes: six of 4 bits, and no kernel.
+    given = jax.tree.leaves(run.lower(packed, x).in_avals)
+    assert [leaf.shape for leaf in given if leaf.dtype == jnp.uint8] == [(3,)]
+    assert not [leaf for leaf in given if leaf.shape == (2, 3)]
