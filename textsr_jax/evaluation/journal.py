@@ -17,23 +17,23 @@ class Journal:
     """Results by key, each written to disk before the next one is computed.
 
     Args:
-      path: the file; made where it is missing. One of another `subject` is begun anew, and a last
-        line that was cut off is measured again.
+      folder: where the file is; made where it is missing.
+      name: what is measured. Each subject has a file of its own; a last line that was cut off is
+        measured again.
       subject: JSON-able: all that results depend on beside their keys.
 
     Raises:
       UserError: the file cannot be read or written.
     """
 
-    def __init__(self, path: pathlib.Path, subject: Any):
-        self.path = path
-        self._known: dict[str, Any] = {}
+    def __init__(self, folder: pathlib.Path, name: str, subject: Any):
         title = json.dumps({"subject": subject}, sort_keys=True)
+        digest = hashlib.sha256(title.encode()).hexdigest()[:8]
+        self.path = path = folder / f"{name}-{digest}.jsonl"
+        self._known: dict[str, Any] = {}
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             lines = path.read_text().splitlines() if path.exists() else []
-            if lines[:1] != [title]:
-                lines = [title]
             whole = [title]
             for line in lines[1:]:
                 try:

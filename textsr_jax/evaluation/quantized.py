@@ -152,7 +152,7 @@ def grid(
         for _, width, prior in plan
     }
     how = [pair.config.quantization[part].to_dict() for part in ("sr", "ocr")]
-    journal = Journal(folder / "grid.jsonl", [pair.subject, how])
+    journal = Journal(folder, "grid", [pair.subject, how])
     settings = []
     made: dict[tuple[int, str], Images] = {}
 

@@ -109,7 +109,7 @@ class Search:
             }
             for part in ("sr", "ocr")
         }
-        self._journal = Journal(folder / "search.jsonl", [pair.subject, self._how])
+        self._journal = Journal(folder, "search", [pair.subject, self._how])
         self.sizes: dict[str, int] = {}
         for part in ("sr", "ocr"):
             for keys, leaf in jax.tree_util.tree_leaves_with_path(getattr(pair, part)["params"]):

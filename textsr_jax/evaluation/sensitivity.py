@@ -56,7 +56,7 @@ def study(
         part: {name: settings[part][name] for name in ("prior", "granularity", "correct")}
         for part in ("sr", "ocr")
     }
-    journal = Journal(folder / "sensitivity.jsonl", [pair.subject, how])
+    journal = Journal(folder, "sensitivity", [pair.subject, how])
     sizes = {}
     for part in parts:
         network = pair.config[part].name
