@@ -58,11 +58,12 @@ def ranges(
     if method not in METHODS:
         raise UserError(f"--calibration={method}: no such method; take one of {', '.join(METHODS)}")
     if method == "aciq":
-        return {name: fit(values) for name, values in _drawn(model, feeds, tensors).items()}
+        drawn = _drawn(model, feeds, tensors)
+        return {name: fit(values, ends) for name, (values, ends) in drawn.items()}
     return _by_onnx_runtime(model, feeds, tensors, _ORT_METHODS[method])
 
 
-def fit(values: np.ndarray) -> Range:
+def fit(values: np.ndarray, ends: Range) -> Range:
     """ACIQ's range of an activation: Laplace, Gaussian or min-max, by the least squared error.
 
     The clip is `aciq.alpha` times the spread about the mean, cut at the smallest and the largest
@@ -70,19 +71,22 @@ def fit(values: np.ndarray) -> Range:
     range starts at 0, and only those above it count for the spread.
 
     Args:
-      values: float32 samples, of any shape; the smallest and the largest value among them.
+      values: float32, some of the values at random, of any shape.
+      ends: the smallest and the largest of all values.
     """
     values = np.asarray(values, np.float32).ravel()
-    low, high = (min(0.0, float(values.min())), max(0.0, float(values.max())))
+    low, high = min(0.0, ends.low), max(0.0, ends.high)
     candidates = [Range(low, high)]
-    if low < high:
-        sample = values[values > 0] if low == 0 else values
+    sample = values[values > 0] if low == 0 else values
+    if sample.size:
         mean = 0.0 if low == 0 else float(sample.mean())
         deviation = np.abs(sample - mean)
         spreads = {"laplace": deviation.mean(), "gaussian": np.sqrt(np.square(deviation).mean())}
         for prior, spread in spreads.items():
             clip = aciq.alpha(prior, BITS) * float(spread)
-            candidates.append(Range(max(low, min(0.0, mean - clip)), min(high, mean + clip)))
+            candidates.append(
+                Range(max(low, min(0.0, mean - clip)), min(high, max(0.0, mean + clip)))
+            )
     return min(candidates, key=lambda candidate: squared_error(values, candidate))
 
 
@@ -98,20 +102,22 @@ def squared_error(values: np.ndarray, span: Range) -> float:
 
 def _drawn(
     model: onnx.ModelProto, feeds: Iterable[Feed], tensors: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """Values of each tensor: some at random of every feed, its smallest and its largest."""
+) -> dict[str, tuple[np.ndarray, Range]]:
+    """Some values of each tensor, at random from every feed, and the ends of all of them."""
     session = _open(model, tensors)
     inputs = {value.name for value in model.graph.input}
     inner = [name for name in tensors if name not in inputs]
     rng = np.random.default_rng(0)
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in tensors}
+    ends = dict.fromkeys(tensors, Range(np.inf, -np.inf))
     for feed in feeds:
         made = dict(zip(inner, session.run(inner, feed), strict=True)) if inner else {}
         for name in tensors:
             values = (feed if name in inputs else made)[name].ravel()
-            some = values[rng.integers(0, values.size, min(values.size, _DRAWN))]
-            drawn[name] += [some, values[[values.argmin(), values.argmax()]]]
-    return {name: np.concatenate(parts) for name, parts in drawn.items()}
+            drawn[name].append(values[rng.integers(0, values.size, min(values.size, _DRAWN))])
+            low, high = ends[name]
+            ends[name] = Range(min(low, float(values.min())), max(high, float(values.max())))
+    return {name: (np.concatenate(parts), ends[name]) for name, parts in drawn.items()}
 
 
 def _open(model: onnx.ModelProto, tensors: Sequence[str]) -> onnxruntime.InferenceSession:

@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -188,28 +189,43 @@ def export(
         "float32": {name: graph.model for name, graph in traced.items()},
         "int8": quantized(traced, lr, steps, settings.calibration, settings.weight_bits),
     }
+    return write(out, *described(source, models, settings, len(lr)))
+
+
+def described(
+    source: Source, models: dict[str, dict[str, onnx.ModelProto]], settings: Settings, images: int
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """The files of a folder, and the record that says what they are.
+
+    Args:
+      source: the pair.
+      models: the graphs of each of `PRECISIONS`.
+      settings: how they were made.
+      images: on how many images they were calibrated.
+    """
     contents = {
         graph_file(name, precision): models[precision][name].SerializeToString()
         for precision in PRECISIONS
         for name in GRAPHS
     }
+    searching = source.config.decoding
     record = {
         "version": VERSION,
         "source": source.name,
         "sr": source.config.sr.name,
         "ocr": source.config.ocr.name,
         "alphabet": text.ALPHABET,
-        "decoding": {"beam": source.config.decoding.beam, "steps": steps},
-        "calibration": {"method": settings.calibration, "images": len(lr)},
+        "decoding": {"beam": searching.beam, "steps": searching.steps},
+        "calibration": {"method": settings.calibration, "images": images},
         "weight_bits": settings.weight_bits,
         "provenance": provenance.code(),
         "files": {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()},
     }
-    return write(out, contents, record)
+    return contents, record
 
 
 def write(
-    out: str | pathlib.Path, contents: dict[str, bytes], record: dict[str, object]
+    out: str | pathlib.Path, contents: dict[str, bytes], record: dict[str, Any]
 ) -> list[pathlib.Path]:
     """Puts files and their record into a folder, so that a stop never leaves a mixture that opens.
 

@@ -10,18 +10,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnxruntime
 
 from textsr_jax import text
 from textsr_jax.errors import UserError
-from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, graph_file, missing_package
+from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, graph_file
 from textsr_jax.images import HR_SIZE, LR_SIZE, resize
 from textsr_jax.reading import ImageLike, Reading, _rgb
 from textsr_jax.text import END, PAD, START
-
-try:
-    import onnxruntime
-except ImportError as error:
-    raise missing_package(error) from error
 
 _BATCH = 32
 

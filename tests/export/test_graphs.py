@@ -1,0 +1,116 @@
+"""The float32 graphs give what JAX gives, for any number of images, words and beams."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from onnx import numpy_helper
+
+from tests.export.conftest import STEPS
+from textsr_jax import quantization
+from textsr_jax.export import GRAPHS, graphs
+from textsr_jax.quantization import Rule
+from textsr_jax.text import PAD, START
+
+
+def kinds(graph):
+    return [node.op_type for node in graph.model.graph.node]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_super_resolution(source, sessions, count):
+    network, variables = source.sr
+    lr = np.random.default_rng(count).random((count, 16, 64, 3), np.float32)
+    (sr,) = sessions["sr"].run(None, {"lr": lr})
+    np.testing.assert_allclose(sr, jax.jit(network)(variables, lr), atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_encoder(source, sessions, count):
+    network, variables = source.ocr
+    images = np.random.default_rng(count).random((count, 32, 128, 3), np.float32)
+    (memory,) = sessions["encoder"].run(None, {"images": images})
+    encode = jax.jit(lambda variables, images: network(variables, images, method="encode"))
+    np.testing.assert_allclose(memory, encode(variables, images), atol=1e-4)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_decoder_step_by_step(source, sessions, beams):
+    """Random tokens, pads among them: the logits of every prefix are those of JAX's decoder."""
+    network, variables = source.ocr
+    module = network.module(variables)
+    rng = np.random.default_rng(beams)
+    words, width = 2, module.width
+    memory = rng.normal(size=(words, 64, width)).astype(np.float32)
+    tokens = rng.integers(0, 40, (words, beams, STEPS)).astype(np.int32)
+    tokens[:, :, 0], tokens[0, 0, 2] = START, PAD
+    rows = jnp.asarray(tokens.reshape(-1, STEPS))
+    wanted = module.decode(jnp.repeat(memory, beams, axis=0), rows)
+
+    layers, size = len(module.mdcdp), width // module.heads
+    names = graphs.memory_names(layers)
+    read = sessions["decoder_start"].run(None, {"memory": memory})
+    memories = dict(zip(names, read, strict=True))
+    caches = {
+        name: np.full((words, beams, module.heads, 1, size), np.nan, np.float32)
+        for name in graphs.cache_names(layers)
+    }
+    for length in range(1, STEPS + 1):
+        positions = np.arange(length, dtype=np.int32)
+        feed = {"tokens": tokens[:, :, :length], "positions": positions, **memories, **caches}
+        logits, *written = sessions["decoder_step"].run(None, feed)
+        np.testing.assert_allclose(
+            logits.reshape(words * beams, -1), wanted[:, length - 1], atol=1e-4
+        )
+        # The last place may hold anything.
+        spare = ((0, 0), (0, 0), (0, 0), (0, 1), (0, 0))
+        caches = {
+            name: np.pad(cache, spare, constant_values=7)
+            for name, cache in zip(caches, written, strict=True)
+        }
+
+
+def test_convolutions_are_plain_and_normalisation_is_folded(traced):
+    for name in ("sr", "encoder"):
+        found = kinds(traced[name])
+        assert "BatchNormalization" not in found
+        assert "If" not in found
+    # Head, two blocks of two, the end of the body, the enlargement and the tail.
+    assert kinds(traced["sr"]).count("Conv") == 8
+    # One at either end and those of the pixel shuffle: none between convolutions.
+    assert kinds(traced["sr"]).count("Transpose") <= 5
+
+
+def test_only_standard_operators(traced):
+    for name in GRAPHS:
+        assert {node.domain for node in traced[name].model.graph.node} == {""}
+
+
+def test_packed_weights_keep_their_ranges(source):
+    """The clips of packed kernels are known by the weights in the graph, BatchNorm folded in."""
+    network, variables = source.ocr
+    packed = quantization.quantize(
+        variables, [Rule(r"(backbone|encoder)/.*/kernel", 4, "laplace", "channel")]
+    )
+    graph = graphs.encoder(network, packed)
+    weights = {
+        graphs.digest(numpy_helper.to_array(tensor)): numpy_helper.to_array(tensor)
+        for tensor in graph.model.graph.initializer
+    }
+    assert len(graph.clips) > 10
+    found = weights.keys() & graph.clips.keys()
+    assert len(found) > 10
+    for key in found:
+        weight, clips = weights[key], graph.clips[key]
+        outputs = weight.reshape(len(weight), -1) if weight.ndim == 4 else weight.T
+        assert clips.shape == (len(outputs),)
+        assert (np.abs(outputs).max(axis=1) <= clips * (1 + 1e-4) + 1e-6).all()
+    stem = packed["params"]["backbone"]["stem"]
+    conv, norm = stem["conv"]["kernel"], stem["bn"]
+    factor = norm["scale"] / np.sqrt(packed["stats"]["backbone"]["stem"]["bn"]["var"] + 1e-5)
+    ends = np.stack([conv.offset, conv.offset + 15 * conv.scale])
+    clip = np.abs(ends).max(axis=0) * np.abs(factor)
+    assert any(
+        clips.shape == clip.shape and np.allclose(clips, clip, rtol=1e-4)
+        for clips in graph.clips.values()
+    )

@@ -1,0 +1,119 @@
+"""Reading in ONNX Runtime: the same images, words and confidences as JAX's reader."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.conftest import WORDS, word_image
+from tests.export.conftest import STEPS
+from textsr_jax import reading
+from textsr_jax.errors import UserError
+from textsr_jax.export import RECORD, pairs, runtime
+
+
+@pytest.fixture(scope="module")
+def images():
+    return [np.asarray(word_image(word)) for word in WORDS * 3]
+
+
+@pytest.fixture(scope="module")
+def folder(source, traced, int8, lr, tmp_path_factory):
+    """An exported folder, as `pairs.export` writes it."""
+    return write(tmp_path_factory.mktemp("onnx"), source, traced, int8)
+
+
+def write(folder, source, traced, int8):
+    models = {"float32": {name: graph.model for name, graph in traced.items()}, "int8": int8}
+    pairs.write(folder, *pairs.described(source, models, pairs.Settings(), 12))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beam", [1, 3])
+def test_float32_reads_as_jax_does(source, folder, images, beam):
+    config = source.config.copy_and_resolve_references()
+    config.decoding.beam = beam
+    wanted = reading.Reader(config, *source.sr, *source.ocr)
+    found = runtime.load(folder, "float32", threads=1, beam=beam)
+    enhanced = wanted.enhance(images)
+    difference = np.abs(found.enhance(images).astype(int) - enhanced)
+    # Halves may be rounded either way.
+    assert difference.max() <= 1
+    assert difference.mean() < 1e-4
+    there, here = wanted.read_enhanced(enhanced), found.read_enhanced(enhanced)
+    assert [one.text for one in here] == [one.text for one in there]
+    np.testing.assert_allclose(
+        [one.confidence for one in here], [one.confidence for one in there], rtol=1e-4
+    )
+    # Something was read, and not alike everywhere.
+    assert all(one.text for one in here)
+    assert len({one.confidence for one in here}) >= len(WORDS)
+
+
+def test_the_search_is_jax_s(source, sessions):
+    """Tokens, lengths and log probabilities, pads and early ends included."""
+    import jax
+
+    from textsr_jax import decoding
+
+    network, variables = source.ocr
+    memory = np.random.default_rng(0).normal(size=(9, 64, 16)).astype(np.float32) * 2
+
+    def search(memory, beam):
+        module = network.module(variables)
+        cache = module.init_cache(memory, STEPS, beam)
+        if beam == 1:
+            return decoding.greedy(module.decode_step, cache, len(memory), STEPS)
+        return decoding.beam_search(module.decode_step, cache, len(memory), STEPS, beam)
+
+    decoder = runtime.Decoder(sessions["decoder_start"], sessions["decoder_step"])
+    for beam in (1, 5):
+        wanted = jax.jit(search, static_argnums=1)(memory, beam)
+        found = decoder.search(memory, STEPS, beam)
+        np.testing.assert_array_equal(found.tokens, wanted.tokens)
+        np.testing.assert_array_equal(found.lengths, wanted.lengths)
+        np.testing.assert_allclose(found.log_probability, wanted.log_probability, atol=1e-4)
+
+
+def test_int8_images_are_near(folder, images):
+    coarse, exact = (runtime.load(folder, p).enhance(images) for p in ("int8", "float32"))
+    difference = np.abs(coarse.astype(int) - exact.astype(int))
+    assert 0 < difference.mean() < 2
+
+
+def test_the_pair_s_own_beam_and_no_images(source, folder, images):
+    own, same = runtime.load(folder), runtime.load(folder, beam=source.config.decoding.beam)
+    assert own.read(images[:2]) == same.read(images[:2])
+    assert own.enhance([]).shape == (0, 32, 128, 3)
+    assert own.read([]) == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda f: (f / RECORD).unlink(), "holds no model.json; write it with"),
+        (lambda f: (f / RECORD).write_text("{"), "a damaged export"),
+        (lambda f: (f / "encoder_int8.onnx").unlink(), "encoder_int8.onnx: No such file"),
+        (lambda f: (f / "sr_int8.onnx").write_bytes(b"x"), "sr_int8.onnx is not what was written"),
+        (
+            lambda f: (f / RECORD).write_text(
+                json.dumps(json.loads((f / RECORD).read_text()) | {"alphabet": "abc"})
+            ),
+            "written by another version",
+        ),
+        (lambda f: shutil.rmtree(f), "no such folder"),
+    ],
+)
+def test_what_is_wrong_with_a_folder(folder, tmp_path, harm, message):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    harm(copy)
+    with pytest.raises(UserError, match=message):
+        runtime.load(copy)
+
+
+def test_an_unknown_precision(folder):
+    with pytest.raises(UserError, match="'int4': no such graphs; take one of float32, int8"):
+        runtime.load(folder, "int4")
