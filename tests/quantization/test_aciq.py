@@ -272,7 +272,14 @@ GRANULARITIES = {
 
 @pytest.mark.parametrize(
     ("granularity", "dtype"),
-    [*((name, "float32") for name in GRANULARITIES), ("channel-bits corrected", "bfloat16")],
+    [
+        ("tensor", "float32"),
+        ("channel", "bfloat16"),
+        ("channel-bits", "float32"),
+        ("corrected", "float32"),
+        ("corrected whole", "bfloat16"),
+        ("channel-bits corrected", "float32"),
+    ],
 )
 def test_auto_errs_no_more_than_any_prior_and_codes_are_in_range(granularity, dtype):
     settings_ = GRANULARITIES[granularity]

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import golden_vectors
 from textsr_jax import convert
 from textsr_jax.quantization import Rule, held_bytes, quantize, rule_set, selection, size_mbit
 
@@ -52,8 +53,9 @@ def test_held_bytes_by_hand():
 
 @pytest.mark.parametrize(("bits", "figure"), [(None, 2851.45), (7, 1277.89), (6, 1214.94)])
 def test_live_size_of_the_papers_pair(bits, figure):
-    sizes = []
-    for name, stn in (("edsr", True), ("cdistnet", False)):
-        rules = rule_set(selection(name), bits) if bits else ()
-        sizes.append(size_mbit(convert.network(name, stn=stn).template, rules))
-    assert round(sum(sizes), 2) == figure
+    trees = {
+        "edsr": convert.network("edsr", stn=True).template,
+        "cdistnet": golden_vectors.network("cdistnet").template,
+    }
+    rules = {name: rule_set(selection(name), bits) if bits else () for name in trees}
+    assert round(sum(size_mbit(trees[name], rules[name]) for name in trees), 2) == figure
