@@ -18,8 +18,8 @@ class Conv(nnx.Conv):
     """`nnx.Conv`, undilated and ungrouped; where it pays, by Winograd's algorithm.
 
     That is in evaluation on a CPU, in float32, for 3x3 kernels of stride 1 that keep the image size
-    and have at least 128 channels on both sides. EDSR-32x256 takes four fifths of the time then.
-    Training gains little and compiles much longer.
+    and have at least 128 channels on both sides, unless another convolution was asked for.
+    EDSR-32x256 takes four fifths of the time then. Training gains little and compiles much longer.
     """
 
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -39,6 +39,7 @@ class Conv(nnx.Conv):
             and self.strides in (None, 1)
             and self.padding in ("SAME", 1)
             and self.dtype is None
+            and self.conv_general_dilated is jax.lax.conv_general_dilated
             and min(self.in_features, self.out_features) >= _MIN_CHANNELS
         )
 

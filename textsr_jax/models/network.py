@@ -57,6 +57,22 @@ class Network:
         network._expand = expand
         return network
 
+    def with_layers(self, change: Callable[[nnx.Module], None]) -> "Network":
+        """This network with other functions in its layers, for the same variables.
+
+        Args:
+          change: sets static attributes of the module's layers, such as a layer's `dot_general`.
+        """
+
+        def build(rngs: nnx.Rngs) -> nnx.Module:
+            module = self._build(rngs)
+            change(module)
+            return module
+
+        network = Network(build)
+        network._expand = self._expand
+        return network
+
     def init(self, key: jax.Array) -> Variables:
         """Draws fresh variables from `key`."""
 

@@ -1,0 +1,179 @@
+"""Quantised networks in integer arithmetic, through Qwix: ACIQ's codes meet int8 activations.
+
+Values are tested on CPUs. No accelerator was at hand: how fast one is with this was not measured.
+"""
+
+import dataclasses
+import functools
+import types
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from flax.nnx.nn.dtypes import promote_dtype
+
+from textsr_jax.errors import UserError
+from textsr_jax.models import Network, Variables
+from textsr_jax.quantization import QuantizedArray, dequantize, is_quantized, packing
+from textsr_jax.quantization.tree import leaf_path
+
+
+def accelerated(network: Network) -> Network:
+    """A network for quantised variables that multiplies their codes by int8 activations.
+
+    Each convolution and linear layer with a quantised kernel runs in Qwix's own `dot_general` or
+    `conv_general_dilated`, int8 by int8 into int32; biases and sums are float32. Codes c of M bits
+    become signed, q = c - 2^(M - 1), so that with ACIQ's offset and step
+
+        value = q x step + base,    base = offset + 2^(M - 1) x step.
+
+    Qwix's zero points are whole, and its convolution takes none for kernels; `base` comes back as
+    base x (the sum of the codes that the kernel covers), one number for each window. Both parts are
+    exact in int32, so that the only error beside float32 rounding is that of the activations: these
+    get 255 symmetric levels, anew in each call, one range for each image of a convolution and for
+    each row of a linear layer.
+
+    The weights stay packed in memory, with any bits; inside jit they become Qwix's `QArray`. Layers
+    that ask for float32 whatever the network computes in, such as CDistNet's control points, and
+    all other parameters are expanded as by `quantization.dequantize`. Only for evaluation.
+
+    Args:
+      network: takes plain variables.
+
+    Returns:
+      The network for variables of `quantization.quantize`, for use inside jit as any other.
+
+    Raises:
+      UserError: Qwix is not installed.
+    """
+    _qwix()
+    layers: set[str] = set()
+
+    def change(module: nnx.Module) -> None:
+        for path, layer in module.iter_modules():
+            if _suits(layer):
+                layers.add("/".join(map(str, (*path, "kernel"))))
+                layer.promote_dtype = _promote
+                if isinstance(layer, nnx.Conv):
+                    layer.conv_general_dilated = _convolve
+                else:
+                    layer.dot_general = _multiply
+
+    def expand(variables: Variables) -> Variables:
+        def expand_leaf(keys: tuple[Any, ...], leaf: Any) -> Any:
+            if not is_quantized(leaf):
+                return leaf
+            integer = leaf_path(keys) in layers and leaf.axis in (None, len(leaf.shape) - 1)
+            return _kernel(leaf) if integer else dequantize(leaf)
+
+        return jax.tree_util.tree_map_with_path(expand_leaf, variables, is_leaf=is_quantized)
+
+    return network.with_layers(change).through(expand)
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=("array", "base"), meta_fields=())
+@dataclasses.dataclass(frozen=True)
+class _Kernel:
+    """A kernel whose values are those of a `QArray` plus `base`, float32 () or (outputs,).
+
+    For everything but the layers' own products it is the array of its values.
+    """
+
+    array: Any
+    base: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    def __jax_array__(self) -> jax.Array:
+        return _qwix().dequantize(self.array) + self.base
+
+    def __getitem__(self, index: Any) -> Any:
+        return self if index is ... else self.__jax_array__()[index]
+
+    def astype(self, dtype: Any) -> jax.Array:
+        return self.__jax_array__().astype(dtype)
+
+
+def _qwix() -> types.ModuleType:
+    try:
+        import qwix
+    except ImportError as error:
+        raise UserError("integer arithmetic needs Qwix: pip install -e '.[qwix]'") from error
+    return qwix
+
+
+def _suits(layer: Any) -> bool:
+    """Whether a layer's kernel meets its input in one plain product or convolution."""
+    if isinstance(layer, nnx.Conv):
+        plain = layer.feature_group_count == 1 and layer.input_dilation in (None, 1)
+        return plain and layer.mask is None and layer.dtype != jnp.float32
+    return isinstance(layer, nnx.Linear) and layer.dtype != jnp.float32
+
+
+def _kernel(leaf: QuantizedArray) -> _Kernel:
+    if isinstance(leaf.bits, tuple):
+        codes = packing.unpack_channels(leaf.codes, leaf.bits, leaf.shape, leaf.axis)
+    else:
+        codes = packing.unpack(leaf.codes, leaf.bits, leaf.size).reshape(leaf.shape)
+    half = 2 ** (np.asarray(leaf.bits) - 1)
+    signed = (codes.astype(jnp.int16) - half.astype(np.int16)).astype(jnp.int8)
+    scale = leaf.scale.reshape((1,) * (len(leaf.shape) - 1) + (-1,))
+    return _Kernel(
+        _qwix().QArray(signed, scale), leaf.offset + half.astype(np.float32) * leaf.scale
+    )
+
+
+def _promote(
+    arrays: tuple[Any, Any, Any], /, *, dtype: Any = None, inexact: bool = True
+) -> tuple[Any, Any, Any]:
+    """Flax's `promote_dtype` for (inputs, kernel, bias), which leaves a `_Kernel` as it is."""
+    inputs, kernel, bias = arrays
+    if not isinstance(kernel, _Kernel):
+        return promote_dtype(arrays, dtype=dtype, inexact=inexact)
+    dtype = jnp.result_type(inputs, jnp.float32) if dtype is None else dtype
+    inputs, bias = promote_dtype((inputs, bias), dtype=dtype, inexact=inexact)
+    return inputs, kernel, bias
+
+
+def _multiply(inputs: jax.Array, kernel: Any, dimension_numbers: Any, **options: Any) -> jax.Array:
+    """`jax.lax.dot_general` of (..., inputs) with a kernel (inputs, outputs)."""
+    if not isinstance(kernel, _Kernel):
+        return jax.lax.dot_general(inputs, kernel, dimension_numbers, **options)
+    codes = _codes(inputs, range(inputs.ndim - 1))
+    product = _qwix().dot_general(codes, kernel.array, dimension_numbers)
+    sums = codes.qvalue.sum(-1, keepdims=True, dtype=jnp.int32) * codes.scale
+    return (product + sums * kernel.base).astype(inputs.dtype)
+
+
+def _convolve(
+    inputs: jax.Array,
+    kernel: Any,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    **options: Any,
+) -> jax.Array:
+    """`jax.lax.conv_general_dilated` of images, channels last, with a kernel (..., outputs)."""
+    if not isinstance(kernel, _Kernel):
+        return jax.lax.conv_general_dilated(inputs, kernel, window_strides, padding, **options)
+    codes = _codes(inputs, (0,))
+    product = _qwix().conv_general_dilated(codes, kernel.array, window_strides, padding, **options)
+    sums = jax.lax.reduce_window(
+        codes.qvalue.sum(-1, keepdims=True, dtype=jnp.int32),
+        np.int32(0),
+        jax.lax.add,
+        (1, *kernel.shape[:-2], 1),
+        (1, *window_strides, 1),
+        padding if isinstance(padding, str) else ((0, 0), *padding, (0, 0)),
+        window_dilation=(1, *options["rhs_dilation"], 1),
+    )
+    return (product + sums * codes.scale * kernel.base).astype(inputs.dtype)
+
+
+def _codes(inputs: jax.Array, apart: Sequence[int]) -> Any:
+    """Activations as a `QArray` of int8, one symmetric range for each index of the axes `apart`."""
+    return _qwix().quantize(inputs.astype(jnp.float32), jnp.int8, channelwise_axes=tuple(apart))
