@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from textsr_jax import checkpoints, configuration, decoding, packed_files, text
-from textsr_jax.compilation import keep_compiled
+from textsr_jax.compilation import jit_sparingly, keep_compiled
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE, open_rgb, resize, to_float, to_rgb, to_uint8
 from textsr_jax.models import Network, Variables, build_ocr, build_sr
@@ -185,7 +185,7 @@ class Reader:
         ocr_variables: Variables,
     ):
         self._sr_variables, self._ocr_variables = sr_variables, ocr_variables
-        self._enlarge = jax.jit(lambda variables, lr: to_uint8(sr(variables, to_float(lr))))
+        self._enlarge = jit_sparingly(lambda variables, lr: to_uint8(sr(variables, to_float(lr))))
         self._read = decoding.recognizer(
             ocr, beam=config.decoding.beam, steps=config.decoding.steps
         )
