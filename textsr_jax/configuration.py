@@ -138,7 +138,7 @@ def load(source: str | pathlib.Path) -> ConfigDict:
         raise UserError(f"{workdir}: no such workdir; make one with train.py --workdir={workdir}")
     if not path.exists():
         raise UserError(f"{workdir} holds no {FILE}, so it is not a workdir of train.py")
-    return ConfigDict(_read(path)).lock()
+    return ConfigDict(_with_tuples(_read(path))).lock()
 
 
 def without_places(config: ConfigDict) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def from_packed(plain: Mapping[str, Any], leaves: int, place: str) -> ConfigDict
         if not isinstance(plain[part].get(name), str):
             raise UserError(f"{place}: its config.{part}.{name} is not a text; {mend}")
     try:
-        config = ConfigDict(plain).lock()
+        config = ConfigDict(_with_tuples(plain)).lock()
         fields = list(_fields({part: plain[part] for part in ("sr", "ocr", "decoding")}))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -218,6 +218,13 @@ def _plain(config: ConfigDict) -> dict[str, Any]:
         if plain[part][name]:
             plain[part][name] = str(pathlib.Path(plain[part][name]).expanduser().resolve())
     return plain
+
+
+def _with_tuples(plain: Any) -> Any:
+    """What JSON gave back, its lists as the tuples they were: flags can only change tuples."""
+    if isinstance(plain, Mapping):
+        return {name: _with_tuples(value) for name, value in plain.items()}
+    return tuple(map(_with_tuples, plain)) if isinstance(plain, list) else plain
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
