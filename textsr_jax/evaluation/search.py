@@ -308,7 +308,7 @@ def _key(bits: Bits) -> str:
 def _probe(pair: Pair) -> Callable[[Variables, Variables, Batch], tuple[jax.Array, jax.Array]]:
     """A function to each word's cross-entropy and each image's squared error."""
     sr, ocr = pair.models.sr, pair.models.ocr
-    writes_tokens = decoding.writes_tokens(ocr.module(ocr.template))
+    writes_tokens = decoding.writes_tokens(ocr.skeleton())
 
     def probe(
         sr_variables: Variables, ocr_variables: Variables, batch: Batch

@@ -85,7 +85,13 @@ class Network:
 
     def module(self, variables: Variables) -> nnx.Module:
         """The module over `variables`: a fresh copy, so that changing it changes nothing else."""
-        variables = self._expand(variables)
+        return self._merge(self._expand(variables))
+
+    def skeleton(self) -> nnx.Module:
+        """The module over shapes alone, to ask which methods it has."""
+        return self._merge(self.template)
+
+    def _merge(self, variables: Variables) -> nnx.Module:
         params, stats = _to_state(variables["params"]), _to_state(variables["stats"])
         # Without the copy BatchNorm cannot update its statistics inside a differentiated function.
         return nnx.merge(self._structure, params, stats, copy=True)

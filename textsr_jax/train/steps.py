@@ -72,7 +72,7 @@ def recognizer_loss(ocr: Network) -> Loss:
         value = losses.ctc_loss(logits, batch.characters)
         return value, ({"loss": value}, stats)
 
-    return cross_entropy if decoding.writes_tokens(ocr.module(ocr.template)) else ctc
+    return cross_entropy if decoding.writes_tokens(ocr.skeleton()) else ctc
 
 
 def focus_loss(focus: Network) -> Loss:
