@@ -1,1 +1,1 @@
-"""Measures against PyTorch: speed (`benchmarks.networks`) and fidelity (`benchmarks.fidelity`)."""
+"""Measures: speed and fidelity beside PyTorch, and the memory that packed pairs take."""
