@@ -67,6 +67,11 @@ def main(arguments: list[str]) -> None:
         raise UserError("--finetune with --out packs one setting; name one number in --bits")
     if _BUDGET.value is not None and len(limits) > 1:
         raise UserError(f"--budget_mbit and --{limits[1].name}: take one of them")
+    for flag in (_BITS, _PRIOR, _TARGET) if _SEARCH.value else ():
+        if flag.value:
+            raise UserError(f"--{flag.name}: --search chooses bits for both models; leave it out")
+    if _SENSITIVITY.value and _OUT.value:
+        raise UserError("--out: --sensitivity packs nothing; leave it out")
     if _PAPER_SIZES.value:
         from textsr_jax.report import paper_sizes
 

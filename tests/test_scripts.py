@@ -84,6 +84,8 @@ def test_images_that_are_not_there_or_no_images(tmp_path):
         (["quantize.py", "--workdir=w", "--search"], "--search goes with --budget_mbit"),
         (["quantize.py", "--workdir=w", "--max_drop=1"], "--search goes with --budget_mbit"),
         (["quantize.py", "--search", "--sensitivity"], "take one of them"),
+        (["quantize.py", "--search", "--max_drop=1", "--bits=4"], "--search chooses bits"),
+        (["quantize.py", "--sensitivity", "--out=m"], "--sensitivity packs nothing"),
         (["evaluate.py", "--workdir=w", "--model=m"], "take one of them"),
         (["evaluate.py", "--model=none.safetensors"], "none.safetensors: no such workdir"),
         (["read.py"], "no image named"),

@@ -69,7 +69,7 @@ def test_stored_sizes_are_those_of_packed_files(pair, tmp_path):
     ]
     none, sr, ocr, both = (row.stored_bytes for row in quantized.with_stored(pair, settings))
     rules = {part: pair.rules(part, bits=4, prior="laplace") for part in ("sr", "ocr")}
-    packed = pair.quantize(rules, {})
+    packed = pair.quantize(rules)
     assert both == packed_files.save(tmp_path / "m.safetensors", packed)
     assert both < min(sr, ocr) and max(sr, ocr) < none
 
@@ -80,7 +80,6 @@ def test_a_packed_pair_reads_as_the_quantised_one_and_says_where_it_comes_from(p
         "ocr": pair.rules("ocr", bits=3.5, granularity="channel-bits"),
     }
     path = tmp_path / "new" / "m.safetensors"
-    path.parent.mkdir()
     setting = quantized.pack(pair, rules, path, {"note": "test"})
     assert setting.target == "SR + OCR"
     assert setting.stored_bytes == path.stat().st_size
@@ -114,7 +113,7 @@ def test_a_quantised_pair_is_not_quantised_again(pair, tmp_path):
     models = reading.load_models(tmp_path / "m.safetensors")
     again = quantized.Pair(models, pair.evaluation)
     with pytest.raises(UserError, match="is quantised already"):
-        again.quantize(rules, {})
+        again.quantize(rules)
 
 
 def test_a_pair_without_a_recogniser_cannot_be_quantised(pair):
@@ -125,7 +124,7 @@ def test_a_pair_without_a_recogniser_cannot_be_quantised(pair):
 
 def test_the_size_of_a_file_is_known_without_making_it(pair):
     rules = {"sr": pair.rules("sr", bits=3), "ocr": pair.rules("ocr", granularity="channel")}
-    packed = pair.quantize(rules, {"name": "naïve"})
+    packed = dataclasses.replace(pair.quantize(rules), provenance={"name": "naïve"})
     content = packed_files.to_bytes(packed)
     assert packed_files.size(packed) == len(content)
     assert packed_files.to_bytes(packed) == content

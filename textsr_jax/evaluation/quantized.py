@@ -59,7 +59,7 @@ class Pair:
       evaluation: the splits to score on.
 
     Raises:
-      UserError: there is no SR model or recogniser, or the pair is quantised already.
+      UserError: there is no SR model or recogniser.
     """
 
     def __init__(self, models: reading.Models, evaluation: Evaluation):
@@ -108,18 +108,20 @@ class Pair:
         words = self.evaluation.read(self.models.ocr, ocr, images)
         return self.evaluation.row(self.config.sr.name, self.reader, images, words)
 
-    def quantize(self, rules: dict[str, Rules], about: dict[str, Any]) -> packed_files.PackedPair:
-        """The pair as a packed file holds it.
+    def quantize(self, rules: dict[str, Rules]) -> packed_files.PackedPair:
+        """The pair as a packed file holds it, with the code's version and commit as provenance.
 
         Args:
           rules: of "sr" and "ocr"; none leave a model as it is.
-          about: JSON-able provenance beside the code's version and commit.
+
+        Raises:
+          UserError: as `quantization.quantize`; also where the pair is quantised already.
         """
         return packed_files.PackedPair(
             config=configuration.without_places(self.config),
             rules=rules,
             fine_tuned=self.models.fine_tuned is not None,
-            provenance=provenance.code() | about,
+            provenance=provenance.code(),
             sr=quantization.quantize(self.sr, rules["sr"]),
             ocr=quantization.quantize(self.ocr, rules["ocr"]),
         )
@@ -204,7 +206,12 @@ def pack(
       UserError: rules that select nothing, values that cannot be quantised, or a file that cannot
         be written.
     """
-    packed = pair.quantize(rules, {})
+    path = pathlib.Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot make its folder ({error.strerror})") from error
+    packed = pair.quantize(rules)
     row = pair.score(quantization.dequantize(packed.sr), quantization.dequantize(packed.ocr))
     size = quantization.size_mbit(packed.sr) + quantization.size_mbit(packed.ocr)
     scores = {"splits": row.splits, "mean": row.mean, "size_mbit": size}
@@ -254,7 +261,7 @@ def with_stored(pair: Pair, settings: Sequence[Setting]) -> list[Setting]:
             else ()
             for part, target in (("sr", "SR"), ("ocr", "OCR"))
         }
-        return packed_files.size(pair.quantize(rules, {}))
+        return packed_files.size(pair.quantize(rules))
 
     return [
         dataclasses.replace(setting, stored_bytes=packed_bytes(setting)) for setting in settings

@@ -75,7 +75,7 @@ def open_source(place: str | pathlib.Path) -> Source:
     if models.sr_variables is None or ocr is None:
         what = "SR model" if models.sr_variables is None else "recogniser"
         raise UserError(f"{place} has no {what} yet; train it with train.py --workdir={place}")
-    if not decoding.writes_tokens(models.ocr.module(ocr)):
+    if not decoding.writes_tokens(models.ocr.skeleton()):
         raise UserError(
             f"{place}: config.ocr.name={models.config.ocr.name!r} cannot be exported, for it has "
             "no decoder; export a pair with cdistnet"

@@ -124,9 +124,10 @@ def search(
     tables.print_settings(
         uniform, f"the paper's selection at uniform bits, test splits: {job.what}"
     )
+    allowed = {"budget_mbit": budget_mbit, "max_drop": max_drop, "max_psnr_drop": max_psnr_drop}
     path = job.write(
         "search",
-        allowed={"budget_mbit": budget_mbit, "max_drop": max_drop, "max_psnr_drop": max_psnr_drop},
+        allowed=allowed,
         bits=winner.bits,
         size_mbit=winner.size_mbit,
         validation={"unquantised": found.plain.as_json(), "chosen": winner.row.as_json()},
@@ -155,7 +156,6 @@ def search(
     print(f"plot: {plot}")
     if job.out:
         rules = {part: searcher.rules(winner.bits, part) for part in ("sr", "ocr")}
-        allowed = {"budget_mbit": budget_mbit, "max_drop": max_drop, "max_psnr_drop": max_psnr_drop}
         packed = quantized.pack(pair, rules, job.out, {"search": allowed})
         tables.print_settings([packed], f"{job.out}: {job.what}")
 
