@@ -37,7 +37,7 @@ def sensitivity(
     # The recogniser changes no image, so that it has no PSNR of its own.
     scores = {"sr": ("psnr", "accuracy"), "ocr": ("accuracy",)}
     panels = [(part, score) for part in parts for score in scores[part]]
-    figure = Figure(figsize=(6.2 * len(panels), 5.6), layout="constrained")
+    figure = Figure(figsize=(6.2 * len(panels), 6.6), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (part, score) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
@@ -58,16 +58,19 @@ def sensitivity(
             "unquantised",
             (1, plain.mean[score]),
             xycoords=("axes fraction", "data"),
-            xytext=(-4, 4),
+            xytext=(3, 0),
             textcoords="offset points",
-            ha="right",
+            va="center",
             color="0.4",
             fontsize=8,
         )
         what = {"sr": "SR model", "ocr": "recogniser"}[part]
         _label(axes, f"layer types of the {what}, each alone", "bits", score)
         axes.set_xticks(bits)
-        axes.legend(fontsize=7.5, loc="lower right", framealpha=0.8)
+        # Below the axes: lines may run anywhere within.
+        axes.legend(
+            fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=3, frameon=False
+        )
     figure.suptitle(title)
     _save(figure, path)
 

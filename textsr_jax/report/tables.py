@@ -81,24 +81,26 @@ def print_settings(settings: Sequence[Setting], title: str) -> None:
 
 
 def print_sensitivity(plain: Row, layer_types: Sequence[LayerType], title: str) -> None:
-    """Prints a row per layer type: PSNR and accuracy at each number of bits, quantised alone."""
+    """Prints PSNR and accuracy at each number of bits, a row per layer type, quantised alone.
+
+    The recogniser changes no image, so that its layer types have no PSNR of their own.
+    """
     widths = sorted(layer_types[0].rows)
-    table = Table(title=title)
-    table.add_column("quantised alone")
-    table.add_column("parameters", justify="right")
-    for score in ("PSNR, dB", "accuracy, %"):
+    for score, what, places in (("psnr", "PSNR, dB", 2), ("accuracy", "accuracy, %", 1)):
+        shown = [kind for kind in layer_types if score == "accuracy" or kind.part == "sr"]
+        if not shown:
+            continue
+        table = Table(title=f"{what}, {title}")
+        table.add_column("quantised alone", no_wrap=True)
+        table.add_column("parameters", justify="right")
         for width in widths:
-            table.add_column(f"{score}\n{width} bits", justify="right")
-    rows = [("nothing", 0, dict.fromkeys(widths, plain))]
-    rows += [(kind.name, kind.parameters, kind.rows) for kind in layer_types]
-    for name, parameters, scores in rows:
-        figures = [
-            _number(scores[width].mean[score], places)
-            for score, places in (("psnr", 2), ("accuracy", 1))
-            for width in widths
-        ]
-        table.add_row(name, f"{parameters:,}", *figures)
-    print_table(table)
+            table.add_column(f"{width} bits", justify="right")
+        rows = [("nothing", 0, dict.fromkeys(widths, plain))]
+        rows += [(kind.name, kind.parameters, kind.rows) for kind in shown]
+        for name, parameters, scores in rows:
+            figures = [_number(scores[width].mean[score], places) for width in widths]
+            table.add_row(name, f"{parameters:,}", *figures)
+        print_table(table)
 
 
 def print_bits(sizes: dict[str, int], bits: dict[str, int], title: str) -> None:
@@ -117,7 +119,7 @@ def _number(value: float | None, places: int) -> str:
 
 
 def print_table(table: Table) -> None:
-    """Prints a table; in a pipe as wide as it needs."""
+    """Prints a table; in a pipe 160 characters wide at most."""
     console = Console()
     # A pipe has no width; tables that wrap there cannot be read.
     if not console.is_terminal:
