@@ -4,6 +4,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 WORKDIR ?= runs/demo
+# Each worker takes some 5 GB.
+WORKERS := --numprocesses=logical --maxprocesses=4 --dist=loadgroup
 
 .PHONY: demo test test-fast lint format clean
 
@@ -13,10 +15,10 @@ demo: .venv/installed
 	$(BIN)/python evaluate.py --workdir=$(WORKDIR)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 test-fast: .venv/installed-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

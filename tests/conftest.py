@@ -1,6 +1,7 @@
 """Fixtures that several rooms' tests share: a small LMDB data root, and a pair trained on it."""
 
 import io
+import os
 import pathlib
 
 import hypothesis
@@ -17,11 +18,25 @@ hypothesis.settings.load_profile("textsr")
 WORDS = ["open", "2nd", "exit", "Cafe", "taxi", "no7", "park", "Bus", "stop", "hotel", "a1", "zoo"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps compiled functions for all tests, workers and scripts: most of their time is that."""
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("compiled"))
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+
+
+# First, so that pytest-xdist sees the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks as slow what trains a pair first, and parity of full-size networks."""
+    """Marks as slow what trains a pair first, and parity of full-size networks.
+
+    Of the workers one runs all that needs the trained pair, so that it is trained once; the tests
+    of any other file share their fixtures in one worker too.
+    """
     for item in items:
-        if "trained" in item.fixturenames or item.name.startswith("test_golden_"):
+        trained = "trained" in item.fixturenames
+        if trained or item.name.startswith("test_golden_"):
             item.add_marker(pytest.mark.slow)
+        item.add_marker(pytest.mark.xdist_group("trained" if trained else str(item.path)))
 
 
 def png(image: Image.Image) -> bytes:

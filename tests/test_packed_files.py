@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -134,6 +135,16 @@ def test_only_float32_is_stored_as_it_is():
         packed_files.to_bytes(PackedPair(**{**vars(handmade()), "ocr": ocr}))
 
 
+def test_scales_of_channels_are_bfloat16():
+    kernel = quantize({"x": np.eye(4, dtype=np.float32)}, [Rule("x", 4, granularity="channel")])[
+        "x"
+    ]
+    kernel = dataclasses.replace(kernel, scale=kernel.scale * 1.001)
+    ocr = {"params": {"x": kernel}, "stats": {}}
+    with pytest.raises(ValueError, match="leaf 'ocr/params/x' has scales of channels that are not"):
+        packed_files.to_bytes(PackedPair(**{**vars(handmade()), "ocr": ocr}))
+
+
 def test_a_loaded_pair_computes_what_the_one_in_memory_does(tmp_path, pair, content):
     (tmp_path / "file").write_bytes(content)
     loaded = textsr_jax.load(tmp_path / "file")
@@ -171,18 +182,20 @@ def test_the_plain_safetensors_library_opens_it(tmp_path):
     with safetensors.safe_open(tmp_path / "file", framework="np") as file:
         assert set(file.keys()) == {
             "sr/params/head/kernel:codes",
-            "sr/params/head/kernel:range",
             "sr/params/head/bias",
             "sr/params/slope",
             "sr/stats/bn/mean",
             "ocr/params/0/kernel:codes",
-            "ocr/params/0/kernel:range",
+            "offsets",
+            "scales",
+            "channel_scales",
             "ocr/params/empty",
         }
         # 90 codes of 3 bits.
         assert file.get_tensor("sr/params/head/kernel:codes").shape == (34,)
-        assert file.get_tensor("sr/params/head/kernel:range").shape == (2,)
-        assert file.get_tensor("ocr/params/0/kernel:range").shape == (2, 6)
+        assert file.get_tensor("offsets").shape == (7,)
+        assert file.get_tensor("scales").shape == (1,)
+        assert file.get_tensor("channel_scales").shape == (6,)
         assert file.get_tensor("sr/params/slope").shape == ()
         record = json.loads(file.metadata()[RECORD])
     assert record["rules"]["sr"][0]["pattern"] == "head/kernel"
@@ -355,8 +368,7 @@ def moved(name, other):
 def renamed_leaf(other):
     def change(arrays, record):
         record["leaves"][other] = record["leaves"].pop(LEAF)
-        for kind in (":codes", ":range"):
-            arrays[other + kind] = arrays.pop(LEAF + kind)
+        arrays[other + ":codes"] = arrays.pop(LEAF + ":codes")
 
     return change
 
@@ -368,8 +380,8 @@ def bomb(depth):
 
 FALSE = {
     # The record.
-    "version 2": (field("version", 2), "of version 2, and this program reads version 1"),
-    "version text": (field("version", "1"), "of version '1', and this program reads"),
+    "version 1": (field("version", 1), "of version 1, and this program reads version 2"),
+    "version text": (field("version", "2"), "of version '2', and this program reads"),
     "alphabet": (field("alphabet", "abc"), "its alphabet is 'abc', and this program reads '"),
     "extra field": (field("code", "import os"), "its record has other fields"),
     "missing field": (without("provenance"), "its record has other fields"),
@@ -419,8 +431,8 @@ FALSE = {
     "bits in other digits": (leaf(bits="٦٦٦٦"), "its bits are not all 2 to 8"),
     "axis 4": (leaf(axis=4), "its axis is 4"),
     "axis -1": (leaf(axis=-1), "its axis is -1"),
-    "axis of three": (leaf(axis=0), "its range has another shape"),
-    "axis none": (leaf(axis=None), "its range has another shape"),
+    "axis of three": (leaf(axis=0), "offsets: 1 more than its leaves have"),
+    "axis none": (leaf(axis=None), "scales: fewer than its leaves have"),
     "prior": (leaf(prior="auto"), "its prior is 'auto'"),
     "prior list": (leaf(prior=["laplace"]), "its prior is"),
     "dtype": (leaf(dtype="float64"), "its dtype is 'float64'"),
@@ -431,23 +443,40 @@ FALSE = {
         "its record has other fields",
     ),
     # Arrays.
-    "no codes": (array(f"{LEAF}:codes", None), "its codes or its range are missing"),
-    "no range": (array(f"{LEAF}:range", None), "its codes or its range are missing"),
+    "no codes": (array(f"{LEAF}:codes", None), "its codes are missing"),
+    "no offsets": (array("offsets", None), "offsets: fewer than its leaves have"),
+    "no scales": (array("scales", None), "scales: fewer than its leaves have"),
+    "no scales of channels": (array("channel_scales", None), "fewer than its leaves have"),
     "codes too short": (array(f"{LEAF}:codes", np.zeros(3, np.uint8)), "3 bytes of codes"),
     "codes of two axes": (array(f"{LEAF}:codes", np.zeros((27, 1), np.uint8)), "bytes of codes"),
     "codes int8": (array(f"{LEAF}:codes", np.zeros(27, np.int8)), "bytes of codes"),
-    "range float64": (array(f"{LEAF}:range", np.zeros((2, 4))), "its range has another shape"),
-    "range turned": (
-        array(f"{LEAF}:range", np.zeros((4, 2), np.float32)),
-        "its range has another shape",
+    "offsets of float64": (array("offsets", np.zeros(9)), "offsets: not a list of float32"),
+    "offsets of two axes": (
+        array("offsets", np.zeros((4, 2), np.float32)),
+        "offsets: not a list of float32",
     ),
-    "range NaN": (
-        array(f"{LEAF}:range", np.full((2, 4), np.nan, np.float32)),
-        "its range is not finite",
+    "many offsets": (array("offsets", np.zeros(10**6, np.float32)), "more than its leaves have"),
+    "offsets NaN": (array("offsets", np.full(9, np.nan, np.float32)), "offsets: not finite"),
+    "scales negative": (
+        array("scales", np.full(9, -1, np.float32)),
+        "scales: not finite, or negative",
     ),
-    "range negative": (
-        array(f"{LEAF}:range", np.full((2, 4), -1, np.float32)),
-        "its range is not finite, or negative",
+    "scales of channels float32": (
+        array("channel_scales", np.zeros(9, np.float32)),
+        "channel_scales: not a list of uint16",
+    ),
+    # NaN, infinity and -1 in bfloat16.
+    "scales of channels NaN": (
+        array("channel_scales", np.full(9, 0x7FC0, np.uint16)),
+        "channel_scales: not finite",
+    ),
+    "scales of channels infinite": (
+        array("channel_scales", np.full(9, 0x7F80, np.uint16)),
+        "channel_scales: not finite",
+    ),
+    "scales of channels negative": (
+        array("channel_scales", np.full(9, 0xBF80, np.uint16)),
+        "channel_scales: not finite, or negative",
     ),
     "extra array": (array("sr/params/more", np.zeros(3, np.float32)), "has params/more of shape"),
     "array gone": (

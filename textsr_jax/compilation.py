@@ -4,6 +4,7 @@ Everything here goes through options that JAX and XLA have.
 """
 
 import functools
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +15,12 @@ _SPARING = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
 def keep_compiled(workdir: str | pathlib.Path) -> None:
-    """Keeps what JAX compiles in `workdir`/compiled, through JAX's own persistent cache."""
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(workdir) / "compiled"))
+    """Keeps what JAX compiles in `workdir`/compiled, through JAX's own persistent cache.
+
+    A folder that JAX's variable JAX_COMPILATION_CACHE_DIR names is used instead: runs share it.
+    """
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(workdir) / "compiled"))
 
 
 def jit_sparingly(function: Callable[..., Any]) -> Callable[..., Any]:

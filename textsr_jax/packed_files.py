@@ -28,13 +28,14 @@ PARTS = ("sr", "ocr")
 
 # Keys of the safetensors header's metadata; the first one is the magic.
 _RECORD, _DIGEST = "textsr_jax_packed", "sha256"
-_VERSION = 1
+_VERSION = 2
 _NO_DIGEST = "0" * 64
 _DIGEST_FIELD = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 _FIELDS = {"version", "config", "alphabet", "rules", "fine_tuned", "provenance", "leaves"}
 _LEAF_FIELDS = {"shape", "dtype", "bits", "prior", "axis"}
 _DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(jnp.bfloat16)}
-_CODES, _RANGE = ":codes", ":range"
+_CODES = ":codes"
+_OFFSETS, _SCALES, _CHANNEL_SCALES = "offsets", "scales", "channel_scales"
 _MAX_DEPTH = 32
 
 
@@ -79,13 +80,16 @@ def save(path: str | pathlib.Path, pair: PackedPair) -> int:
 def to_bytes(pair: PackedPair) -> bytes:
     """The content of a packed file.
 
-    A quantised leaf at `sr/params/.../kernel` becomes two arrays: `...kernel:codes`, as
-    `QuantizedArray.codes`, and `...kernel:range`, float32 (2,) or (2, channels): offset, scale. The
-    record names shape, dtype, bits (one digit, or one for each channel), prior and axis. The digest
-    is SHA-256 of the whole file with 64 zeros in its own place. A pair always gives the same bytes.
+    A quantised leaf at `sr/params/.../kernel` becomes an array `...kernel:codes`, as
+    `QuantizedArray.codes`; the record's `leaves` name its shape, dtype, bits (one digit, or one for
+    each channel), prior and axis. In the order of `leaves`, the array `offsets` holds all their
+    offsets, float32; `scales` the scale of each without an axis, float32; `channel_scales` those of
+    the others, bfloat16, as uint16. The digest is SHA-256 of the whole file with 64 zeros in its
+    own place. A pair always gives the same bytes.
 
     Raises:
-      ValueError: a leaf that is neither float32 nor quantised.
+      ValueError: a leaf that is neither float32 nor quantised, or whose channels have scales that
+        are not bfloat16.
     """
     arrays, metadata = _contents(pair)
     # ascontiguousarray alone would give a scalar an axis.
@@ -105,7 +109,7 @@ def size(pair: PackedPair) -> int:
     for name in sorted(arrays, key=lambda name: (-arrays[name].itemsize, name)):
         array = arrays[name]
         start, end = end, end + array.size * array.itemsize
-        kind = {np.dtype(np.float32): "F32", np.dtype(np.uint8): "U8"}[array.dtype]
+        kind = {"float32": "F32", "uint16": "U16", "uint8": "U8"}[array.dtype.name]
         header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [start, end]}
     about = json.dumps(header, separators=(",", ":")).encode()
     return 8 + -(-len(about) // 8) * 8 + end
@@ -115,11 +119,16 @@ def _contents(pair: PackedPair) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays of a packed file by name, and its metadata with the digest left open."""
     arrays: dict[str, np.ndarray] = {}
     leaves: dict[str, Any] = {}
+    ranges: dict[str, list[np.ndarray]] = {_OFFSETS: [], _SCALES: [], _CHANNEL_SCALES: []}
     for part in PARTS:
         for name, leaf in _named_leaves(getattr(pair, part), part):
             if is_quantized(leaf):
                 arrays[name + _CODES] = np.asarray(leaf.codes)
-                arrays[name + _RANGE] = np.stack([np.asarray(leaf.offset), np.asarray(leaf.scale)])
+                ranges[_OFFSETS].append(np.ravel(leaf.offset))
+                if leaf.axis is None:
+                    ranges[_SCALES].append(np.ravel(leaf.scale))
+                else:
+                    ranges[_CHANNEL_SCALES].append(_upper_half(name, leaf.scale))
                 leaves[name] = {
                     "shape": leaf.shape,
                     "dtype": leaf.dtype.name,
@@ -131,6 +140,7 @@ def _contents(pair: PackedPair) -> tuple[dict[str, np.ndarray], dict[str, str]]:
                 arrays[name] = np.asarray(leaf)
             else:
                 raise ValueError(f"leaf {name!r} is {leaf.dtype}; those not quantised are float32")
+    arrays |= {name: np.concatenate(some) for name, some in ranges.items() if some}
     record = {
         "version": _VERSION,
         "config": pair.config,
@@ -142,6 +152,14 @@ def _contents(pair: PackedPair) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     }
     about = json.dumps(record, separators=(",", ":"), allow_nan=False)
     return arrays, {_RECORD: about, _DIGEST: _NO_DIGEST}
+
+
+def _upper_half(name: str, scales: jax.Array) -> np.ndarray:
+    """The halves of float32 `scales` that bfloat16 has, uint16."""
+    whole = np.asarray(scales).view(np.uint32)
+    if np.any(whole & 0xFFFF):
+        raise ValueError(f"leaf {name!r} has scales of channels that are not bfloat16")
+    return (whole >> 16).astype(np.uint16)
 
 
 def load(path: str | pathlib.Path) -> PackedPair:
@@ -221,11 +239,13 @@ def _parse(content: bytes) -> PackedPair:
         # Trees are walked by recursion, and messages are one line.
         if not name.isprintable() or name.count("/") > _MAX_DEPTH:
             raise _Damaged(f"there is no place for {name[:80]!r}")
+    ranges = _Ranges(arrays)
     for name, about in record["leaves"].items():
-        codes, ranges = arrays.pop(name + _CODES, None), arrays.pop(name + _RANGE, None)
-        if codes is None or ranges is None:
-            raise _Damaged(f"{name}: its codes or its range are missing")
+        codes = arrays.pop(name + _CODES, None)
+        if codes is None:
+            raise _Damaged(f"{name}: its codes are missing")
         _insert(trees, name, _quantized(name, about, codes, ranges))
+    ranges.check_used()
     for name, array in arrays.items():
         if array.dtype != np.float32 or not np.isfinite(array).all():
             raise _Damaged(f"{name}: not an array of finite float32")
@@ -323,8 +343,47 @@ def _record(written: Any) -> dict[str, Any]:
     return record
 
 
+class _Ranges:
+    """The offsets and scales of a file's leaves, taken in the order of the leaves."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]):
+        """Takes them out of `arrays`; raises `_Damaged` if one is of another kind."""
+        self._left = {}
+        for name, dtype in (
+            (_OFFSETS, "float32"),
+            (_SCALES, "float32"),
+            (_CHANNEL_SCALES, "uint16"),
+        ):
+            array = arrays.pop(name, np.zeros(0, dtype))
+            if array.dtype != dtype or array.ndim != 1:
+                raise _Damaged(f"{name}: not a list of {dtype}")
+            if dtype == "uint16":
+                array = (array.astype(np.uint32) << 16).view(np.float32)
+            if not np.isfinite(array).all() or (name != _OFFSETS and (array < 0).any()):
+                raise _Damaged(f"{name}: not finite, or negative")
+            self._left[name] = array
+
+    def take(self, shape: tuple[int, ...], axis: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """The offset and scale of the next leaf, () or (shape[axis],)."""
+        if axis is None:
+            return self._take(_OFFSETS, 1).reshape(()), self._take(_SCALES, 1).reshape(())
+        return self._take(_OFFSETS, shape[axis]), self._take(_CHANNEL_SCALES, shape[axis])
+
+    def check_used(self) -> None:
+        """Raises `_Damaged` if something is left."""
+        for name, left in self._left.items():
+            if left.size:
+                raise _Damaged(f"{name}: {left.size} more than its leaves have")
+
+    def _take(self, name: str, count: int) -> np.ndarray:
+        taken, self._left[name] = np.split(self._left[name], [count])
+        if taken.size < count:
+            raise _Damaged(f"{name}: fewer than its leaves have")
+        return taken
+
+
 def _quantized(
-    name: str, about: Mapping[str, Any], codes: np.ndarray, ranges: np.ndarray
+    name: str, about: Mapping[str, Any], codes: np.ndarray, ranges: _Ranges
 ) -> QuantizedArray:
     """A leaf whose invariants all hold; checked before anything of its size is allocated."""
 
@@ -353,15 +412,7 @@ def _quantized(
         bits = tuple(map(int, bits))
     else:
         check(is_index(bits) and bits in widths, f"its bits are {bits!r}")
-    channels = () if axis is None else (shape[axis],)
-    check(
-        ranges.dtype == np.float32 and ranges.shape == (2, *channels), "its range has another shape"
-    )
-    offset, scale = ranges
-    check(
-        bool(np.isfinite(ranges).all() and (scale >= 0).all()),
-        "its range is not finite, or negative",
-    )
+    offset, scale = ranges.take(tuple(shape), axis)
     leaf = QuantizedArray(
         codes=codes,
         offset=offset,
@@ -376,7 +427,7 @@ def _quantized(
         codes.dtype == np.uint8 and codes.shape == (leaf.packed_size,),
         f"{codes.size} bytes of codes, but {leaf.packed_size} belong to its shape",
     )
-    if not channels and scale == 0:
+    if axis is None and scale == 0:
         check(not codes.any(), "codes where its step is 0")
     return jax.tree.map(jnp.asarray, leaf)
 

@@ -14,4 +14,5 @@ def test_it_is_the_3x3_convolution(height):
     expected = jax.lax.conv_general_dilated(
         x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    np.testing.assert_allclose(jax.jit(conv3x3)(x, kernel), expected, rtol=0, atol=2e-5)
+    # Sums of 288 products that reach 40; processors add them in different orders.
+    np.testing.assert_allclose(jax.jit(conv3x3)(x, kernel), expected, rtol=0, atol=1e-4)
