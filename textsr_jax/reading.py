@@ -199,7 +199,7 @@ class Reader:
         """
         if not len(images):
             return np.zeros((0, HR_SIZE[1], HR_SIZE[0], 3), np.uint8)
-        lr = [resize(_rgb(image), LR_SIZE) for image in images]
+        lr = [resize(image_rgb(image), LR_SIZE) for image in images]
         return self._map(lambda part: self._enlarge(self._sr_variables, part), lr)
 
     def read(self, images: Sequence[ImageLike]) -> list[Reading]:
@@ -232,7 +232,17 @@ class Reader:
         return np.concatenate(made)
 
 
-def _rgb(image: ImageLike) -> np.ndarray:
+def image_rgb(image: ImageLike) -> np.ndarray:
+    """An image as uint8 RGB (height, width, 3), turned the right way up by its file's EXIF.
+
+    Args:
+      image: a file, a Pillow image, or an array (height, width, 3) or (height, width), uint8 or
+        float in [0, 1].
+
+    Raises:
+      UserError: a file that is missing or no image.
+      ValueError: an array of another shape or dtype, or without pixels.
+    """
     if isinstance(image, str | pathlib.Path):
         return open_rgb(image)
     if isinstance(image, Image.Image):

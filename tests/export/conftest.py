@@ -9,7 +9,7 @@ from textsr_jax.export import GRAPHS, pairs
 from textsr_jax.export.runtime import open_session
 from textsr_jax.images import resize
 from textsr_jax.models import build_ocr, build_sr
-from textsr_jax.models.cdistnet import _target_points
+from textsr_jax.models.cdistnet import target_points
 
 STEPS = 6
 
@@ -31,7 +31,7 @@ def drawn(network, seed):
             noise *= 0.1
         if any(key.key == "fc2" for key in keys):
             # An image is not to be bent out of shape.
-            noise = 0.05 * noise + (_target_points().ravel() if name == "bias" else 0)
+            noise = 0.05 * noise + (target_points().ravel() if name == "bias" else 0)
         return noise.astype(np.float32)
 
     return jax.tree_util.tree_map_with_path(draw, network.template)

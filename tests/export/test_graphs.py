@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
-from tests.export.conftest import STEPS
+from tests.export.conftest import STEPS, drawn
 from textsr_jax import quantization
-from textsr_jax.export import GRAPHS, graphs
+from textsr_jax.export import GRAPHS, graphs, int8
+from textsr_jax.export.runtime import open_session, to_float
+from textsr_jax.models import build_sr
 from textsr_jax.quantization import Rule
 from textsr_jax.text import PAD, START
 
@@ -23,6 +25,27 @@ def test_super_resolution(source, sessions, count):
     lr = np.random.default_rng(count).random((count, 16, 64, 3), np.float32)
     (sr,) = sessions["sr"].run(None, {"lr": lr})
     np.testing.assert_allclose(sr, jax.jit(network)(variables, lr), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "apply_stn"), [("tbsrn", "train"), ("tsrn", "train"), ("edsr", "always")]
+)
+def test_other_networks_and_the_stn_in_front(source, lr, name, apply_stn):
+    config = source.config.copy_and_resolve_references()
+    config.sr.name, config.sr.apply_stn = name, apply_stn
+    network = build_sr(config.sr)
+    variables = drawn(network, 2)
+    graph = graphs.super_resolution(network, variables)
+    assert "BatchNormalization" not in kinds(graph) or apply_stn == "always"
+    feed = {"lr": to_float(lr)}
+    wanted = jax.jit(network)(variables, feed["lr"])
+    (sr,) = open_session(graph.model.SerializeToString()).run(None, feed)
+    np.testing.assert_allclose(sr, wanted, atol=1e-5)
+    model = int8.quantize(graph, [feed], "aciq", 7)
+    (sr,) = open_session(model.SerializeToString()).run(None, feed)
+    # Near it, and not it.
+    assert 0 < np.square(sr - wanted).mean() < 0.01 * np.var(wanted)
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -21,7 +21,7 @@ from flax import nnx
 
 from textsr_jax.images import HR_SIZE, LR_SIZE
 from textsr_jax.models import Network, Variables
-from textsr_jax.models.cdistnet import CDistNet, _attend, _attend_sums
+from textsr_jax.models.cdistnet import CDistNet, attend_sums, attention_output
 from textsr_jax.quantization import QuantizedArray, dequantize
 from textsr_jax.text import PAD
 
@@ -131,16 +131,16 @@ def decoder_step(network: Network, variables: Variables, steps: int) -> Graph:
                     for part, history in zip(new, histories[index - 1], strict=True)
                 )
                 caches += [of_beams(keys), of_beams(values)]
-            x = layer.positional(x, _attend(query, keys, values, mask), _same)
+            x = layer.positional(x, attention_output(query, keys, values, mask), _same)
             # The beams of a word line up as queries to its one memory.
             seen = x.reshape(words, beams, width)
             query = layer.visual.project(seen)
-            seen = layer.visual(seen, _attend(query, *memories[index], None), _same)
+            seen = layer.visual(seen, attention_output(query, *memories[index], None), _same)
             by_token, by_position = shared.semantic[index]
             addends = by_token, tuple(so_far(table, 2) for table in by_position)
 
             def semantic(query: jax.Array, addends: tuple[Any, Any] = addends) -> jax.Array:
-                return _attend_sums(query, addends, tokens, mask)
+                return attend_sums(query, addends, tokens, mask)
 
             x = layer.read(x, seen.reshape(rows, 1, width), semantic, module.fusion, _same)
         return of_beams(module.output(x[:, 0])), *caches
@@ -223,10 +223,14 @@ def _plain(network: Network, variables: Variables) -> tuple[Any, dict[str, np.nd
                 if packed is not None:
                     clips[digest(child.kernel[...])] = _packed_clip(packed)
             elif isinstance(child, nnx.Conv):
-                norm = getattr(node, "bn", None) if name == "conv" else None
-                conv, factor = _fold(child, norm)
+                # The networks name a convolution's norm so: `conv1` and `bn1`, `end` and `end_bn`.
+                norms = (name.replace("conv", "bn"), f"{name}_bn")
+                norm = next(
+                    (n for n in norms if isinstance(vars(node).get(n), nnx.BatchNorm)), None
+                )
+                conv, factor = _fold(child, norm and vars(node)[norm])
                 if norm is not None:
-                    node.bn = _same
+                    setattr(node, norm, _same)
                 setattr(node, name, conv)
                 packed = _leaf(variables, place)
                 if packed is not None:
@@ -315,6 +319,8 @@ def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
+    # jax2onnx 0.13 moves transpositions without mending the shapes noted behind them.
+    del model.graph.value_info[:]
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "graph.onnx")
         options.optimized_model_filepath = str(path)

@@ -97,7 +97,7 @@ def trace(source: Source) -> dict[str, Graph]:
         raise UserError(
             f"{source.name}: config.sr.name={source.config.sr.name!r} with apply_stn="
             f"{source.config.sr.apply_stn!r} cannot be exported ({reason}); export a pair with "
-            "edsr and apply_stn 'train' or 'never'"
+            "edsr, tbsrn or tsrn"
         ) from error
     made = (
         sr,

@@ -16,7 +16,7 @@ from textsr_jax import text
 from textsr_jax.errors import UserError
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, graph_file
 from textsr_jax.images import HR_SIZE, LR_SIZE, resize
-from textsr_jax.reading import ImageLike, Reading, _rgb
+from textsr_jax.reading import ImageLike, Reading, image_rgb
 from textsr_jax.text import END, PAD, START
 
 _BATCH = 32
@@ -142,7 +142,7 @@ class OnnxReader:
           ValueError: an array that is not an image.
         """
         made = [np.zeros((0, HR_SIZE[1], HR_SIZE[0], 3), np.uint8)]
-        lr = [resize(_rgb(image), LR_SIZE) for image in images]
+        lr = [resize(image_rgb(image), LR_SIZE) for image in images]
         for start in range(0, len(lr), _BATCH):
             part = to_float(np.stack(lr[start : start + _BATCH]))
             made.append(to_uint8(self._sr.run(None, {"lr": part})[0]))

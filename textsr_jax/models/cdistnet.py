@@ -186,7 +186,7 @@ class CDistNet(nnx.Module):
         x = drop(x + jnp.asarray(sinusoid_table(x.shape[1], self.width), x.dtype))
         for layer in self.encoder:
             query, key_value = layer.project(x)
-            x = layer(x, _attend(query, *key_value, None), drop)
+            x = layer(x, attention_output(query, *key_value, None), drop)
         return x
 
     def decode(
@@ -207,10 +207,10 @@ class CDistNet(nnx.Module):
         mask = (tokens != PAD)[:, None, None, :] & np.tri(length, dtype=bool)
         for layer in self.mdcdp:
             query, key_value = layer.positional.project(x)
-            attended = _attend(query, *key_value, mask)
+            attended = attention_output(query, *key_value, mask)
             x, seen = layer.look(x, attended, layer.visual.read(memory), drop)
             key, value = layer.semantic.read(semantic)
-            attend = functools.partial(_attend, key=key, value=value, mask=mask)
+            attend = functools.partial(attention_output, key=key, value=value, mask=mask)
             x = layer.read(x, seen, attend, self.fusion, drop)
         return self.output(x)
 
@@ -228,7 +228,7 @@ class CDistNet(nnx.Module):
         stream = self.positional_branch(table)
         first, *others = self.mdcdp
         query, key_value = first.positional.project(stream)
-        attended = _attend(query, *key_value, np.tri(steps, dtype=bool))
+        attended = attention_output(query, *key_value, np.tri(steps, dtype=bool))
         empty = jnp.zeros((rows, *query.shape[1:]), memory.dtype)
         tokens = self._embed(jnp.arange(NUM_TOKENS)[None], 0)
         return DecodingCache(
@@ -270,7 +270,7 @@ class CDistNet(nnx.Module):
         def look() -> tuple[jax.Array, jax.Array]:
             layer, x = self.mdcdp[0], here(cache.stream)
             query, _ = layer.positional.project(x)
-            attended = _attend(query, *cache.positional[0], mask)
+            attended = attention_output(query, *cache.positional[0], mask)
             return layer.look(x, attended, cache.memory[0], _keep)
 
         positional = [cache.positional[0]]
@@ -282,10 +282,10 @@ class CDistNet(nnx.Module):
                 keys = _write(keys, key, position, axis=2)
                 values = _write(values, value, position, axis=2)
                 positional.append((keys, values))
-                attended = _attend(query, keys, values, mask)
+                attended = attention_output(query, keys, values, mask)
                 x, seen = layer.look(x, attended, cache.memory[index], _keep)
             semantic = functools.partial(
-                _attend_sums, addends=cache.semantic[index], tokens=read, mask=mask
+                attend_sums, addends=cache.semantic[index], tokens=read, mask=mask
             )
             x = layer.read(x, seen, semantic, self.fusion, _keep)
         logits = self.output(x[:, 0])
@@ -330,7 +330,7 @@ class Rectifier(nnx.Module):
             features,
             2 * NUM_CONTROL_POINTS,
             kernel_init=nnx.initializers.zeros,
-            bias_init=lambda key, shape, dtype: jnp.asarray(_target_points().reshape(shape), dtype),
+            bias_init=lambda key, shape, dtype: jnp.asarray(target_points().reshape(shape), dtype),
             dtype=jnp.float32,
             rngs=rngs,
         )
@@ -497,7 +497,7 @@ class MDCDPLayer(nnx.Module):
         else:
             # The beams of a word line up as further queries to its one memory.
             flat = x.reshape(words, -1, x.shape[-1])
-        seen = self.visual(flat, _attend(self.visual.project(flat), *visual, None), drop)
+        seen = self.visual(flat, attention_output(self.visual.project(flat), *visual, None), drop)
         return x, seen.reshape(-1, *x.shape[1:])
 
     def read(
@@ -590,18 +590,32 @@ class CrossAttentionLayer(_AttentionLayer):
         return self.read(first), (key, value)
 
 
-def _attend(
+def attention_output(
     query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array | None
 ) -> jax.Array:
-    """Reads values (batch, heads, keys, size) to (batch, queries, width); batches may be 1."""
+    """What heads read of their values, joined: float (batch, queries, width).
+
+    Args:
+      query: (batch, heads, queries, size); the batches of all may be 1.
+      key, value: (batch, heads, keys, size).
+      mask: bool, True where a query may read, of a shape that broadcasts to (batch, heads,
+        queries, keys); None for everywhere.
+    """
     weights = _weights(_scores(query, key), mask).astype(value.dtype)
     return _join(weights @ value)
 
 
-def _attend_sums(
+def attend_sums(
     query: jax.Array, addends: tuple[KeyValue, KeyValue], tokens: jax.Array, mask: jax.Array
 ) -> jax.Array:
-    """`_attend` to keys and values that are sums of those of a token and of a position."""
+    """`attention_output` where keys and values are sums of those of a token and of a position.
+
+    Args:
+      query: (batch, heads, queries, size).
+      addends: keys and values of the 40 tokens, then of the positions.
+      tokens: int32 (batch, keys), which token each place holds.
+      mask: as `attention_output` takes it.
+    """
     by_token, by_position = addends
     spoken = jax.nn.one_hot(tokens, NUM_TOKENS, dtype=jnp.float32)[:, None]
     scores = _scores(query, by_token[0]) @ spoken.swapaxes(2, 3) + _scores(query, by_position[0])
@@ -645,8 +659,8 @@ def _layer_norm(width: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs) -> nnx.L
     return nnx.LayerNorm(width, epsilon=1e-5, dtype=dtype, rngs=rngs)
 
 
-def _target_points() -> np.ndarray:
-    # (20, 2): the top edge from left to right, then the bottom edge.
+def target_points() -> np.ndarray:
+    """The control points' targets, float64 (20, 2): the top edge from left to right, the bottom."""
     x = np.linspace(-1, 1, NUM_CONTROL_POINTS // 2)
     return np.stack([np.tile(x, 2), np.repeat([-1.0, 1.0], len(x))], axis=1)
 
@@ -654,7 +668,7 @@ def _target_points() -> np.ndarray:
 @functools.lru_cache
 def _spline(height: int, width: int) -> np.ndarray:
     """The matrix (H x W, 20) that takes control points to the source of every target pixel."""
-    target = _target_points()
+    target = target_points()
     distance = np.linalg.norm(target[:, None] - target, axis=2)
     np.fill_diagonal(distance, 1)
     system = np.zeros((NUM_CONTROL_POINTS + 3, NUM_CONTROL_POINTS + 3))

@@ -156,9 +156,9 @@ class STN(nnx.Module):
             if window:
                 x = max_pool(x, window)
         # Flattened channel by channel, as the published linear layer expects it.
-        x = self.fc1(x.transpose(0, 3, 1, 2).reshape(len(x), -1))
+        x = self.fc1(x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1))
         x = nnx.relu(self.fc1_bn(x, use_running_average=not train))
-        return self.fc2(0.1 * x).reshape(len(x), -1, 2)
+        return self.fc2(0.1 * x).reshape(x.shape[0], -1, 2)
 
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         """Rectifies images, float (batch, height, width, 3) to the same."""
