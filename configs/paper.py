@@ -46,6 +46,7 @@ def get_config() -> ConfigDict:
     config.sr.edsr.blocks = 32
     config.sr.edsr.channels = 256
     config.sr.edsr.residual_scale = 0.1
+    config.sr.edsr.remat = False  # training computes blocks twice instead of keeping what they make
     config.sr.tbsrn = ConfigDict()
     config.sr.tbsrn.blocks = 5
     config.sr.tbsrn.channels = 64
@@ -144,6 +145,8 @@ def optimization(
     config = ConfigDict()
     config.steps = steps
     config.batch_size = batch_size  # of all devices together
+    config.accumulate = 1  # parts a batch is split into, one after another, to need less memory
+    config.average = 0.0  # decay of the moving average of weights that is kept; 0: none
     config.learning_rate = learning_rate
     config.warmup = 0.05  # part of the steps
     config.b1 = 0.9

@@ -59,6 +59,24 @@ def test_a_wide_one_computes_the_same_in_training():
     np.testing.assert_allclose(evaluated, trained, rtol=0, atol=1e-5)
 
 
+def test_blocks_computed_twice_give_the_same_gradients_and_keep_less():
+    lr = jax.random.uniform(jax.random.key(1), (4, 16, 32, 3))
+    variables = Network(lambda rngs: EDSR(blocks=6, channels=8, rngs=rngs)).init(jax.random.key(2))
+    found, kept = [], []
+    for remat in (False, True):
+        network = Network(lambda rngs, r=remat: EDSR(blocks=6, channels=8, remat=r, rngs=rngs))
+
+        def loss(variables, network=network):
+            return jnp.square(network.train(variables, lr)[0]).mean()
+
+        value, backward = jax.vjp(loss, variables)
+        found.append((value, backward(1.0)))
+        # What the backward pass needs of the forward pass. (XLA on CPUs merges both computations.)
+        kept.append(sum(leaf.nbytes for leaf in jax.tree.leaves(backward)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), *found)
+    assert kept[1] < 0.8 * kept[0]
+
+
 def test_pixel_shuffle_takes_channels_in_the_published_order():
     features = np.random.default_rng(0).random((2, 3, 4, 5 * 4)).astype(np.float32)
     shuffled = np.asarray(pixel_shuffle(features, 2))

@@ -23,3 +23,6 @@ def test_an_undividable_batch_is_refused(monkeypatch):
         meshes.check_batch_size(20, "stage1.batch_size")
     with pytest.raises(UserError, match="take 8"):
         meshes.check_batch_size(0, "stage1.batch_size")
+    meshes.check_batch_size(32, "stage1.batch_size", 4)
+    with pytest.raises(UserError, match=r"=24: 8 devices times 2 parts do not divide it; take 16"):
+        meshes.check_batch_size(24, "stage1.batch_size", 2)

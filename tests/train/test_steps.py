@@ -71,6 +71,70 @@ def test_a_step_is_pure_and_lowers_the_loss(training):
     assert all(np.isfinite(float(part)) for part in parts.values())
 
 
+def quadratic(variables, frozen, batch, key):
+    """Mean squared distance of pixels from a weight, and a statistic that counts parts."""
+    error = jnp.square(to_float(batch.hr).mean((1, 2, 3)) - variables["params"]["w"]).mean()
+    noise = jax.random.uniform(key)
+    return error, ({"loss": error, "noise": noise}, {"parts": variables["stats"]["parts"] + 1})
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_parts_of_a_batch_together_make_its_step(accumulate):
+    optimizer = optax.sgd(0.1)
+    variables = {"params": {"w": jnp.float32(0.1)}, "stats": {"parts": jnp.int32(0)}}
+    state = states.create(variables, optimizer, jax.random.key(3))
+    whole, whole_parts = jax.jit(steps.make_step(quadratic, optimizer))(state, {}, batch())
+    split = jax.jit(steps.make_step(quadratic, optimizer, accumulate=accumulate))
+    made, parts = split(state, {}, batch())
+    assert float(made.params["w"]) != 0.1
+    for name in ("loss", "gradient_norm"):
+        assert float(parts[name]) == pytest.approx(float(whole_parts[name]), rel=1e-6)
+    assert float(made.params["w"]) == pytest.approx(float(whole.params["w"]), rel=1e-6)
+    # Statistics go from part to part, and each part draws for itself.
+    assert int(made.stats["parts"]) == accumulate
+    key = jax.random.fold_in(jax.random.key(3), 0)
+    drawn = [float(jax.random.uniform(jax.random.fold_in(key, i))) for i in range(accumulate)]
+    assert len(set(drawn)) == accumulate
+    assert float(parts["noise"]) == pytest.approx(np.mean(drawn), rel=1e-6)
+
+
+def test_a_recogniser_learns_from_parts_of_batches():
+    network = build_ocr(CONFIG.ocr)
+    optimizer = optax.adam(0.003)
+    step = jax.jit(steps.make_step(steps.recognizer_loss(network), optimizer, accumulate=2))
+    state = states.create(network.init(jax.random.key(0)), optimizer, jax.random.key(1))
+    state, first = step(state, {}, batch())
+    for _ in range(12):
+        state, parts = step(state, {}, batch())
+    assert float(parts["loss"]) < float(first["loss"])
+    assert np.isfinite(float(parts["gradient_norm"]))
+
+
+def test_the_average_follows_the_weights():
+    optimizer = optax.sgd(0.5)
+
+    def create(**settings):
+        variables = {"params": {"w": jnp.float32(0.0)}, "stats": {"parts": jnp.int32(0)}}
+        return states.create(variables, optimizer, jax.random.key(0), **settings)
+
+    plain, state = create(), create(averaged=True)
+    assert plain.average == {} and same(plain.variables["params"], plain.params)
+    step = jax.jit(steps.make_step(quadratic, optimizer, decay=0.3), donate_argnums=0)
+    average, weights = 0.0, []
+    for number in range(6):
+        state, _ = step(state, {}, batch())
+        keep = min(0.3, (1 + number) / (10 + number))
+        average = keep * average + (1 - keep) * float(state.params["w"])
+        weights.append(float(state.params["w"]))
+        assert float(state.variables["params"]["w"]) == pytest.approx(average, rel=1e-6)
+    assert weights[-1] != pytest.approx(average, rel=1e-6)
+    # It leaves training alone.
+    unaveraged = jax.jit(steps.make_step(quadratic, optimizer))
+    for number in range(6):
+        plain, _ = unaveraged(plain, {}, batch())
+        assert float(plain.params["w"]) == weights[number]
+
+
 def test_the_schedule_warms_up_and_ends_at_a_hundredth():
     schedule = states.schedule(CONFIG.stage2)
     settings = CONFIG.stage2

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import signal
 import sys
@@ -89,12 +90,13 @@ def run(stage: Stage, workdir: pathlib.Path, mesh: Mesh, key: jax.Array, again: 
     steps = stage.settings.steps
 
     optimizer = states.make_optimizer(stage.settings)
+    create = functools.partial(states.create, averaged=stage.settings.average > 0)
     template = jax.eval_shape(
-        lambda: states.create(stage.initial(jax.random.key(0)), optimizer, jax.random.key(0))
+        lambda: create(stage.initial(jax.random.key(0)), optimizer, jax.random.key(0))
     )
     restored = saved.restore(checkpoints.abstract(template, meshes.replicated(mesh)))
     if restored is None:
-        state = states.create(stage.initial(jax.random.fold_in(key, 0)), optimizer, key)
+        state = create(stage.initial(jax.random.fold_in(key, 0)), optimizer, key)
         state = meshes.replicate(state, mesh)
         start, record = 0, {"best_score": None, "best_step": 0}
     else:
@@ -104,7 +106,13 @@ def run(stage: Stage, workdir: pathlib.Path, mesh: Mesh, key: jax.Array, again: 
         best.discard_after(start)
         print(f"{stage.name}: resumed at step {start}", file=sys.stderr)
 
-    step_function = jax.jit(make_step(stage.loss, optimizer), donate_argnums=0)
+    pure_step = make_step(
+        stage.loss,
+        optimizer,
+        accumulate=stage.settings.accumulate,
+        decay=stage.settings.average,
+    )
+    step_function = jax.jit(pure_step, donate_argnums=0)
     frozen = meshes.replicate(stage.frozen, mesh)
     learning_rate = states.schedule(stage.settings)
 

@@ -29,11 +29,16 @@ def shard_batch(batch: Any, mesh: Mesh) -> Any:
     )
 
 
-def check_batch_size(batch_size: int, field: str) -> None:
-    """Raises a `UserError` where the devices do not divide the batch of `config.<field>`."""
-    devices = jax.device_count()
-    if batch_size <= 0 or batch_size % devices:
-        fitting = max(devices, batch_size // devices * devices)
+def check_batch_size(batch_size: int, field: str, accumulate: int = 1) -> None:
+    """Raises a `UserError` where the devices do not divide the batch of `config.<field>`.
+
+    With `accumulate` each of that many parts of the batch has to be divided by them.
+    """
+    devices, parts = jax.device_count(), f" times {accumulate} parts" if accumulate > 1 else ""
+    unit = devices * accumulate
+    if batch_size <= 0 or batch_size % unit:
+        fitting = max(unit, batch_size // unit * unit)
         raise UserError(
-            f"config.{field}={batch_size}: {devices} devices do not divide it; take {fitting}"
+            f"config.{field}={batch_size}: {devices} devices{parts} do not divide it; take "
+            f"{fitting}"
         )

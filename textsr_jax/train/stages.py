@@ -172,12 +172,16 @@ def _chosen(stages: str) -> set[str]:
 
 def _check(config: ConfigDict, field: str) -> None:
     settings = functools.reduce(getattr, field.split("."), config)
-    meshes.check_batch_size(settings.batch_size, f"{field}.batch_size")
-    for name in ("steps", "validate_every", "checkpoint_every"):
+    for name in ("steps", "accumulate", "validate_every", "checkpoint_every"):
         if settings[name] < 1:
             raise UserError(f"config.{field}.{name}={settings[name]}: must be at least 1")
     if not 0 <= settings.warmup < 1:
         raise UserError(f"config.{field}.warmup={settings.warmup}: must be from 0 to below 1")
+    if not 0 <= settings.average < 1:
+        raise UserError(
+            f"config.{field}.average={settings.average}: is a decay, from 0 (none) to below 1"
+        )
+    meshes.check_batch_size(settings.batch_size, f"{field}.batch_size", settings.accumulate)
 
 
 def _settings(config: ConfigDict, stage: str) -> ConfigDict:

@@ -13,25 +13,42 @@ from textsr_jax.models import Variables
 
 @flax.struct.dataclass
 class TrainState:
-    """A pytree. `step` counts finished steps; `key` is the raw data of the stage's random key."""
+    """A pytree.
+
+    Attributes:
+      step: counts finished steps.
+      params, stats: what is trained, and the statistics of its BatchNorms.
+      average: exponential moving average of `params`; empty where none is kept.
+      opt_state: of the optimiser.
+      key: the raw data of the stage's random key.
+    """
 
     step: jax.Array
     params: dict[str, Any]
+    average: dict[str, Any]
     stats: dict[str, Any]
     opt_state: optax.OptState
     key: jax.Array
 
     @property
     def variables(self) -> Variables:
-        return {"params": self.params, "stats": self.stats}
+        """What is validated and kept: the average where there is one, else the last weights."""
+        return {"params": self.average or self.params, "stats": self.stats}
 
 
 def create(
-    variables: Variables, optimizer: optax.GradientTransformation, key: jax.Array
+    variables: Variables,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    *,
+    averaged: bool = False,
 ) -> TrainState:
+    """The state before the first step; `averaged`: with a moving average of the weights."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
+        # A copy: a step takes its state's arrays over, each of them once.
+        average=jax.tree.map(jnp.copy, variables["params"]) if averaged else {},
         stats=variables["stats"],
         opt_state=optimizer.init(variables["params"]),
         key=jax.random.key_data(key),

@@ -25,21 +25,73 @@ Loss = Callable[[Variables, Variables, Batch, jax.Array], tuple[jax.Array, tuple
 
 
 def make_step(
-    loss: Loss, optimizer: optax.GradientTransformation
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    *,
+    accumulate: int = 1,
+    decay: float = 0.0,
 ) -> Callable[[TrainState, Variables, Batch], tuple[TrainState, Parts]]:
-    """The pure step: (state, frozen variables, batch) to (state, scalars for the log)."""
+    """The pure step: (state, frozen variables, batch) to (state, scalars for the log).
+
+    Args:
+      loss: what is minimised.
+      optimizer: makes updates of gradients.
+      accumulate: into how many parts a batch is split, which run one after another to need less
+        memory; it divides the batch. The gradient and the log are the parts' means, and BatchNorm
+        sees one part at a time.
+      decay: of the weights' moving average, in a state that has one: average x decay + weights x
+        (1 - decay). The first steps use (1 + step) / (10 + step) where that is less, so that the
+        average soon forgets where the weights began.
+    """
+
+    def gradient_of(
+        params: dict[str, Any], stats: Any, frozen: Variables, batch: Batch, key: jax.Array
+    ) -> tuple[Any, Any, Parts]:
+        def objective(params: dict[str, Any]) -> tuple[jax.Array, tuple[Parts, Any]]:
+            return loss({"params": params, "stats": stats}, frozen, batch, key)
+
+        (_, (parts, stats)), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+        return gradient, stats, parts
+
+    def accumulated(
+        params: dict[str, Any], stats: Any, frozen: Variables, batch: Batch, key: jax.Array
+    ) -> tuple[Any, Any, Parts]:
+        # Each part takes samples from all over the batch, so that every device has some of each.
+        split = jax.tree.map(
+            lambda a: a.reshape(-1, accumulate, *a.shape[1:]).swapaxes(0, 1), batch
+        )
+
+        def add(carry: tuple[Any, Any], part: tuple[Batch, jax.Array]) -> Any:
+            total, stats = carry
+            samples, number = part
+            part_key = jax.random.fold_in(key, number)
+            gradient, stats, parts = gradient_of(params, stats, frozen, samples, part_key)
+            return (jax.tree.map(jnp.add, total, gradient), stats), parts
+
+        zero = jax.tree.map(jnp.zeros_like, params)
+        (total, stats), parts = jax.lax.scan(add, (zero, stats), (split, jnp.arange(accumulate)))
+        gradient = jax.tree.map(lambda leaf: leaf / accumulate, total)
+        return gradient, stats, jax.tree.map(lambda values: values.mean(0), parts)
 
     def step(state: TrainState, frozen: Variables, batch: Batch) -> tuple[TrainState, Parts]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-
-        def objective(params: dict[str, Any]) -> tuple[jax.Array, tuple[Parts, Any]]:
-            return loss({"params": params, "stats": state.stats}, frozen, batch, key)
-
-        (_, (parts, stats)), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+        compute = gradient_of if accumulate == 1 else accumulated
+        gradient, stats, parts = compute(state.params, state.stats, frozen, batch, key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         parts = parts | {"gradient_norm": optax.global_norm(gradient)}
-        state = state.replace(step=state.step + 1, params=params, stats=stats, opt_state=opt_state)
+        keep = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+        state = state.replace(
+            step=state.step + 1,
+            params=params,
+            average=jax.tree.map(
+                lambda old, new: keep * old + (1 - keep) * new,
+                state.average,
+                params if state.average else {},
+            ),
+            stats=stats,
+            opt_state=opt_state,
+        )
         return state, parts
 
     return step
