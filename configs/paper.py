@@ -154,6 +154,7 @@ def optimization(
     config.weight_decay = 0.0
     config.clip = clip  # of the gradient's global norm
     config.augment = True
+    config.skip_at_most = 10  # batches whose loss is not finite; one more stops the run
     config.validate_every = max(1, steps // 20)
     config.checkpoint_every = max(1, steps // 20)
     return config

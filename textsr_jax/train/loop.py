@@ -3,14 +3,16 @@
 import contextlib
 import dataclasses
 import functools
+import json
 import pathlib
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -21,6 +23,7 @@ from textsr_jax import checkpoints
 from textsr_jax.checkpoints import Checkpoints
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.models import Network, Variables
+from textsr_jax.parameter_files import write_file
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
 from textsr_jax.train.steps import Loss, make_step
@@ -77,12 +80,17 @@ def is_finished(workdir: pathlib.Path, name: str, steps: int) -> bool:
 def run(stage: Stage, workdir: pathlib.Path, mesh: Mesh, key: jax.Array, again: str) -> None:
     """Runs a stage from its last checkpoint, or from the beginning, to its end.
 
+    Where the loss, its gradient or the update is not finite, the run goes back to its last
+    checkpoint and leaves out the batch that made it so; `skipped.json` in the stage's folder
+    remembers such batches, and a run that goes on leaves them out too.
+
     Args:
       again: the command that goes on with the run, for the message when it is stopped.
 
     Raises:
       Stopped: after Ctrl-C or SIGTERM; everything is saved.
-      UserError: the loss is not finite.
+      UserError: more than `settings.skip_at_most` batches would have to be left out, or the disk
+        is full.
     """
     directory = workdir / stage.name
     saved = Checkpoints(directory / "checkpoints")
@@ -94,17 +102,28 @@ def run(stage: Stage, workdir: pathlib.Path, mesh: Mesh, key: jax.Array, again: 
     template = jax.eval_shape(
         lambda: create(stage.initial(jax.random.key(0)), optimizer, jax.random.key(0))
     )
-    restored = saved.restore(checkpoints.abstract(template, meshes.replicated(mesh)))
-    if restored is None:
-        state = create(stage.initial(jax.random.fold_in(key, 0)), optimizer, key)
-        state = meshes.replicate(state, mesh)
-        start, record = 0, {"best_score": None, "best_step": 0}
-    else:
-        start, state, record = restored
+    first_batch = stage.batches.get_state()
+
+    def begin() -> tuple[int, states.TrainState, dict[str, Any]]:
+        """The last checkpoint's step, state and record, or those of the beginning."""
+        restored = saved.restore(checkpoints.abstract(template, meshes.replicated(mesh)))
+        if restored is None:
+            state = create(stage.initial(jax.random.fold_in(key, 0)), optimizer, key)
+            # A step takes its state's arrays over, and these may be needed again.
+            state = jax.tree.map(jnp.copy, state)
+            stage.batches.set_state(first_batch)
+            record = {"best_score": None, "best_step": 0, "drawn": 0}
+            return 0, meshes.replicate(state, mesh), record
+        step, state, record = restored
         stage.batches.set_state(record.pop("data"))
-        saved.discard_after(start)
-        best.discard_after(start)
-        print(f"{stage.name}: resumed at step {start}", file=sys.stderr)
+        saved.discard_after(step)
+        best.discard_after(step)
+        return step, state, record
+
+    step, state, record = begin()
+    if step:
+        print(f"{stage.name}: resumed at step {step}", file=sys.stderr)
+    skipped = _Skipped(directory / "skipped.json", stage)
 
     pure_step = make_step(
         stage.loss,
@@ -130,42 +149,64 @@ def run(stage: Stage, workdir: pathlib.Path, mesh: Mesh, key: jax.Array, again: 
             writer.add_image(name, picture, step, dataformats="HWC")
         bar.write(f"{stage.name} step {step}: " + _listed(result.scalars), file=sys.stderr)
 
-    writer = SummaryWriter(str(directory / "logs"), purge_step=start + 1)
+    writer = SummaryWriter(str(directory / "logs"), purge_step=step + 1)
     bar = tqdm(
         total=steps,
-        initial=start,
+        initial=step,
         desc=stage.name,
         unit="step",
         mininterval=0.5 if sys.stderr.isatty() else 15,
         disable=jax.process_index() != 0,
     )
     with contextlib.closing(saved), contextlib.closing(best), writer, bar, _stop_request() as stop:
-        clock, counted = time.perf_counter(), start
-        for step in range(start + 1, steps + 1):
-            batch = meshes.shard_batch(next(stage.batches), mesh)
-            state, parts = step_function(state, frozen, batch)
-            if step % _LOG_EVERY == 0 or step == steps:
-                parts = {name: float(value) for name, value in parts.items()}
-                if not np.isfinite(parts["loss"]):
-                    saved.wait()
-                    raise UserError(
-                        f"{stage.name}: the loss is not finite at step {step}; the checkpoints "
-                        f"before it are kept; lower config.{stage.name}.learning_rate"
-                    )
+        clock, counted = time.perf_counter(), step
+        # A step's outcome is looked at when the next is under way, so that devices need not wait.
+        unseen: list[_Outcome] = []
+        while step < steps:
+            batch = next(stage.batches)
+            record["drawn"] += 1
+            if record["drawn"] in skipped:
+                continue
+            state, parts = step_function(state, frozen, meshes.shard_batch(batch, mesh))
+            step += 1
+            unseen.append(_Outcome(step, record["drawn"], batch.index, parts))
+            log = step % _LOG_EVERY == 0 or step == steps
+            judge = step % stage.settings.validate_every == 0 or step == steps
+            stopping = bool(stop)
+            keep = step % stage.settings.checkpoint_every == 0 or step == steps or stopping
+            seen = len(unseen) if log or judge or keep else len(unseen) - 1
+            bad = next((outcome for outcome in unseen[:seen] if not outcome.finite), None)
+            del unseen[:seen]
+            if bad is not None:
+                saved.wait()
+                best.wait()
+                skipped.add(bad)
+                step, state, record = begin()
+                unseen.clear()
+                bar.write(
+                    f"{stage.name}: the loss is not finite at step {bad.step}; going on from step "
+                    f"{step} without that batch ({skipped.path})",
+                    file=sys.stderr,
+                )
+                bar.n = step
+                clock, counted = time.perf_counter(), step
+                continue
+            if log:
+                scalars = {name: float(value) for name, value in parts.items() if name != "finite"}
                 now = time.perf_counter()
                 rate = (step - counted) * stage.settings.batch_size / (now - clock)
                 clock, counted = now, step
-                parts |= {"learning_rate": float(learning_rate(step - 1)), "images_per_s": rate}
-                for name, value in parts.items():
+                scalars |= {"learning_rate": float(learning_rate(step - 1)), "images_per_s": rate}
+                for name, value in scalars.items():
                     writer.add_scalar(f"train/{name}", value, step)
-                bar.set_postfix_str(_listed(parts), refresh=False)
+                bar.set_postfix_str(_listed(scalars), refresh=False)
             bar.update()
-            if step % stage.settings.validate_every == 0 or step == steps:
+            if judge:
                 validate(step)
                 clock, counted = time.perf_counter(), step
-            if step % stage.settings.checkpoint_every == 0 or step == steps or stop:
+            if keep:
                 save(step)
-            if stop:
+            if stopping:
                 saved.wait()
                 best.wait()
                 raise Stopped(
@@ -173,6 +214,53 @@ def run(stage: Stage, workdir: pathlib.Path, mesh: Mesh, key: jax.Array, again: 
                 )
         saved.wait()
         best.wait()
+
+
+class _Outcome(NamedTuple):
+    """What became of a step: its number, the batch's number and records, and scalars."""
+
+    step: int
+    drawn: int
+    index: np.ndarray
+    parts: dict[str, jax.Array]
+
+    @property
+    def finite(self) -> bool:
+        return bool(self.parts["finite"])
+
+
+class _Skipped:
+    """The batches of a stage that are left out, in memory and in a JSON file.
+
+    Args:
+      path: the file: a list of {"step", "batch", "records"}: where the loss was not finite, the
+        batch's number since the stage began, from 1, and its records' numbers in the training set
+        (of the first process).
+      stage: whose name and limit are used.
+    """
+
+    def __init__(self, path: pathlib.Path, stage: Stage):
+        self.path, self._stage = path, stage
+        self._entries = json.loads(path.read_text()) if path.exists() else []
+
+    def __contains__(self, drawn: int) -> bool:
+        return any(entry["batch"] == drawn for entry in self._entries)
+
+    def add(self, outcome: _Outcome) -> None:
+        """Notes one more; raises a `UserError` if that is too many."""
+        name, limit = self._stage.name, self._stage.settings.skip_at_most
+        if len(self._entries) >= limit:
+            left_out = f"{len(self._entries)} batches are left out already ({self.path}); " * (
+                len(self._entries) > 0
+            )
+            raise UserError(
+                f"{name}: the loss is not finite at step {outcome.step}; {left_out}the checkpoints "
+                "before it are kept; lower the learning_rate of this stage"
+            )
+        records = np.asarray(outcome.index).tolist()
+        self._entries.append({"step": outcome.step, "batch": outcome.drawn, "records": records})
+        if jax.process_index() == 0:
+            write_file(self.path, json.dumps(self._entries, indent=1).encode())
 
 
 def _listed(values: dict[str, float]) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -123,10 +122,6 @@ def fine_tune_quantized(
     training.ocr = training.ocr.through(simulate_ocr)
     root = jax.random.key(config.seed)
 
-    def copied(tree: Variables) -> Callable[[jax.Array], Variables]:
-        # A step takes its state's arrays over; those of the caller must stay.
-        return lambda key: jax.tree.map(jnp.copy, tree)
-
     def tuned(name: str, start: Variables, stage: Callable[[str, ConfigDict], loop.Stage]) -> Any:
         settings, folder = config.quantization[name], f"{name}-{suffix}"
         if not loop.is_finished(workdir, folder, settings.steps):
@@ -142,7 +137,7 @@ def fine_tune_quantized(
         sr_tuned = tuned(
             FINETUNE_SR,
             sr_start,
-            lambda name, settings: training.super_resolver(name, copied(sr_start), settings),
+            lambda name, settings: training.super_resolver(name, lambda key: sr_start, settings),
         )
     else:
         sr_tuned = sr_start
@@ -151,7 +146,7 @@ def fine_tune_quantized(
         ocr_start,
         lambda name, settings: training.reader_of_sr(
             name,
-            copied(ocr_start),
+            lambda key: ocr_start,
             settings,
             lambda _, source: training.enlarge(training.sr, sr_tuned, source),
         ),

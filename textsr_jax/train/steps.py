@@ -33,6 +33,8 @@ def make_step(
 ) -> Callable[[TrainState, Variables, Batch], tuple[TrainState, Parts]]:
     """The pure step: (state, frozen variables, batch) to (state, scalars for the log).
 
+    Among the scalars `finite` says whether the loss, its gradient and the update all are.
+
     Args:
       loss: what is minimised.
       optimizer: makes updates of gradients.
@@ -50,8 +52,8 @@ def make_step(
         def objective(params: dict[str, Any]) -> tuple[jax.Array, tuple[Parts, Any]]:
             return loss({"params": params, "stats": stats}, frozen, batch, key)
 
-        (_, (parts, stats)), gradient = jax.value_and_grad(objective, has_aux=True)(params)
-        return gradient, stats, parts
+        (value, (parts, new)), gradient = jax.value_and_grad(objective, has_aux=True)(params)
+        return gradient, new, parts | {"finite": value}
 
     def accumulated(
         params: dict[str, Any], stats: Any, frozen: Variables, batch: Batch, key: jax.Array
@@ -79,7 +81,9 @@ def make_step(
         gradient, stats, parts = compute(state.params, state.stats, frozen, batch, key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        parts = parts | {"gradient_norm": optax.global_norm(gradient)}
+        norm = optax.global_norm(gradient)
+        finite = jnp.isfinite(jnp.stack([parts["finite"], norm, optax.global_norm(updates)])).all()
+        parts = parts | {"gradient_norm": norm, "finite": finite}
         keep = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
         state = state.replace(
             step=state.step + 1,

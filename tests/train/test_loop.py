@@ -1,0 +1,145 @@
+"""The loop on a toy stage: batches whose loss is not finite, crashes, and what is resumed from."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs.paper import optimization
+from tests.conftest import same
+from textsr_jax import checkpoints
+from textsr_jax.checkpoints import Checkpoints
+from textsr_jax.data.batching import Batch
+from textsr_jax.errors import UserError
+from textsr_jax.models import Network
+from textsr_jax.train import loop
+from textsr_jax.train import mesh as meshes
+
+NETWORK = Network(lambda rngs: nnx.Linear(3, 1, rngs=rngs))
+
+
+class Crash(Exception):
+    pass
+
+
+class Batches:
+    """An endless iterator; batch n, from 1, is drawn by that seed and holds the records n and -n.
+
+    Args:
+      without: numbers that are left out.
+      crash: raises before this one, once.
+    """
+
+    def __init__(self, without=(), crash=None):
+        self._number, self._without, self._crash = 0, without, crash
+
+    def get_state(self):
+        return {"number": self._number}
+
+    def set_state(self, state):
+        self._number = state["number"]
+
+    def __next__(self):
+        self._number += 1
+        if self._number == self._crash:
+            self._crash = None
+            raise Crash
+        if self._number in self._without:
+            return next(self)
+        number, n = self._number, 2 * jax.device_count()
+        colours = np.random.default_rng(number).random((n, 3), np.float32)
+        return Batch(
+            lr=colours,
+            hr=colours,
+            characters=np.zeros((n, 1), np.int32),
+            index=np.resize(np.array([number, -number], np.int32), n),
+            valid=np.ones(n, bool),
+        )
+
+
+def poisoned(*numbers, where="loss"):
+    """A stage's loss, whose value or whose gradient alone is not finite at some batches."""
+
+    def loss(variables, frozen, batch, key):
+        value = jnp.square(NETWORK(variables, batch.lr) - batch.lr.sum(-1, keepdims=True)).mean()
+        bad = jnp.isin(batch.index[0], jnp.asarray(numbers, jnp.int32))
+        if where == "loss":
+            value = jnp.where(bad, jnp.nan, value)
+        else:
+            # The root has no gradient at 0; `cond` takes that of one branch alone.
+            kernel = variables["params"]["kernel"]
+            value += jax.lax.cond(
+                bad, lambda k: jnp.sqrt(jnp.square(k - k).sum()), lambda k: 0.0, kernel
+            )
+        return value, ({"loss": value}, variables["stats"])
+
+    return loss
+
+
+def run(workdir, batches, loss, **changes):
+    settings = optimization(steps=9, batch_size=2 * jax.device_count(), learning_rate=0.1)
+    settings.checkpoint_every, settings.validate_every, settings.average = 3, 4, 0.5
+    settings.update(changes)
+    stage = loop.Stage(
+        name="toy",
+        network=NETWORK,
+        initial=NETWORK.init,
+        loss=loss,
+        frozen={},
+        settings=settings,
+        batches=batches,
+        validate=lambda variables: loop.Validation(
+            -float(jnp.abs(variables["params"]["kernel"] - 1).sum()), {"score": 0.0}, {}
+        ),
+    )
+    loop.run(stage, workdir, meshes.make_mesh(), jax.random.key(0), "again")
+
+
+def last(workdir):
+    """The last state and record, without the number of the batch, and the best model."""
+    saved = Checkpoints(workdir / "toy" / "checkpoints")
+    template = saved._manager.item_metadata(saved.steps()[-1])["tree"]
+    step, state, record = saved.restore(template)
+    saved.close()
+    best, _ = checkpoints.load_best(workdir, "toy", checkpoints.abstract(NETWORK.template))
+    return step, state, {name: record[name] for name in ("best_score", "best_step")}, best
+
+
+def assert_same_end(one, other):
+    (step, state, record, best), (step2, state2, record2, best2) = last(one), last(other)
+    assert step == step2 == 9
+    assert same(state, state2) and same(best, best2)
+    assert record == record2
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_batch_that_is_not_finite_is_left_out_and_named(tmp_path, capfd, where):
+    run(tmp_path / "plain", Batches(without=(5, 8)), poisoned(where=where))
+    run(tmp_path / "poisoned", Batches(), poisoned(5, 8, where=where))
+    assert_same_end(tmp_path / "plain", tmp_path / "poisoned")
+    entries = json.loads((tmp_path / "poisoned" / "toy" / "skipped.json").read_text())
+    assert [(entry["step"], entry["batch"]) for entry in entries] == [(5, 5), (7, 8)]
+    assert set(entries[0]["records"]) == {5, -5}
+    printed = capfd.readouterr().err
+    assert "toy: the loss is not finite at step 5; going on from step 3 without that" in printed
+    assert not (tmp_path / "plain" / "toy" / "skipped.json").exists()
+
+
+@pytest.mark.parametrize("crash", [1, 4, 6, 7, 9])
+def test_a_crash_changes_nothing(tmp_path, crash):
+    run(tmp_path / "plain", Batches(), poisoned(2, 5))
+    with pytest.raises(Crash):
+        run(tmp_path / "crashed", Batches(crash=crash), poisoned(2, 5))
+    run(tmp_path / "crashed", Batches(), poisoned(2, 5))
+    assert_same_end(tmp_path / "plain", tmp_path / "crashed")
+
+
+def test_too_many_stop_the_run_and_checkpoints_stay(tmp_path):
+    with pytest.raises(UserError, match=r"toy: the loss is not finite at step 6; 2 batches are "):
+        run(tmp_path, Batches(), poisoned(*range(6, 20)), skip_at_most=2)
+    assert Checkpoints(tmp_path / "toy" / "checkpoints").steps() == [3]
+    with pytest.raises(UserError, match=r"toy: the loss is not finite at step 1; the checkpoints"):
+        run(tmp_path / "none", Batches(), poisoned(1), skip_at_most=0)
