@@ -100,6 +100,13 @@ def get_config() -> ConfigDict:
     config.init.ocr = ""
     config.init.focus = ""
 
+    config.parallel = ConfigDict()
+    # Over how many devices each parameter, and what the optimiser keeps for it, is split; 1: every
+    # device has all of them. It divides the number of devices.
+    config.parallel.fsdp = 1
+    # Which axis is split, by the array's path: (regular expression, axis), first match wins.
+    config.parallel.rules = ((".*/(kernel|embedding)", -1),)
+
     config.decoding = ConfigDict()
     config.decoding.beam = 10  # 1: greedy
     config.decoding.steps = 49  # at most, the end token included

@@ -9,7 +9,7 @@ import logging
 import os
 import pathlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -172,9 +172,15 @@ def load_start(init: str, stage: str, part: str, name: str, template: Any) -> An
     return loaded[0]
 
 
-def abstract(tree: Any, sharding: jax.sharding.Sharding | None = None) -> Any:
-    """The tree's shapes and dtypes, to restore into; `sharding` says where the arrays go."""
-    make: Callable[[Any], jax.ShapeDtypeStruct] = lambda leaf: jax.ShapeDtypeStruct(  # noqa: E731
-        leaf.shape, leaf.dtype, sharding=sharding
-    )
-    return jax.tree.map(make, tree)
+def abstract(tree: Any, shardings: Any = None) -> Any:
+    """The tree's shapes and dtypes, to restore into.
+
+    Args:
+      tree: arrays, or `jax.ShapeDtypeStruct`.
+      shardings: a tree of the same structure that says where each array goes; None for nowhere yet.
+    """
+
+    def make(leaf: Any, sharding: jax.sharding.Sharding | None = None) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(make, tree, *([] if shardings is None else [shardings]))

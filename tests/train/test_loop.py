@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs.paper import optimization
+from configs.paper import get_config, optimization
 from tests.conftest import same
 from textsr_jax import checkpoints
 from textsr_jax.checkpoints import Checkpoints
@@ -16,8 +16,9 @@ from textsr_jax.data.batching import Batch
 from textsr_jax.errors import UserError
 from textsr_jax.models import Network
 from textsr_jax.train import loop
-from textsr_jax.train import mesh as meshes
+from textsr_jax.train.mesh import make_layout
 
+LAYOUT = make_layout(get_config().parallel)
 NETWORK = Network(lambda rngs: nnx.Linear(3, 1, rngs=rngs))
 
 
@@ -95,7 +96,7 @@ def run(workdir, batches, loss, **changes):
             -float(jnp.abs(variables["params"]["kernel"] - 1).sum()), {"score": 0.0}, {}
         ),
     )
-    loop.run(stage, workdir, meshes.make_mesh(), jax.random.key(0), "again")
+    loop.run(stage, workdir, LAYOUT, jax.random.key(0), "again")
 
 
 def last(workdir):

@@ -1,19 +1,169 @@
-"""The device mesh: batches that the devices do not divide are refused with a fitting size."""
+"""The layout of training: what is refused, what is split, and that devices change no result."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 
+from configs.paper import get_config
+from textsr_jax.data.batching import Batch
 from textsr_jax.errors import UserError
+from textsr_jax.images import to_float
+from textsr_jax.models import Network
 from textsr_jax.train import mesh as meshes
+from textsr_jax.train import state as states
+from textsr_jax.train import steps
+
+ROOT = pathlib.Path(__file__).parents[2]
+# (devices, fsdp), the first of which the others are held against.
+LAYOUTS = ((1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (8, 4))
+STEPS, BATCH = 10, 8
+
+
+def parallel(**changes):
+    config = get_config().parallel.copy_and_resolve_references().unlock()
+    config.update(changes)
+    return config
 
 
 def test_a_batch_is_split_over_the_devices_and_keeps_its_values():
-    mesh = meshes.make_mesh()
+    layout = meshes.make_layout(parallel())
     batch = {"lr": np.arange(jax.device_count() * 6, dtype=np.uint8).reshape(-1, 3)}
-    sharded = meshes.shard_batch(batch, mesh)
+    sharded = layout.shard_batch(batch)
     assert np.array_equal(sharded["lr"], batch["lr"])
-    assert sharded["lr"].sharding.mesh == mesh
+    assert sharded["lr"].sharding.mesh == layout.mesh
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fsdp": 3}, "config.parallel.fsdp=3: 4 devices are not a multiple"),
+        ({"fsdp": 0}, "config.parallel.fsdp=0: "),
+        ({"rules": ((".*",),)}, "is no pair of a regular expression and an axis"),
+        ({"rules": (("(", 0),)}, "is no pair of a regular expression and an axis"),
+        ({"rules": ((".*", "last"),)}, "is no pair of a regular expression and an axis"),
+    ],
+)
+def test_layouts_that_cannot_be(changes, message):
+    with pytest.raises(UserError, match=message):
+        meshes.make_layout(parallel(**changes), [jax.devices()[0]] * 4)
+
+
+class Colours(nnx.Module):
+    """Convolution, BatchNorm and a linear layer, as the networks have, quickly compiled."""
+
+    def __init__(self, *, rngs: nnx.Rngs):
+        self.conv = nnx.Conv(3, 8, (3, 3), rngs=rngs)
+        self.bn = nnx.BatchNorm(8, momentum=0.9, rngs=rngs)
+        self.linear = nnx.Linear(8, 4, rngs=rngs)
+
+    def __call__(self, images, *, train=False):
+        features = nnx.relu(self.bn(self.conv(images), use_running_average=not train))
+        return self.linear(features.mean((1, 2)))
+
+
+NETWORK = Network(lambda rngs: Colours(rngs=rngs))
+
+
+def colour_loss(variables, frozen, batch, key):
+    """Squared distance from the mean colours and the spread of red, and some noise."""
+    images = to_float(batch.hr)
+    found, stats = NETWORK.train(variables, images)
+    wanted = jnp.stack([images[..., 0].std((1, 2)), *images.mean((1, 2)).T], axis=-1)
+    noise = 0.01 * jax.random.normal(key, wanted.shape)
+    value = jnp.square(found - wanted - noise).mean()
+    return value, ({"loss": value}, stats)
+
+
+def train(devices, fsdp):
+    """Ten steps: losses and norms of gradients, and the last state."""
+    # Adam would make steps of full size of gradients that are nothing but rounding.
+    optimizer = optax.sgd(0.05, momentum=0.9)
+    layout = meshes.make_layout(parallel(fsdp=fsdp), jax.devices()[:devices])
+    state = states.create(
+        NETWORK.init(jax.random.key(0)), optimizer, jax.random.key(1), averaged=True
+    )
+    state = layout.place(state)
+    step = jax.jit(
+        steps.make_step(colour_loss, optimizer, decay=0.9),
+        out_shardings=(layout.shardings(state), None),
+    )
+    rng = np.random.default_rng(0)
+    scalars = []
+    for _ in range(STEPS):
+        shades = rng.integers(1, 256, (BATCH, 1, 1, 3))
+        hr = rng.integers(0, shades, (BATCH, 8, 16, 3)).astype(np.uint8)
+        batch = Batch(
+            lr=hr[:, ::2, ::2],
+            hr=hr,
+            characters=np.zeros((BATCH, 1), np.int32),
+            index=np.arange(BATCH, dtype=np.int32),
+            valid=np.ones(BATCH, bool),
+        )
+        state, parts = step(state, {}, layout.shard_batch(batch))
+        scalars.append([float(parts["loss"]), float(parts["gradient_norm"])])
+    return scalars, state
+
+
+def compare() -> None:
+    """Prints, for each of `LAYOUTS`, how far it is from the first; run with eight devices."""
+    expected, first = train(*LAYOUTS[0])
+    found = []
+    for devices, fsdp in LAYOUTS[1:]:
+        scalars, state = train(devices, fsdp)
+        kernel = state.params["conv"]["kernel"]
+
+        def error(a, b):
+            a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+            return float(np.abs(a - b).max() / max(np.abs(a).max(), 0.1))
+
+        pairs = [(first.variables, state.variables), (first.params, state.params)]
+        errors = [jax.tree.map(error, *pair) for pair in pairs]
+        found.append(
+            {
+                "scalars": error(expected, scalars),
+                "variables": max(jax.tree.leaves(errors)),
+                "channels": [kernel.shape[-1], kernel.addressable_shards[0].data.shape[-1]],
+                "momentum": state.opt_state[0]
+                .trace["conv"]["kernel"]
+                .addressable_shards[0]
+                .data.shape[-1],
+            }
+        )
+    print(json.dumps({"found": found, "losses": [pair[0] for pair in expected]}))
+
+
+def test_devices_change_no_result():
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
+    }
+    finished = subprocess.run(
+        [sys.executable, "-c", "from tests.train import test_mesh; test_mesh.compare()"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert finished.returncode == 0, finished.stderr
+    printed = json.loads(finished.stdout)
+    assert printed["losses"][-1] < printed["losses"][0]
+    for (_, fsdp), found in zip(LAYOUTS[1:], printed["found"], strict=True):
+        # Float32 sums in another order, over ten steps; arrays relative to their largest value, or
+        # to 0.1 where that is less.
+        assert found["scalars"] < 1e-5
+        assert found["variables"] < 1e-5
+        channels, held = found["channels"]
+        assert held == channels // fsdp == found["momentum"]
 
 
 def test_an_undividable_batch_is_refused(monkeypatch):

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
@@ -24,8 +23,8 @@ from textsr_jax.checkpoints import Checkpoints
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.models import Network, Variables
 from textsr_jax.parameter_files import write_file
-from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
+from textsr_jax.train.mesh import Layout
 from textsr_jax.train.steps import Loss, make_step
 
 _LOG_EVERY = 20
@@ -77,7 +76,7 @@ def is_finished(workdir: pathlib.Path, name: str, steps: int) -> bool:
         saved.close()
 
 
-def run(stage: Stage, workdir: pathlib.Path, mesh: Mesh, key: jax.Array, again: str) -> None:
+def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, again: str) -> None:
     """Runs a stage from its last checkpoint, or from the beginning, to its end.
 
     Where the loss, its gradient or the update is not finite, the run goes back to its last
@@ -85,6 +84,10 @@ def run(stage: Stage, workdir: pathlib.Path, mesh: Mesh, key: jax.Array, again: 
     remembers such batches, and a run that goes on leaves them out too.
 
     Args:
+      stage: what to train.
+      workdir: the stage's folder is made there.
+      layout: where arrays lie on the devices.
+      key: of all that is random in the stage.
       again: the command that goes on with the run, for the message when it is stopped.
 
     Raises:
@@ -102,18 +105,19 @@ def run(stage: Stage, workdir: pathlib.Path, mesh: Mesh, key: jax.Array, again: 
     template = jax.eval_shape(
         lambda: create(stage.initial(jax.random.key(0)), optimizer, jax.random.key(0))
     )
+    shardings = layout.shardings(template)
     first_batch = stage.batches.get_state()
 
     def begin() -> tuple[int, states.TrainState, dict[str, Any]]:
         """The last checkpoint's step, state and record, or those of the beginning."""
-        restored = saved.restore(checkpoints.abstract(template, meshes.replicated(mesh)))
+        restored = saved.restore(checkpoints.abstract(template, shardings))
         if restored is None:
             state = create(stage.initial(jax.random.fold_in(key, 0)), optimizer, key)
             # A step takes its state's arrays over, and these may be needed again.
             state = jax.tree.map(jnp.copy, state)
             stage.batches.set_state(first_batch)
             record = {"best_score": None, "best_step": 0, "drawn": 0}
-            return 0, meshes.replicate(state, mesh), record
+            return 0, layout.place(state), record
         step, state, record = restored
         stage.batches.set_state(record.pop("data"))
         saved.discard_after(step)
@@ -131,8 +135,8 @@ def run(stage: Stage, workdir: pathlib.Path, mesh: Mesh, key: jax.Array, again: 
         accumulate=stage.settings.accumulate,
         decay=stage.settings.average,
     )
-    step_function = jax.jit(pure_step, donate_argnums=0)
-    frozen = meshes.replicate(stage.frozen, mesh)
+    step_function = jax.jit(pure_step, donate_argnums=0, out_shardings=(shardings, None))
+    frozen = layout.place(stage.frozen)
     learning_rate = states.schedule(stage.settings)
 
     def save(step: int) -> None:
@@ -167,7 +171,7 @@ def run(stage: Stage, workdir: pathlib.Path, mesh: Mesh, key: jax.Array, again: 
             record["drawn"] += 1
             if record["drawn"] in skipped:
                 continue
-            state, parts = step_function(state, frozen, meshes.shard_batch(batch, mesh))
+            state, parts = step_function(state, frozen, layout.shard_batch(batch))
             step += 1
             unseen.append(_Outcome(step, record["drawn"], batch.index, parts))
             log = step % _LOG_EVERY == 0 or step == steps

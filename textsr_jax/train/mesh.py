@@ -1,32 +1,93 @@
-"""The device mesh of training: one axis, `data`, over all devices of all processes."""
+"""Where training's arrays lie: batches split over all devices, parameters whole or split as well.
 
+One mesh of two axes over all devices of all processes; `jit` adds the communication.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
 
 from textsr_jax.errors import UserError
 
-
-def make_mesh() -> Mesh:
-    return Mesh(jax.devices(), ("data",))
+DATA, FSDP = "data", "fsdp"
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec())
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A mesh, and which arrays are split over its axis `fsdp`.
+
+    Attributes:
+      mesh: of the axes `data` and `fsdp`; each device has a part of every batch.
+      rules: (pattern, axis) pairs. Of an array whose path fully matches a pattern, the first one,
+        that axis is split over `fsdp`; where it does not divide evenly, and without a match, every
+        device has a copy. What the optimiser keeps for a parameter has the parameter's path behind
+        its own.
+    """
+
+    mesh: Mesh
+    rules: tuple[tuple[str, int], ...] = ()
+
+    def shardings(self, tree: Any) -> Any:
+        """The `NamedSharding` of each array, or `jax.ShapeDtypeStruct`, of a tree."""
+
+        def of(keys: tuple[Any, ...], leaf: Any) -> NamedSharding:
+            path = jax.tree_util.keystr(keys, simple=True, separator="/")
+            axis = next((axis for rule, axis in self.rules if re.fullmatch(rule, path)), None)
+            size = self.mesh.shape[FSDP]
+            if axis is None or not -leaf.ndim <= axis < leaf.ndim or leaf.shape[axis] % size:
+                return NamedSharding(self.mesh, PartitionSpec())
+            names: list[str | None] = [None] * leaf.ndim
+            names[axis] = FSDP
+            return NamedSharding(self.mesh, PartitionSpec(*names))
+
+        return jax.tree_util.tree_map_with_path(of, tree)
+
+    def place(self, tree: Any) -> Any:
+        """Puts the arrays of a tree where `shardings` says."""
+        return jax.device_put(tree, self.shardings(tree))
+
+    def shard_batch(self, batch: Any) -> Any:
+        """Splits this process's part of a global batch over its devices, along the leading axis."""
+        sharding = NamedSharding(self.mesh, PartitionSpec((DATA, FSDP)))
+        return jax.tree.map(
+            lambda array: jax.make_array_from_process_local_data(sharding, array), batch
+        )
 
 
-def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Puts a whole copy of every array on every device."""
-    return jax.device_put(tree, replicated(mesh))
+def make_layout(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Layout:
+    """The layout that `config.parallel` asks for.
 
+    Args:
+      config: `parallel`: `fsdp`, over how many devices parameters are split, and `rules`.
+      devices: those to use; None for all of all processes.
 
-def shard_batch(batch: Any, mesh: Mesh) -> Any:
-    """Splits this process's part of a global batch over its devices, along the leading axis."""
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
-    return jax.tree.map(
-        lambda array: jax.make_array_from_process_local_data(sharding, array), batch
-    )
+    Raises:
+      UserError: the devices are not a multiple of `fsdp`, or a rule is none.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    if config.fsdp < 1 or len(devices) % config.fsdp:
+        raise UserError(
+            f"config.parallel.fsdp={config.fsdp}: {len(devices)} devices are not a multiple of it; "
+            "take a number that divides them"
+        )
+    for rule in config.rules:
+        try:
+            pattern, axis = rule
+            re.compile(pattern)
+            int(axis)
+        except (TypeError, ValueError, re.error) as error:
+            raise UserError(
+                f"config.parallel.rules: {rule!r} is no pair of a regular expression and an axis "
+                f"({error})"
+            ) from error
+    mesh = Mesh(np.asarray(devices).reshape(-1, config.fsdp), (DATA, FSDP))
+    return Layout(mesh, tuple((pattern, int(axis)) for pattern, axis in config.rules))
 
 
 def check_batch_size(batch_size: int, field: str, accumulate: int = 1) -> None:

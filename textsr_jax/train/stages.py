@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -82,7 +81,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
         if loop.is_finished(workdir, name, settings.steps):
             print(f"{name}: done already")
             continue
-        loop.run(make(), workdir, training.mesh, jax.random.fold_in(root, _number(name)), again)
+        loop.run(make(), workdir, training.layout, jax.random.fold_in(root, _number(name)), again)
 
 
 def fine_tune_quantized(
@@ -127,7 +126,7 @@ def fine_tune_quantized(
         if not loop.is_finished(workdir, folder, settings.steps):
             made = stage(folder, settings)
             key = jax.random.fold_in(root, _number(folder))
-            loop.run(made, workdir, training.mesh, key, again)
+            loop.run(made, workdir, training.layout, key, again)
         loaded = checkpoints.load_best(workdir, folder, checkpoints.abstract(start))
         if loaded is None:
             raise UserError(f"{workdir}: the model of {folder} is gone; delete that folder")
@@ -190,11 +189,11 @@ def _number(stage: str) -> int:
 
 
 class _Training:
-    """What the stages of one run share: data, networks, mesh, and where models come from."""
+    """What the stages of one run share: data, networks, layout, and where models come from."""
 
     def __init__(self, config: ConfigDict, workdir: pathlib.Path):
         self.config, self.workdir = config, workdir
-        self.mesh: Mesh = meshes.make_mesh()
+        self.layout = meshes.make_layout(config.parallel)
         self.sr, self.ocr = build_sr(config.sr), build_ocr(config.ocr)
         self.focus = build_focus(config.focus)
         self.pairs = data.load(config.data)
