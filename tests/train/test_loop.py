@@ -16,9 +16,12 @@ from textsr_jax.data.batching import Batch
 from textsr_jax.errors import UserError
 from textsr_jax.models import Network
 from textsr_jax.train import loop
+from textsr_jax.train import state as states
 from textsr_jax.train.mesh import make_layout
 
 LAYOUT = make_layout(get_config().parallel)
+SETTINGS = optimization(steps=9, batch_size=2 * jax.device_count(), learning_rate=0.1)
+SETTINGS.checkpoint_every, SETTINGS.validate_every, SETTINGS.average = 3, 4, 0.5
 NETWORK = Network(lambda rngs: nnx.Linear(3, 1, rngs=rngs))
 
 
@@ -81,8 +84,7 @@ def poisoned(*numbers, where="loss"):
 
 
 def run(workdir, batches, loss, **changes):
-    settings = optimization(steps=9, batch_size=2 * jax.device_count(), learning_rate=0.1)
-    settings.checkpoint_every, settings.validate_every, settings.average = 3, 4, 0.5
+    settings = SETTINGS.copy_and_resolve_references()
     settings.update(changes)
     stage = loop.Stage(
         name="toy",
@@ -102,8 +104,13 @@ def run(workdir, batches, loss, **changes):
 def last(workdir):
     """The last state and record, without the number of the batch, and the best model."""
     saved = Checkpoints(workdir / "toy" / "checkpoints")
-    template = saved._manager.item_metadata(saved.steps()[-1])["tree"]
-    step, state, record = saved.restore(template)
+    optimizer = states.make_optimizer(SETTINGS)
+    template = jax.eval_shape(
+        lambda: states.create(
+            NETWORK.init(jax.random.key(0)), optimizer, jax.random.key(0), averaged=True
+        )
+    )
+    step, state, record = saved.restore(checkpoints.abstract(template))
     saved.close()
     best, _ = checkpoints.load_best(workdir, "toy", checkpoints.abstract(NETWORK.template))
     return step, state, {name: record[name] for name in ("best_score", "best_step")}, best
