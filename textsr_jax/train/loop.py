@@ -116,6 +116,7 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
             # A step takes its state's arrays over, and these may be needed again.
             state = jax.tree.map(jnp.copy, state)
             stage.batches.set_state(first_batch)
+            best.discard_after(0)
             record = {"best_score": None, "best_step": 0, "drawn": 0}
             return 0, layout.place(state), record
         step, state, record = restored
