@@ -197,3 +197,17 @@ def test_stages_start_from_parameter_files(trained, data_root, tmp_path):
     stages.train(config, tmp_path / "alone", "again")
     made = np.load(tmp_path / "alone" / "stage2" / "sr_train.npy")
     assert (made == np.load(trained / "stage2" / "sr_train.npy")).all()
+
+
+def test_an_stn_that_runs_in_training_only_is_not_rounded():
+    variables = {
+        "params": {"stn": {"w": np.array([1.5])}, "edsr": {"w": np.array([2.5])}},
+        "stats": {"stn": {"mean": np.array([3.5])}},
+    }
+    spared = stages.sparing_stn(lambda tree: jax.tree.map(np.floor, tree))(variables)
+    assert same(spared["stats"], variables["stats"])
+    assert same(spared["params"], {"stn": {"w": np.array([1.5])}, "edsr": {"w": np.array([2.0])}})
+    # An SR model without one.
+    bare = {"params": {"w": np.array([2.5])}, "stats": {}}
+    floored = stages.sparing_stn(lambda tree: jax.tree.map(np.floor, tree))(bare)
+    assert same(floored, {"params": {"w": np.array([2.0])}, "stats": {}})

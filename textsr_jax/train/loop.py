@@ -178,8 +178,8 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
             log = step % _LOG_EVERY == 0 or step == steps
             judge = step % stage.settings.validate_every == 0 or step == steps
             stopping = bool(stop)
-            keep = step % stage.settings.checkpoint_every == 0 or step == steps or stopping
-            seen = len(unseen) if log or judge or keep else len(unseen) - 1
+            keep = step % stage.settings.checkpoint_every == 0 or step == steps
+            seen = len(unseen) if log or judge or keep or stopping else len(unseen) - 1
             bad = next((outcome for outcome in unseen[:seen] if not outcome.finite), None)
             del unseen[:seen]
             if bad is not None:
@@ -209,7 +209,9 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
             if judge:
                 validate(step)
                 clock, counted = time.perf_counter(), step
-            if keep:
+                # Validation may take long; its step was looked at.
+                stopping = bool(stop)
+            if keep or stopping:
                 save(step)
             if stopping:
                 saved.wait()

@@ -96,7 +96,8 @@ def fine_tune_quantized(
 
     The SR model goes on by its stage-1 loss, then the recogniser on the images that the quantised
     SR model makes. Every step computes with simulated weights, and the gradient goes to the ones
-    behind them. Interrupted, it goes on like any stage.
+    behind them; an STN that evaluation leaves out keeps its own. Interrupted, it goes on like any
+    stage.
 
     Args:
       config: `quantization.finetune_sr` and `.finetune_ocr` say how long and how.
@@ -117,6 +118,8 @@ def fine_tune_quantized(
         _check(config, field)
     training = _Training(config, workdir)
     (sr_start, simulate_sr), (ocr_start, simulate_ocr) = sr, ocr
+    if config.sr.apply_stn == "train":
+        simulate_sr = sparing_stn(simulate_sr)
     training.sr = build_sr(config.sr, sr_start).through(simulate_sr)
     training.ocr = training.ocr.through(simulate_ocr)
     root = jax.random.key(config.seed)
@@ -151,6 +154,23 @@ def fine_tune_quantized(
         ),
     )
     return sr_tuned, ocr_tuned
+
+
+def sparing_stn(simulate: Callable[[Variables], Variables]) -> Callable[[Variables], Variables]:
+    """`simulate`, but an STN keeps its own weights and statistics.
+
+    For an STN that runs in training only: its rounded weights would bend images out of shape there,
+    and count nowhere else.
+    """
+
+    def spared(variables: Variables) -> Variables:
+        simulated = simulate(variables)
+        return {
+            kind: tree | {name: variables[kind][name] for name in tree if name == "stn"}
+            for kind, tree in simulated.items()
+        }
+
+    return spared
 
 
 def _chosen(stages: str) -> set[str]:
