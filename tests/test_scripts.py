@@ -319,7 +319,7 @@ def test_converted_files_serve_the_scripts(trained, data_root, tmp_path):
     assert {row["ocr"] for row in rows} == {"crnn"}
 
     pair = [
-        "--config=configs/tsrn.py",
+        f"--config={ROOT / 'configs' / 'tsrn.py'}",
         "--config.ocr.name=crnn",
         f"--config.init.sr={files['tsrn']}",
         f"--config.init.ocr={files['crnn']}",
@@ -328,10 +328,12 @@ def test_converted_files_serve_the_scripts(trained, data_root, tmp_path):
     ]
     out = tmp_path / "quantized.json"
     arguments = ["--bits=8", "--prior=laplace", "--target=both", f"--json={out}"]
-    quantized = run("quantize.py", *pair, *arguments)
+    quantized = run("quantize.py", *pair, *arguments, cwd=tmp_path)
     assert quantized.returncode == 0, quantized.stderr
     plain, both = json.loads(out.read_text())["settings"]
     assert both["size_mbit"] < plain["size_mbit"] / 3
+    # Without a workdir, what was measured is kept where the command runs.
+    assert list((tmp_path / "quantization").iterdir())
 
     image = tmp_path / "open.png"
     word_image("open").save(image)
