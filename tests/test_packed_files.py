@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import dataclasses
 import hashlib
 import json
 import pathlib
@@ -135,14 +134,19 @@ def test_only_float32_is_stored_as_it_is():
         packed_files.to_bytes(PackedPair(**{**vars(handmade()), "ocr": ocr}))
 
 
-def test_scales_of_channels_are_bfloat16():
-    kernel = quantize({"x": np.eye(4, dtype=np.float32)}, [Rule("x", 4, granularity="channel")])[
-        "x"
+@pytest.mark.parametrize("correct", [False, True])
+def test_scales_of_channels_take_two_bytes_where_they_can(tmp_path, correct):
+    before = handmade([Rule("(head|0)/kernel", 4, granularity="channel", correct=correct)])
+    packed_files.save(tmp_path / "file", before)
+    assert packed_files.size(before) == (tmp_path / "file").stat().st_size
+    with safetensors.safe_open(tmp_path / "file", framework="np") as file:
+        stored = file.get_tensor("channel_scales")
+    assert stored.dtype == (np.float32 if correct else np.uint16)
+    scales = [
+        p.sr["params"]["head"]["kernel"].scale
+        for p in (before, packed_files.load(tmp_path / "file"))
     ]
-    kernel = dataclasses.replace(kernel, scale=kernel.scale * 1.001)
-    ocr = {"params": {"x": kernel}, "stats": {}}
-    with pytest.raises(ValueError, match="leaf 'ocr/params/x' has scales of channels that are not"):
-        packed_files.to_bytes(PackedPair(**{**vars(handmade()), "ocr": ocr}))
+    np.testing.assert_array_equal(*scales)
 
 
 def test_a_loaded_pair_computes_what_the_one_in_memory_does(tmp_path, pair, content):
@@ -461,9 +465,13 @@ FALSE = {
         array("scales", np.full(9, -1, np.float32)),
         "scales: not finite, or negative",
     ),
-    "scales of channels float32": (
-        array("channel_scales", np.zeros(9, np.float32)),
-        "channel_scales: not a list of uint16",
+    "scales of channels float64": (
+        array("channel_scales", np.zeros(9)),
+        "channel_scales: not a list of float32",
+    ),
+    "scales of channels negative in float32": (
+        array("channel_scales", np.full(9, -1, np.float32)),
+        "channel_scales: not finite, or negative",
     ),
     # NaN, infinity and -1 in bfloat16.
     "scales of channels NaN": (

@@ -84,12 +84,11 @@ def to_bytes(pair: PackedPair) -> bytes:
     `QuantizedArray.codes`; the record's `leaves` name its shape, dtype, bits (one digit, or one for
     each channel), prior and axis. In the order of `leaves`, the array `offsets` holds all their
     offsets, float32; `scales` the scale of each without an axis, float32; `channel_scales` those of
-    the others, bfloat16, as uint16. The digest is SHA-256 of the whole file with 64 zeros in its
-    own place. A pair always gives the same bytes.
+    the others, float32, or the upper halves as uint16 where all are bfloat16 numbers. The digest is
+    SHA-256 of the whole file with 64 zeros in its own place. A pair always gives the same bytes.
 
     Raises:
-      ValueError: a leaf that is neither float32 nor quantised, or whose channels have scales that
-        are not bfloat16.
+      ValueError: a leaf that is neither float32 nor quantised.
     """
     arrays, metadata = _contents(pair)
     # ascontiguousarray alone would give a scalar an axis.
@@ -125,10 +124,8 @@ def _contents(pair: PackedPair) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             if is_quantized(leaf):
                 arrays[name + _CODES] = np.asarray(leaf.codes)
                 ranges[_OFFSETS].append(np.ravel(leaf.offset))
-                if leaf.axis is None:
-                    ranges[_SCALES].append(np.ravel(leaf.scale))
-                else:
-                    ranges[_CHANNEL_SCALES].append(_upper_half(name, leaf.scale))
+                kind = _SCALES if leaf.axis is None else _CHANNEL_SCALES
+                ranges[kind].append(np.ravel(leaf.scale))
                 leaves[name] = {
                     "shape": leaf.shape,
                     "dtype": leaf.dtype.name,
@@ -141,6 +138,10 @@ def _contents(pair: PackedPair) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             else:
                 raise ValueError(f"leaf {name!r} is {leaf.dtype}; those not quantised are float32")
     arrays |= {name: np.concatenate(some) for name, some in ranges.items() if some}
+    if _CHANNEL_SCALES in arrays:
+        whole = arrays[_CHANNEL_SCALES].view(np.uint32)
+        if not np.any(whole & 0xFFFF):
+            arrays[_CHANNEL_SCALES] = (whole >> 16).astype(np.uint16)
     record = {
         "version": _VERSION,
         "config": pair.config,
@@ -152,14 +153,6 @@ def _contents(pair: PackedPair) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     }
     about = json.dumps(record, separators=(",", ":"), allow_nan=False)
     return arrays, {_RECORD: about, _DIGEST: _NO_DIGEST}
-
-
-def _upper_half(name: str, scales: jax.Array) -> np.ndarray:
-    """The halves of float32 `scales` that bfloat16 has, uint16."""
-    whole = np.asarray(scales).view(np.uint32)
-    if np.any(whole & 0xFFFF):
-        raise ValueError(f"leaf {name!r} has scales of channels that are not bfloat16")
-    return (whole >> 16).astype(np.uint16)
 
 
 def load(path: str | pathlib.Path) -> PackedPair:
@@ -349,16 +342,12 @@ class _Ranges:
     def __init__(self, arrays: dict[str, np.ndarray]):
         """Takes them out of `arrays`; raises `_Damaged` if one is of another kind."""
         self._left = {}
-        for name, dtype in (
-            (_OFFSETS, "float32"),
-            (_SCALES, "float32"),
-            (_CHANNEL_SCALES, "uint16"),
-        ):
-            array = arrays.pop(name, np.zeros(0, dtype))
-            if array.dtype != dtype or array.ndim != 1:
-                raise _Damaged(f"{name}: not a list of {dtype}")
-            if dtype == "uint16":
+        for name in (_OFFSETS, _SCALES, _CHANNEL_SCALES):
+            array = arrays.pop(name, np.zeros(0, np.float32))
+            if name == _CHANNEL_SCALES and array.dtype == np.uint16:
                 array = (array.astype(np.uint32) << 16).view(np.float32)
+            if array.dtype != np.float32 or array.ndim != 1:
+                raise _Damaged(f"{name}: not a list of float32")
             if not np.isfinite(array).all() or (name != _OFFSETS and (array < 0).any()):
                 raise _Damaged(f"{name}: not finite, or negative")
             self._left[name] = array

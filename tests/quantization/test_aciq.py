@@ -313,37 +313,16 @@ def test_auto_errs_no_more_than_any_prior_and_codes_are_in_range(granularity, dt
 
 
 @settings(max_examples=60)
-@given(
-    tensors,
-    st.sampled_from(BITS),
-    st.sampled_from(aciq.PRIORS),
-    st.sampled_from(["channel", "corrected", "channel-bits corrected"]),
-)
-def test_the_steps_of_channels_are_bfloat16(x, bits, prior, granularity):
-    setting = GRANULARITIES[granularity]
-    width = jnp.asarray(float(bits) if "allocate" in setting else bits)
-    found, values = quantizer(prior=prior, **setting)(x, width)
+@given(tensors, st.sampled_from(BITS), st.sampled_from(aciq.PRIORS))
+def test_steps_fitted_to_channels_are_bfloat16_and_hold_the_range(x, bits, prior):
+    width = jnp.asarray(bits)
+    found, _ = quantizer(prior=prior, **GRANULARITIES["channel"])(x, width)
     step = np.asarray(found.scale)
     np.testing.assert_array_equal(step.view(np.uint32) & 0xFFFF, 0)
-    exact = x.astype(np.float64)
-    values = np.asarray(values, np.float64)
-    reach = np.abs(exact).max() + np.abs(values).max()
-    if granularity == "channel":
-        offset, narrow = aciq.fit_range(x, width, prior, 1)
-        np.testing.assert_array_equal(found.offset, offset)
-        # They hold all that the exact range holds, and little more.
-        assert np.all(step >= narrow * (1 - 1e-6))
-        assert np.all(step <= narrow * (1.0079 + 1e-6))
-        return
-    # Means are exact all the same, and deviations nearly.
-    moved = step > 0
-    np.testing.assert_allclose(
-        values.mean(0)[moved], exact.mean(0)[moved], rtol=0, atol=1e-6 * reach
-    )
-    told = moved & (np.ptp(np.asarray(found.codes), axis=0) > 0) & (exact.std(0) > 1e-15)
-    np.testing.assert_allclose(
-        values.std(0)[told], exact.std(0)[told], rtol=0.004, atol=1e-6 * reach
-    )
+    offset, exact = aciq.fit_range(x, width, prior, 1)
+    np.testing.assert_array_equal(found.offset, offset)
+    assert np.all(step >= exact * (1 - 1e-6))
+    assert np.all(step <= exact * (1.0079 + 1e-6))
 
 
 def test_channels_with_bits_of_their_own_err_less_at_the_same_mean():

@@ -191,8 +191,10 @@ def test_a_small_crnn_learns_to_read_twelve_words():
     assert right() == 0
     # It says nothing at first, and reads all twelve after about 200 steps here; how soon depends
     # on how a processor rounds.
-    while right() < 10 and int(state.step) < 1000:
+    loss = np.inf
+    while (right() < 10 or loss >= 0.5) and int(state.step) < 1000:
         for _ in range(50):
             state, parts = step(state, {}, words)
+        loss = float(parts["loss"])
     assert right() >= 10
-    assert float(parts["loss"]) < 1
+    assert loss < 0.5

@@ -230,8 +230,8 @@ class Quantized(NamedTuple):
 
     Attributes:
       codes: uint8, shape of the tensor.
-      offset, scale: float32; value = offset + code x scale. The steps of channels are bfloat16
-        numbers, of which a packed file holds two bytes each: codes are fitted to them.
+      offset, scale: float32; value = offset + code x scale. The steps that are fitted to channels
+        are bfloat16 numbers, which take two bytes in a packed file; corrected ones are exact.
       bits: int32 () or (channels,).
       prior: int32 (), an index of `PRIORS`: the one that set the range.
     """
@@ -261,8 +261,8 @@ def quantize_array(
         the outcome, correction included.
       axis: the channel axis that gets a range for each of its indexes; None for one range.
       allocate: gives channels bits of their own, by `allocate_bits`; needs `axis`.
-      correct: the channel axis whose means and, within 0.4 %, deviations are restored, None for
-        those of the whole tensor, False to restore none; see `restore_moments`.
+      correct: the channel axis whose means and deviations are restored, None for those of the whole
+        tensor, False to restore none; see `restore_moments`.
 
     Returns:
       Codes and range. Decode along `correct` if that is an axis, else along `axis`.
@@ -293,11 +293,6 @@ def quantize_array(
         if correct is not False:
             offset, scale = restore_moments(x, codes, offset, scale, axis, correct)
             along = correct
-            if correct is not None:
-                # To the nearest, and the mean stays; a cast there and back XLA may leave out.
-                short = jax.lax.reduce_precision(scale, exponent_bits=8, mantissa_bits=7)
-                mean = codes.astype(jnp.float32).mean(_others(x.ndim, correct)) if x.size else 0
-                offset, scale = offset + mean * (scale - short), short
         outcomes.append(
             Quantized(codes, offset, scale, jnp.asarray(width, jnp.int32), jnp.int32(index))
         )

@@ -35,9 +35,8 @@ class QuantizedArray:
       - `bits` is 2 to 8, or a tuple of shape[axis] such numbers, one for each channel.
       - `codes` is uint8, packed: of `packing.pack`, ceil(size x bits / 8) bytes; with a tuple of
         bits of `packing.pack_channels`.
-      - `offset` and `scale` are finite float32, () if `axis` is None, else (shape[axis],), and then
-        each scale is a bfloat16 number. scale >= 0, and where it is 0 every code is 0.
-        0 <= axis < len(shape).
+      - `offset` and `scale` are finite float32, () if `axis` is None, else (shape[axis],);
+        scale >= 0, and where it is 0 every code is 0. 0 <= axis < len(shape).
       - `prior` is the one that set the range, one of `aciq.PRIORS`, and never "auto".
     It is a pytree: codes, offset and scale are its leaves, the rest is static.
     """
