@@ -17,6 +17,8 @@ from textsr_jax.models import Network, build_ocr, build_sr
 from textsr_jax.models.convolution import Conv
 from textsr_jax.quantization import dequantize, quantize, rule_set
 
+pytestmark = pytest.mark.slow
+
 
 class Layer(nnx.Module):
     """One layer and its input's shape, as a network."""

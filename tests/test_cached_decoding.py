@@ -19,6 +19,8 @@ from textsr_jax.models.cdistnet import CDistNet
 from textsr_jax.models.network import Network
 from textsr_jax.text import END, PAD, START
 
+pytestmark = pytest.mark.slow
+
 STEPS = 12
 RANDOM_WORDS = 4
 

@@ -63,6 +63,7 @@ def test_greedy_can_refuse_pads():
     np.testing.assert_allclose(decoded.log_probability, [2 * np.log(0.2)], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decode", [greedy, beam_search])
 def test_decoding_ends_when_all_words_have_ended(decode):
     step, cache = script([4, END, 4, 4, 4, 4], [5, 4, END, 4, 4, 4])

@@ -33,6 +33,7 @@ def focus():
     return recognize, sr, hr, text.focus_tokens(text.encode(LABELS, 5))
 
 
+@pytest.mark.slow
 def test_further_padding_changes_nothing(focus):
     recognize, sr, hr, tokens = focus
     total, parts = losses.text_focus_loss(sr, hr, recognize, *tokens)
@@ -77,6 +78,7 @@ def test_known_attention_of_hr_saves_its_reading(focus):
     assert len(read) == 1
 
 
+@pytest.mark.slow
 def test_gradients_reach_sr_only(focus):
     recognize, sr, hr, tokens = focus
 

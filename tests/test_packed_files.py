@@ -93,6 +93,7 @@ def content(pair):
     return packed_files.to_bytes(pair)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", range(2, 9))
 @pytest.mark.parametrize("granularity", ["tensor", "channel", "channel-bits"])
 def test_codes_ranges_and_all_else_come_back_bit_for_bit(tmp_path, granularity, bits):
@@ -149,6 +150,7 @@ def test_scales_of_channels_take_two_bytes_where_they_can(tmp_path, correct):
     np.testing.assert_array_equal(*scales)
 
 
+@pytest.mark.slow
 def test_a_loaded_pair_computes_what_the_one_in_memory_does(tmp_path, pair, content):
     (tmp_path / "file").write_bytes(content)
     loaded = textsr_jax.load(tmp_path / "file")
@@ -275,6 +277,7 @@ def damaged(content, rng):
     return changed if changed != content else content + b"\0"
 
 
+@pytest.mark.slow
 def test_10_000_damaged_files_are_refused_with_a_line_each(tmp_path):
     rules = [
         Rule("head/kernel", 3, granularity="channel"),
@@ -633,6 +636,7 @@ def mutated(record, rng):
     return record
 
 
+@pytest.mark.slow
 def test_mutated_records_are_read_or_refused_with_a_line(tmp_path, content):
     arrays, record = parts(content)
     rng = np.random.default_rng(3)

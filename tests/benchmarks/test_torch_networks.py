@@ -126,6 +126,7 @@ def test_words_drop_out_when_they_end():
     assert rows == [15, 10, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", torch_networks.NETWORKS)
 def test_networks_hold_all_tensors_that_are_used(model):
     published = golden_vectors.state_dict(FILES[model], 0)

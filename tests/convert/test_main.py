@@ -227,6 +227,7 @@ class Wrecker:
         return os.system, (f"touch {self.marker}",)
 
 
+@pytest.mark.slow
 def test_the_refusal_from_outside(crnn, saved, tmp_path):
     marker = tmp_path / "marker"
     path = saved({"state_dict": crnn, "info": Wrecker(marker)})
@@ -307,6 +308,7 @@ def test_another_size(crnn, saved, tmp_path):
     assert "the file looks like crnn of another size; use one of the published size" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "asked"),
     [

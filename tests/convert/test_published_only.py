@@ -56,6 +56,7 @@ def test_rows_have_the_shape_and_count_of_what_they_name(model):
         assert named == [row.shape] * row.count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_rows_name_exactly_the_parameters_that_have_no_leaf(model):
     template = golden_vectors.network(model).template
@@ -71,6 +72,7 @@ def test_rows_say_what_the_paper_quantises_of_them(model):
             assert row.quantized == bool(re.fullmatch(QUANTIZED[model], name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_the_papers_sets_select_the_live_ones_of_what_it_quantises(model):
     template = golden_vectors.network(model).template

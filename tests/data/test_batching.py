@@ -97,6 +97,7 @@ def test_processes_together_see_what_one_process_sees():
         assert_same(next(one), jax.tree.map(lambda *leaves: np.concatenate(leaves), *halves))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=8)
 @given(
     count=st.integers(1, 20),

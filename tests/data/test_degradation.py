@@ -65,6 +65,7 @@ def test_a_plain_picture_stays_nearly_plain(difficulty):
         assert lr.std() < 2 * much.noise[1] + 2 * much.shade * 128
 
 
+@pytest.mark.slow
 def test_difficulties_grow():
     def psnr(difficulty):
         values = []

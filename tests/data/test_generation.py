@@ -55,6 +55,7 @@ def test_difficulties_take_turns():
     assert {difficulty("test_hard", index) for index in range(9)} == {"hard"}
 
 
+@pytest.mark.slow
 def test_workers_draw_the_same_words():
     with Workers(SMALL, 1) as alone, Workers(SMALL, 2) as together:
         for split in SPLITS:
@@ -63,6 +64,7 @@ def test_workers_draw_the_same_words():
             assert all(same(*pair) for pair in pairs)
 
 
+@pytest.mark.slow
 def test_workers_end_when_left_early():
     with pytest.raises(KeyboardInterrupt), Workers(SMALL, 2) as workers:
         processes = list(workers._processes)

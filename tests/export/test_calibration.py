@@ -9,6 +9,8 @@ from textsr_jax.errors import UserError
 from textsr_jax.export import CALIBRATIONS, calibration
 from textsr_jax.export.calibration import Range, fit, squared_error
 
+pytestmark = pytest.mark.slow
+
 
 def ends(values):
     return Range(float(values.min()), float(values.max()))

@@ -57,6 +57,7 @@ def test_encoder(source, sessions, count):
     np.testing.assert_allclose(memory, encode(variables, images), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 3])
 def test_decoder_step_by_step(source, sessions, beams):
     """Random tokens, pads among them: the logits of every prefix are those of JAX's decoder."""
@@ -109,6 +110,7 @@ def test_only_standard_operators(traced):
         assert {node.domain for node in traced[name].model.graph.node} == {""}
 
 
+@pytest.mark.slow
 def test_packed_weights_keep_their_ranges(source):
     """The clips of packed kernels are known by the weights in the graph, BatchNorm folded in."""
     network, variables = source.ocr

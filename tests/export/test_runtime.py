@@ -52,6 +52,7 @@ def test_float32_reads_as_jax_does(source, folder, images, beam):
     assert len({one.confidence for one in here}) >= len(WORDS)
 
 
+@pytest.mark.slow
 def test_the_search_is_jax_s(source, sessions):
     """Tokens, lengths and log probabilities, pads and early ends included."""
     import jax

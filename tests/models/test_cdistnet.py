@@ -18,6 +18,7 @@ def full_size(rngs):
     return CDistNet(rngs=rngs)
 
 
+@pytest.mark.slow
 def test_number_of_parameters():
     assert count_parameters(Network(full_size).template) == 46_523_464
 
@@ -102,6 +103,7 @@ def prefixes(rows):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(tokens=prefixes(WORDS))
 def test_cached_decoding_equals_teacher_forcing(tiny, tokens):
@@ -109,6 +111,7 @@ def test_cached_decoding_equals_teacher_forcing(tiny, tokens):
     np.testing.assert_allclose(tiny.decode_cached(tiny.memory, tokens), expected, atol=2e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(tokens=prefixes(WORDS * BEAMS))
 def test_beams_share_the_memory_of_their_word(tiny, tokens):
@@ -127,6 +130,7 @@ def test_later_tokens_change_no_earlier_logits(tiny, tokens, length, fill):
     )
 
 
+@pytest.mark.slow
 def test_a_word_is_read_alike_in_any_batch(tiny):
     tokens = np.array([[2, 14, 15, 16, 3, 0, 0], [2, 5, 3, 0, 0, 0, 0]], np.int32)
     together = tiny.decode(tiny.memory, tokens)

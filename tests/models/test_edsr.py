@@ -59,6 +59,7 @@ def test_a_wide_one_computes_the_same_in_training():
     np.testing.assert_allclose(evaluated, trained, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_blocks_computed_twice_give_the_same_gradients_and_keep_less():
     lr = jax.random.uniform(jax.random.key(1), (4, 16, 32, 3))
     variables = Network(lambda rngs: EDSR(blocks=6, channels=8, rngs=rngs)).init(jax.random.key(2))

@@ -41,6 +41,7 @@ def test_the_defaults_are_the_published_network():
     assert count_parameters(network.template) == 10_645_663 - 12  # without the mean shift
 
 
+@pytest.mark.slow
 def test_kernels_are_averages_and_offsets_are_bounded(variables):
     for size in [(2, 16, 16, 3), (1, 24, 40, 3)]:
         hr = jax.random.uniform(jax.random.key(1), size)
@@ -62,6 +63,7 @@ def test_images_that_do_not_fit_are_refused(variables, size):
         small()(variables, jnp.zeros((1, *size, 3)))
 
 
+@pytest.mark.slow
 def test_every_parameter_learns(variables):
     hr = jax.random.uniform(jax.random.key(1), (2, 16, 24, 3))
 
@@ -75,6 +77,7 @@ def test_every_parameter_learns(variables):
         assert np.abs(leaf).max() > 0, path
 
 
+@pytest.mark.slow
 def test_bfloat16_is_close_and_comes_out_as_float32(variables):
     hr = jax.random.uniform(jax.random.key(1), (2, 16, 24, 3))
     exact, coarse = (

@@ -80,6 +80,7 @@ def small(kind, dtype=None):
     return Network(lambda rngs: kind(blocks=1, channels=8, dtype=dtype, rngs=rngs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [TBSRN, TSRN])
 def test_training_reaches_every_parameter_and_moves_the_statistics(kind):
     network = small(kind)
@@ -103,6 +104,7 @@ def test_training_reaches_every_parameter_and_moves_the_statistics(kind):
     assert jax.tree.all(moved)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "bound"), [(TBSRN, 0.03), (TSRN, 0.02)])
 def test_bfloat16_is_close_and_comes_out_as_float32(kind, bound):
     variables = small(kind).init(jax.random.key(0))

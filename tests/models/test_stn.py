@@ -57,6 +57,7 @@ def test_moved_points_move_the_image():
     np.testing.assert_allclose(rectified[:, :, -8:], images[:, :, -1:].repeat(8, 2), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_training_learns_points_and_updates_the_statistics(variables):
     network = small()
     images = jax.random.uniform(jax.random.key(1), (4, 16, 64, 3))

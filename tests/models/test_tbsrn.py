@@ -67,6 +67,7 @@ def test_every_pixel_sees_all_others_and_its_place():
     assert len(np.unique(np.round(uniform, 4), axis=0)) == 24
 
 
+@pytest.mark.slow
 def test_the_enhancer_is_a_transformer_layer():
     network = Network(lambda rngs: FeatureEnhancer(4, 2, dtype=None, rngs=rngs))
     variables = network.init(jax.random.key(0))

@@ -41,6 +41,7 @@ def test_a_step_sees_only_what_came_before(variables):
     assert (abs(logits[0, 2:] - logits[1, 2:]).max(axis=-1) > 1e-3).all()
 
 
+@pytest.mark.slow
 def test_training_updates_the_statistics(variables):
     gray = jax.random.uniform(jax.random.key(1), (2, 32, 128, 1))
     (logits, _), stats = jax.jit(small().train)(variables, gray, jnp.zeros((2, 3), jnp.int32))
@@ -49,6 +50,7 @@ def test_training_updates_the_statistics(variables):
     assert (stats["encoder"]["stages"]["3"]["end"]["bn"]["var"] != 1).all()
 
 
+@pytest.mark.slow
 def test_bfloat16_gives_float32_logits_and_attention(variables):
     gray = jax.random.uniform(jax.random.key(1), (1, 32, 128, 1))
     logits, attention = read(variables, gray, [[0, 5, 6]], dtype=jnp.bfloat16)

@@ -77,6 +77,7 @@ def test_axis_gives_each_channel_its_own_range(prior, axis):
         np.testing.assert_allclose((offset[index], scale[index]), (low, 2 * clip / 31), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", [None, 1])
 @pytest.mark.parametrize("prior", aciq.PRIORS)
 @pytest.mark.parametrize(
@@ -270,6 +271,7 @@ GRANULARITIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("granularity", "dtype"),
     [
@@ -312,6 +314,7 @@ def test_auto_errs_no_more_than_any_prior_and_codes_are_in_range(granularity, dt
     check()
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(tensors, st.sampled_from(BITS), st.sampled_from(aciq.PRIORS))
 def test_steps_fitted_to_channels_are_bfloat16_and_hold_the_range(x, bits, prior):
@@ -336,6 +339,7 @@ def test_channels_with_bits_of_their_own_err_less_at_the_same_mean():
     assert errors[1] < 0.7 * errors[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "x",
     [np.full((4, 6), 0.1), np.zeros((0, 4)), np.zeros((4, 0)), np.full((1, 1), -3.7)],

@@ -11,6 +11,8 @@ from textsr_jax.models import Network, Variables, build_ocr, build_sr
 from textsr_jax.quantization import QuantizedArray, dequantize, held_bytes, quantize, rule_set
 from textsr_jax.quantization.packing import packed_size
 
+pytestmark = pytest.mark.slow
+
 # 8 bits of 32 are a quarter; ranges of channels and running statistics come on top.
 MOST = {8: 0.30, 6: 0.23, 4: 0.17}
 

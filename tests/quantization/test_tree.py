@@ -77,6 +77,7 @@ def bfloat16_above(values):
     return np.where(short.astype(np.float32) < exact, above, short).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bits", "prior", "granularity", "dtype"),
     [
@@ -112,6 +113,7 @@ def test_a_leaf_holds_the_codes_and_gives_their_values(bits, prior, granularity,
     )
 
 
+@pytest.mark.slow
 def test_channels_with_bits_of_their_own_hold_codes_of_these():
     x = jnp.asarray(np.random.default_rng(5).laplace(size=(40, 6)) * 2.0 ** np.arange(6))
     leaf = quantize({"x": x}, [Rule("x", 4.5, granularity="channel-bits")])["x"]
@@ -270,6 +272,7 @@ def test_auto_takes_the_prior_that_fits():
     assert {name: leaf.prior for name, leaf in quantized.items()} == {name: name for name in tree}
 
 
+@pytest.mark.slow
 def test_constant_empty_and_single_leaves_come_back_exactly():
     tree = {
         "constant": jnp.full((3, 5), 0.1),

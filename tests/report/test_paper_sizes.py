@@ -9,6 +9,7 @@ from textsr_jax.quantization import Rule, quantize, rule_set, size_mbit
 from textsr_jax.report import paper_sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sr_model", "sr_bits", "ocr_bits", "figure"),
     [

@@ -136,6 +136,7 @@ def test_a_batch_that_is_not_finite_is_left_out_and_named(tmp_path, capfd, where
     assert not (tmp_path / "plain" / "toy" / "skipped.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crash", [1, 4, 6, 7, 9])
 def test_a_crash_changes_nothing(tmp_path, crash):
     run(tmp_path / "plain", Batches(), poisoned(2, 5))

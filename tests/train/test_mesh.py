@@ -141,6 +141,7 @@ def compare() -> None:
     print(json.dumps({"found": found, "losses": [pair[0] for pair in expected]}))
 
 
+@pytest.mark.slow
 def test_devices_change_no_result():
     environment = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
