@@ -8,7 +8,7 @@ import json
 import pathlib
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax
@@ -28,14 +28,13 @@ PARTS = ("sr", "ocr")
 
 # Keys of the safetensors header's metadata; the first one is the magic.
 _RECORD, _DIGEST = "textsr_jax_packed", "sha256"
-_VERSION = 2
+_VERSION = 3
 _NO_DIGEST = "0" * 64
 _DIGEST_FIELD = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 _FIELDS = {"version", "config", "alphabet", "rules", "fine_tuned", "provenance", "leaves"}
 _LEAF_FIELDS = {"shape", "dtype", "bits", "prior", "axis"}
 _DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(jnp.bfloat16)}
-_CODES = ":codes"
-_OFFSETS, _SCALES, _CHANNEL_SCALES = "offsets", "scales", "channel_scales"
+_CODES, _OFFSETS, _SCALES, _CHANNEL_SCALES = "codes", "offsets", "scales", "channel_scales"
 _MAX_DEPTH = 32
 
 
@@ -80,12 +79,14 @@ def save(path: str | pathlib.Path, pair: PackedPair) -> int:
 def to_bytes(pair: PackedPair) -> bytes:
     """The content of a packed file.
 
-    A quantised leaf at `sr/params/.../kernel` becomes an array `...kernel:codes`, as
-    `QuantizedArray.codes`; the record's `leaves` name its shape, dtype, bits (one digit, or one for
-    each channel), prior and axis. In the order of `leaves`, the array `offsets` holds all their
-    offsets, float32; `scales` the scale of each without an axis, float32; `channel_scales` those of
-    the others, float32, or the upper halves as uint16 where all are bfloat16 numbers. The digest is
-    SHA-256 of the whole file with 64 zeros in its own place. A pair always gives the same bytes.
+    The record's `leaves` name each quantised leaf, such as `sr/params/.../kernel`, its shape,
+    dtype, bits (one digit, or one for each channel), prior and axis. In their order, the array
+    `codes` holds all their `QuantizedArray.codes`, uint8; `offsets` their offsets, float32;
+    `scales` the scale of each without an axis, float32; `channel_scales` those of the others,
+    float32, or the upper halves as uint16 where all are bfloat16 numbers. (An array for each leaf
+    would have an entry of 130 bytes in the header.) Leaves that are not quantised are arrays of
+    their own name. The digest is SHA-256 of the whole file with 64 zeros in its own place. A pair
+    always gives the same bytes.
 
     Raises:
       ValueError: a leaf that is neither float32 nor quantised.
@@ -118,14 +119,19 @@ def _contents(pair: PackedPair) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays of a packed file by name, and its metadata with the digest left open."""
     arrays: dict[str, np.ndarray] = {}
     leaves: dict[str, Any] = {}
-    ranges: dict[str, list[np.ndarray]] = {_OFFSETS: [], _SCALES: [], _CHANNEL_SCALES: []}
+    joined: dict[str, list[np.ndarray]] = {
+        _CODES: [],
+        _OFFSETS: [],
+        _SCALES: [],
+        _CHANNEL_SCALES: [],
+    }
     for part in PARTS:
         for name, leaf in _named_leaves(getattr(pair, part), part):
             if is_quantized(leaf):
-                arrays[name + _CODES] = np.asarray(leaf.codes)
-                ranges[_OFFSETS].append(np.ravel(leaf.offset))
+                joined[_CODES].append(np.asarray(leaf.codes))
+                joined[_OFFSETS].append(np.ravel(leaf.offset))
                 kind = _SCALES if leaf.axis is None else _CHANNEL_SCALES
-                ranges[kind].append(np.ravel(leaf.scale))
+                joined[kind].append(np.ravel(leaf.scale))
                 leaves[name] = {
                     "shape": leaf.shape,
                     "dtype": leaf.dtype.name,
@@ -137,7 +143,7 @@ def _contents(pair: PackedPair) -> tuple[dict[str, np.ndarray], dict[str, str]]:
                 arrays[name] = np.asarray(leaf)
             else:
                 raise ValueError(f"leaf {name!r} is {leaf.dtype}; those not quantised are float32")
-    arrays |= {name: np.concatenate(some) for name, some in ranges.items() if some}
+    arrays |= {name: np.concatenate(some) for name, some in joined.items() if some}
     if _CHANNEL_SCALES in arrays:
         whole = arrays[_CHANNEL_SCALES].view(np.uint32)
         if not np.any(whole & 0xFFFF):
@@ -232,13 +238,10 @@ def _parse(content: bytes) -> PackedPair:
         # Trees are walked by recursion, and messages are one line.
         if not name.isprintable() or name.count("/") > _MAX_DEPTH:
             raise _Damaged(f"there is no place for {name[:80]!r}")
-    ranges = _Ranges(arrays)
+    joined = _Joined(arrays)
     for name, about in record["leaves"].items():
-        codes = arrays.pop(name + _CODES, None)
-        if codes is None:
-            raise _Damaged(f"{name}: its codes are missing")
-        _insert(trees, name, _quantized(name, about, codes, ranges))
-    ranges.check_used()
+        _insert(trees, name, _quantized(name, about, joined))
+    joined.check_used()
     for name, array in arrays.items():
         if array.dtype != np.float32 or not np.isfinite(array).all():
             raise _Damaged(f"{name}: not an array of finite float32")
@@ -336,12 +339,15 @@ def _record(written: Any) -> dict[str, Any]:
     return record
 
 
-class _Ranges:
-    """The offsets and scales of a file's leaves, taken in the order of the leaves."""
+class _Joined:
+    """The codes, offsets and scales of a file's leaves, taken in the order of the leaves."""
 
     def __init__(self, arrays: dict[str, np.ndarray]):
         """Takes them out of `arrays`; raises `_Damaged` if one is of another kind."""
-        self._left = {}
+        codes = arrays.pop(_CODES, np.zeros(0, np.uint8))
+        if codes.dtype != np.uint8 or codes.ndim != 1:
+            raise _Damaged(f"{_CODES}: not a list of bytes")
+        self._left = {_CODES: codes}
         for name in (_OFFSETS, _SCALES, _CHANNEL_SCALES):
             array = arrays.pop(name, np.zeros(0, np.float32))
             if name == _CHANNEL_SCALES and array.dtype == np.uint16:
@@ -352,7 +358,11 @@ class _Ranges:
                 raise _Damaged(f"{name}: not finite, or negative")
             self._left[name] = array
 
-    def take(self, shape: tuple[int, ...], axis: int | None) -> tuple[np.ndarray, np.ndarray]:
+    def codes(self, count: int) -> np.ndarray:
+        """The next `count` bytes of codes."""
+        return self._take(_CODES, count)
+
+    def range(self, shape: tuple[int, ...], axis: int | None) -> tuple[np.ndarray, np.ndarray]:
         """The offset and scale of the next leaf, () or (shape[axis],)."""
         if axis is None:
             return self._take(_OFFSETS, 1).reshape(()), self._take(_SCALES, 1).reshape(())
@@ -365,15 +375,13 @@ class _Ranges:
                 raise _Damaged(f"{name}: {left.size} more than its leaves have")
 
     def _take(self, name: str, count: int) -> np.ndarray:
-        taken, self._left[name] = np.split(self._left[name], [count])
-        if taken.size < count:
+        if count > self._left[name].size:
             raise _Damaged(f"{name}: fewer than its leaves have")
+        taken, self._left[name] = np.split(self._left[name], [count])
         return taken
 
 
-def _quantized(
-    name: str, about: Mapping[str, Any], codes: np.ndarray, ranges: _Ranges
-) -> QuantizedArray:
+def _quantized(name: str, about: Mapping[str, Any], joined: _Joined) -> QuantizedArray:
     """A leaf whose invariants all hold; checked before anything of its size is allocated."""
 
     def check(holds: bool, what: str) -> None:
@@ -401,9 +409,9 @@ def _quantized(
         bits = tuple(map(int, bits))
     else:
         check(is_index(bits) and bits in widths, f"its bits are {bits!r}")
-    offset, scale = ranges.take(tuple(shape), axis)
+    offset, scale = joined.range(tuple(shape), axis)
     leaf = QuantizedArray(
-        codes=codes,
+        codes=np.zeros(0, np.uint8),
         offset=offset,
         scale=scale,
         shape=tuple(shape),
@@ -412,12 +420,9 @@ def _quantized(
         prior=prior,
         axis=axis,
     )
-    check(
-        codes.dtype == np.uint8 and codes.shape == (leaf.packed_size,),
-        f"{codes.size} bytes of codes, but {leaf.packed_size} belong to its shape",
-    )
+    leaf = replace(leaf, codes=joined.codes(leaf.packed_size))
     if axis is None and scale == 0:
-        check(not codes.any(), "codes where its step is 0")
+        check(not leaf.codes.any(), "codes where its step is 0")
     return jax.tree.map(jnp.asarray, leaf)
 
 

@@ -46,6 +46,7 @@ def trees():
         (("edsr-sr", "cdistnet-ocr"), "tensor"),
         (("edsr-sr", "cdistnet-ocr"), "channel"),
         (("all", "all"), "tensor"),
+        (("all", "all"), "channel"),
     ],
 )
 @pytest.mark.parametrize("bits", range(4, 9))
