@@ -1,6 +1,8 @@
 """Training losses: the text-focus loss of super-resolution and the cross-entropies of recognition.
 
-Pure functions on arrays; they work inside jit and under any sharding of the batch.
+Pure functions on arrays; they work inside jit and under any sharding of the batch. Where a device
+sees its own part alone (`jax.pmap`), `axis_name` names the axis of devices: the mean of what they
+return is then the loss of the whole batch.
 """
 
 from collections.abc import Callable
@@ -24,7 +26,11 @@ def mse(sr: jax.Array, hr: jax.Array) -> jax.Array:
 
 
 def position_loss(
-    sr_attention: jax.Array, hr_attention: jax.Array, mask: jax.Array | None = None
+    sr_attention: jax.Array,
+    hr_attention: jax.Array,
+    mask: jax.Array | None = None,
+    *,
+    axis_name: str | None = None,
 ) -> jax.Array:
     """Mean absolute difference of two attention maps, float (batch, heads, steps, positions).
 
@@ -37,6 +43,8 @@ def position_loss(
     if mask is None:
         return difference.mean()
     steps = mask.max(axis=0)
+    if axis_name is not None:
+        steps = jax.lax.pmax(steps, axis_name)
     return (difference * steps).sum() / steps.sum()
 
 
@@ -79,7 +87,12 @@ def weight_table(confusion: np.ndarray) -> np.ndarray:
 
 
 def weighted_cross_entropy(
-    logits: jax.Array, targets: jax.Array, mask: jax.Array, weights: jax.Array | None = None
+    logits: jax.Array,
+    targets: jax.Array,
+    mask: jax.Array,
+    weights: jax.Array | None = None,
+    *,
+    axis_name: str | None = None,
 ) -> jax.Array:
     """The recognition part of the text-focus loss, averaged over all characters of the batch.
 
@@ -94,7 +107,7 @@ def weighted_cross_entropy(
     if weights is not None:
         logits = logits + jnp.log(jnp.asarray(weights))[targets]
     losses = -_true_log_probability(logits, targets)
-    return (losses * mask).sum() / jnp.maximum(mask.sum(), 1)
+    return (losses * mask).sum() / share_of_count(mask.sum(), axis_name)
 
 
 def text_focus_loss(
@@ -109,6 +122,7 @@ def text_focus_loss(
     hr_attention: jax.Array | None = None,
     position_weight: float = POSITION_WEIGHT,
     recognition_weight: float = RECOGNITION_WEIGHT,
+    axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The text-focus loss of "Scene text telescope": MSE + 10 position + 0.0005 recognition.
 
@@ -132,8 +146,10 @@ def text_focus_loss(
     logits, attention = recognize(sr, inputs)
     parts = {
         "mse": mse(sr, jax.lax.stop_gradient(hr)),
-        "position": position_loss(attention, jax.lax.stop_gradient(hr_attention), mask),
-        "recognition": weighted_cross_entropy(logits, targets, mask, weights),
+        "position": position_loss(
+            attention, jax.lax.stop_gradient(hr_attention), mask, axis_name=axis_name
+        ),
+        "recognition": weighted_cross_entropy(logits, targets, mask, weights, axis_name=axis_name),
     }
     total = (
         parts["mse"]
@@ -143,7 +159,13 @@ def text_focus_loss(
     return total, parts
 
 
-def cross_entropy(logits: jax.Array, targets: jax.Array, smoothing: float = 0.0) -> jax.Array:
+def cross_entropy(
+    logits: jax.Array,
+    targets: jax.Array,
+    smoothing: float = 0.0,
+    *,
+    axis_name: str | None = None,
+) -> jax.Array:
     """CDistNet's loss: cross-entropy averaged over the targets that are not pads.
 
     Args:
@@ -156,10 +178,12 @@ def cross_entropy(logits: jax.Array, targets: jax.Array, smoothing: float = 0.0)
     others = jax.nn.log_softmax(logits).sum(axis=-1) - true
     losses = -(1 - smoothing) * true - smoothing / (logits.shape[-1] - 1) * others
     mask = targets != text.PAD
-    return (losses * mask).sum() / jnp.maximum(mask.sum(), 1)
+    return (losses * mask).sum() / share_of_count(mask.sum(), axis_name)
 
 
-def ctc_loss(logits: jax.Array, characters: jax.Array) -> jax.Array:
+def ctc_loss(
+    logits: jax.Array, characters: jax.Array, *, axis_name: str | None = None
+) -> jax.Array:
     """CRNN's loss: -log p(word), summed over all alignments, averaged over the words.
 
     "Connectionist temporal classification" (Graves et al., 2006). A word that the frames cannot
@@ -186,7 +210,18 @@ def ctc_loss(logits: jax.Array, characters: jax.Array) -> jax.Array:
         blank_id=text.BLANK,
     )
     fits = needed <= logits.shape[1]
-    return jnp.where(fits, losses, 0).sum() / jnp.maximum(fits.sum(), 1)
+    return jnp.where(fits, losses, 0).sum() / share_of_count(fits.sum(), axis_name)
+
+
+def share_of_count(count: jax.Array, axis_name: str | None = None) -> jax.Array:
+    """What a sum is divided by to become a mean: the count, at least 1.
+
+    With `axis_name` it is an even share of all devices' count: the mean over devices of local sums
+    divided by it is the mean over all that is counted, however it lies on them.
+    """
+    if axis_name is None:
+        return jnp.maximum(count, 1)
+    return jnp.maximum(jax.lax.psum(count, axis_name), 1) / jax.lax.axis_size(axis_name)
 
 
 def _true_log_probability(logits: jax.Array, targets: jax.Array) -> jax.Array:

@@ -73,6 +73,18 @@ class Network:
         network._expand = self._expand
         return network
 
+    def synchronized(self, axis_name: str | None) -> "Network":
+        """This network with BatchNorm's statistics taken over all devices of an axis.
+
+        For `jax.pmap`, where each device sees its own part of the batch; None for one that sees
+        all of it, as under jit.
+        """
+
+        def change(module: nnx.Module) -> None:
+            module.set_attributes(nnx.BatchNorm, axis_name=axis_name, raise_if_not_found=False)
+
+        return self if axis_name is None else self.with_layers(change)
+
     def init(self, key: jax.Array) -> Variables:
         """Draws fresh variables from `key`."""
 

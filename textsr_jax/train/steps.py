@@ -30,6 +30,7 @@ def make_step(
     *,
     accumulate: int = 1,
     decay: float = 0.0,
+    axis_name: str | None = None,
 ) -> Callable[[TrainState, Variables, Batch], tuple[TrainState, Parts]]:
     """The pure step: (state, frozen variables, batch) to (state, scalars for the log).
 
@@ -44,6 +45,8 @@ def make_step(
       decay: of the weights' moving average, in a state that has one: average x decay + weights x
         (1 - decay). The first steps use (1 + step) / (10 + step) where that is less, so that the
         average soon forgets where the weights began.
+      axis_name: of `jax.pmap`, under which each device gets its part of the batch and the same
+        state; the loss takes it too. None under jit, which sees the whole batch.
     """
 
     def gradient_of(
@@ -77,8 +80,11 @@ def make_step(
 
     def step(state: TrainState, frozen: Variables, batch: Batch) -> tuple[TrainState, Parts]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        if axis_name is not None:
+            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
         compute = gradient_of if accumulate == 1 else accumulated
-        gradient, stats, parts = compute(state.params, state.stats, frozen, batch, key)
+        made = compute(state.params, state.stats, frozen, batch, key)
+        gradient, stats, parts = made if axis_name is None else jax.lax.pmean(made, axis_name)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         norm = optax.global_norm(gradient)
@@ -101,12 +107,13 @@ def make_step(
     return step
 
 
-def recognizer_loss(ocr: Network) -> Loss:
+def recognizer_loss(ocr: Network, axis_name: str | None = None) -> Loss:
     """The recogniser's own loss on `batch.hr`: CDistNet's cross-entropy, or CTC for CRNN.
 
     CDistNet is trained by teacher forcing with label smoothing 0.1. Stage 2 is this loss on batches
-    whose `hr` holds SR images.
+    whose `hr` holds SR images. `axis_name` is that of `make_step`.
     """
+    ocr = ocr.synchronized(axis_name)
 
     def cross_entropy(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
@@ -116,38 +123,50 @@ def recognizer_loss(ocr: Network) -> Loss:
             variables, to_float(batch.hr), tokens[:, :-1], rngs=nnx.Rngs(dropout=key)
         )
         targets = tokens[:, 1:]
-        value = losses.cross_entropy(logits, targets, smoothing=0.1)
+        value = losses.cross_entropy(logits, targets, smoothing=0.1, axis_name=axis_name)
         present = targets != text.PAD
-        right = (jnp.argmax(logits, -1) == targets) & present
-        return value, ({"loss": value, "characters_right": right.sum() / present.sum()}, stats)
+        right = ((jnp.argmax(logits, -1) == targets) & present).sum()
+        right = right / losses.share_of_count(present.sum(), axis_name)
+        return value, ({"loss": value, "characters_right": right}, stats)
 
     def ctc(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Parts, Any]]:
         logits, stats = ocr.train(variables, to_float(batch.hr))
-        value = losses.ctc_loss(logits, batch.characters)
+        value = losses.ctc_loss(logits, batch.characters, axis_name=axis_name)
         return value, ({"loss": value}, stats)
 
     return cross_entropy if decoding.writes_tokens(ocr.skeleton()) else ctc
 
 
-def focus_loss(focus: Network) -> Loss:
-    """Cross-entropy of the text-focus recogniser on grey HR images, mean over characters."""
+def focus_loss(focus: Network, axis_name: str | None = None) -> Loss:
+    """Cross-entropy of the text-focus recogniser on grey HR images, mean over characters.
+
+    `axis_name` is that of `make_step`.
+    """
+    focus = focus.synchronized(axis_name)
 
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Parts, Any]]:
         inputs, targets, mask = text.focus_tokens(batch.characters)
         (logits, _), stats = focus.train(variables, to_gray(to_float(batch.hr)), inputs)
-        value = losses.weighted_cross_entropy(logits, targets, mask)
-        right = ((jnp.argmax(logits, -1) == targets) * mask).sum() / mask.sum()
+        value = losses.weighted_cross_entropy(logits, targets, mask, axis_name=axis_name)
+        right = ((jnp.argmax(logits, -1) == targets) * mask).sum()
+        right = right / losses.share_of_count(mask.sum(), axis_name)
         return value, ({"loss": value, "characters_right": right}, stats)
 
     return loss
 
 
-def super_resolution_loss(sr: Network, focus: Network, config: ConfigDict) -> Loss:
-    """The text-focus loss of stage 1; `frozen` holds the text-focus recogniser's variables."""
+def super_resolution_loss(
+    sr: Network, focus: Network, config: ConfigDict, axis_name: str | None = None
+) -> Loss:
+    """The text-focus loss of stage 1; `frozen` holds the text-focus recogniser's variables.
+
+    `axis_name` is that of `make_step`.
+    """
+    sr = sr.synchronized(axis_name)
 
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
@@ -164,6 +183,7 @@ def super_resolution_loss(sr: Network, focus: Network, config: ConfigDict) -> Lo
             mask,
             position_weight=config.position,
             recognition_weight=config.recognition,
+            axis_name=axis_name,
         )
         return config.scale * value, ({"loss": value} | parts, stats)
 
