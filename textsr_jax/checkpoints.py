@@ -177,10 +177,12 @@ def abstract(tree: Any, shardings: Any = None) -> Any:
 
     Args:
       tree: arrays, or `jax.ShapeDtypeStruct`.
-      shardings: a tree of the same structure that says where each array goes; None for nowhere yet.
+      shardings: a tree of the same structure that says where each array goes; None for this
+        process's first device, wherever they were when they were saved.
     """
+    first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
-    def make(leaf: Any, sharding: jax.sharding.Sharding | None = None) -> jax.ShapeDtypeStruct:
+    def make(leaf: Any, sharding: jax.sharding.Sharding = first) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     return jax.tree.map(make, tree, *([] if shardings is None else [shardings]))

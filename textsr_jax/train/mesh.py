@@ -1,6 +1,7 @@
 """Where training's arrays lie: batches split over all devices, parameters whole or split as well.
 
-One mesh of two axes over all devices of all processes; `jit` adds the communication.
+One mesh of two axes over all devices of all processes; `jit` adds the communication. Here processes
+find each other, too.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
@@ -58,6 +60,73 @@ class Layout:
         return jax.tree.map(
             lambda array: jax.make_array_from_process_local_data(sharding, array), batch
         )
+
+    def shard_whole(self, batch: Any) -> Any:
+        """Splits a global batch that every process has over all devices, along the leading axis."""
+
+        def part(array: np.ndarray) -> np.ndarray:
+            size = len(array) // jax.process_count()
+            return array[jax.process_index() * size :][:size]
+
+        return self.shard_batch(jax.tree.map(part, batch))
+
+    def any(self, flag: bool) -> jax.Array:
+        """Whether `flag` is true in some process: a bool scalar, once all have come to this call.
+
+        It is under way when this returns, as any computation is.
+        """
+        flags = np.full(len(self.mesh.local_devices), flag)
+        return _any(self.shard_batch(flags))
+
+
+_any = jax.jit(lambda flags: flags.any())
+
+
+def gather(tree: Any) -> Any:
+    """NumPy arrays of the same tree, whole in every process, wherever their parts lie."""
+    if jax.process_count() == 1:
+        return jax.tree.map(np.asarray, tree)
+    return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def wait_for_all(what: str) -> None:
+    """Returns when every process has called this for the same `what`."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
+
+
+def join_processes(how: str) -> None:
+    """Makes one training of several processes, before anything else asks JAX for its devices.
+
+    Args:
+      how: "auto" finds the others through SLURM, a TPU pod, Open MPI or Kubernetes, as
+        `jax.distributed` does; "HOST:PORT,COUNT,INDEX" names the address of process 0, how many
+        there are, and which one this is, from 0.
+
+    Raises:
+      UserError: `how` is none of both, or there is nothing to find, or nobody answers.
+    """
+    settings: dict[str, Any] = {}
+    if how != "auto":
+        found = re.fullmatch(r"([^,]+:\d+),(\d+),(\d+)", how)
+        if not found or int(found[3]) >= int(found[2]):
+            raise UserError(
+                f"--distributed={how}: write auto, or HOST:PORT,COUNT,INDEX with an INDEX from 0 to "
+                "COUNT - 1, such as 10.0.0.1:1234,2,0"
+            )
+        settings = {
+            "coordinator_address": found[1],
+            "num_processes": int(found[2]),
+            "process_id": int(found[3]),
+        }
+    try:
+        jax.distributed.initialize(**settings)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"--distributed={how}: cannot join the other processes ({reason}); see that all of "
+            "them are started and reach the address"
+        ) from error
 
 
 def make_layout(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Layout:
