@@ -57,6 +57,21 @@ def test_validation_is_always_the_same_and_grows_by_adding(root, tmp_path):
     assert (len(nothing.train), len(nothing.validation)) == (50, 0)
 
 
+def test_each_train_folder_has_a_validation_split_of_its_own(root, tmp_path):
+    pairs = load(tmp_path)
+    assert {name: len(source) for name, source in pairs.validation_splits.items()} == {
+        "train1": 3,
+        "train2": 2,
+    }
+    for name, source in pairs.validation_splits.items():
+        assert {key.split(":")[0] for key in keys(source)} == {name}
+    parts = [keys(source) for source in pairs.validation_splits.values()]
+    assert keys(pairs.validation) == parts[0] + parts[1]
+    assert not set(keys(pairs.validation)) & set(keys(pairs.train))
+    # Too few words for one of their own.
+    assert list(load(tmp_path, validation_fraction=0.02).validation_splits) == ["train1"]
+
+
 def test_a_test_set_without_usable_records_is_empty_but_there(root, tmp_path):
     write_lmdb(root / "test" / "wordless", [sample("?"), sample("!")])
     assert {name: len(source) for name, source in load(tmp_path).test.items()} == {
@@ -97,6 +112,7 @@ def test_without_a_root_words_are_synthesised(tmp_path):
     pairs = load(tmp_path, root="", synthetic=synthetic)
     assert pairs.name.startswith("synthetic_words/")
     assert (len(pairs.train), len(pairs.validation)) == (4, 2)
+    assert list(pairs.validation_splits) == ["synthetic"]
     assert {name: len(source) for name, source in pairs.test.items()} == {
         "easy": 3,
         "medium": 3,

@@ -28,15 +28,23 @@ class WordPairs:
     Attributes:
       name: the prepared TFDS data set, e.g. "textzoom/0123456789abcdef/1.0.0".
       train: training records; empty where the data root has no train folder.
-      validation: records held out from training.
+      validation_splits: records held out from training, by what they were cut from: each train
+        folder that has enough of them, or "synthetic".
       test: the test sets by name: easy, medium, hard, then any others; one whose records are all
         unusable is empty.
     """
 
     name: str
     train: Source
-    validation: Source
+    validation_splits: dict[str, Source]
     test: dict[str, Source]
+
+    @property
+    def validation(self) -> Source:
+        """All records held out from training."""
+        from textsr_jax.data.batching import Concatenated
+
+        return Concatenated(list(self.validation_splits.values()))
 
 
 def load(config: ml_collections.ConfigDict) -> WordPairs:
@@ -46,9 +54,9 @@ def load(config: ml_collections.ConfigDict) -> WordPairs:
       config: has the fields
         root: a folder of TextZoom's LMDB folders; "" for synthetic words.
         data_dir: where TFDS keeps prepared data; "" for its default.
-        validation_fraction: the part of the training records, from 0 to below 1, that becomes
-          the validation set. A hash of the key chooses them, so they stay the same. Synthetic
-          words have a validation set of their own.
+        validation_fraction: the part of each train folder's records, from 0 to below 1, that
+          becomes a validation split. A hash of the key chooses them, so they stay the same.
+          Synthetic words have a validation split of their own.
         synthetic: arguments of `SyntheticWords`.
 
     Raises:
@@ -68,7 +76,7 @@ def _synthetic(data_dir: str | None, settings: ml_collections.ConfigDict) -> Wor
     return WordPairs(
         name=builder.info.full_name,
         train=records.TfdsSource(builder, "train"),
-        validation=records.TfdsSource(builder, "validation"),
+        validation_splits={"synthetic": records.TfdsSource(builder, "validation")},
         test={name: records.TfdsSource(builder, f"test_{name}") for name in _TEST_ORDER},
     )
 
@@ -81,22 +89,24 @@ def _textzoom(root: str, data_dir: str | None, validation_fraction: float) -> Wo
             f"validation_fraction: is {validation_fraction}; set it to at least 0 and below 1"
         )
     builder = textzoom.load(root, data_dir)
-    train, test = [], {}
+    train, validation, test = [], {}, {}
     for folder, split in builder.splits.items():
         if folder.startswith("test/"):
             # A test set that lost every record stays, empty, for the evaluation to refuse.
             source = records.TfdsSource(builder, split) if split else []
             test[folder.removeprefix("test/")] = source
         elif split:
-            train.append(split)
-    source = records.TfdsSource(builder, "+".join(train)) if train else []
-    held_out = _held_out(records.keys(source), validation_fraction)
-    kept = sorted(set(range(len(source))) - held_out)
+            source = records.TfdsSource(builder, split)
+            held_out = _held_out(records.keys(source), validation_fraction)
+            kept = sorted(set(range(len(source))) - held_out)
+            train.append(batching.Subset(source, kept))
+            if held_out:
+                validation[folder] = batching.Subset(source, sorted(held_out))
     order = {name: place for place, name in enumerate(_TEST_ORDER)}
     return WordPairs(
         name=builder.info.full_name,
-        train=batching.Subset(source, kept),
-        validation=batching.Subset(source, sorted(held_out)),
+        train=batching.Concatenated(train),
+        validation_splits=validation,
         test=dict(sorted(test.items(), key=lambda item: order.get(item[0], len(order)))),
     )
 

@@ -99,7 +99,7 @@ class Search:
         self._pair, self._source = pair, pairs.validation
         self._validation = Pair(
             pair.models,
-            Evaluation(pair.config, dataclasses.replace(pairs, test={"words": pairs.validation})),
+            Evaluation(pair.config, dataclasses.replace(pairs, test=pairs.validation_splits)),
         )
         self._probe = jax.jit(_probe(pair))
         self._how = {
@@ -215,7 +215,7 @@ class Search:
 
     def _scored(self, bits: Bits) -> Candidate:
         row = self._journal.row(
-            f"validation {_key(bits)}", lambda: self._validation.score(*self._apply(bits))
+            f"validation splits {_key(bits)}", lambda: self._validation.score(*self._apply(bits))
         )
         return Candidate(bits, self._size(bits), row)
 
