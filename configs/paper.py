@@ -163,6 +163,7 @@ def optimization(
     config.augment = True
     config.skip_at_most = 10  # batches whose loss is not finite; one more stops the run
     config.validate_every = max(1, steps // 20)
+    config.patience = 0  # validations without a better score after which a stage ends; 0: never
     config.checkpoint_every = max(1, steps // 20)
     return config
 

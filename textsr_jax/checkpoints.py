@@ -56,6 +56,14 @@ class Checkpoints:
         """The steps that have a checkpoint, oldest first."""
         return sorted(self._manager.all_steps())
 
+    def last_record(self) -> dict[str, Any]:
+        """The record of the newest checkpoint; empty if it cannot be read."""
+        arguments = ocp.args.Composite(record=ocp.args.JsonRestore())
+        try:
+            return self._manager.restore(self.steps()[-1], args=arguments)["record"]
+        except Exception:  # as in `restore`, which says so when the run goes on
+            return {}
+
     def restore(self, template: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """The newest checkpoint that can be read: its step, tree and record; None if there is none.
 

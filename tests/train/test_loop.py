@@ -83,7 +83,11 @@ def poisoned(*numbers, where="loss"):
     return loss
 
 
-def run(workdir, batches, loss, **changes):
+def distance(variables):
+    return float(jnp.abs(variables["params"]["kernel"] - 1).sum())
+
+
+def run(workdir, batches, loss, score=lambda variables: -distance(variables), **changes):
     settings = SETTINGS.copy_and_resolve_references()
     settings.update(changes)
     stage = loop.Stage(
@@ -94,9 +98,7 @@ def run(workdir, batches, loss, **changes):
         frozen={},
         settings=settings,
         batches=batches,
-        validate=lambda variables: loop.Validation(
-            -float(jnp.abs(variables["params"]["kernel"] - 1).sum()), {"score": 0.0}, {}
-        ),
+        validate=lambda variables: loop.Validation(score(variables), {"score": 0.0}, {}),
     )
     loop.run(stage, workdir, LAYOUT, jax.random.key(0), "again")
 
@@ -113,12 +115,13 @@ def last(workdir):
     step, state, record = saved.restore(checkpoints.abstract(template))
     saved.close()
     best, _ = checkpoints.load_best(workdir, "toy", checkpoints.abstract(NETWORK.template))
-    return step, state, {name: record[name] for name in ("best_score", "best_step")}, best
+    names = ("best_score", "best_step", "waited", "stopped_early")
+    return step, state, {name: record[name] for name in names}, best
 
 
-def assert_same_end(one, other):
+def assert_same_end(one, other, end=9):
     (step, state, record, best), (step2, state2, record2, best2) = last(one), last(other)
-    assert step == step2 == 9
+    assert step == step2 == end
     assert same(state, state2) and same(best, best2)
     assert record == record2
 
@@ -152,3 +155,65 @@ def test_too_many_stop_the_run_and_checkpoints_stay(tmp_path):
     assert Checkpoints(tmp_path / "toy" / "checkpoints").steps() == [3]
     with pytest.raises(UserError, match=r"toy: the loss is not finite at step 1; the checkpoints"):
         run(tmp_path / "none", Batches(), poisoned(1), skip_at_most=0)
+
+
+PATIENT = {"validate_every": 1, "patience": 3, "steps": 20}
+
+
+def near(variables):
+    """Is best on the way to where the training goes, at a distance of 2."""
+    return -abs(distance(variables) - 2)
+
+
+def test_patience_ends_a_stage_that_many_validations_after_its_best(tmp_path, capfd):
+    run(tmp_path / "whole", Batches(), poisoned(), near, **PATIENT | {"patience": 0})
+    step, _, record, best = last(tmp_path / "whole")
+    peak = record["best_step"]
+    assert step == 20 and 2 < peak < 15 and not record["stopped_early"]
+    assert "ends early" not in capfd.readouterr().err
+
+    run(tmp_path / "w", Batches(), poisoned(), near, **PATIENT)
+    step, _, record, early_best = last(tmp_path / "w")
+    assert step == peak + 3
+    assert record["best_step"] == peak and same(best, early_best)
+    assert (record["waited"], record["stopped_early"]) == (3, True)
+    line = f"toy: ends early at step {step}: 3 validations without a better score than that of "
+    assert capfd.readouterr().err.count(f"{line}step {peak}\n") == 1
+    # It counts as finished, and run again it draws no batch.
+    assert loop.is_finished(tmp_path / "w", "toy", 20)
+    run(tmp_path / "w", Batches(crash=step + 1), poisoned(), near, **PATIENT)
+    assert last(tmp_path / "w")[0] == step
+
+
+@pytest.mark.parametrize("crash", [1, 3, 5, 6])
+def test_a_crash_while_waiting_changes_nothing(tmp_path, crash):
+    """The score falls from the first validation on, so that the stage ends at step 4."""
+    run(tmp_path / "plain", Batches(), poisoned(2, 5), distance, **PATIENT)
+    with pytest.raises(Crash):
+        run(tmp_path / "w", Batches(crash=crash), poisoned(2, 5), distance, **PATIENT)
+    assert not loop.is_finished(tmp_path / "w", "toy", 20)
+    run(tmp_path / "w", Batches(), poisoned(2, 5), distance, **PATIENT)
+    assert_same_end(tmp_path / "plain", tmp_path / "w", end=4)
+    assert last(tmp_path / "w")[2]["best_step"] == 1
+
+
+def test_a_damaged_last_checkpoint_is_made_again(tmp_path):
+    for name in ("plain", "w"):
+        run(tmp_path / name, Batches(), poisoned(), distance, **PATIENT)
+    for path in (tmp_path / "w" / "toy" / "checkpoints" / "4").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    assert not loop.is_finished(tmp_path / "w", "toy", 20)
+    run(tmp_path / "w", Batches(), poisoned(), distance, **PATIENT)
+    assert_same_end(tmp_path / "plain", tmp_path / "w", end=4)
+
+
+def test_the_second_number_decides_between_equal_first_ones(tmp_path):
+    run(tmp_path / "w", Batches(), poisoned(), lambda v: [0.0, near(v)], **PATIENT)
+    run(tmp_path / "plain", Batches(), poisoned(), near, **PATIENT)
+    lists, numbers = last(tmp_path / "w")[2], last(tmp_path / "plain")[2]
+    assert lists["best_score"] == [0.0, numbers["best_score"]]
+    assert lists["best_step"] == numbers["best_step"]
+    # A higher first number outweighs any second one.
+    run(tmp_path / "far", Batches(), poisoned(), lambda v: [-distance(v), distance(v)], **PATIENT)
+    assert last(tmp_path / "far")[2]["best_step"] == 20

@@ -32,9 +32,13 @@ _LOG_EVERY = 20
 
 @dataclasses.dataclass(frozen=True)
 class Validation:
-    """A model's result on the validation words: higher `score` is better."""
+    """A model's result on the validation words.
 
-    score: float
+    Of two scores the higher is better; of two lists, that with the higher number where they first
+    differ.
+    """
+
+    score: float | list[float]
     scalars: dict[str, float]
     pictures: dict[str, np.ndarray]  # uint8 (height, width, 3)
 
@@ -65,13 +69,15 @@ class Stage:
 
 
 def is_finished(workdir: pathlib.Path, name: str, steps: int) -> bool:
-    """Whether a stage has run all its steps in this workdir."""
+    """Whether a stage has run all its steps in this workdir, or was stopped early."""
     directory = workdir / name / "checkpoints"
     if not directory.is_dir():
         return False
     saved = Checkpoints(directory)
     try:
-        return bool(saved.steps()) and saved.steps()[-1] >= steps
+        if not saved.steps():
+            return False
+        return saved.steps()[-1] >= steps or saved.last_record().get("stopped_early", False)
     finally:
         saved.close()
 
@@ -82,6 +88,9 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
     Where the loss, its gradient or the update is not finite, the run goes back to its last
     checkpoint and leaves out the batch that made it so; `skipped.json` in the stage's folder
     remembers such batches, and a run that goes on leaves them out too.
+
+    After `settings.patience` validations in a row without a better score the stage ends early; the
+    count goes into the checkpoints.
 
     Args:
       stage: what to train.
@@ -118,6 +127,7 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
             stage.batches.set_state(first_batch)
             best.discard_after(0)
             record = {"best_score": None, "best_step": 0, "drawn": 0}
+            record |= {"waited": 0, "stopped_early": False}
             return 0, layout.place(state), record
         step, state, record = restored
         stage.batches.set_state(record.pop("data"))
@@ -145,9 +155,11 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
 
     def validate(step: int) -> None:
         result = stage.validate(state.variables)
+        record["waited"] += 1
         if record["best_score"] is None or result.score > record["best_score"]:
-            record.update(best_score=result.score, best_step=step)
+            record.update(best_score=result.score, best_step=step, waited=0)
             best.save(step, state.variables, {"score": result.score, "scalars": result.scalars})
+        record["stopped_early"] = 0 < stage.settings.patience <= record["waited"]
         for name, value in result.scalars.items():
             writer.add_scalar(f"validation/{name}", value, step)
         for name, picture in result.pictures.items():
@@ -167,7 +179,7 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
         clock, counted = time.perf_counter(), step
         # A step's outcome is looked at when the next is under way, so that devices need not wait.
         unseen: list[_Outcome] = []
-        while step < steps:
+        while step < steps and not record["stopped_early"]:
             batch = next(stage.batches)
             record["drawn"] += 1
             if record["drawn"] in skipped:
@@ -211,13 +223,19 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
                 clock, counted = time.perf_counter(), step
                 # Validation may take long; its step was looked at.
                 stopping = bool(stop)
-            if keep or stopping:
+            if keep or stopping or record["stopped_early"]:
                 save(step)
             if stopping:
                 saved.wait()
                 best.wait()
                 raise Stopped(
                     f"{stage.name}: stopped and saved at step {step}; go on with: {again}"
+                )
+            if record["stopped_early"] and step < steps:
+                bar.write(
+                    f"{stage.name}: ends early at step {step}: {record['waited']} validations "
+                    f"without a better score than that of step {record['best_step']}",
+                    file=sys.stderr,
                 )
         saved.wait()
         best.wait()
