@@ -5,12 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from tests.conftest import WORDS, micro_config, same, word_image
-from textsr_jax import decoding, text
+from textsr_jax import decoding, losses, text
 from textsr_jax.data.batching import Batch
 from textsr_jax.images import to_float
-from textsr_jax.models import Network, build_focus, build_ocr, build_sr
+from textsr_jax.models import (
+    Network,
+    build_focus,
+    build_ocr,
+    build_sr,
+    join,
+    part_of,
+    together,
+)
 from textsr_jax.models.crnn import CRNN
 from textsr_jax.train import state as states
 from textsr_jax.train import steps
@@ -198,3 +207,104 @@ def test_a_small_crnn_learns_to_read_twelve_words():
         loss = float(parts["loss"])
     assert right() >= 10
     assert loss < 0.5
+
+
+def joint_start():
+    sr, ocr, focus = build_sr(CONFIG.sr), build_ocr(CONFIG.ocr), build_focus(CONFIG.focus)
+    keys = jax.random.split(jax.random.key(5), 3)
+    return (
+        sr,
+        ocr,
+        focus,
+        *(network.init(k) for network, k in zip((sr, ocr, focus), keys, strict=True)),
+    )
+
+
+def test_the_joint_loss_is_the_sum_of_both_and_its_gradient_reaches_both_networks():
+    sr, ocr, focus, sr_variables, ocr_variables, frozen = joint_start()
+    words, key, reading = batch(), jax.random.key(6), 0.7
+    joint = steps.joint_loss(sr, ocr, focus, CONFIG.stage1, reading)
+    alone = steps.super_resolution_loss(sr, focus, CONFIG.stage1)
+    tokens = text.cdistnet_tokens(words.characters)
+
+    def read(sr_params, ocr_params):
+        """The recogniser's loss on SR images, put together by hand."""
+        images, _ = sr.train(sr_variables | {"params": sr_params}, to_float(words.lr))
+        variables = ocr_variables | {"params": ocr_params}
+        logits, stats = ocr.train(variables, images, tokens[:, :-1], rngs=nnx.Rngs(dropout=key))
+        return losses.cross_entropy(logits, tokens[:, 1:], smoothing=0.1), stats
+
+    def enlarge(params):
+        return alone(sr_variables | {"params": params}, frozen, words, key)
+
+    def both(params):
+        variables = join(
+            sr=sr_variables | {"params": params["sr"]},
+            ocr=ocr_variables | {"params": params["ocr"]},
+        )
+        return joint(variables, frozen, words, key)
+
+    params = {"sr": sr_variables["params"], "ocr": ocr_variables["params"]}
+    (value, (parts, stats)), gradient = jax.jit(jax.value_and_grad(both, has_aux=True))(params)
+    (sr_value, (_, sr_stats)), sr_gradient = jax.jit(jax.value_and_grad(enlarge, has_aux=True))(
+        params["sr"]
+    )
+    (read_value, ocr_stats), (through, ocr_gradient) = jax.jit(
+        jax.value_and_grad(read, argnums=(0, 1), has_aux=True)
+    )(params["sr"], params["ocr"])
+
+    assert float(value) == pytest.approx(float(sr_value) + reading * float(read_value), rel=1e-5)
+    assert float(parts["reading"]) == pytest.approx(float(read_value), rel=1e-5)
+    expected = {
+        "sr": jax.tree.map(lambda a, b: a + reading * b, sr_gradient, through),
+        "ocr": jax.tree.map(lambda a: reading * a, ocr_gradient),
+    }
+    for name, tree in expected.items():
+        size = float(optax.global_norm(tree))
+        error = float(optax.global_norm(jax.tree.map(jnp.subtract, gradient[name], tree)))
+        assert size > 0 and error < 1e-4 * size
+    # What the recogniser asks of the SR model is part of it.
+    assert float(optax.global_norm(through)) > 0
+    for name, tree in {"sr": sr_stats, "ocr": ocr_stats}.items():
+        assert jax.tree.structure(stats[name]) == jax.tree.structure(tree)
+        for leaf, wanted in zip(jax.tree.leaves(stats[name]), jax.tree.leaves(tree), strict=True):
+            assert np.allclose(leaf, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_joint_steps_train_both_networks():
+    sr, ocr, focus, sr_variables, ocr_variables, frozen = joint_start()
+    loss = steps.joint_loss(sr, ocr, focus, CONFIG.stage1, 1.0)
+    optimizer = optax.adam(0.003)
+    start = join(sr=sr_variables, ocr=ocr_variables)
+    assert jax.tree.structure(start) == jax.tree.structure(together(sr=sr, ocr=ocr).template)
+    step = jax.jit(steps.make_step(loss, optimizer))
+    state = states.create(start, optimizer, jax.random.key(1))
+    state, first = step(state, frozen, batch())
+    for _ in range(12):
+        state, parts = step(state, frozen, batch())
+    for name in ("loss", "mse", "reading"):
+        assert float(parts[name]) < float(first[name])
+    for name, before in {"sr": sr_variables, "ocr": ocr_variables}.items():
+        after = part_of(state.variables, name)
+        assert jax.tree.structure(after) == jax.tree.structure(before)
+        assert not same(after["params"], before["params"])
+        assert not same(after["stats"], before["stats"])
+
+
+def test_without_text_focus_the_loss_is_the_scaled_squared_error():
+    sr, _, focus, variables, _, frozen = joint_start()
+    settings = CONFIG.stage1.copy_and_resolve_references()
+    settings.position = settings.recognition = 0.0
+    words, key = batch(), jax.random.key(6)
+    # Nothing is read of a recogniser that is not there.
+    loss = steps.super_resolution_loss(sr, focus, settings)
+    value, (parts, _) = loss(variables, {}, words, key)
+    images, _ = sr.train(variables, to_float(words.lr))
+    error = float(np.mean((np.asarray(images, np.float64) - words.hr / 255.0) ** 2))
+    assert float(value) == pytest.approx(100 * error, rel=1e-5)
+    assert float(parts["mse"]) == pytest.approx(error, rel=1e-5) and set(parts) == {"loss", "mse"}
+    # The text-focus loss holds the same squared error.
+    whole = steps.super_resolution_loss(sr, focus, CONFIG.stage1)
+    _, (whole_parts, _) = whole(variables, frozen, words, key)
+    assert float(whole_parts["mse"]) == pytest.approx(error, rel=1e-5)
+    assert float(whole_parts["loss"]) > error

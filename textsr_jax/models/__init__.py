@@ -15,14 +15,31 @@ from textsr_jax.models.bicubic import Bicubic
 from textsr_jax.models.cdistnet import CDistNet
 from textsr_jax.models.crnn import CRNN
 from textsr_jax.models.edsr import EDSR
-from textsr_jax.models.network import Network, Variables, count_parameters
+from textsr_jax.models.network import (
+    Network,
+    Variables,
+    count_parameters,
+    join,
+    part_of,
+    together,
+)
 from textsr_jax.models.stn import STN
 from textsr_jax.models.super_resolution import SuperResolver
 from textsr_jax.models.tbsrn import TBSRN
 from textsr_jax.models.text_focus import TextFocusRecognizer
 from textsr_jax.models.tsrn import TSRN
 
-__all__ = ["Network", "Variables", "build_focus", "build_ocr", "build_sr", "count_parameters"]
+__all__ = [
+    "Network",
+    "Variables",
+    "build_focus",
+    "build_ocr",
+    "build_sr",
+    "count_parameters",
+    "join",
+    "part_of",
+    "together",
+]
 
 SR_NETWORKS = {"edsr": EDSR, "tbsrn": TBSRN, "tsrn": TSRN, "bicubic": Bicubic}
 OCR_NETWORKS = {"cdistnet": CDistNet, "crnn": CRNN}

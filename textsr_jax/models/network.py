@@ -123,6 +123,33 @@ class Network:
         return output, _to_dict(nnx.state(module, nnx.BatchStat))
 
 
+def together(**networks: Network) -> Network:
+    """Several networks as one tree, to be trained or kept together: theirs under their names.
+
+    `part_of` takes such a tree apart, `join` makes one.
+    """
+
+    class Together(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs):
+            for name, network in networks.items():
+                setattr(self, name, network._build(rngs))
+
+    return Network(Together)
+
+
+def part_of(variables: Variables, name: str) -> Variables:
+    """The variables of one of the networks in a tree of several."""
+    return {kind: tree.get(name, {}) for kind, tree in variables.items()}
+
+
+def join(**parts: Variables) -> Variables:
+    """The tree of several networks, as that of `together`: what is empty has no name in it."""
+    return {
+        kind: {name: tree[kind] for name, tree in parts.items() if tree[kind]}
+        for kind in ("params", "stats")
+    }
+
+
 def count_parameters(variables: Variables) -> int:
     """The number of parameters, batch statistics left out."""
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

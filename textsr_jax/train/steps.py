@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from textsr_jax import decoding, losses, text
 from textsr_jax.data.batching import Batch
 from textsr_jax.images import to_float
-from textsr_jax.models import Network, Variables
+from textsr_jax.models import Network, Variables, join, part_of
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.train.state import TrainState
 
@@ -113,28 +113,41 @@ def recognizer_loss(ocr: Network, axis_name: str | None = None) -> Loss:
     CDistNet is trained by teacher forcing with label smoothing 0.1. Stage 2 is this loss on batches
     whose `hr` holds SR images. `axis_name` is that of `make_step`.
     """
+    read = _reading(ocr, axis_name)
+
+    def loss(
+        variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Parts, Any]]:
+        value, parts, stats = read(variables, to_float(batch.hr), batch.characters, key)
+        return value, ({"loss": value} | parts, stats)
+
+    return loss
+
+
+def _reading(ocr: Network, axis_name: str | None) -> Callable[..., tuple[jax.Array, Parts, Any]]:
+    """(variables, images, characters, key) to the recogniser's loss, more for the log, statistics.
+
+    Images are float (batch, 32, 128, 3), RGB in [0, 1], and gradients reach them.
+    """
     ocr = ocr.synchronized(axis_name)
 
     def cross_entropy(
-        variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
-    ) -> tuple[jax.Array, tuple[Parts, Any]]:
-        tokens = text.cdistnet_tokens(batch.characters)
-        logits, stats = ocr.train(
-            variables, to_float(batch.hr), tokens[:, :-1], rngs=nnx.Rngs(dropout=key)
-        )
+        variables: Variables, images: jax.Array, characters: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, Parts, Any]:
+        tokens = text.cdistnet_tokens(characters)
+        logits, stats = ocr.train(variables, images, tokens[:, :-1], rngs=nnx.Rngs(dropout=key))
         targets = tokens[:, 1:]
         value = losses.cross_entropy(logits, targets, smoothing=0.1, axis_name=axis_name)
         present = targets != text.PAD
         right = ((jnp.argmax(logits, -1) == targets) & present).sum()
         right = right / losses.share_of_count(present.sum(), axis_name)
-        return value, ({"loss": value, "characters_right": right}, stats)
+        return value, {"characters_right": right}, stats
 
     def ctc(
-        variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
-    ) -> tuple[jax.Array, tuple[Parts, Any]]:
-        logits, stats = ocr.train(variables, to_float(batch.hr))
-        value = losses.ctc_loss(logits, batch.characters, axis_name=axis_name)
-        return value, ({"loss": value}, stats)
+        variables: Variables, images: jax.Array, characters: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, Parts, Any]:
+        logits, stats = ocr.train(variables, images)
+        return losses.ctc_loss(logits, characters, axis_name=axis_name), {}, stats
 
     return cross_entropy if decoding.writes_tokens(ocr.skeleton()) else ctc
 
@@ -159,22 +172,84 @@ def focus_loss(focus: Network, axis_name: str | None = None) -> Loss:
     return loss
 
 
+def has_text_focus(config: ConfigDict) -> bool:
+    """Whether the SR loss whose weights these are needs the text-focus recogniser."""
+    return bool(config.position or config.recognition)
+
+
 def super_resolution_loss(
     sr: Network, focus: Network, config: ConfigDict, axis_name: str | None = None
 ) -> Loss:
     """The text-focus loss of stage 1; `frozen` holds the text-focus recogniser's variables.
 
-    `axis_name` is that of `make_step`.
+    Where `config`, the weights, has none for the recogniser's parts, it is the squared error alone,
+    and nothing of `frozen` is read. `axis_name` is that of `make_step`.
     """
-    sr = sr.synchronized(axis_name)
+    sr, compare = sr.synchronized(axis_name), _comparison(focus, config, axis_name)
 
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Parts, Any]]:
         images, stats = sr.train(variables, to_float(batch.lr))
+        value, parts = compare(frozen, images, batch)
+        return config.scale * value, ({"loss": value} | parts, stats)
+
+    return loss
+
+
+def joint_loss(
+    sr: Network,
+    ocr: Network,
+    focus: Network,
+    config: ConfigDict,
+    reading: float,
+    axis_name: str | None = None,
+) -> Loss:
+    """The paper's alternative to stages 1 and 2: stage 1's loss + `reading` x the recogniser's own.
+
+    The recogniser reads the SR images as they come, neither clipped nor rounded, and its loss
+    reaches both networks.
+
+    Args:
+      sr, ocr: what is trained, under these names in the variables (`models.join`).
+      focus, config: as for `super_resolution_loss`.
+      reading: the weight of the recogniser's loss.
+      axis_name: that of `make_step`.
+    """
+    sr, compare = sr.synchronized(axis_name), _comparison(focus, config, axis_name)
+    read = _reading(ocr, axis_name)
+
+    def loss(
+        variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Parts, Any]]:
+        sr_variables, ocr_variables = part_of(variables, "sr"), part_of(variables, "ocr")
+        images, sr_stats = sr.train(sr_variables, to_float(batch.lr))
+        enlarged, parts = compare(frozen, images, batch)
+        read_value, more, ocr_stats = read(ocr_variables, images, batch.characters, key)
+        value = config.scale * enlarged + reading * read_value
+        stats = join(
+            sr=sr_variables | {"stats": sr_stats}, ocr=ocr_variables | {"stats": ocr_stats}
+        )
+        return value, ({"loss": value, "reading": read_value} | parts | more, stats["stats"])
+
+    return loss
+
+
+def _comparison(
+    focus: Network, config: ConfigDict, axis_name: str | None
+) -> Callable[[Variables, jax.Array, Batch], tuple[jax.Array, Parts]]:
+    """(frozen variables, SR images, batch) to the loss of stage 1, not scaled, and its parts."""
+
+    def squared_error(
+        frozen: Variables, images: jax.Array, batch: Batch
+    ) -> tuple[jax.Array, Parts]:
+        value = losses.mse(images, to_float(batch.hr))
+        return value, {"mse": value}
+
+    def text_focus(frozen: Variables, images: jax.Array, batch: Batch) -> tuple[jax.Array, Parts]:
         inputs, targets, mask = text.focus_tokens(batch.characters)
         recognizer = focus.module(frozen)
-        value, parts = losses.text_focus_loss(
+        return losses.text_focus_loss(
             images,
             to_float(batch.hr),
             lambda images, inputs: recognizer(to_gray(images), inputs),
@@ -185,6 +260,5 @@ def super_resolution_loss(
             recognition_weight=config.recognition,
             axis_name=axis_name,
         )
-        return config.scale * value, ({"loss": value} | parts, stats)
 
-    return loss
+    return text_focus if has_text_focus(config) else squared_error
