@@ -28,8 +28,8 @@ class WordPairs:
     Attributes:
       name: the prepared TFDS data set, e.g. "textzoom/0123456789abcdef/1.0.0".
       train: training records; empty where the data root has no train folder.
-      validation_splits: records held out from training, by what they were cut from: each train
-        folder that has enough of them, or "synthetic".
+      validation_splits: records held out from training, by the train folder that they were cut
+        from, each that has some; or "synthetic".
       test: the test sets by name: easy, medium, hard, then any others; one whose records are all
         unusable is empty.
     """
@@ -54,9 +54,9 @@ def load(config: ml_collections.ConfigDict) -> WordPairs:
       config: has the fields
         root: a folder of TextZoom's LMDB folders; "" for synthetic words.
         data_dir: where TFDS keeps prepared data; "" for its default.
-        validation_fraction: the part of each train folder's records, from 0 to below 1, that
-          becomes a validation split. A hash of the key chooses them, so they stay the same.
-          Synthetic words have a validation split of their own.
+        validation_fraction: the part of the training records, from 0 to below 1, that is held out,
+          a validation split for each train folder. A hash of the key chooses them, so they stay the
+          same. Synthetic words have a validation split of their own.
         synthetic: arguments of `SyntheticWords`.
 
     Raises:
@@ -89,23 +89,27 @@ def _textzoom(root: str, data_dir: str | None, validation_fraction: float) -> Wo
             f"validation_fraction: is {validation_fraction}; set it to at least 0 and below 1"
         )
     builder = textzoom.load(root, data_dir)
-    train, validation, test = [], {}, {}
+    train, test = {}, {}
     for folder, split in builder.splits.items():
         if folder.startswith("test/"):
             # A test set that lost every record stays, empty, for the evaluation to refuse.
             source = records.TfdsSource(builder, split) if split else []
             test[folder.removeprefix("test/")] = source
         elif split:
-            source = records.TfdsSource(builder, split)
-            held_out = _held_out(records.keys(source), validation_fraction)
-            kept = sorted(set(range(len(source))) - held_out)
-            train.append(batching.Subset(source, kept))
-            if held_out:
-                validation[folder] = batching.Subset(source, sorted(held_out))
+            train[folder] = records.TfdsSource(builder, split)
+    together = batching.Concatenated(list(train.values()))
+    held_out = _held_out(records.keys(together), validation_fraction)
+    kept = sorted(set(range(len(together))) - held_out)
+    validation, start = {}, 0
+    for folder, source in train.items():
+        own = [index for index in range(len(source)) if start + index in held_out]
+        start += len(source)
+        if own:
+            validation[folder] = batching.Subset(source, own)
     order = {name: place for place, name in enumerate(_TEST_ORDER)}
     return WordPairs(
         name=builder.info.full_name,
-        train=batching.Concatenated(train),
+        train=batching.Subset(together, kept),
         validation_splits=validation,
         test=dict(sorted(test.items(), key=lambda item: order.get(item[0], len(order)))),
     )
