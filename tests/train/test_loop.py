@@ -98,6 +98,7 @@ def run(workdir, batches, loss, score=lambda variables: -distance(variables), **
         frozen={},
         settings=settings,
         batches=batches,
+        key_of=lambda number: f"record {number}",
         validate=lambda variables: loop.Validation(score(variables), {"score": 0.0}, {}),
     )
     loop.run(stage, workdir, LAYOUT, jax.random.key(0), "again")
@@ -133,7 +134,7 @@ def test_a_batch_that_is_not_finite_is_left_out_and_named(tmp_path, capfd, where
     assert_same_end(tmp_path / "plain", tmp_path / "poisoned")
     entries = json.loads((tmp_path / "poisoned" / "toy" / "skipped.json").read_text())
     assert [(entry["step"], entry["batch"]) for entry in entries] == [(5, 5), (7, 8)]
-    assert set(entries[0]["records"]) == {5, -5}
+    assert set(entries[0]["records"]) == {"record 5", "record -5"}
     printed = capfd.readouterr().err
     assert "toy: the loss is not finite at step 5; going on from step 3 without that" in printed
     assert not (tmp_path / "plain" / "toy" / "skipped.json").exists()

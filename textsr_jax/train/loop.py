@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from textsr_jax import checkpoints
@@ -23,7 +22,9 @@ from textsr_jax.checkpoints import Checkpoints
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.models import Network, Variables
 from textsr_jax.parameter_files import write_file
+from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
+from textsr_jax.train.logs import Logs
 from textsr_jax.train.mesh import Layout
 from textsr_jax.train.steps import Loss, make_step
 
@@ -41,6 +42,7 @@ class Validation:
     score: float | list[float]
     scalars: dict[str, float]
     pictures: dict[str, np.ndarray]  # uint8 (height, width, 3)
+    texts: dict[str, str] = dataclasses.field(default_factory=dict)  # Markdown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,9 @@ class Stage:
       loss: see `steps`.
       frozen: variables that the loss reads and nobody changes.
       settings: the stage's `optimization` config.
-      batches: an endless iterator of `data.Batch` with `get_state` and `set_state`.
+      batches: an endless iterator of `data.Batch` with `get_state` and `set_state`; this process's
+        part of each batch.
+      key_of: the key of the record that has a number in `Batch.index`.
       validate: judges variables.
     """
 
@@ -65,6 +69,7 @@ class Stage:
     frozen: Variables
     settings: ConfigDict
     batches: Any
+    key_of: Callable[[int], str]
     validate: Callable[[Variables], Validation]
 
 
@@ -136,7 +141,8 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
         return step, state, record
 
     step, state, record = begin()
-    if step:
+    first_process = jax.process_index() == 0
+    if step and first_process:
         print(f"{stage.name}: resumed at step {step}", file=sys.stderr)
     skipped = _Skipped(directory / "skipped.json", stage)
 
@@ -160,25 +166,33 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
             record.update(best_score=result.score, best_step=step, waited=0)
             best.save(step, state.variables, {"score": result.score, "scalars": result.scalars})
         record["stopped_early"] = 0 < stage.settings.patience <= record["waited"]
-        for name, value in result.scalars.items():
-            writer.add_scalar(f"validation/{name}", value, step)
+        logs.scalars({f"validation/{name}": value for name, value in result.scalars.items()}, step)
         for name, picture in result.pictures.items():
-            writer.add_image(name, picture, step, dataformats="HWC")
-        bar.write(f"{stage.name} step {step}: " + _listed(result.scalars), file=sys.stderr)
+            logs.image(name, picture, step)
+        for name, text in result.texts.items():
+            logs.text(name, text, step)
+        logs.flush()
+        say(f"{stage.name} step {step}: " + _listed(result.scalars))
 
-    writer = SummaryWriter(str(directory / "logs"), purge_step=step + 1)
+    def say(message: str) -> None:
+        if first_process:
+            bar.write(message, file=sys.stderr)
+
+    logs = Logs(directory / "logs", step + 1)
     bar = tqdm(
         total=steps,
         initial=step,
         desc=stage.name,
         unit="step",
         mininterval=0.5 if sys.stderr.isatty() else 15,
-        disable=jax.process_index() != 0,
+        disable=not first_process,
     )
-    with contextlib.closing(saved), contextlib.closing(best), writer, bar, _stop_request() as stop:
+    with contextlib.closing(saved), contextlib.closing(best), logs, bar, _stop_request() as stop:
         clock, counted = time.perf_counter(), step
         # A step's outcome is looked at when the next is under way, so that devices need not wait.
         unseen: list[_Outcome] = []
+        # Whether to stop is one answer for all processes, and asked of them a step ahead.
+        asked: list[jax.Array] = []
         while step < steps and not record["stopped_early"]:
             batch = next(stage.batches)
             record["drawn"] += 1
@@ -190,6 +204,9 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
             log = step % _LOG_EVERY == 0 or step == steps
             judge = step % stage.settings.validate_every == 0 or step == steps
             stopping = bool(stop)
+            if jax.process_count() > 1:
+                asked.append(layout.any(stopping))
+                stopping = len(asked) > 1 and bool(asked.pop(0))
             keep = step % stage.settings.checkpoint_every == 0 or step == steps
             seen = len(unseen) if log or judge or keep or stopping else len(unseen) - 1
             bad = next((outcome for outcome in unseen[:seen] if not outcome.finite), None)
@@ -200,10 +217,9 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
                 skipped.add(bad)
                 step, state, record = begin()
                 unseen.clear()
-                bar.write(
+                say(
                     f"{stage.name}: the loss is not finite at step {bad.step}; going on from step "
-                    f"{step} without that batch ({skipped.path})",
-                    file=sys.stderr,
+                    f"{step} without that batch ({skipped.path})"
                 )
                 bar.n = step
                 clock, counted = time.perf_counter(), step
@@ -214,15 +230,14 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
                 rate = (step - counted) * stage.settings.batch_size / (now - clock)
                 clock, counted = now, step
                 scalars |= {"learning_rate": float(learning_rate(step - 1)), "images_per_s": rate}
-                for name, value in scalars.items():
-                    writer.add_scalar(f"train/{name}", value, step)
+                logs.scalars({f"train/{name}": value for name, value in scalars.items()}, step)
                 bar.set_postfix_str(_listed(scalars), refresh=False)
             bar.update()
             if judge:
                 validate(step)
                 clock, counted = time.perf_counter(), step
                 # Validation may take long; its step was looked at.
-                stopping = bool(stop)
+                stopping = bool(layout.any(bool(stop)))
             if keep or stopping or record["stopped_early"]:
                 save(step)
             if stopping:
@@ -232,10 +247,9 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
                     f"{stage.name}: stopped and saved at step {step}; go on with: {again}"
                 )
             if record["stopped_early"] and step < steps:
-                bar.write(
+                say(
                     f"{stage.name}: ends early at step {step}: {record['waited']} validations "
-                    f"without a better score than that of step {record['best_step']}",
-                    file=sys.stderr,
+                    f"without a better score than that of step {record['best_step']}"
                 )
         saved.wait()
         best.wait()
@@ -259,8 +273,7 @@ class _Skipped:
 
     Args:
       path: the file: a list of {"step", "batch", "records"}: where the loss was not finite, the
-        batch's number since the stage began, from 1, and its records' numbers in the training set
-        (of the first process).
+        batch's number since the stage began, from 1, and the keys of its records.
       stage: whose name and limit are used.
     """
 
@@ -282,8 +295,9 @@ class _Skipped:
                 f"{name}: the loss is not finite at step {outcome.step}; {left_out}the checkpoints "
                 "before it are kept; lower the learning_rate of this stage"
             )
-        records = np.asarray(outcome.index).tolist()
-        self._entries.append({"step": outcome.step, "batch": outcome.drawn, "records": records})
+        numbers = meshes.gather(np.asarray(outcome.index)).tolist()
+        keys = [self._stage.key_of(number) for number in numbers]
+        self._entries.append({"step": outcome.step, "batch": outcome.drawn, "records": keys})
         if jax.process_index() == 0:
             write_file(self.path, json.dumps(self._entries, indent=1).encode())
 

@@ -111,7 +111,7 @@ def join_processes(how: str) -> None:
         found = re.fullmatch(r"([^,]+:\d+),(\d+),(\d+)", how)
         if not found or int(found[3]) >= int(found[2]):
             raise UserError(
-                f"--distributed={how}: write auto, or HOST:PORT,COUNT,INDEX with an INDEX from 0 to "
+                f"--distributed={how}: write auto, or HOST:PORT,COUNT,INDEX, INDEX from 0 to "
                 "COUNT - 1, such as 10.0.0.1:1234,2,0"
             )
         settings = {
