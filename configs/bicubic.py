@@ -11,10 +11,8 @@ Reaches: not trained by us yet. The paper prints a mean accuracy of 61.47 % on T
 from ml_collections import ConfigDict
 
 from configs import paper
+from textsr_jax import variants
 
 
 def get_config() -> ConfigDict:
-    config = paper.get_config()
-    config.sr.name = "bicubic"
-    config.sr.apply_stn = "never"
-    return config
+    return variants.bicubic(paper.get_config())

@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     # Which stages to run, in this order: pretrain (both recognisers), stage1 (STN + SR), stage2
-    # (the recogniser on SR images).
+    # (the recogniser on SR images); or joint in place of the last two (configs/ablation_joint.py).
     config.stages = "pretrain,stage1,stage2"
     # The longest label, in characters, that is trained on.
     config.max_length = 25
@@ -119,13 +119,21 @@ def get_config() -> ConfigDict:
     # Adam 1e-4, beta (0.5, 0.999), clip 0.25, loss x 100, batch 16: the text-focus reference.
     config.stage1 = optimization(steps=500_000, batch_size=16, learning_rate=1e-4, clip=0.25)
     config.stage1.b1 = 0.5
-    # Weights of the text-focus loss's parts beside the squared error, and of the whole.
+    # Weights of the text-focus loss's parts beside the squared error, and of the whole. Without
+    # both parts no text-focus recogniser is needed (configs/ablation_no_text_focus.py).
     config.stage1.position = 10.0
     config.stage1.recognition = 0.0005
     config.stage1.scale = 100.0
 
     config.stage2 = optimization(steps=50_000, batch_size=128, learning_rate=1e-4)
     config.stage2.synthetic = False  # add SR images of the synthetic words of the pre-training
+    # What the recogniser is trained on, "sr" or "hr" (configs/ablation_hr.py). SR images judge it.
+    config.stage2.images = "sr"
+
+    # Stage 1 with the recogniser's own loss added, which trains the recogniser too.
+    config.joint = optimization(steps=500_000, batch_size=16, learning_rate=1e-4, clip=0.25)
+    config.joint.b1 = 0.5
+    config.joint.reading = 1.0  # the weight of the recogniser's loss beside that of stage 1
 
     # How quantize.py quantises each model; see `textsr_jax.quantization.rules`.
     config.quantization = ConfigDict()

@@ -11,9 +11,8 @@ Reaches: not trained by us yet.
 from ml_collections import ConfigDict
 
 from configs import paper
+from textsr_jax import variants
 
 
 def get_config() -> ConfigDict:
-    config = paper.get_config()
-    config.sr.name = "tbsrn"
-    return config
+    return variants.tbsrn(paper.get_config())

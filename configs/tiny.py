@@ -67,12 +67,14 @@ def get_config() -> ConfigDict:
     config.pretrain.focus.update(paper.optimization(200, 32, 1e-3))
     config.stage1.update(paper.optimization(300, 32, 1e-3))
     config.stage2.update(paper.optimization(500, 16, 5e-4))
+    config.joint.update(paper.optimization(300, 32, 1e-3))
     config.quantization.finetune_sr.update(paper.optimization(300, 32, 3e-4))
     config.quantization.finetune_ocr.update(paper.optimization(300, 32, 2e-4))
     # A thousand real words alone would be learnt by heart.
     config.stage2.synthetic = True
     # Few words are seen often enough here to need changing.
     config.pretrain.ocr.augment = config.pretrain.focus.augment = config.stage2.augment = False
-    for stage in (config.pretrain.ocr, config.pretrain.focus, config.stage1, config.stage2):
+    stages = (config.pretrain.ocr, config.pretrain.focus, config.stage1, config.stage2)
+    for stage in (*stages, config.joint):
         stage.validate_every = stage.checkpoint_every = stage.steps // 10
     return config

@@ -119,7 +119,8 @@ def micro_config(data_root: pathlib.Path, data_dir: pathlib.Path) -> ConfigDict:
     config.focus.embedding = 8
     config.decoding.steps = 8
     config.evaluation.batch_size = 8
-    for stage in (config.pretrain.ocr, config.pretrain.focus, config.stage1, config.stage2):
+    stages = (config.pretrain.ocr, config.pretrain.focus, config.stage1, config.stage2)
+    for stage in (*stages, config.joint):
         stage.steps = 6
         stage.batch_size = 8
         stage.warmup = 0.2

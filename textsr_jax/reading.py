@@ -4,6 +4,7 @@ An image of any size becomes a 16x64 LR image, the SR model enlarges it, the rec
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from textsr_jax import checkpoints, configuration, decoding, packed_files, text
 from textsr_jax.compilation import jit_sparingly, keep_compiled
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE, open_rgb, resize, to_float, to_rgb, to_uint8
-from textsr_jax.models import Network, Variables, build_ocr, build_sr
+from textsr_jax.models import Network, Variables, build_ocr, build_sr, part_of, together
 from textsr_jax.quantization import dequantize, is_quantized
 
 # What can be read: a file's name, a Pillow image, or an array, uint8 or float in [0, 1], of shape
@@ -34,9 +35,9 @@ class Models:
     Attributes:
       config: the experiment.
       sr, ocr: the networks; of a packed file they take quantised variables.
-      sr_variables: of the SR model; None before stage 1 ran.
+      sr_variables: of the SR model; None before stage 1, or the joint stage, ran.
       pretrained: of the recogniser before fine-tuning; None before it was trained.
-      fine_tuned: of the recogniser after stage 2; None before stage 2 ran.
+      fine_tuned: of the recogniser after stage 2, or the joint stage; None before it ran.
     """
 
     config: ConfigDict
@@ -52,8 +53,9 @@ def load_models(
 ) -> Models:
     """Loads the best model of each stage of a workdir, and what `config.init` names.
 
-    A trained stage of the workdir goes before the start that it was trained from; a `config.init`
-    that the workdir was not trained from goes before its stages.
+    A workdir has stages 1 and 2, or the joint stage. A trained stage of the workdir goes before the
+    start that it was trained from; a `config.init` that the workdir was not trained from goes
+    before its stages.
 
     Args:
       source: a workdir of train.py or a packed file of quantize.py; None to take the models of
@@ -73,20 +75,26 @@ def load_models(
         keep_compiled(source)
     sr, ocr = build_sr(config.sr), build_ocr(config.ocr)
 
-    def replaced(part: str) -> bool:
-        """Whether the config takes another model for `part` than the workdir's."""
-        if own is None or not configuration.same_start(config, own, part):
+    def replaced(name: str) -> bool:
+        """Whether the config takes another model for `name` than the workdir's."""
+        if own is None or not configuration.same_start(config, own, name):
             return True
-        if not configuration.same_network(config, own, part):
+        if not configuration.same_network(config, own, name):
             raise UserError(
-                f"{source} was trained with another config.{part}; name a model for it in "
-                f"config.init.{part}, or leave config.{part} as it is"
+                f"{source} was trained with another config.{name}; name a model for it in "
+                f"config.init.{name}, or leave config.{name} as it is"
             )
         return False
 
     def best(stage: str, network: Network) -> Variables | None:
         loaded = checkpoints.load_best(source, stage, checkpoints.abstract(network.template))
         return loaded and loaded[0]
+
+    @functools.cache
+    def joint() -> Variables | None:
+        """Of a workdir of the joint stage, both models."""
+        own_sr, own_ocr = build_sr(own.sr), build_ocr(own.ocr)
+        return best("joint", together(sr=own_sr, ocr=own_ocr))
 
     def start(part: str, stage: str, network: Network) -> Variables | None:
         init = config.init[part]
@@ -99,12 +107,16 @@ def load_models(
         sr_variables = sr.template
     elif not replaced("sr"):
         sr_variables = best("stage1", sr)
+        if sr_variables is None and joint() is not None:
+            sr_variables = part_of(joint(), "sr")
     if sr_variables is None:
         sr_variables = start("sr", "stage1", sr)
         if sr_variables is not None:
             sr = build_sr(config.sr, sr_variables)
     if not replaced("ocr"):
         fine_tuned = best("stage2", ocr)
+        if fine_tuned is None and joint() is not None:
+            fine_tuned = part_of(joint(), "ocr")
         pretrained = None if config.init.ocr else best("pretrain_ocr", ocr)
     if pretrained is None:
         pretrained = start("ocr", "pretrain_ocr", ocr)

@@ -1,6 +1,7 @@
 """The stages end to end on a micro config: resume, stages alone, the best model, the SR cache."""
 
 import os
+import re
 import shutil
 import signal
 
@@ -9,13 +10,25 @@ import numpy as np
 import pytest
 import tensorboardX
 
-from tests.conftest import micro_config, same
-from textsr_jax import checkpoints, data, parameter_files, reading
+from tests.conftest import micro_config, record, same, write_lmdb
+from textsr_jax import (
+    checkpoints,
+    configuration,
+    data,
+    decoding,
+    metrics,
+    parameter_files,
+    reading,
+    text,
+    variants,
+)
 from textsr_jax.checkpoints import Checkpoints
+from textsr_jax.data import records
+from textsr_jax.data.batching import Concatenated
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.evaluation import workdirs
 from textsr_jax.images import to_float, to_uint8
-from textsr_jax.models import build_sr
+from textsr_jax.models import build_ocr, build_sr, part_of, together
 from textsr_jax.models.bicubic import enlarge
 from textsr_jax.train import loop, stages
 from textsr_jax.train import state as states
@@ -42,23 +55,28 @@ def test_every_stage_leaves_its_best_model_and_logs(trained):
         assert list((trained / stage / "logs").glob("events*"))
 
 
+def stop_at(monkeypatch, step):
+    """SIGTERM arrives, once, while a step is logged as the validation of that step."""
+
+    class Writer(tensorboardX.SummaryWriter):
+        def add_scalar(self, tag, value, number=None, *rest, **named):
+            if number == step and tag == "validation/psnr" and not stopped:
+                stopped.append(step)
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().add_scalar(tag, value, number, *rest, **named)
+
+    stopped = []
+    monkeypatch.setattr(loop, "SummaryWriter", Writer)
+
+
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_bits(trained, data_root, tmp_path, monkeypatch):
     config = micro_config(data_root, tmp_path / "data")
     workdir = tmp_path / "w"
-    shutil.copytree(trained / "pretrain_focus", workdir / "pretrain_focus")
+    for stage in ("pretrain_ocr", "pretrain_focus"):
+        shutil.copytree(trained / stage, workdir / stage)
     config.stages = "stage1"
-
-    # SIGTERM arrives while step 3 is logged as the validation of that step.
-    class Writer(tensorboardX.SummaryWriter):
-        def add_scalar(self, tag, value, step=None, *rest, **named):
-            if step == 3 and tag == "validation/psnr" and not stopped:
-                stopped.append(step)
-                os.kill(os.getpid(), signal.SIGTERM)
-            return super().add_scalar(tag, value, step, *rest, **named)
-
-    stopped = []
-    monkeypatch.setattr(loop, "SummaryWriter", Writer)
+    stop_at(monkeypatch, step=3)
     with pytest.raises(Stopped, match=r"stage1: stopped and saved at step 3; go on with: python"):
         stages.train(config, workdir, "python train.py")
     assert not loop.is_finished(workdir, "stage1", 6)
@@ -113,6 +131,24 @@ def test_bad_configs_are_named(data_root, tmp_path):
     config.stages = "stage1"
     config.stage2.steps = 0
     with pytest.raises(UserError, match=r"config.stage2.steps=0: must be at least 1"):
+        stages.train(config, tmp_path / "w", "again")
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value", "message"),
+    [
+        ("stage2", "images", "lr", "config.stage2.images='lr': there are no such images; "),
+        ("stage2", "patience", -1, "config.stage2.patience=-1: must be at least 0"),
+        ("stage1", "position", -1.0, "config.stage1.position=-1.0: must be at least 0"),
+        ("joint", "reading", 0.0, "config.joint.reading=0.0: must be above 0"),
+        ("joint", "steps", 0, "config.joint.steps=0: must be at least 1"),
+    ],
+)
+def test_values_that_are_none_are_named(data_root, tmp_path, part, field, value, message):
+    config = micro_config(data_root, tmp_path / "data")
+    config[part][field] = value
+    with pytest.raises(UserError, match=re.escape(message)):
         stages.train(config, tmp_path / "w", "again")
     assert not (tmp_path / "w").exists()
 
@@ -211,3 +247,195 @@ def test_an_stn_that_runs_in_training_only_is_not_rounded():
     bare = {"params": {"w": np.array([2.5])}, "stats": {}}
     floored = stages.sparing_stn(lambda tree: jax.tree.map(np.floor, tree))(bare)
     assert same(floored, {"params": {"w": np.array([2.0])}, "stats": {}})
+
+
+@pytest.fixture(scope="module")
+def jointly(trained, data_root, tmp_path_factory):
+    """A workdir in which the joint stage of the micro config ran from the trained recogniser."""
+    folder = tmp_path_factory.mktemp("jointly")
+    config = joint_config(trained, data_root, folder / "data")
+    stages.train(config, folder / "w", "again")
+    return folder / "w"
+
+
+def joint_config(trained, data_root, data_dir):
+    config = micro_config(data_root, data_dir)
+    config.stages = "joint"
+    config.init.ocr = config.init.focus = str(trained)
+    return config
+
+
+def test_a_workdir_of_the_joint_stage_serves_as_any_other(trained, jointly):
+    models = reading.load_models(jointly)
+    before = reading.load_models(trained)
+    assert same(models.pretrained, before.pretrained)
+    for tuned, start in (
+        (models.fine_tuned, models.pretrained),
+        (models.sr_variables, models.sr.init(jax.random.key(0))),
+    ):
+        assert jax.tree.structure(tuned) == jax.tree.structure(start)
+        assert not same(tuned["params"], start["params"])
+        assert not same(tuned["stats"], start["stats"])
+    rows, images = workdirs.evaluate(models, workdirs.open_data(models.config))
+    assert [(row.sr, row.ocr) for row in rows] == [
+        ("bicubic", "pretrained"),
+        ("edsr", "pretrained"),
+        ("edsr", "fine-tuned"),
+        ("HR", "pretrained"),
+    ]
+    pair = reading.load(jointly)
+    lr = workdirs.open_data(models.config).lr["easy"]
+    assert np.abs(pair.enhance(list(lr)).astype(int) - images["edsr"]["easy"]).max() <= 1
+    # As an SR model and as a judge in the table of another workdir.
+    assert same(workdirs.load_sr(str(jointly), models.config).variables, models.sr_variables)
+    assert same(workdirs.load_judge(str(jointly), models.config).variables, models.fine_tuned)
+
+
+def test_the_best_joint_model_is_the_one_that_reads_sr_validation_words_best(jointly):
+    models = reading.load_models(jointly)
+    template = checkpoints.abstract(together(sr=models.sr, ocr=models.ocr).template)
+    best, record = checkpoints.load_best(jointly, "joint", template)
+    assert same(part_of(best, "sr"), models.sr_variables)
+    source = data.load(models.config.data).validation
+    lr = to_float(np.stack([source[index].lr for index in range(len(source))]))
+    hr = to_float(np.stack([source[index].hr for index in range(len(source))]))
+    sr = to_float(to_uint8(models.sr(models.sr_variables, lr)))
+    psnr = float(metrics.psnr(sr, hr).mean())
+    assert record["scalars"]["psnr"] == pytest.approx(psnr, abs=0.01)
+    read = decoding.recognizer(models.ocr, beam=1, steps=models.config.max_length + 1)
+    words = text.decode_tokens(read(models.fine_tuned, sr).tokens)
+    accuracy = 100 * metrics.word_accuracy(words, records.labels(source))
+    assert record["scalars"]["accuracy"] == pytest.approx(accuracy)
+    assert record["score"] == [record["scalars"]["accuracy"], record["scalars"]["psnr"]]
+
+
+def test_a_stopped_joint_stage_goes_on_to_the_same_bits(
+    trained, jointly, data_root, tmp_path, monkeypatch
+):
+    config = joint_config(trained, data_root, tmp_path / "data")
+    with monkeypatch.context() as patch:
+        stop_at(patch, step=3)
+        with pytest.raises(Stopped, match="joint: stopped and saved at step 3"):
+            stages.train(config, tmp_path / "w", "again")
+    stages.train(config, tmp_path / "w", "again")
+    network = together(sr=build_sr(config.sr), ocr=build_ocr(config.ocr))
+    once = last_state(jointly, "joint", network, config.joint)
+    again = last_state(tmp_path / "w", "joint", network, config.joint)
+    assert once[0] == again[0] == 6
+    assert same(once[1], again[1]) and once[2] == again[2]
+
+
+def test_joint_and_two_steps_do_not_share_a_workdir(trained, jointly, data_root, tmp_path):
+    config = micro_config(data_root, tmp_path / "data")
+    config.stages = "pretrain,stage1,joint"
+    with pytest.raises(UserError, match="joint stands in place of stage1 and stage2, but stage1"):
+        stages.train(config, tmp_path / "w", "again")
+    config = joint_config(trained, data_root, tmp_path / "data")
+    config.stages = "stage2"
+    with pytest.raises(UserError, match="but joint is chosen or was run there too"):
+        stages.train(config, jointly, "again")
+    config.stages = "joint"
+    with pytest.raises(UserError, match="but stage1 is chosen or was run there too"):
+        stages.train(config, trained, "again")
+    config = variants.bicubic(config)
+    with pytest.raises(UserError, match="bicubic has nothing to train, so that joint would be sta"):
+        stages.train(config, tmp_path / "w", "again")
+
+
+def test_without_text_focus_its_recogniser_is_neither_trained_nor_needed(
+    trained, data_root, tmp_path
+):
+    config = variants.no_text_focus(micro_config(data_root, tmp_path / "data"))
+    config.stages = "pretrain,stage1"
+    config.init.ocr = str(trained)
+    stages.train(config, tmp_path / "w", "again")
+    assert not (tmp_path / "w" / "pretrain_focus").exists()
+    assert loop.is_finished(tmp_path / "w", "stage1", 6)
+
+
+def test_fine_tuning_on_hr_images_reads_them_and_is_judged_by_sr_images(
+    trained, data_root, tmp_path
+):
+    config = variants.hr(micro_config(data_root, tmp_path / "data"))
+    config.init.sr = config.init.ocr = str(trained)
+    training = stages._Training(config, tmp_path)
+    stage = training.stage2()
+    assert len(training.words) == 2
+    everything = Concatenated(list(training.words.values()))
+    batch = next(stage.batches)
+    for image, index in zip(batch.hr, batch.index, strict=True):
+        assert np.array_equal(image, everything[int(index)].hr)
+    made = {path.name for path in (tmp_path / "stage2").iterdir()}
+    assert made == {"sr_validation_train1.npy"}
+    shown = stage.validate(reading.load_models(trained).pretrained).pictures["images"]
+    sr = np.load(tmp_path / "stage2" / "sr_validation_train1.npy")
+    assert np.array_equal(shown, np.concatenate(sr[:8]))
+
+    config.stage2.images = "sr"
+    training = stages._Training(config, tmp_path)
+    batch = next(training.stage2().batches)
+    cached = {name: np.load(tmp_path / "stage2" / f"sr_{name}.npy") for name in training.words}
+    images = np.concatenate(list(cached.values()))
+    assert np.array_equal(batch.hr, images[batch.index])
+
+
+@pytest.fixture
+def two_folders(tmp_path):
+    """A data root: 40 words "open" in a train folder, 20 words, two in five "open", in another."""
+    root = tmp_path / "two"
+    write_lmdb(root / "train1", [record("open")] * 40)
+    write_lmdb(
+        root / "train2", [record(word) for word in ("open", "taxi", "Open", "2nd", "a1") * 4]
+    )
+    write_lmdb(root / "test" / "easy", [record("open")])
+    return root
+
+
+def test_the_sr_model_is_chosen_by_the_mean_accuracy_over_validation_splits(
+    trained, two_folders, tmp_path, monkeypatch, capsys
+):
+    config = micro_config(two_folders, tmp_path / "data")
+    config.data.validation_fraction = 0.5
+    config.init.focus = str(trained)
+    training = stages._Training(config, tmp_path)
+    stage = training.stage1()
+    assert "stage1: no recogniser at hand" in capsys.readouterr().err
+    variables = reading.load_models(trained).sr_variables
+    alone = stage.validate(variables)
+    assert alone.score == [0.0, alone.scalars["psnr"]] and "accuracy" not in alone.scalars
+
+    config.init.ocr = str(trained)
+    training = stages._Training(config, tmp_path)
+    # A recogniser that reads "open" everywhere.
+    tokens = text.cdistnet_tokens(text.encode(["open"], config.max_length))
+
+    def read(variables, images):
+        count = len(images)
+        return np.repeat(tokens, count, axis=0), np.zeros(count, int), np.zeros(count)
+
+    monkeypatch.setitem(training.__dict__, "_read", read)
+    found = training.stage1().validate(variables)
+    splits = training.pairs.validation_splits
+    share = {
+        name: 100 * np.mean([label.lower() == "open" for label in records.labels(source)])
+        for name, source in splits.items()
+    }
+    assert sum(map(len, splits.values())) == 30 and len(splits["train1"]) > len(splits["train2"])
+    assert share["train1"] == 100 and 0 < share["train2"] < 100
+    assert found.scalars["accuracy_train2"] == pytest.approx(share["train2"])
+    assert found.scalars["accuracy"] == pytest.approx(np.mean(list(share.values())))
+    assert found.score == [found.scalars["accuracy"], found.scalars["psnr"]]
+    assert found.scalars["psnr"] == pytest.approx(alone.scalars["psnr"])
+
+
+def test_fine_tuning_of_a_quantised_pair_judges_its_quantised_recogniser(trained):
+    config = configuration.load(trained)
+    training = stages._Training(config, trained)
+    training.ocr = training.ocr.through(lambda tree: jax.tree.map(jax.numpy.zeros_like, tree))
+    variables = reading.load_models(trained).pretrained
+    images = to_float(np.stack([training.pairs.validation[0].hr]))
+    zeros = jax.tree.map(np.zeros_like, variables)
+    plain = stages._Training(config, trained)
+    expected = plain._read(zeros, images).log_probability
+    assert np.allclose(training._read(variables, images).log_probability, expected)
+    assert not np.allclose(plain._read(variables, images).log_probability, expected)

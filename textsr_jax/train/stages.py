@@ -1,10 +1,18 @@
 """The stages of a training, built from a config: recognisers, SR (stage 1), fine-tuning (stage 2).
 
-Stage 2 reads images that the frozen stage-1 model makes once and that a file keeps.
+Stage 2 reads images that the frozen stage-1 model makes once and that a file keeps. The stage
+`joint`, an ablation, trains both networks at once in place of stages 1 and 2.
+
+Every stage keeps the model that scores best on validation words, which are cut from the training
+data: by the plain mean over the validation splits of the accuracy; where the SR model is trained,
+of the accuracy of the pre-trained recogniser on SR images, PSNR deciding between equals. Without a
+pre-trained recogniser at hand PSNR decides alone.
 """
 
+import collections
 import functools
 import pathlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,14 +34,25 @@ from textsr_jax.data.batching import (
 from textsr_jax.data.records import Source
 from textsr_jax.errors import UserError
 from textsr_jax.images import to_float, to_uint8
-from textsr_jax.models import Network, Variables, build_focus, build_ocr, build_sr
+from textsr_jax.models import (
+    Network,
+    Variables,
+    build_focus,
+    build_ocr,
+    build_sr,
+    join,
+    part_of,
+    together,
+)
 from textsr_jax.models.bicubic import enlarge
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.train import loop, steps
 from textsr_jax.train import mesh as meshes
 
-STAGES = ("pretrain", "stage1", "stage2")
+STAGES = ("pretrain", "stage1", "stage2", "joint")
 PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2 = "pretrain_ocr", "pretrain_focus", "stage1", "stage2"
+JOINT = "joint"
+IMAGES = ("sr", "hr")  # what `stage2.images` may be
 # Of quantised models; their folders carry a suffix that tells settings apart.
 FINETUNE_SR, FINETUNE_OCR = "finetune_sr", "finetune_ocr"
 
@@ -51,8 +70,15 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
       Stopped: after Ctrl-C or SIGTERM; everything is saved.
     """
     chosen = _chosen(config.stages)
-    for field in ("pretrain.ocr", "pretrain.focus", "stage1", "stage2"):
+    for field in ("pretrain.ocr", "pretrain.focus", "stage1", "stage2", "joint"):
         _check(config, field)
+    _check_choices(config)
+    for name in (STAGE1, STAGE2) if JOINT in chosen else (JOINT,):
+        if name in chosen or (workdir / name).exists():
+            raise UserError(
+                f"{workdir}: {JOINT} stands in place of {STAGE1} and {STAGE2}, but {name} is "
+                "chosen or was run there too; take another --workdir or change --config.stages"
+            )
     training = _Training(config, workdir)
     pairs = training.pairs
     if not len(pairs.train) or not len(pairs.validation):
@@ -60,15 +86,20 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
             f"{pairs.name}: {len(pairs.train)} training and {len(pairs.validation)} validation "
             "words; training wants some of both (folders train1, train2 or train_*)"
         )
+    # Bicubic enlargement has nothing to train.
+    learned = bool(jax.tree.leaves(training.sr.template))
+    if JOINT in chosen and not learned:
+        raise UserError(
+            f"config.stages={config.stages}: {config.sr.name} has nothing to train, so that "
+            f"{JOINT} would be {STAGE2}; take that"
+        )
     configuration.save(config, workdir)
     keep_compiled(workdir)
     plan: list[tuple[str, ConfigDict, Callable[[], loop.Stage]]] = []
-    # Bicubic enlargement has nothing to train.
-    learned = bool(jax.tree.leaves(training.sr.template))
     if "pretrain" in chosen:
         if not config.init.ocr:
             plan.append((PRETRAIN_OCR, config.pretrain.ocr, training.pretrain_ocr))
-        if learned and not config.init.focus:
+        if learned and not config.init.focus and steps.has_text_focus(config.stage1):
             plan.append((PRETRAIN_FOCUS, config.pretrain.focus, training.pretrain_focus))
     if "stage1" in chosen and learned:
         plan.append((STAGE1, config.stage1, training.stage1))
@@ -76,6 +107,8 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
         print(f"{STAGE1}: {config.sr.name} has nothing to train")
     if "stage2" in chosen:
         plan.append((STAGE2, config.stage2, training.stage2))
+    if JOINT in chosen:
+        plan.append((JOINT, config.joint, training.joint))
     root = jax.random.key(config.seed)
     for name, settings, make in plan:
         if loop.is_finished(workdir, name, settings.steps):
@@ -139,7 +172,9 @@ def fine_tune_quantized(
         sr_tuned = tuned(
             FINETUNE_SR,
             sr_start,
-            lambda name, settings: training.super_resolver(name, lambda key: sr_start, settings),
+            lambda name, settings: training.super_resolver(
+                name, lambda key: sr_start, settings, ocr_start
+            ),
         )
     else:
         sr_tuned = sr_start
@@ -191,11 +226,26 @@ def _check(config: ConfigDict, field: str) -> None:
             raise UserError(f"config.{field}.{name}={settings[name]}: must be at least 1")
     if not 0 <= settings.warmup < 1:
         raise UserError(f"config.{field}.warmup={settings.warmup}: must be from 0 to below 1")
+    if settings.patience < 0:
+        raise UserError(f"config.{field}.patience={settings.patience}: must be at least 0")
     if not 0 <= settings.average < 1:
         raise UserError(
             f"config.{field}.average={settings.average}: is a decay, from 0 (none) to below 1"
         )
     meshes.check_batch_size(settings.batch_size, f"{field}.batch_size", settings.accumulate)
+
+
+def _check_choices(config: ConfigDict) -> None:
+    """Refuses weights of losses and a choice of images that are none."""
+    for name in ("position", "recognition"):
+        if config.stage1[name] < 0:
+            raise UserError(f"config.stage1.{name}={config.stage1[name]}: must be at least 0")
+    if config.joint.reading <= 0:
+        raise UserError(f"config.joint.reading={config.joint.reading}: must be above 0")
+    images = config.stage2.images
+    if images not in IMAGES:
+        hint = configuration.nearest(images, list(IMAGES))
+        raise UserError(f"config.stage2.images={images!r}: there are no such images; {hint}")
 
 
 def _settings(config: ConfigDict, stage: str) -> ConfigDict:
@@ -204,7 +254,7 @@ def _settings(config: ConfigDict, stage: str) -> ConfigDict:
 
 
 def _number(stage: str) -> int:
-    stages = (PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2, FINETUNE_SR, FINETUNE_OCR)
+    stages = (PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2, FINETUNE_SR, FINETUNE_OCR, JOINT)
     return stages.index(stage.split("-")[0])
 
 
@@ -217,7 +267,11 @@ class _Training:
         self.sr, self.ocr = build_sr(config.sr), build_ocr(config.ocr)
         self.focus = build_focus(config.focus)
         self.pairs = data.load(config.data)
-        self._read = decoding.recognizer(self.ocr, beam=1, steps=config.max_length + 1)
+
+    @functools.cached_property
+    def _read(self) -> Callable:
+        # Made when it is first used: fine-tuning of a quantised pair puts its own network in place.
+        return decoding.recognizer(self.ocr, beam=1, steps=self.config.max_length + 1)
 
     @functools.cached_property
     def words(self) -> dict[str, Source]:
@@ -234,7 +288,7 @@ class _Training:
         return Concatenated(list(self.words.values()))
 
     def pretrain_ocr(self) -> loop.Stage:
-        settings, judge = self.config.pretrain.ocr, self.pairs.validation
+        settings, judge = self.config.pretrain.ocr, self.pairs.validation_splits
         return self._recognizer(PRETRAIN_OCR, self.ocr.init, settings, self.all_words, judge)
 
     def stage2(self) -> loop.Stage:
@@ -251,28 +305,36 @@ class _Training:
         settings: ConfigDict,
         images: Callable[[str, Source], np.ndarray],
     ) -> loop.Stage:
-        """The recogniser's stage on the SR images that `images` gives for a source and its name."""
+        """The recogniser's stage on the SR images that `images` gives for a source and its name.
+
+        With `config.stage2.images` "hr" it is trained on HR images, but still judged by SR ones.
+        """
         words = self.words if self.config.stage2.synthetic else {"train": self.pairs.train}
-        source = Concatenated(
-            [Replaced(source, images(name, source)) for name, source in words.items()]
-        )
-        judge = Replaced(self.pairs.validation, images("validation", self.pairs.validation))
+        if self.config.stage2.images == "sr":
+            words = {name: Replaced(source, images(name, source)) for name, source in words.items()}
+        source = Concatenated(list(words.values()))
+        judge = {
+            name: Replaced(source, images(f"validation_{name}", source))
+            for name, source in self.pairs.validation_splits.items()
+        }
         return self._recognizer(name, initial, settings, source, judge)
 
     def pretrain_focus(self) -> loop.Stage:
-        settings, judge = self.config.pretrain.focus, self.pairs.validation
+        settings = self.config.pretrain.focus
 
         @jax.jit
         def right(variables: Variables, batch: Batch) -> jax.Array:
             inputs, targets, mask = text.focus_tokens(batch.characters)
             logits, _ = self.focus(variables, to_gray(to_float(batch.hr)), inputs)
             wrong = ((logits.argmax(-1) != targets) & (mask > 0)).any(axis=1)
-            return ~wrong & batch.valid
+            return 100 * ~wrong
 
         def validate(variables: Variables) -> loop.Validation:
-            count = sum(int(right(variables, batch).sum()) for batch in self._batches(judge))
-            accuracy = 100 * count / len(judge)
-            return loop.Validation(accuracy, {"words_right": accuracy}, {})
+            scalars, _ = self._means(
+                self.pairs.validation_splits,
+                lambda batch, labels: ({"words_right": right(variables, batch)}, ()),
+            )
+            return loop.Validation(scalars["words_right"], scalars, {})
 
         return loop.Stage(
             name=PRETRAIN_FOCUS,
@@ -288,62 +350,118 @@ class _Training:
         )
 
     def stage1(self) -> loop.Stage:
-        config = self.config
-        initial = self.sr.init
-        if config.init.sr:
-            start = checkpoints.load_start(
-                config.init.sr, STAGE1, "sr", config.sr.name, self.sr.template
-            )
+        reader = self._reader_at_hand(STAGE1)
+        return self.super_resolver(STAGE1, self._sr_initial(), self.config.stage1, reader)
 
-            def initial(key: jax.Array) -> Variables:
-                # A file of EDSR holds no STN: a fresh one stands before it.
-                drawn = self.sr.init(key)
-                return {part: drawn[part] | start[part] for part in drawn}
+    def _sr_initial(self) -> Callable[[jax.Array], Variables]:
+        init = self.config.init.sr
+        if not init:
+            return self.sr.init
+        start = checkpoints.load_start(init, STAGE1, "sr", self.config.sr.name, self.sr.template)
 
-        return self.super_resolver(STAGE1, initial, config.stage1)
+        def initial(key: jax.Array) -> Variables:
+            # A file of EDSR holds no STN: a fresh one stands before it.
+            drawn = self.sr.init(key)
+            return {part: drawn[part] | start[part] for part in drawn}
+
+        return initial
 
     def super_resolver(
-        self, name: str, initial: Callable[[jax.Array], Variables], settings: ConfigDict
+        self,
+        name: str,
+        initial: Callable[[jax.Array], Variables],
+        settings: ConfigDict,
+        reader: Variables | None,
     ) -> loop.Stage:
-        """The SR model's stage; the parts of its loss are weighted as in stage 1."""
-        judge = self.pairs.validation
+        """The SR model's stage; the parts of its loss are weighted as in stage 1.
 
-        @jax.jit
-        def compare(variables: Variables, batch: Batch) -> tuple[jax.Array, ...]:
-            sr, hr = to_float(to_uint8(self.sr(variables, to_float(batch.lr)))), to_float(batch.hr)
-            bicubic = to_float(to_uint8(enlarge(to_float(batch.lr))))
-            return (
-                sr,
-                bicubic,
-                metrics.psnr(sr, hr),
-                metrics.psnr(bicubic, hr),
-                metrics.ssim(sr, hr),
-            )
-
-        def validate(variables: Variables) -> loop.Validation:
-            sums, pictures = np.zeros(3), {}
-            for batch in self._batches(judge):
-                sr, bicubic, *scores = compare(variables, batch)
-                sums += [float(np.asarray(score)[batch.valid].sum()) for score in scores]
-                if not pictures:
-                    columns = [bicubic, sr, to_float(batch.hr)]
-                    pictures = {"bicubic, SR, HR": _tiles(columns)}
-            psnr, bicubic_psnr, ssim = sums / len(judge)
-            scalars = {"psnr": psnr, "psnr_bicubic": bicubic_psnr, "ssim": ssim}
-            return loop.Validation(psnr, scalars, pictures)
-
+        Args:
+          reader: of the recogniser that reads SR validation images; None if there is none.
+        """
+        reader = self.layout.place(reader)
         return loop.Stage(
             name=name,
             network=self.sr,
             initial=initial,
             loss=steps.super_resolution_loss(self.sr, self.focus, self.config.stage1),
-            frozen=self._load(PRETRAIN_FOCUS, "focus", self.focus),
+            frozen=self._focus_variables(),
             settings=settings,
             batches=self._training_batches(
                 self.pairs.train, settings, augmentation.pair_augmentation, name
             ),
-            validate=validate,
+            validate=self._sr_validation(lambda variables: (variables, reader)),
         )
+
+    def joint(self) -> loop.Stage:
+        sr, ocr = self._sr_initial(), self._load(PRETRAIN_OCR, "ocr", self.ocr)
+        settings = self.config.joint
+        return loop.Stage(
+            name=JOINT,
+            network=together(sr=self.sr, ocr=self.ocr),
+            initial=lambda key: join(sr=sr(key), ocr=ocr),
+            loss=steps.joint_loss(
+                self.sr, self.ocr, self.focus, self.config.stage1, settings.reading
+            ),
+            frozen=self._focus_variables(),
+            settings=settings,
+            batches=self._training_batches(
+                self.pairs.train, settings, augmentation.pair_augmentation, JOINT
+            ),
+            validate=self._sr_validation(lambda both: (part_of(both, "sr"), part_of(both, "ocr"))),
+        )
+
+    def _focus_variables(self) -> Variables:
+        if not steps.has_text_focus(self.config.stage1):
+            return {}
+        return self._load(PRETRAIN_FOCUS, "focus", self.focus)
+
+    def _reader_at_hand(self, stage: str) -> Variables | None:
+        """The recogniser that `config.init` names or that this workdir pre-trained, if any."""
+        trained = loop.is_finished(self.workdir, PRETRAIN_OCR, self.config.pretrain.ocr.steps)
+        if self.config.init.ocr or trained:
+            return self._load(PRETRAIN_OCR, "ocr", self.ocr)
+        print(
+            f"{stage}: no recogniser at hand (pre-training, config.init.ocr), so that PSNR alone "
+            "chooses the model",
+            file=sys.stderr,
+        )
+        return None
+
+    def _sr_validation(
+        self, models: Callable[[Variables], tuple[Variables, Variables | None]]
+    ) -> Callable[[Variables], loop.Validation]:
+        """Judges SR images by what is read in them, and between equals by their PSNR.
+
+        Args:
+          models: takes what is trained to the variables of the SR model and of the recogniser, or
+            None where there is none; then nothing counts as read.
+        """
+
+        @jax.jit
+        def compare(variables: Variables, batch: Batch) -> tuple[list[jax.Array], dict]:
+            sr, hr = to_float(to_uint8(self.sr(variables, to_float(batch.lr)))), to_float(batch.hr)
+            bicubic = to_float(to_uint8(enlarge(to_float(batch.lr))))
+            scores = {
+                "psnr": metrics.psnr(sr, hr),
+                "psnr_bicubic": metrics.psnr(bicubic, hr),
+                "ssim": metrics.ssim(sr, hr),
+            }
+            return [bicubic, sr, hr], scores
+
+        def validate(trained: Variables) -> loop.Validation:
+            variables, reader = models(trained)
+
+            def judge(batch: Batch, labels: list[str]) -> tuple[dict, list[jax.Array]]:
+                shown, scores = compare(variables, batch)
+                if reader is not None:
+                    scores = self._scores_of_reading(reader, shown[1], labels) | scores
+                return scores, shown
+
+            scalars, shown = self._means(self.pairs.validation_splits, judge)
+            score = [scalars.get("accuracy", 0.0), scalars["psnr"]]
+            return loop.Validation(score, scalars, {"bicubic, SR, HR": _tiles(shown)})
+
+        return validate
 
     def _recognizer(
         self,
@@ -351,22 +469,15 @@ class _Training:
         initial: Callable[[jax.Array], Variables],
         settings: ConfigDict,
         source: Source,
-        judge: Source,
+        judge: dict[str, Source],
     ) -> loop.Stage:
-        labels = records.labels(judge)
-
         def validate(variables: Variables) -> loop.Validation:
-            right, confidence, pictures = 0, 0.0, {}
-            for batch in self._batches(judge):
-                tokens, _, log_probability = self._read(variables, to_float(batch.hr))
-                words = text.decode_tokens(tokens)
-                for word, index in zip(words, batch.index[batch.valid], strict=False):
-                    right += word == text.normalize(labels[index])
-                confidence += float(np.exp(log_probability)[batch.valid].sum())
-                pictures = pictures or {"images": _tiles([to_float(batch.hr)])}
-            accuracy = 100 * right / len(judge)
-            scalars = {"accuracy": accuracy, "confidence": 100 * confidence / len(judge)}
-            return loop.Validation(accuracy, scalars, pictures)
+            def read(batch: Batch, labels: list[str]) -> tuple[dict, list[jax.Array]]:
+                images = to_float(batch.hr)
+                return self._scores_of_reading(variables, images, labels), [images]
+
+            scalars, shown = self._means(judge, read)
+            return loop.Validation(scalars["accuracy"], scalars, {"images": _tiles(shown)})
 
         return loop.Stage(
             name=name,
@@ -380,6 +491,48 @@ class _Training:
             ),
             validate=validate,
         )
+
+    def _scores_of_reading(
+        self, variables: Variables, images: jax.Array, labels: list[str]
+    ) -> dict[str, np.ndarray]:
+        """Of each image, in per cent: whether it is read as its label, and how surely."""
+        tokens, _, log_probability = self._read(variables, images)
+        words = text.decode_tokens(tokens)
+        right = [word == text.normalize(label) for word, label in zip(words, labels, strict=True)]
+        confidence = np.exp(np.asarray(log_probability, np.float64))
+        return {"accuracy": 100.0 * np.array(right), "confidence": 100 * confidence}
+
+    def _means(
+        self,
+        judge: dict[str, Source],
+        score: Callable[[Batch, list[str]], tuple[dict[str, Any], Sequence[jax.Array]]],
+    ) -> tuple[dict[str, float], Sequence[jax.Array]]:
+        """The plain mean over splits of each split's mean scores.
+
+        Args:
+          judge: the splits.
+          score: takes a batch and its labels to scores (batch,) by name, and pictures.
+
+        Returns:
+          The means, of several splits the accuracy of each too; and the first batch's pictures.
+        """
+        splits: dict[str, dict[str, float]] = {}
+        shown: Sequence[jax.Array] = ()
+        for name, source in judge.items():
+            labels, sums = records.labels(source), collections.Counter()
+            for batch in self._batches(source):
+                scores, pictures = score(batch, [labels[index] for index in batch.index])
+                shown = shown or pictures
+                for key, values in scores.items():
+                    sums[key] += float(np.asarray(values, np.float64)[batch.valid].sum())
+            splits[name] = {key: total / len(source) for key, total in sums.items()}
+        means = {
+            key: float(np.mean([scores[key] for scores in splits.values()]))
+            for key in next(iter(splits.values()))
+        }
+        if len(splits) > 1 and "accuracy" in means:
+            means |= {f"accuracy_{name}": scores["accuracy"] for name, scores in splits.items()}
+        return means, shown
 
     def _training_batches(
         self, source: Source, settings: ConfigDict, augment: Callable, name: str
