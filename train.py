@@ -17,14 +17,22 @@ _CONFIG = configuration.define_flag()
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where checkpoints, logs and models go.", required=True
 )
+_DISTRIBUTED = flags.DEFINE_string(
+    "distributed",
+    None,
+    "Trains with other processes: auto finds them (SLURM, TPU pods, Open MPI, Kubernetes); "
+    "HOST:PORT,COUNT,INDEX names process 0's address, how many there are, which one this is.",
+)
 
 
 def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r}: train.py takes flags only; --help lists them")
     config = configuration.from_flag(_CONFIG)
-    from textsr_jax.train import stages
+    from textsr_jax.train import mesh, stages
 
+    if _DISTRIBUTED.value:
+        mesh.join_processes(_DISTRIBUTED.value)
     again = shlex.join(["python", *sys.argv])
     stages.train(config, pathlib.Path(_WORKDIR.value), again)
 

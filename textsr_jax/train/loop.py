@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
@@ -127,12 +126,11 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
         restored = saved.restore(checkpoints.abstract(template, shardings))
         if restored is None:
             state = create(stage.initial(jax.random.fold_in(key, 0)), optimizer, key)
-            # A step takes its state's arrays over, and these may be needed again.
-            state = jax.tree.map(jnp.copy, state)
             stage.batches.set_state(first_batch)
             best.discard_after(0)
             record = {"best_score": None, "best_step": 0, "drawn": 0}
             record |= {"waited": 0, "stopped_early": False}
+            # Copies: a step takes its state's arrays over, and these may be needed again.
             return 0, layout.place(state), record
         step, state, record = restored
         stage.batches.set_state(record.pop("data"))
@@ -198,7 +196,8 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
             record["drawn"] += 1
             if record["drawn"] in skipped:
                 continue
-            state, parts = step_function(state, frozen, layout.shard_batch(batch))
+            batch = layout.shard_batch(batch)
+            state, parts = step_function(state, frozen, batch)
             step += 1
             unseen.append(_Outcome(step, record["drawn"], batch.index, parts))
             log = step % _LOG_EVERY == 0 or step == steps
@@ -260,7 +259,7 @@ class _Outcome(NamedTuple):
 
     step: int
     drawn: int
-    index: np.ndarray
+    index: jax.Array
     parts: dict[str, jax.Array]
 
     @property
@@ -295,7 +294,7 @@ class _Skipped:
                 f"{name}: the loss is not finite at step {outcome.step}; {left_out}the checkpoints "
                 "before it are kept; lower the learning_rate of this stage"
             )
-        numbers = meshes.gather(np.asarray(outcome.index)).tolist()
+        numbers = meshes.gather(outcome.index).tolist()
         keys = [self._stage.key_of(number) for number in numbers]
         self._entries.append({"step": outcome.step, "batch": outcome.drawn, "records": keys})
         if jax.process_index() == 0:

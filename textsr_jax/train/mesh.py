@@ -51,8 +51,15 @@ class Layout:
         return jax.tree_util.tree_map_with_path(of, tree)
 
     def place(self, tree: Any) -> Any:
-        """Puts the arrays of a tree where `shardings` says."""
-        return jax.device_put(tree, self.shardings(tree))
+        """Copies of a tree's arrays, which every process has whole, where `shardings` says."""
+
+        def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
+            whole = np.asarray(leaf)
+            return jax.make_array_from_callback(
+                whole.shape, sharding, lambda index: whole[index], dtype=whole.dtype
+            )
+
+        return jax.tree.map(put, tree, self.shardings(tree))
 
     def shard_batch(self, batch: Any) -> Any:
         """Splits this process's part of a global batch over its devices, along the leading axis."""
@@ -83,10 +90,17 @@ _any = jax.jit(lambda flags: flags.any())
 
 
 def gather(tree: Any) -> Any:
-    """NumPy arrays of the same tree, whole in every process, wherever their parts lie."""
-    if jax.process_count() == 1:
-        return jax.tree.map(np.asarray, tree)
-    return multihost_utils.process_allgather(tree, tiled=True)
+    """The tree in NumPy, whole in every process: arrays of the mesh are put together.
+
+    What is NumPy's already stays as it is.
+    """
+
+    def whole(leaf: Any) -> np.ndarray:
+        if isinstance(leaf, jax.Array) and jax.process_count() > 1:
+            leaf = multihost_utils.process_allgather(leaf, tiled=True)
+        return np.asarray(leaf)
+
+    return jax.tree.map(whole, tree)
 
 
 def wait_for_all(what: str) -> None:

@@ -14,7 +14,7 @@ import functools
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TextIO
 
 import jax
 import numpy as np
@@ -93,6 +93,10 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
             f"config.stages={config.stages}: {config.sr.name} has nothing to train, so that "
             f"{JOINT} would be {STAGE2}; take that"
         )
+    if jax.process_index() == 0:
+        configuration.save(config, workdir)
+    meshes.wait_for_all("config")
+    # Checks it in every process, and finds a workdir that they do not share.
     configuration.save(config, workdir)
     keep_compiled(workdir)
     plan: list[tuple[str, ConfigDict, Callable[[], loop.Stage]]] = []
@@ -104,7 +108,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
     if "stage1" in chosen and learned:
         plan.append((STAGE1, config.stage1, training.stage1))
     elif "stage1" in chosen:
-        print(f"{STAGE1}: {config.sr.name} has nothing to train")
+        _say(f"{STAGE1}: {config.sr.name} has nothing to train")
     if "stage2" in chosen:
         plan.append((STAGE2, config.stage2, training.stage2))
     if JOINT in chosen:
@@ -112,7 +116,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
     root = jax.random.key(config.seed)
     for name, settings, make in plan:
         if loop.is_finished(workdir, name, settings.steps):
-            print(f"{name}: done already")
+            _say(f"{name}: done already")
             continue
         loop.run(make(), workdir, training.layout, jax.random.fold_in(root, _number(name)), again)
 
@@ -248,6 +252,12 @@ def _check_choices(config: ConfigDict) -> None:
         raise UserError(f"config.stage2.images={images!r}: there are no such images; {hint}")
 
 
+def _say(message: str, file: TextIO | None = None) -> None:
+    """Prints a line, in the first of several processes only."""
+    if jax.process_index() == 0:
+        print(message, file=file)
+
+
 def _settings(config: ConfigDict, stage: str) -> ConfigDict:
     """The `optimization` config of a stage's folder."""
     return functools.reduce(getattr, stage.split("_"), config)
@@ -330,11 +340,11 @@ class _Training:
             return 100 * ~wrong
 
         def validate(variables: Variables) -> loop.Validation:
-            scalars, _ = self._means(
+            judged = self._judge(
                 self.pairs.validation_splits,
-                lambda batch, labels: ({"words_right": right(variables, batch)}, ()),
+                lambda batch, labels: ({"words_right": right(variables, batch)}, (), ()),
             )
-            return loop.Validation(scalars["words_right"], scalars, {})
+            return judged.validation(judged.means["words_right"])
 
         return loop.Stage(
             name=PRETRAIN_FOCUS,
@@ -346,6 +356,7 @@ class _Training:
             batches=self._training_batches(
                 self.all_words, settings, augmentation.recognizer_augmentation, PRETRAIN_FOCUS
             ),
+            key_of=_keys(self.all_words),
             validate=validate,
         )
 
@@ -389,6 +400,7 @@ class _Training:
             batches=self._training_batches(
                 self.pairs.train, settings, augmentation.pair_augmentation, name
             ),
+            key_of=_keys(self.pairs.train),
             validate=self._sr_validation(lambda variables: (variables, reader)),
         )
 
@@ -407,6 +419,7 @@ class _Training:
             batches=self._training_batches(
                 self.pairs.train, settings, augmentation.pair_augmentation, JOINT
             ),
+            key_of=_keys(self.pairs.train),
             validate=self._sr_validation(lambda both: (part_of(both, "sr"), part_of(both, "ocr"))),
         )
 
@@ -420,7 +433,7 @@ class _Training:
         trained = loop.is_finished(self.workdir, PRETRAIN_OCR, self.config.pretrain.ocr.steps)
         if self.config.init.ocr or trained:
             return self._load(PRETRAIN_OCR, "ocr", self.ocr)
-        print(
+        _say(
             f"{stage}: no recogniser at hand (pre-training, config.init.ocr), so that PSNR alone "
             "chooses the model",
             file=sys.stderr,
@@ -451,15 +464,17 @@ class _Training:
         def validate(trained: Variables) -> loop.Validation:
             variables, reader = models(trained)
 
-            def judge(batch: Batch, labels: list[str]) -> tuple[dict, list[jax.Array]]:
+            def judge(batch: Batch, labels: list[str]) -> _Scored:
                 shown, scores = compare(variables, batch)
+                words: Sequence[str] = ()
                 if reader is not None:
-                    scores = self._scores_of_reading(reader, shown[1], labels) | scores
-                return scores, shown
+                    more, words = self._scores_of_reading(reader, shown[1], labels)
+                    scores = more | scores
+                return scores, shown, words
 
-            scalars, shown = self._means(self.pairs.validation_splits, judge)
-            score = [scalars.get("accuracy", 0.0), scalars["psnr"]]
-            return loop.Validation(score, scalars, {"bicubic, SR, HR": _tiles(shown)})
+            judged = self._judge(self.pairs.validation_splits, judge)
+            score = [judged.means.get("accuracy", 0.0), judged.means["psnr"]]
+            return judged.validation(score, "bicubic, SR, HR")
 
         return validate
 
@@ -472,12 +487,13 @@ class _Training:
         judge: dict[str, Source],
     ) -> loop.Stage:
         def validate(variables: Variables) -> loop.Validation:
-            def read(batch: Batch, labels: list[str]) -> tuple[dict, list[jax.Array]]:
+            def read(batch: Batch, labels: list[str]) -> _Scored:
                 images = to_float(batch.hr)
-                return self._scores_of_reading(variables, images, labels), [images]
+                scores, words = self._scores_of_reading(variables, images, labels)
+                return scores, [images], words
 
-            scalars, shown = self._means(judge, read)
-            return loop.Validation(scalars["accuracy"], scalars, {"images": _tiles(shown)})
+            judged = self._judge(judge, read)
+            return judged.validation(judged.means["accuracy"], "images")
 
         return loop.Stage(
             name=name,
@@ -489,50 +505,51 @@ class _Training:
             batches=self._training_batches(
                 source, settings, augmentation.recognizer_augmentation, name
             ),
+            key_of=_keys(source),
             validate=validate,
         )
 
     def _scores_of_reading(
         self, variables: Variables, images: jax.Array, labels: list[str]
-    ) -> dict[str, np.ndarray]:
-        """Of each image, in per cent: whether it is read as its label, and how surely."""
-        tokens, _, log_probability = self._read(variables, images)
+    ) -> tuple[dict[str, np.ndarray], list[str]]:
+        """Of each image, in per cent: whether it is read as its label, how surely; and the word."""
+        tokens, _, log_probability = meshes.gather(self._read(variables, images))
         words = text.decode_tokens(tokens)
         right = [word == text.normalize(label) for word, label in zip(words, labels, strict=True)]
         confidence = np.exp(np.asarray(log_probability, np.float64))
-        return {"accuracy": 100.0 * np.array(right), "confidence": 100 * confidence}
+        return {"accuracy": 100.0 * np.array(right), "confidence": 100 * confidence}, words
 
-    def _means(
-        self,
-        judge: dict[str, Source],
-        score: Callable[[Batch, list[str]], tuple[dict[str, Any], Sequence[jax.Array]]],
-    ) -> tuple[dict[str, float], Sequence[jax.Array]]:
-        """The plain mean over splits of each split's mean scores.
+    def _judge(
+        self, splits: dict[str, Source], score: Callable[[Batch, list[str]], "_Scored"]
+    ) -> "_Judged":
+        """Scores all words of some splits.
 
         Args:
-          judge: the splits.
-          score: takes a batch and its labels to scores (batch,) by name, and pictures.
-
-        Returns:
-          The means, of several splits the accuracy of each too; and the first batch's pictures.
+          splits: their words.
+          score: takes a batch, split over all devices, and its labels to scores (batch,) by name,
+            pictures, and what was read; these two may be empty.
         """
-        splits: dict[str, dict[str, float]] = {}
-        shown: Sequence[jax.Array] = ()
-        for name, source in judge.items():
+        found: dict[str, dict[str, float]] = {}
+        pictures: Sequence[np.ndarray] = ()
+        readings: list[tuple[str, str]] = []
+        for name, source in splits.items():
             labels, sums = records.labels(source), collections.Counter()
             for batch in self._batches(source):
-                scores, pictures = score(batch, [labels[index] for index in batch.index])
-                shown = shown or pictures
-                for key, values in scores.items():
-                    sums[key] += float(np.asarray(values, np.float64)[batch.valid].sum())
-            splits[name] = {key: total / len(source) for key, total in sums.items()}
+                words = [labels[index] for index in batch.index]
+                scores, shown, read = score(self.layout.shard_whole(batch), words)
+                if not pictures:
+                    pictures = [images[:_PICTURES] for images in meshes.gather(list(shown))]
+                    readings = list(zip(words, read, strict=False))[:_PICTURES]
+                for key, values in meshes.gather(scores).items():
+                    sums[key] += float(values.astype(np.float64)[batch.valid].sum())
+            found[name] = {key: total / len(source) for key, total in sums.items()}
         means = {
-            key: float(np.mean([scores[key] for scores in splits.values()]))
-            for key in next(iter(splits.values()))
+            key: float(np.mean([scores[key] for scores in found.values()]))
+            for key in next(iter(found.values()))
         }
-        if len(splits) > 1 and "accuracy" in means:
-            means |= {f"accuracy_{name}": scores["accuracy"] for name, scores in splits.items()}
-        return means, shown
+        if len(found) > 1 and "accuracy" in means:
+            means |= {f"accuracy_{name}": scores["accuracy"] for name, scores in found.items()}
+        return _Judged(means, pictures, readings)
 
     def _training_batches(
         self, source: Source, settings: ConfigDict, augment: Callable, name: str
@@ -548,9 +565,12 @@ class _Training:
         )
 
     def _batches(self, source: Source) -> Any:
+        # As many as all devices share; what fills the last one up is not counted.
+        devices = jax.device_count()
+        size = -(-self.config.evaluation.batch_size // devices) * devices
         return evaluation_batches(
             source,
-            batch_size=self.config.evaluation.batch_size,
+            batch_size=size,
             max_length=self.config.max_length,
         )
 
@@ -589,28 +609,60 @@ class _Training:
         folder = self.workdir / STAGE2
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"sr_{name}.npy"
-        if not path.exists():
-            made = self.enlarge(sr, variables, source)
+        made = None if path.exists() else self.enlarge(sr, variables, source)
+        if made is not None and jax.process_index() == 0:
             partial = path.with_name(f"{path.stem}_partial.npy")
             np.save(partial, made)
             partial.rename(path)
+        meshes.wait_for_all(str(path))
         return np.load(path, mmap_mode="r")
 
     def enlarge(self, sr: Network, variables: Variables, source: Source) -> np.ndarray:
         """SR images of a source, uint8 (len, 32, 128, 3)."""
         enlarge_batch = jax.jit(lambda variables, lr: to_uint8(sr(variables, to_float(lr))))
+        variables = self.layout.place(variables)
         batches = tqdm(
             self._batches(source),
             total=-(-len(source) // self.config.evaluation.batch_size),
             desc="SR images",
             leave=False,
-            disable=None,
+            disable=True if jax.process_index() else None,
         )
-        made = [np.asarray(enlarge_batch(variables, batch.lr))[batch.valid] for batch in batches]
+        made = []
+        for batch in batches:
+            images = enlarge_batch(variables, self.layout.shard_whole(batch.lr))
+            made.append(meshes.gather(images)[batch.valid])
         return np.concatenate(made)
 
 
-def _tiles(columns: Sequence[jax.Array]) -> np.ndarray:
-    """The first images of each column side by side: uint8 (height, width, 3)."""
-    stacked = [np.concatenate(np.asarray(to_uint8(images[:_PICTURES]))) for images in columns]
-    return np.concatenate(stacked, axis=1)
+def _keys(source: Source) -> Callable[[int], str]:
+    return lambda number: records.keys(source)[number]
+
+
+# Scores (batch,) by name, pictures as columns of images in [0, 1], and words that were read.
+_Scored = tuple[dict[str, Any], Sequence[jax.Array], Sequence[str]]
+
+
+class _Judged(NamedTuple):
+    """Validation words judged: what `_Training._judge` returns.
+
+    Attributes:
+      means: of each score the plain mean over splits of the split's mean; of several splits the
+        accuracy of each too.
+      pictures: the first batch's first ones, columns of images in [0, 1].
+      readings: labels and what was read of them.
+    """
+
+    means: dict[str, float]
+    pictures: Sequence[np.ndarray]
+    readings: Sequence[tuple[str, str]]
+
+    def validation(self, score: float | list[float], columns: str = "") -> loop.Validation:
+        pictures, texts = {}, {}
+        if columns:
+            stacked = [np.concatenate(np.asarray(to_uint8(images))) for images in self.pictures]
+            pictures[columns] = np.concatenate(stacked, axis=1)
+        if self.readings:
+            rows = [f"| {label} | {word} |" for label, word in self.readings]
+            texts["readings"] = "\n".join(["| label | read |", "| --- | --- |", *rows])
+        return loop.Validation(score, self.means, pictures, texts)

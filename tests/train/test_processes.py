@@ -1,0 +1,208 @@
+"""Training in two real processes on loopback, with gloo: killed, started again, stopped.
+
+The command is train.py's, the networks are those of the micro config.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from tests.conftest import micro_config, same
+from textsr_jax import checkpoints
+from textsr_jax.checkpoints import Checkpoints
+from textsr_jax.data import batching
+from textsr_jax.errors import UserError
+from textsr_jax.models import build_sr
+from textsr_jax.train import mesh as meshes
+from textsr_jax.train import state as states
+
+pytestmark = pytest.mark.slow
+
+ROOT = pathlib.Path(__file__).parents[2]
+STEPS = 12
+
+CONFIG = """
+from tests.conftest import micro_config
+
+
+def get_config():
+    config = micro_config({root!r}, {data!r})
+    config.stages = "stage1"
+    config.init.ocr = config.init.focus = {init!r}
+    config.stage1.steps = {steps}
+    config.stage1.checkpoint_every = {every}
+    config.stage1.validate_every = 4
+    config.stage1.average = 0.5
+    return config
+"""
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory, data_root, trained):
+    def write(steps=STEPS, every=2):
+        path = tmp_path_factory.mktemp("config") / "micro.py"
+        data = json.loads((trained / "config.json").read_text())["data"]["data_dir"]
+        path.write_text(
+            CONFIG.format(
+                root=str(data_root), data=data, init=str(trained), steps=steps, every=every
+            )
+        )
+        return path
+
+    return write
+
+
+def start(config, workdir, distributed=None):
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "train.py", f"--config={config}", f"--workdir={workdir}"]
+    if distributed:
+        command.append(f"--distributed={distributed}")
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def start_two(config, workdir):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    return [start(config, workdir, f"{address},2,{index}") for index in range(2)]
+
+
+def finish(processes, status=0):
+    """What the processes printed; all of them end with that status."""
+    printed = [process.communicate(timeout=300)[0].decode() for process in processes]
+    assert [process.returncode for process in processes] == [status] * len(processes), printed
+    return printed
+
+
+def wait_for_checkpoint(workdir, step, processes):
+    folder = workdir / "stage1" / "checkpoints" / str(step)
+    for _ in range(6000):
+        if folder.is_dir():
+            return
+        if any(process.poll() is not None for process in processes):
+            break
+        time.sleep(0.05)
+    for process in processes:
+        process.kill()
+    raise AssertionError([process.communicate()[0].decode() for process in processes])
+
+
+def last(workdir):
+    """The last checkpoint's step, state and record, read by this one process."""
+    config = micro_config("", "")
+    config.stage1.average = 0.5
+    network, optimizer = build_sr(config.sr), states.make_optimizer(config.stage1)
+    template = jax.eval_shape(
+        lambda: states.create(
+            network.init(jax.random.key(0)), optimizer, jax.random.key(0), averaged=True
+        )
+    )
+    saved = Checkpoints(workdir / "stage1" / "checkpoints")
+    restored = saved.restore(checkpoints.abstract(template))
+    saved.close()
+    return restored
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, config_file):
+    workdir = tmp_path_factory.mktemp("undisturbed") / "w"
+    finish(start_two(config_file(), workdir))
+    return workdir
+
+
+def test_one_of_two_is_killed_and_both_start_again(tmp_path, config_file, undisturbed):
+    workdir = tmp_path / "w"
+    processes = start_two(config_file(), workdir)
+    wait_for_checkpoint(workdir, 4, processes)
+    processes[1].kill()
+    processes[1].communicate()
+    # It cannot go on alone; a cluster's launcher ends it, as here.
+    processes[0].kill()
+    processes[0].communicate()
+    printed = finish(start_two(config_file(), workdir))
+    assert "stage1: resumed at step" in printed[0] and "resumed" not in printed[1]
+    (step, state, record), (_, expected, expected_record) = last(workdir), last(undisturbed)
+    assert step == STEPS
+    assert same(state, expected) and record == expected_record
+    name, template = "stage1", build_sr(micro_config("", "").sr).template
+    bests = [
+        checkpoints.load_best(w, name, checkpoints.abstract(template))
+        for w in (workdir, undisturbed)
+    ]
+    assert same(*(best for best, _ in bests)) and bests[0][1] == bests[1][1]
+
+
+def test_two_processes_give_what_one_does(tmp_path, config_file, undisturbed):
+    workdir = tmp_path / "w"
+    finish([start(config_file(), workdir)])
+    (_, state, record), (_, expected, expected_record) = last(workdir), last(undisturbed)
+    assert record["best_step"] == expected_record["best_step"]
+    np.testing.assert_allclose(record["best_score"], expected_record["best_score"], rtol=1e-5)
+    assert int(state.step) == int(expected.step) == STEPS
+    for one, two in zip(
+        jax.tree.leaves(state.variables), jax.tree.leaves(expected.variables), strict=True
+    ):
+        # Adam makes steps of full size of gradients that are nothing but rounding.
+        np.testing.assert_allclose(one, two, rtol=0, atol=2e-4)
+
+
+def test_a_signal_to_one_stops_both_at_the_same_step(tmp_path, config_file):
+    config, workdir = config_file(steps=100_000), tmp_path / "w"
+    processes = start_two(config, workdir)
+    wait_for_checkpoint(workdir, 2, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    printed = finish(processes, status=130)
+    stopped = [text.strip().splitlines()[-1] for text in printed]
+    assert "stage1: stopped and saved at step" in stopped[0]
+    assert stopped[0].split(";")[0] == stopped[1].split(";")[0]
+    assert f"at step {last_step(workdir)};" in stopped[0]
+
+
+def last_step(workdir):
+    saved = Checkpoints(workdir / "stage1" / "checkpoints")
+    try:
+        return saved.steps()[-1]
+    finally:
+        saved.close()
+
+
+def test_every_sample_is_seen_once_an_epoch_by_all_together(data_root, trained):
+    from textsr_jax import configuration, data
+
+    source = data.load(configuration.load(trained).data).train
+    count = len(source)
+    size = next(size for size in (4, 3, 2, 1) if count % (2 * size) == 0)
+    seen = [
+        batching.train_batches(
+            source, batch_size=size, max_length=6, seed=3, process_index=index, process_count=2
+        )
+        for index in range(2)
+    ]
+    for _ in range(3):
+        epoch = [next(seen[turn % 2]).index for turn in range(count // size)]
+        assert sorted(np.concatenate(epoch)) == list(range(count))
+
+
+@pytest.mark.parametrize(
+    "how", ["here", "127.0.0.1:1,2", "127.0.0.1:1,2,2", "127.0.0.1,2,0", "host:x,2,0", ""]
+)
+def test_addresses_that_are_none(how):
+    with pytest.raises(UserError, match=r"--distributed=.*: write auto, or HOST:PORT,COUNT,INDEX"):
+        meshes.join_processes(how)
+
+
+def test_nothing_to_find_is_one_line(tmp_path, config_file):
+    (printed,) = finish([start(config_file(), tmp_path / "w", "auto")], status=2)
+    assert "error: --distributed=auto: cannot join the other processes" in printed
+    assert "Traceback" not in printed
