@@ -1,18 +1,24 @@
-# `make demo` runs the whole job on synthetic words; `make test` the whole test suite.
-# Both need Python 3.11 and pip, and install everything else into .venv.
+# `make demo` runs the whole job on synthetic words; `make test` the whole test suite; `make table1`
+# trains the pairs of the paper's Table 1 and its ablations, with CONFIG=configs/paper.py at its sizes.
+# All need Python 3.11 and pip, and install everything else into .venv.
 
 PYTHON ?= python3.11
 BIN := .venv/bin
 WORKDIR ?= runs/demo
+CONFIG ?= configs/tiny.py
+TABLE1 ?= runs/table1
 # Each worker takes some 5 GB.
 WORKERS := --numprocesses=logical --maxprocesses=4 --dist=loadgroup
 
-.PHONY: demo test test-fast lint format clean
+.PHONY: demo table1 test test-fast lint format clean
 
 demo: .venv/installed
 	$(BIN)/python train.py --config=configs/tiny.py --workdir=$(WORKDIR)
 	$(BIN)/python quantize.py --workdir=$(WORKDIR) --prior=laplace --bits=4,6,8
 	$(BIN)/python evaluate.py --workdir=$(WORKDIR)
+
+table1: .venv/installed
+	$(BIN)/python -m textsr_jax.report.table1 --config=$(CONFIG) --folder=$(TABLE1)
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest $(WORKERS)

@@ -15,7 +15,12 @@ from textsr_jax.evaluation.sensitivity import LayerType
 
 
 def write_json(path: str | pathlib.Path, content: Any) -> None:
-    """Writes a JSON file in whole or not at all, its folder made where it is missing.
+    """Writes a JSON file as `write_text` does."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: str | pathlib.Path, content: str) -> None:
+    """Writes a file in whole or not at all, its folder made where it is missing.
 
     Raises:
       UserError: the file cannot be written.
@@ -24,7 +29,7 @@ def write_json(path: str | pathlib.Path, content: Any) -> None:
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        partial.write_text(content)
         partial.rename(path)
     except OSError as error:
         raise UserError(f"{path}: cannot write it ({error.strerror}); name another file") from error
