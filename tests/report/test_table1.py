@@ -149,7 +149,7 @@ class Crash(Exception):
 
 
 def quick_config(data_root, data_dir):
-    """The micro config with networks that compile sooner: the table trains eleven stages."""
+    """The micro config with networks that compile sooner: the table trains twelve stages."""
     config = micro_config(data_root, data_dir)
     config.sr.apply_stn, config.ocr.name = "never", "crnn"
     return config
