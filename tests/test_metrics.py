@@ -64,3 +64,48 @@ def test_words_are_compared_in_lower_case_without_punctuation():
 def test_no_words_have_no_accuracy():
     with pytest.raises(ValueError, match="no words"):
         metrics.word_accuracy([], [])
+
+
+def test_luma_is_y_of_bt_601():
+    corners = np.array([[[[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]]], np.float32)
+    # Pillow has Y of JPEG's YCbCr, without headroom: these are BT.601's own figures.
+    expected = [16, 235, 81.481, 144.553, 40.966]
+    np.testing.assert_allclose(255 * metrics.luma(corners)[0, 0, :, 0], expected, rtol=1e-6)
+
+
+def published_quality(sr, hr, border):
+    """PSNR and SSIM of uint8 photographs in float64, written from their definitions."""
+
+    def luma(image):
+        weights = np.array([65.481, 128.553, 24.966]) / 255
+        return (16 + image.astype(float) @ weights)[border:-border, border:-border]
+
+    sr, hr = luma(sr), luma(hr)
+    psnr = 10 * np.log10(255**2 / np.mean((sr - hr) ** 2))
+    distance = np.arange(11) - 5
+    window = np.exp(-(distance[:, None] ** 2 + distance**2) / (2 * 1.5**2))
+    window /= window.sum()
+
+    def blur(plane):
+        return convolve2d(plane, window, mode="same", boundary="symm")
+
+    mean_sr, mean_hr = blur(sr), blur(hr)
+    var_sr, var_hr = blur(sr * sr) - mean_sr**2, blur(hr * hr) - mean_hr**2
+    covariance = blur(sr * hr) - mean_sr * mean_hr
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    top = (2 * mean_sr * mean_hr + c1) * (2 * covariance + c2)
+    return psnr, (top / ((mean_sr**2 + mean_hr**2 + c1) * (var_sr + var_hr + c2))).mean()
+
+
+@pytest.mark.parametrize("size", [(16, 24), (33, 17)])
+def test_luma_quality_is_that_of_the_published_protocol(size):
+    rng = np.random.default_rng(1)
+    hr = rng.integers(0, 256, (3, *size, 3), np.uint8)
+    hr[1] = np.linspace(0, 255, size[1], dtype=np.uint8)[:, None]  # smooth
+    sr = np.clip(hr + rng.normal(0, 6, hr.shape), 0, 255).astype(np.uint8)
+    # What lies in the border does not count.
+    sr[:, :2] = 255 - sr[:, :2]
+    psnr, ssim = metrics.luma_quality(sr / np.float32(255), hr / np.float32(255), 2)
+    expected = [published_quality(one, other, 2) for one, other in zip(sr, hr, strict=True)]
+    np.testing.assert_allclose(psnr, [value for value, _ in expected], rtol=1e-5)
+    np.testing.assert_allclose(ssim, [value for _, value in expected], rtol=1e-4)
