@@ -25,6 +25,11 @@ def get_config() -> ConfigDict:
     config.sr.stn.channels = (16, 32, 64, 64, 64, 64)
     config.sr.stn.features = 128
 
+    config.resampler.stem_channels = 16
+    config.resampler.channels = 32
+    config.resampler.trunk_channels = 64
+    config.resampler.blocks = 3
+
     config.ocr.cdistnet.width = 192
     config.ocr.cdistnet.heads = 6
     config.ocr.cdistnet.encoder_layers = 2
@@ -52,6 +57,7 @@ def get_config() -> ConfigDict:
 
     config.pretrain.ocr.update(paper.optimization(30_000, 64, 1e-3))
     config.pretrain.focus.update(paper.optimization(10_000, 64, 1e-3))
+    config.stage0.update(paper.optimization(50_000, 16, 3e-4))
     config.stage1.update(paper.optimization(20_000, 32, 5e-4))
     config.stage2.update(paper.optimization(5_000, 64, 3e-4))
     config.joint.update(paper.optimization(20_000, 32, 5e-4))

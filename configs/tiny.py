@@ -35,6 +35,11 @@ def get_config() -> ConfigDict:
     config.sr.stn.channels = (8, 16, 32, 32, 32, 32)
     config.sr.stn.features = 64
 
+    config.resampler.stem_channels = 8
+    config.resampler.channels = 16
+    config.resampler.trunk_channels = 32
+    config.resampler.blocks = 1
+
     config.ocr.cdistnet.width = 128
     # Attention scores are divided by the head size twice over: small heads learn to look sooner.
     config.ocr.cdistnet.heads = 16
@@ -65,6 +70,8 @@ def get_config() -> ConfigDict:
 
     config.pretrain.ocr.update(paper.optimization(2_400, 16, 1e-3))
     config.pretrain.focus.update(paper.optimization(200, 32, 1e-3))
+    config.stage0.update(paper.optimization(1_000, 8, 1e-3))
+    config.stage0.crop = 64
     config.stage1.update(paper.optimization(300, 32, 1e-3))
     config.stage2.update(paper.optimization(500, 16, 5e-4))
     config.joint.update(paper.optimization(300, 32, 1e-3))

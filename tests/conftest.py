@@ -111,6 +111,8 @@ def micro_config(data_root: pathlib.Path, data_dir: pathlib.Path) -> ConfigDict:
     config.ocr.cdistnet.rectifier_features = 8
     config.ocr.crnn.channels = (4, 4, 4, 4, 8, 8, 8)
     config.ocr.crnn.hidden = 8
+    config.resampler.stem_channels = config.resampler.channels = 4
+    config.resampler.trunk_channels = 8
     config.focus.stem_channels = (2, 4)
     config.focus.stage_channels = (4, 4, 4, 4)
     config.focus.width = 16
@@ -119,8 +121,8 @@ def micro_config(data_root: pathlib.Path, data_dir: pathlib.Path) -> ConfigDict:
     config.focus.embedding = 8
     config.decoding.steps = 8
     config.evaluation.batch_size = 8
-    stages = (config.pretrain.ocr, config.pretrain.focus, config.stage1, config.stage2)
-    for stage in (*stages, config.joint):
+    pretrain = (config.pretrain.ocr, config.pretrain.focus)
+    for stage in (config.stage0, *pretrain, config.stage1, config.stage2, config.joint):
         stage.steps = 6
         stage.batch_size = 8
         stage.warmup = 0.2
@@ -137,6 +139,42 @@ def trained(data_root, tmp_path_factory) -> pathlib.Path:
     workdir = tmp_path_factory.mktemp("trained")
     config = micro_config(data_root, tmp_path_factory.mktemp("data"))
     stages.train(config, workdir, "again")
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory) -> pathlib.Path:
+    """A folder of ten small pictures of several sizes: soft colours, and lines across them."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for number in range(10):
+        rng = np.random.default_rng(number)
+        soft = Image.fromarray(rng.integers(0, 256, (4, 5, 3), np.uint8))
+        image = soft.resize((40 + 3 * number, 37), Image.Resampling.BICUBIC)
+        for _ in range(5):
+            line = rng.integers(0, 40, 4).tolist()
+            color = tuple(rng.integers(0, 256, 3).tolist())
+            ImageDraw.Draw(image).line(line, fill=color, width=2)
+        image.save(folder / f"{number:04d}.png")
+    return folder
+
+
+def stage0_config(photographs: pathlib.Path) -> ConfigDict:
+    """A resampler and an EDSR that train in seconds."""
+    config = micro_config("", "")
+    config.stages = "stage0"
+    config.photographs.train = str(photographs)
+    config.photographs.validation_fraction = 0.3
+    config.stage0.crop = 16
+    return config
+
+
+@pytest.fixture(scope="session")
+def stage0(photographs, tmp_path_factory) -> pathlib.Path:
+    """A workdir in which stage 0 of the micro config has run, and nothing else."""
+    from textsr_jax.train import stages
+
+    workdir = tmp_path_factory.mktemp("stage0")
+    stages.train(stage0_config(photographs), workdir, "again")
     return workdir
 
 

@@ -188,3 +188,64 @@ def test_ctc_loss_of_a_batch_in_which_nothing_fits():
     loss, gradient = jax.jit(jax.value_and_grad(losses.ctc_loss))(jnp.zeros((2, 2, 5)), characters)
     assert float(loss) == 0
     np.testing.assert_array_equal(gradient, 0)
+
+
+def random_offsets(seed=0, shape=(2, 3, 4, 49)):
+    rng = np.random.default_rng(seed)
+    kernels = rng.random(shape)
+    kernels /= kernels.sum(axis=-1, keepdims=True)
+    return [array.astype(np.float32) for array in (kernels, *rng.uniform(-1, 1, (2, *shape)))]
+
+
+def test_offset_distance_is_the_papers_sum_averaged_over_kernels():
+    _, offsets_h, offsets_v = random_offsets()
+    total = 0.0
+    for i in range(7):
+        for j in range(7):
+            weight = np.sqrt((i - 7 / 2) ** 2 + (j - 7 / 2) ** 2) / np.sqrt(2 * (7 / 2) ** 2)
+            tap = 7 * i + j
+            moved = np.sqrt(offsets_h[..., tap] ** 2 + offsets_v[..., tap] ** 2)
+            total += weight * moved.mean()
+    np.testing.assert_allclose(losses.offset_distance(offsets_h, offsets_v), total, rtol=1e-5)
+
+
+def test_offset_distance_has_a_gradient_at_rest():
+    rest = jnp.zeros((1, 2, 2, 49))
+    value, gradient = jax.value_and_grad(losses.offset_distance)(rest, rest)
+    assert value == 0
+    assert (gradient == 0).all()
+    # Where a tap is moved, its gradient is its weight over the number of kernels.
+    gradient = jax.grad(losses.offset_distance)(rest.at[0, 0, 0, 0].set(0.5), rest)
+    np.testing.assert_allclose(gradient[0, 0, 0, 0], 1 / 4, rtol=1e-6)
+
+
+def test_offset_variation_counts_rows_of_h_and_columns_of_v():
+    kernels, offsets_h, offsets_v = random_offsets(1)
+    total = 0.0
+    for image in range(2):
+        for row in range(3):
+            for column in range(4):
+                here = (image, row, column)
+                if row < 2:
+                    change = np.abs(offsets_h[image, row + 1, column] - offsets_h[here])
+                    total += (change * kernels[here]).sum()
+                if column < 3:
+                    change = np.abs(offsets_v[image, row, column + 1] - offsets_v[here])
+                    total += (change * kernels[here]).sum()
+    found = losses.offset_variation(kernels, offsets_h, offsets_v)
+    np.testing.assert_allclose(found, total / 24, rtol=1e-5)
+    # It is partial: these changes are free.
+    along = np.broadcast_to(np.arange(4, dtype=np.float32)[:, None] / 4, (2, 3, 4, 49))
+    down = np.broadcast_to(np.arange(3, dtype=np.float32)[:, None, None] / 3, (2, 3, 4, 49))
+    assert losses.offset_variation(kernels, along, down) == 0
+
+
+def test_rescaling_loss_is_l1_and_its_weighted_regularisers():
+    rng = np.random.default_rng(2)
+    sr, hr = rng.random((2, 2, 6, 8, 3)).astype(np.float32)
+    taps = random_offsets(3)
+    total, parts = losses.rescaling_loss(sr, hr, *taps, distance_weight=0.5, variation_weight=3)
+    np.testing.assert_allclose(parts["l1"], np.abs(sr - hr).mean(), rtol=1e-5)
+    distance, variation = losses.offset_distance(*taps[1:]), losses.offset_variation(*taps)
+    assert (parts["offset_distance"], parts["offset_variation"]) == (distance, variation)
+    np.testing.assert_allclose(total, parts["l1"] + 0.5 * distance + 3 * variation, rtol=1e-6)

@@ -1,10 +1,11 @@
-"""Training losses: the text-focus loss of super-resolution and the cross-entropies of recognition.
+"""Training losses: text-focus, learned downscaling, and the cross-entropies of recognition.
 
 Pure functions on arrays; they work inside jit and under any sharding of the batch. Where a device
 sees its own part alone (`jax.pmap`), `axis_name` names the axis of devices: the mean of what they
 return is then the loss of the whole batch.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -155,6 +156,86 @@ def text_focus_loss(
         parts["mse"]
         + position_weight * parts["position"]
         + recognition_weight * parts["recognition"]
+    )
+    return total, parts
+
+
+def offset_distance(offsets_h: jax.Array, offsets_v: jax.Array) -> jax.Array:
+    """How far the resampler's taps are moved: they shall stay where they are without a reason.
+
+    "Learned image downscaling for upscaling using content adaptive resampler" (Sun and Chen, 2020):
+    of each kernel, the sum over its taps (i, j) of w(i, j) sqrt(dx^2 + dy^2), where w is the
+    distance of (i, j), counted from 0, to (m / 2, m / 2), divided by m / sqrt(2), for m x m taps.
+    As printed, that middle is half a tap behind the central one. The paper's constant, 1 a tap, is
+    left out: it has no gradient.
+
+    Args:
+      offsets_h, offsets_v: float (batch, h, w, m m), to the right and down, in units of the scale.
+
+    Returns:
+      The mean over all kernels, in the same units; a scalar. Its gradient is 0 at offsets of 0.
+    """
+    size = math.isqrt(offsets_h.shape[-1])
+    place = np.arange(size) - size / 2
+    weights = np.hypot(place[:, None], place) / (size / math.sqrt(2))
+    squared = offsets_h**2 + offsets_v**2
+    moved = squared > 0
+    # The square root has no gradient at 0, and 0 times infinity would be NaN.
+    distance = jnp.where(moved, jnp.sqrt(jnp.where(moved, squared, 1)), 0)
+    return (distance * weights.reshape(-1).astype(np.float32)).sum(axis=-1).mean()
+
+
+def offset_variation(kernels: jax.Array, offsets_h: jax.Array, offsets_v: jax.Array) -> jax.Array:
+    """The partial total variation of the resampler's offsets: neighbours shall move alike.
+
+    Follows the same paper: the change of `offsets_h` from each row to the next and of `offsets_v`
+    from each column to the next (these make edges jagged), each tap weighted by the first one's
+    kernel. The paper sums over the kernels of an image; here the sum is divided by their number, so
+    that its weight does not depend on the size of the crops.
+
+    Args:
+      kernels: float (batch, h, w, taps), with sum 1.
+      offsets_h, offsets_v: as of `offset_distance`.
+
+    Returns:
+      The mean over the batch, in the units of the offsets; a scalar.
+    """
+    batch, height, width, _ = kernels.shape
+    down = jnp.abs(offsets_h[:, 1:] - offsets_h[:, :-1]) * kernels[:, :-1]
+    right = jnp.abs(offsets_v[:, :, 1:] - offsets_v[:, :, :-1]) * kernels[:, :, :-1]
+    return (down.sum() + right.sum()) / (batch * height * width)
+
+
+def rescaling_loss(
+    sr: jax.Array,
+    hr: jax.Array,
+    kernels: jax.Array,
+    offsets_h: jax.Array,
+    offsets_v: jax.Array,
+    *,
+    distance_weight: float,
+    variation_weight: float,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of a resampler and the network that enlarges its images: L1 and two regularisers.
+
+    Args:
+      sr, hr: float (batch, H, W, 3), RGB in [0, 1].
+      kernels, offsets_h, offsets_v: as of `offset_variation`.
+      distance_weight, variation_weight: of `offset_distance` and `offset_variation` in the total.
+
+    Returns:
+      The total, and its parts before weighting: {"l1", "offset_distance", "offset_variation"};
+      scalars.
+    """
+    parts = {
+        "l1": jnp.abs(sr - hr).mean(),
+        "offset_distance": offset_distance(offsets_h, offsets_v),
+        "offset_variation": offset_variation(kernels, offsets_h, offsets_v),
+    }
+    total = (
+        parts["l1"]
+        + distance_weight * parts["offset_distance"]
+        + variation_weight * parts["offset_variation"]
     )
     return total, parts
 

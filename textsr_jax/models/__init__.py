@@ -1,4 +1,4 @@
-"""The networks, by the names that configs use: `sr.name`, `ocr.name`, `focus`.
+"""The networks, by the names that configs use: `sr.name`, `ocr.name`, `focus`, `resampler`.
 
 Each `build_*` takes its part of the config and returns a `Network`, the functional view.
 """
@@ -23,6 +23,8 @@ from textsr_jax.models.network import (
     part_of,
     together,
 )
+from textsr_jax.models.resampler import Resampler
+from textsr_jax.models.rescaling import Rescaler
 from textsr_jax.models.stn import STN
 from textsr_jax.models.super_resolution import SuperResolver
 from textsr_jax.models.tbsrn import TBSRN
@@ -34,6 +36,7 @@ __all__ = [
     "Variables",
     "build_focus",
     "build_ocr",
+    "build_rescaler",
     "build_sr",
     "count_parameters",
     "join",
@@ -87,6 +90,28 @@ def build_focus(config: ConfigDict) -> Network:
     settings = config.to_dict()
     settings["dtype"] = _compute_dtype(settings["dtype"], "focus")
     return Network(lambda rngs: TextFocusRecognizer(**settings, rngs=rngs))
+
+
+def build_rescaler(resampler: ConfigDict, sr: ConfigDict) -> Network:
+    """The resampler with EDSR behind it; the tree's top keys are `resampler` and `edsr`.
+
+    Args:
+      resampler: that part of the config: `dtype` and the resampler's arguments.
+      sr: that part of the config, of which the network is taken without an STN.
+
+    Raises:
+      UserError: a dtype that is none, or a network that does not take images of every size.
+    """
+    if sr.name != "edsr":
+        raise UserError(
+            f"config.sr.name={sr.name!r}: the resampler goes with edsr alone; set it to edsr"
+        )
+    make_network = _maker(SR_NETWORKS, sr, "sr")
+    settings = resampler.to_dict()
+    settings["dtype"] = _compute_dtype(settings["dtype"], "resampler")
+    return Network(
+        lambda rngs: Rescaler(Resampler(**settings, rngs=rngs), sr.name, make_network(rngs))
+    )
 
 
 def _maker(

@@ -1,4 +1,4 @@
-"""Bicubic enlargement, the baseline that every learned super-resolution model is held against."""
+"""Bicubic enlargement and reduction, the baselines that learned models are held against."""
 
 import jax
 from flax import nnx
@@ -11,6 +11,16 @@ def enlarge(lr: jax.Array, scale: int = 2) -> jax.Array:
     """
     batch, height, width, channels = lr.shape
     return jax.image.resize(lr, (batch, scale * height, scale * width, channels), "bicubic")
+
+
+def reduce(hr: jax.Array, scale: int = 2) -> jax.Array:
+    """Reduces images (batch, height, width, channels) by Keys' cubic widened to `scale`.
+
+    That is Pillow's bicubic filter, and MATLAB's imresize, whose cubic is the same. `scale` divides
+    both sides. The result is not clipped.
+    """
+    batch, height, width, channels = hr.shape
+    return jax.image.resize(hr, (batch, height // scale, width // scale, channels), "bicubic")
 
 
 class Bicubic(nnx.Module):

@@ -128,6 +128,7 @@ class ReflectingConv(nnx.Conv):
             # computes a column too many, which is cut off.
             padding=((0, 0), (0, 1)),
             kernel_init=KERNEL_INIT,
+            bias_init=_bias_init(inputs * size * size),
             dtype=dtype,
             rngs=rngs,
         )
@@ -249,4 +250,20 @@ def _between(position: jax.Array, size: int) -> tuple[jax.Array, jax.Array, jax.
 
 
 def _linear(inputs: int, outputs: int, dtype: jnp.dtype | None, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs)
+    return nnx.Linear(
+        inputs,
+        outputs,
+        kernel_init=KERNEL_INIT,
+        bias_init=_bias_init(inputs),
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def _bias_init(inputs: int) -> nnx.Initializer:
+    """PyTorch's default for biases: uniform within 1 / sqrt(fan in).
+
+    With zeros the trunks' ReLUs all die in some ten steps, and every pixel gets the same kernel.
+    """
+    bound = 1 / math.sqrt(inputs)
+    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
