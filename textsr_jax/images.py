@@ -3,8 +3,10 @@
 Networks compute on [0, 1]; files, batches and caches hold uint8.
 """
 
+import contextlib
 import pathlib
 import warnings
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +40,23 @@ def open_rgb(path: str | pathlib.Path) -> np.ndarray:
     Raises:
       UserError: there is no such file, it is not an image, it is cut short, or too large.
     """
+    with _opened(path) as image:
+        image.load()
+        return to_rgb(ImageOps.exif_transpose(image))
+
+
+def image_size(path: str | pathlib.Path) -> tuple[int, int]:
+    """Width and height of an image file by its header, orientation not applied.
+
+    Raises:
+      UserError: there is no such file, it is not an image, or too large.
+    """
+    with _opened(path) as image:
+        return image.size
+
+
+@contextlib.contextmanager
+def _opened(path: str | pathlib.Path) -> Iterator[Image.Image]:
     path = pathlib.Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such file")
@@ -47,10 +66,9 @@ def open_rgb(path: str | pathlib.Path) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                image.load()
-                return to_rgb(ImageOps.exif_transpose(image))
+                yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"{path}: the image is too large ({error}); crop the word first") from error
+        raise UserError(f"{path}: the image is too large ({error}); crop it first") from error
     except Exception as error:  # Pillow's decoders raise many kinds, by file format
         reason = "not an image file" if "identify" in str(error) else str(error) or repr(error)
         raise UserError(

@@ -1,6 +1,7 @@
 """The data room's door: `load` turns a config into sources for training, validation and tests.
 
-A data root is read as TextZoom's LMDB folders; without one, words are synthesised.
+A data root is read as TextZoom's LMDB folders; without one, words are synthesised. Stage 0 learns
+from photographs: `load_photographs`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from textsr_jax.errors import UserError
 if TYPE_CHECKING:
     import ml_collections
 
+    from textsr_jax.data.photographs import Photographs
     from textsr_jax.data.records import Source
 
 _TEST_ORDER = ("easy", "medium", "hard")
@@ -66,6 +68,56 @@ def load(config: ml_collections.ConfigDict) -> WordPairs:
     if config.root:
         return _textzoom(config.root, data_dir, config.validation_fraction)
     return _synthetic(data_dir, config.synthetic)
+
+
+def load_photographs(
+    config: ml_collections.ConfigDict, data_dir: str, smallest: int
+) -> tuple[Photographs, Photographs]:
+    """The photographs of stage 0: those it is trained on, and those that choose its checkpoint.
+
+    Args:
+      config: has the fields
+        train: a folder of images, or "tfds:div2k" for TFDS's prepared set.
+        validation: likewise another folder; "" for the set's own validation split, or of a folder
+          for a part of `train`.
+        validation_fraction: that part, above 0 and below 1; a hash of the files' names chooses.
+      data_dir: where TFDS keeps prepared data; "" for its default.
+      smallest: what each side of an image has at least, in pixels.
+
+    Raises:
+      UserError: bad input.
+    """
+    from textsr_jax.data import photographs
+
+    def opened(field: str, split: str) -> Photographs:
+        if config[field] == "tfds:div2k":
+            return photographs.PreparedDiv2k(split, data_dir or None)
+        if not config[field]:
+            raise UserError(
+                f"config.photographs.{field} is empty; name a folder of images, such as "
+                "DIV2K_train_HR, or tfds:div2k"
+            )
+        return photographs.PhotographFolder(config[field], smallest)
+
+    train = opened("train", "train")
+    if config.validation:
+        return train, opened("validation", "validation")
+    if config.train == "tfds:div2k":
+        return train, opened("train", "validation")
+    fraction = config.validation_fraction
+    if not 0 < fraction < 1:
+        raise UserError(
+            f"config.photographs.validation_fraction={fraction}: must be above 0 and below 1; or "
+            "name a folder in config.photographs.validation"
+        )
+    held_out = _held_out(train.keys, fraction)
+    if not 0 < len(held_out) < len(train):
+        raise UserError(
+            f"{config.train}: of {len(train)} images {len(held_out)} would be for validation; set "
+            "config.photographs.validation_fraction so that training and validation have some"
+        )
+    kept = sorted(set(range(len(train))) - held_out)
+    return photographs.Chosen(train, kept), photographs.Chosen(train, sorted(held_out))
 
 
 def _synthetic(data_dir: str | None, settings: ml_collections.ConfigDict) -> WordPairs:

@@ -1,0 +1,237 @@
+"""Photographs for stage 0 and for evaluation: a folder of images, or TFDS's prepared `div2k`.
+
+Training crops are a pure function of (source, seed, step), which makes resuming exact.
+"""
+
+import io
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import flax
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from textsr_jax.errors import UserError
+from textsr_jax.images import image_size, open_rgb
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+# A PNG of DIV2K takes some 80 ms to decode, and Pillow lets other threads run meanwhile.
+_READ_OPTIONS = grain.ReadOptions(num_threads=16, prefetch_buffer_size=16)
+
+
+@flax.struct.dataclass
+class Crops:
+    """Square parts of photographs; a pytree.
+
+    Attributes:
+      hr: uint8 (batch, crop, crop, 3), RGB.
+      index: int32 (batch,), the photograph's number in its source, from 0.
+      valid: bool (batch,), False for repeated crops that only fill the batch up.
+    """
+
+    hr: np.ndarray
+    index: np.ndarray
+    valid: np.ndarray
+
+
+class Photographs(Protocol):
+    """Random access to photographs, uint8 (height, width, 3), RGB; `keys` names each."""
+
+    keys: list[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+
+class PhotographFolder:
+    """The image files of a folder, sorted by name, without its subfolders; decoded when asked for.
+
+    Sizes are read from the files' headers at once, so that a file that will not do is found before
+    a training begins and not in its first epoch.
+
+    Args:
+      folder: holds the files; others than `SUFFIXES` and hidden ones are passed over.
+      smallest: what each side of an image has at least, in pixels.
+
+    Raises:
+      UserError: there is no such folder, or no image in it; or a file is too small or no image.
+    """
+
+    def __init__(self, folder: str | os.PathLike, smallest: int) -> None:
+        self.folder = pathlib.Path(folder).expanduser()
+        if not self.folder.is_dir():
+            raise UserError(f"{folder}: no such folder; name one of images, such as DIV2K_train_HR")
+        self._paths = sorted(
+            path
+            for path in self.folder.iterdir()
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        )
+        if not self._paths:
+            raise UserError(
+                f"{folder}: has no images ({', '.join(SUFFIXES)}); name a folder of them, such as "
+                "DIV2K_train_HR"
+            )
+        for path in self._paths:
+            _check_size(str(path), image_size(path), smallest)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return open_rgb(self._paths[index])
+
+    @property
+    def keys(self) -> list[str]:
+        """The files' names."""
+        return [path.name for path in self._paths]
+
+
+class PreparedDiv2k:
+    """The HR images of a split of TFDS's `div2k`, as it was prepared by whoever has a copy.
+
+    Whichever LR images it was prepared with, the HR images are the same.
+
+    Args:
+      split: "train" or "validation".
+      data_dir: TFDS's data folder; None for TFDS's default.
+
+    Raises:
+      UserError: it is not there, or in files that cannot be read at random.
+    """
+
+    def __init__(self, split: str, data_dir: str | os.PathLike | None = None) -> None:
+        root = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / "div2k"
+        found = sorted(root.glob("*/*/dataset_info.json"))
+        mend = "prepare it there (tfds build div2k --file_format=array_record)"
+        if not found:
+            raise UserError(
+                f"{root}: holds no prepared div2k; {mend}, or name the folder of DIV2K_train_HR in "
+                "config.photographs.train"
+            )
+        builder = tfds.builder_from_directory(str(found[0].parent))
+        if builder.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
+            raise UserError(
+                f"{found[0].parent}: is kept as {builder.info.file_format.value}, which cannot be "
+                f"read at random; {mend}"
+            )
+        if split not in builder.info.splits:
+            raise UserError(f"{found[0].parent}: has no split {split!r}; {mend}")
+        raw = tfds.decode.SkipDecoding()
+        self._examples = builder.as_data_source(split, decoders={"lr": raw, "hr": raw})
+        self._name = f"div2k/{split}"
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        with Image.open(io.BytesIO(self._examples[index]["hr"])) as image:
+            return np.asarray(image.convert("RGB"))
+
+    @property
+    def keys(self) -> list[str]:
+        """Their numbers in the split, counted from 0: the prepared set keeps no file names."""
+        return [f"{self._name}:{index}" for index in range(len(self))]
+
+
+class Chosen:
+    """The photographs of `source` with the given numbers, in the given order."""
+
+    def __init__(self, source: Photographs, indices: Sequence[int]) -> None:
+        self._source, self._indices = source, list(indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._source[self._indices[index]]
+
+    @property
+    def keys(self) -> list[str]:
+        keys = self._source.keys
+        return [keys[index] for index in self._indices]
+
+
+def random_crops(
+    source: Photographs,
+    *,
+    batch_size: int,
+    crop: int,
+    seed: int,
+    turn: bool,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> grain.DatasetIterator:
+    """Endless batches of random crops; the part of them that belongs to one process.
+
+    Every photograph gives one crop an epoch, in a new order each time. Batches are dealt out to
+    processes as `batching.train_batches` does.
+
+    Args:
+      source: the photographs.
+      batch_size: crops a batch, on this process.
+      crop: the side of a crop, in pixels.
+      seed: a number from 0 to 2^32 - 1 for the order, the places and the turns.
+      turn: whether crops are flipped and turned by multiples of 90 degrees too, all eight ways.
+      process_index: which process this is.
+      process_count: how many there are.
+
+    Returns:
+      An iterator over `Crops`; its `get_state` and `set_state` continue a run exactly. Reading
+      raises a `UserError` where a photograph is damaged or smaller than a crop.
+    """
+    keys = source.keys
+    dataset = grain.MapDataset.source(range(len(source))).seed(seed).shuffle().repeat()
+
+    def cut(index: int, rng: np.random.Generator) -> tuple[int, np.ndarray]:
+        image = source[index]
+        height, width = image.shape[:2]
+        _check_size(keys[index], (width, height), crop)
+        top, left = rng.integers(height - crop + 1), rng.integers(width - crop + 1)
+        part = image[top : top + crop, left : left + crop]
+        if turn:
+            part = np.rot90(part, rng.integers(4))
+            part = part[:, ::-1] if rng.integers(2) else part
+        return index, part
+
+    dataset = dataset.random_map(cut).batch(batch_size, drop_remainder=True, batch_fn=_collate)
+    return iter(dataset[process_index::process_count].to_iter_dataset(_READ_OPTIONS))
+
+
+def central_crops(source: Photographs, *, batch_size: int, crop: int) -> Iterator[Crops]:
+    """The middle of every photograph once, in order; the last batch is filled up with its last.
+
+    Raises:
+      UserError: a photograph is damaged or smaller than a crop.
+    """
+    for start in range(0, len(source), batch_size):
+        pairs = []
+        for index in range(start, min(start + batch_size, len(source))):
+            image = source[index]
+            height, width = image.shape[:2]
+            _check_size(source.keys[index], (width, height), crop)
+            top, left = (height - crop) // 2, (width - crop) // 2
+            pairs.append((index, image[top : top + crop, left : left + crop]))
+        missing = batch_size - len(pairs)
+        batch = _collate(pairs + pairs[-1:] * missing)
+        yield batch.replace(valid=np.arange(batch_size) < len(pairs))
+
+
+def _collate(pairs: Sequence[tuple[int, np.ndarray]]) -> Crops:
+    return Crops(
+        hr=np.stack([part for _, part in pairs]),
+        index=np.array([index for index, _ in pairs], np.int32),
+        valid=np.ones(len(pairs), bool),
+    )
+
+
+def _check_size(name: str, size: tuple[int, int], smallest: int) -> None:
+    if min(size) < smallest:
+        raise UserError(
+            f"{name}: is {size[0]}x{size[1]}, and each side must have {smallest} pixels; remove it"
+        )
