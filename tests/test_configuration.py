@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from configs import paper, small, tiny
+from configs import div2k, paper, small, tiny
 from textsr_jax import configuration
 from textsr_jax.errors import UserError
-from textsr_jax.models import build_focus, build_ocr, build_sr
+from textsr_jax.models import build_focus, build_ocr, build_rescaler, build_sr
 
 
 def test_a_workdir_gives_its_config_back(tmp_path):
@@ -73,10 +73,12 @@ def test_a_misspelt_field_in_the_file_gets_the_nearest_name(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", [tiny, small, paper])
+@pytest.mark.parametrize("preset", [tiny, small, paper, div2k])
 def test_presets_build_their_networks(preset):
     config = preset.get_config()
-    for network in (build_sr(config.sr), build_ocr(config.ocr), build_focus(config.focus)):
+    rescaler = build_rescaler(config.resampler, config.sr)
+    networks = (rescaler, build_sr(config.sr), build_ocr(config.ocr), build_focus(config.focus))
+    for network in networks:
         assert network.template["params"]
     with pytest.raises(AttributeError, match="learning_rate"):
         config.stage1.learning_rat = 1.0
@@ -107,3 +109,27 @@ def test_nothing_is_filled_in_without_overrides_or_beside_a_config(tmp_path):
         assert configuration.fill_in(argv) == argv
     with pytest.raises(UserError, match="is not a workdir"):
         configuration.fill_in(["evaluate.py", f"--workdir={tmp_path}", "--config.seed=1"])
+
+
+def test_a_config_that_travels_names_no_places(tmp_path):
+    config = tiny.get_config()
+    config.data.root = config.photographs.train = str(tmp_path / "somewhere")
+    config.photographs.validation = config.init.resampler = str(tmp_path / "elsewhere")
+    plain = configuration.without_places(config)
+    assert str(tmp_path) not in json.dumps(plain)
+    assert plain["data"]["root"] == "somewhere"
+    # One of an earlier version, which knew no photographs.
+    with config.unlocked():
+        del config.photographs
+    assert "photographs" not in configuration.without_places(config)
+
+
+def test_relative_photographs_are_the_same_as_their_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = tiny.get_config()
+    config.photographs.train, config.photographs.validation = "photos", "tfds:div2k"
+    configuration.save(config, tmp_path / "w")
+    saved = json.loads((tmp_path / "w" / configuration.FILE).read_text())["photographs"]
+    assert (saved["train"], saved["validation"]) == (str(tmp_path / "photos"), "tfds:div2k")
+    config.photographs.train = str(tmp_path / "photos")
+    configuration.save(config, tmp_path / "w")

@@ -15,8 +15,9 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from textsr_jax import parameter_files
+from textsr_jax import configuration, parameter_files
 from textsr_jax.errors import UserError
+from textsr_jax.models import build_rescaler
 
 _logger = logging.getLogger(__name__)
 
@@ -154,10 +155,12 @@ def load_best(
 def load_start(init: str, stage: str, part: str, name: str, template: Any) -> Any:
     """What `config.init` names: a parameter file, or a workdir, whose best of `stage` is taken.
 
+    Where a workdir has no SR model of its own stage, it is stage 0's, which has no STN.
+
     Args:
       init: the path.
       stage: the stage's folder in a workdir.
-      part: which model, "sr", "ocr" or "focus".
+      part: which model, "sr", "ocr", "focus" or "resampler".
       name: the network's name in the config.
       template: the tree's shapes; those of an STN may be missing in a file.
 
@@ -171,6 +174,11 @@ def load_start(init: str, stage: str, part: str, name: str, template: Any) -> An
         return parameter_files.variables_for(file, part, name, template, place)
     if not path.exists():
         raise UserError(f"config.init.{part}={init}: no such parameter file or workdir")
+    if part == "resampler" or (part == "sr" and not best_directory(path, stage).is_dir()):
+        file = load_stage0(path, part)
+        if file is not None:
+            place = f"config.init.{part}={init}"
+            return parameter_files.variables_for(file, part, name, template, place)
     loaded = load_best(path, stage, abstract(template))
     if loaded is None:
         raise UserError(
@@ -178,6 +186,27 @@ def load_start(init: str, stage: str, part: str, name: str, template: Any) -> An
             "another workdir"
         )
     return loaded[0]
+
+
+def load_stage0(workdir: str | pathlib.Path, part: str) -> parameter_files.ParameterFile | None:
+    """Stage 0's best "resampler" or "sr" of a workdir; None if that stage has no model there yet.
+
+    Raises:
+      UserError: it is no workdir, or the model cannot be read.
+    """
+    if not best_directory(pathlib.Path(workdir), "stage0").is_dir():
+        return None
+    # Checkpoints are read whole, so the shapes of both networks are needed.
+    config = configuration.load(workdir)
+    template = abstract(build_rescaler(config.resampler, config.sr).template)
+    loaded = load_best(workdir, "stage0", template)
+    if loaded is None:
+        return None
+    name = part if part == "resampler" else config.sr.name
+    variables = {"params": {name: loaded[0]["params"][name]}, "stats": {}}
+    if part == "resampler":
+        variables["params"] = variables["params"][name]
+    return parameter_files.ParameterFile(name, part, {"name": name}, variables)
 
 
 def abstract(tree: Any, shardings: Any = None) -> Any:

@@ -21,8 +21,9 @@ FILE = "config.json"
 # These say what to do and where to keep things, not what comes out.
 _FREE = ("stages", "data.data_dir", "data.synthetic.workers", "quantization.")
 
-# Fields that name a file or a folder.
+# Fields that name a file or a folder, and those that came later: older files have none of them.
 _PLACES = (("data", "root"), ("init", "sr"), ("init", "ocr"), ("init", "focus"))
+_LATER_PLACES = (("photographs", "train"), ("photographs", "validation"), ("init", "resampler"))
 
 # Beams and steps of decoding that no packed file asks for more of: both are allocated.
 _MAX_DECODING = 1000
@@ -148,6 +149,7 @@ def without_places(config: ConfigDict) -> dict[str, Any]:
     """
     plain = _plain(config)
     plain["data"].update(root=pathlib.Path(plain["data"]["root"]).name, data_dir="")
+    plain.get("photographs", {}).update(train="", validation="")
     plain["init"] = dict.fromkeys(plain["init"], "")
     return plain
 
@@ -190,7 +192,7 @@ def from_packed(plain: Mapping[str, Any], leaves: int, place: str) -> ConfigDict
 
 
 def same_start(config: ConfigDict, other: ConfigDict, part: str) -> bool:
-    """Whether both start the model "sr" or "ocr" at the same file or workdir, or at none."""
+    """Whether both start a model of `config.init` at the same file or workdir, or at none."""
     return _plain(config)["init"][part] == _plain(other)["init"][part]
 
 
@@ -214,9 +216,11 @@ def nearest(name: str, names: list[str]) -> str:
 def _plain(config: ConfigDict) -> dict[str, Any]:
     """The config as JSON would give it back, paths made absolute: tuples become lists."""
     plain = json.loads(json.dumps(config.to_dict()))
-    for part, name in _PLACES:
-        if plain[part][name]:
-            plain[part][name] = str(pathlib.Path(plain[part][name]).expanduser().resolve())
+    for part, name in (*_PLACES, *_LATER_PLACES):
+        place = plain.get(part, {}).get(name)
+        # `tfds:` names a prepared data set.
+        if place and not place.startswith("tfds:"):
+            plain[part][name] = str(pathlib.Path(place).expanduser().resolve())
     return plain
 
 

@@ -1,12 +1,13 @@
 """The stages of a training, built from a config: recognisers, SR (stage 1), fine-tuning (stage 2).
 
-Stage 2 reads images that the frozen stage-1 model makes once and that a file keeps. The stage
-`joint`, an ablation, trains both networks at once in place of stages 1 and 2.
+Stage 0, for those who want it, trains EDSR with a resampler, as a start for stage 1. Stage 2 reads
+images that the frozen stage-1 model makes once and that a file keeps. The stage `joint`, an
+ablation, trains both networks at once in place of stages 1 and 2.
 
-Every stage keeps the model that scores best on validation words, which are cut from the training
-data: by the plain mean over the validation splits of the accuracy; where the SR model is trained,
-of the accuracy of the pre-trained recogniser on SR images, PSNR deciding between equals. Without a
-pre-trained recogniser at hand PSNR decides alone.
+Every other stage keeps the model that scores best on validation words, which are cut from the
+training data: by the plain mean over the validation splits of the accuracy; where the SR model is
+trained, of the accuracy of the pre-trained recogniser on SR images, PSNR deciding between equals.
+Without a pre-trained recogniser at hand PSNR decides alone.
 """
 
 import collections
@@ -23,7 +24,7 @@ from tqdm import tqdm
 
 from textsr_jax import checkpoints, configuration, data, decoding, metrics, text
 from textsr_jax.compilation import keep_compiled
-from textsr_jax.data import augmentation, records
+from textsr_jax.data import augmentation, photographs, records
 from textsr_jax.data.batching import (
     Batch,
     Concatenated,
@@ -39,19 +40,22 @@ from textsr_jax.models import (
     Variables,
     build_focus,
     build_ocr,
+    build_rescaler,
     build_sr,
     join,
     part_of,
     together,
 )
-from textsr_jax.models.bicubic import enlarge
+from textsr_jax.models.bicubic import enlarge, reduce
+from textsr_jax.models.resampler import SCALE
+from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.train import loop, steps
 from textsr_jax.train import mesh as meshes
 
-STAGES = ("pretrain", "stage1", "stage2", "joint")
+STAGES = ("stage0", "pretrain", "stage1", "stage2", "joint")
 PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2 = "pretrain_ocr", "pretrain_focus", "stage1", "stage2"
-JOINT = "joint"
+STAGE0, JOINT = "stage0", "joint"
 IMAGES = ("sr", "hr")  # what `stage2.images` may be
 # Of quantised models; their folders carry a suffix that tells settings apart.
 FINETUNE_SR, FINETUNE_OCR = "finetune_sr", "finetune_ocr"
@@ -72,6 +76,8 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
     chosen = _chosen(config.stages)
     for field in ("pretrain.ocr", "pretrain.focus", "stage1", "stage2", "joint"):
         _check(config, field)
+    if STAGE0 in chosen:
+        _check(config, STAGE0)
     _check_choices(config)
     for name in (STAGE1, STAGE2) if JOINT in chosen else (JOINT,):
         if name in chosen or (workdir / name).exists():
@@ -80,12 +86,13 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
                 "chosen or was run there too; take another --workdir or change --config.stages"
             )
     training = _Training(config, workdir)
-    pairs = training.pairs
-    if not len(pairs.train) or not len(pairs.validation):
-        raise UserError(
-            f"{pairs.name}: {len(pairs.train)} training and {len(pairs.validation)} validation "
-            "words; training wants some of both (folders train1, train2 or train_*)"
-        )
+    if chosen - {STAGE0}:
+        pairs = training.pairs
+        if not len(pairs.train) or not len(pairs.validation):
+            raise UserError(
+                f"{pairs.name}: {len(pairs.train)} training and {len(pairs.validation)} validation "
+                "words; training wants some of both (folders train1, train2 or train_*)"
+            )
     # Bicubic enlargement has nothing to train.
     learned = bool(jax.tree.leaves(training.sr.template))
     if JOINT in chosen and not learned:
@@ -93,6 +100,9 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
             f"config.stages={config.stages}: {config.sr.name} has nothing to train, so that "
             f"{JOINT} would be {STAGE2}; take that"
         )
+    stage0 = None
+    if STAGE0 in chosen and not loop.is_finished(workdir, STAGE0, config.stage0.steps):
+        stage0 = training.stage0()
     if jax.process_index() == 0:
         configuration.save(config, workdir)
     meshes.wait_for_all("config")
@@ -100,6 +110,8 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
     configuration.save(config, workdir)
     keep_compiled(workdir)
     plan: list[tuple[str, ConfigDict, Callable[[], loop.Stage]]] = []
+    if STAGE0 in chosen:
+        plan.append((STAGE0, config.stage0, lambda: stage0))
     if "pretrain" in chosen:
         if not config.init.ocr:
             plan.append((PRETRAIN_OCR, config.pretrain.ocr, training.pretrain_ocr))
@@ -264,7 +276,10 @@ def _settings(config: ConfigDict, stage: str) -> ConfigDict:
 
 
 def _number(stage: str) -> int:
-    stages = (PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2, FINETUNE_SR, FINETUNE_OCR, JOINT)
+    stages = (
+        *(PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2, FINETUNE_SR, FINETUNE_OCR),
+        *(STAGE0, JOINT),
+    )
     return stages.index(stage.split("-")[0])
 
 
@@ -276,12 +291,15 @@ class _Training:
         self.layout = meshes.make_layout(config.parallel)
         self.sr, self.ocr = build_sr(config.sr), build_ocr(config.ocr)
         self.focus = build_focus(config.focus)
-        self.pairs = data.load(config.data)
 
     @functools.cached_property
     def _read(self) -> Callable:
         # Made when it is first used: fine-tuning of a quantised pair puts its own network in place.
         return decoding.recognizer(self.ocr, beam=1, steps=self.config.max_length + 1)
+
+    @functools.cached_property
+    def pairs(self) -> data.WordPairs:
+        return data.load(self.config.data)
 
     @functools.cached_property
     def words(self) -> dict[str, Source]:
@@ -360,15 +378,89 @@ class _Training:
             validate=validate,
         )
 
+    def stage0(self) -> loop.Stage:
+        """The resampler and EDSR on photographs; judged by the middle of those held out."""
+        config = self.config
+        settings, crop = config.stage0, config.stage0.crop
+        if crop < 16 or crop % 8:
+            raise UserError(
+                f"config.stage0.crop={crop}: must be a multiple of 8, at least 16; take "
+                f"{max(16, crop // 8 * 8)}"
+            )
+        train, judge = data.load_photographs(config.photographs, config.data.data_dir, crop)
+        rescaler = build_rescaler(config.resampler, config.sr)
+
+        starts = {}
+        if config.init.sr:
+            file = checkpoints.load_start(
+                config.init.sr, STAGE1, "sr", config.sr.name, self.sr.template
+            )
+            starts[config.sr.name] = file["params"][config.sr.name]
+        if config.init.resampler:
+            lone = {"params": rescaler.template["params"]["resampler"], "stats": {}}
+            file = checkpoints.load_start(
+                config.init.resampler, STAGE0, "resampler", "resampler", lone
+            )
+            starts["resampler"] = file["params"]
+
+        def initial(key: jax.Array) -> Variables:
+            drawn = rescaler.init(key)
+            return drawn | {"params": drawn["params"] | starts}
+
+        @jax.jit
+        def compare(variables: Variables, hr: jax.Array) -> tuple[jax.Array, ...]:
+            hr = to_float(hr)
+            sr, made = rescaler(variables, hr)
+            sr, bicubic = (
+                to_float(to_uint8(images)) for images in (sr, enlarge(round_to_8_bits(reduce(hr))))
+            )
+            psnr, ssim = metrics.luma_quality(sr, hr, SCALE)
+            bicubic_psnr, _ = metrics.luma_quality(bicubic, hr, SCALE)
+            return made.images, bicubic, sr, hr, psnr, bicubic_psnr, ssim
+
+        def validate(variables: Variables) -> loop.Validation:
+            sums, pictures = np.zeros(3), {}
+            batches = photographs.central_crops(judge, batch_size=self._evaluation_size, crop=crop)
+            for batch in batches:
+                found = compare(variables, self.layout.shard_whole(batch.hr))
+                lr, bicubic, sr, hr, *scores = meshes.gather(found)
+                sums += [float(score[batch.valid].sum()) for score in scores]
+                pictures = pictures or {
+                    "LR": _tiles([lr]),
+                    "bicubic, SR, HR": _tiles([bicubic, sr, hr]),
+                }
+            psnr, bicubic_psnr, ssim = sums / len(judge)
+            scalars = {"psnr_y": psnr, "psnr_y_bicubic": bicubic_psnr, "ssim_y": ssim}
+            return loop.Validation(psnr, scalars, pictures)
+
+        return loop.Stage(
+            name=STAGE0,
+            network=rescaler,
+            initial=initial,
+            loss=steps.rescaling_loss(rescaler, settings),
+            frozen={},
+            settings=settings,
+            batches=photographs.random_crops(
+                train,
+                batch_size=settings.batch_size // jax.process_count(),
+                crop=crop,
+                seed=self._seed(STAGE0),
+                turn=settings.augment,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+            ),
+            key_of=_keys(train),
+            validate=validate,
+        )
+
     def stage1(self) -> loop.Stage:
         reader = self._reader_at_hand(STAGE1)
         return self.super_resolver(STAGE1, self._sr_initial(), self.config.stage1, reader)
 
     def _sr_initial(self) -> Callable[[jax.Array], Variables]:
-        init = self.config.init.sr
-        if not init:
+        start = self._stage1_start()
+        if start is None:
             return self.sr.init
-        start = checkpoints.load_start(init, STAGE1, "sr", self.config.sr.name, self.sr.template)
 
         def initial(key: jax.Array) -> Variables:
             # A file of EDSR holds no STN: a fresh one stands before it.
@@ -376,6 +468,22 @@ class _Training:
             return {part: drawn[part] | start[part] for part in drawn}
 
         return initial
+
+    def _stage1_start(self) -> Variables | None:
+        """Where stage 1 begins but for the STN: this workdir's stage 0, else `config.init.sr`."""
+        init, name = self.config.init.sr, self.config.sr.name
+        if (self.workdir / STAGE0).exists():
+            finished = loop.is_finished(self.workdir, STAGE0, self.config.stage0.steps)
+            file = checkpoints.load_stage0(self.workdir, "sr") if finished else None
+            if file is None:
+                raise UserError(
+                    f"{self.workdir}: stage0 has not run to its end there; run it first "
+                    "(--config.stages=stage0) or delete its folder"
+                )
+            return file.variables
+        if init:
+            return checkpoints.load_start(init, STAGE1, "sr", name, self.sr.template)
+        return None
 
     def super_resolver(
         self,
@@ -538,7 +646,7 @@ class _Training:
                 words = [labels[index] for index in batch.index]
                 scores, shown, read = score(self.layout.shard_whole(batch), words)
                 if not pictures:
-                    pictures = [images[:_PICTURES] for images in meshes.gather(list(shown))]
+                    pictures = meshes.gather(list(shown))
                     readings = list(zip(words, read, strict=False))[:_PICTURES]
                 for key, values in meshes.gather(scores).items():
                     sums[key] += float(values.astype(np.float64)[batch.valid].sum())
@@ -558,19 +666,26 @@ class _Training:
             source,
             batch_size=settings.batch_size // jax.process_count(),
             max_length=self.config.max_length,
-            seed=len(STAGES) * 1000 * self.config.seed + _number(name),
+            seed=self._seed(name),
             augment=augment if settings.augment else None,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
 
-    def _batches(self, source: Source) -> Any:
-        # As many as all devices share; what fills the last one up is not counted.
+    def _seed(self, name: str) -> int:
+        """Of the order and the changes of a stage's training data."""
+        return 3000 * self.config.seed + _number(name)
+
+    @property
+    def _evaluation_size(self) -> int:
+        # As many as all devices share; what fills the last batch up is not counted.
         devices = jax.device_count()
-        size = -(-self.config.evaluation.batch_size // devices) * devices
+        return -(-self.config.evaluation.batch_size // devices) * devices
+
+    def _batches(self, source: Source) -> Any:
         return evaluation_batches(
             source,
-            batch_size=size,
+            batch_size=self._evaluation_size,
             max_length=self.config.max_length,
         )
 
@@ -635,7 +750,13 @@ class _Training:
         return np.concatenate(made)
 
 
-def _keys(source: Source) -> Callable[[int], str]:
+def _tiles(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """The first images of each column side by side: uint8 (height, width, 3)."""
+    stacked = [np.concatenate(np.asarray(to_uint8(images[:_PICTURES]))) for images in columns]
+    return np.concatenate(stacked, axis=1)
+
+
+def _keys(source: Any) -> Callable[[int], str]:
     return lambda number: records.keys(source)[number]
 
 
@@ -649,7 +770,7 @@ class _Judged(NamedTuple):
     Attributes:
       means: of each score the plain mean over splits of the split's mean; of several splits the
         accuracy of each too.
-      pictures: the first batch's first ones, columns of images in [0, 1].
+      pictures: the first batch's, columns of images in [0, 1].
       readings: labels and what was read of them.
     """
 
@@ -660,8 +781,7 @@ class _Judged(NamedTuple):
     def validation(self, score: float | list[float], columns: str = "") -> loop.Validation:
         pictures, texts = {}, {}
         if columns:
-            stacked = [np.concatenate(np.asarray(to_uint8(images))) for images in self.pictures]
-            pictures[columns] = np.concatenate(stacked, axis=1)
+            pictures[columns] = _tiles(self.pictures)
         if self.readings:
             rows = [f"| {label} | {word} |" for label, word in self.readings]
             texts["readings"] = "\n".join(["| label | read |", "| --- | --- |", *rows])

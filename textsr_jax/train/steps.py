@@ -15,13 +15,17 @@ from ml_collections import ConfigDict
 
 from textsr_jax import decoding, losses, text
 from textsr_jax.data.batching import Batch
+from textsr_jax.data.photographs import Crops
 from textsr_jax.images import to_float
 from textsr_jax.models import Network, Variables, join, part_of
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.train.state import TrainState
 
 Parts = dict[str, jax.Array]
-Loss = Callable[[Variables, Variables, Batch, jax.Array], tuple[jax.Array, tuple[Parts, Any]]]
+# Of words a batch is a `Batch`, of photographs `Crops`.
+Loss = Callable[
+    [Variables, Variables, Batch | Crops, jax.Array], tuple[jax.Array, tuple[Parts, Any]]
+]
 
 
 def make_step(
@@ -262,3 +266,25 @@ def _comparison(
         )
 
     return text_focus if has_text_focus(config) else squared_error
+
+
+def rescaling_loss(rescaler: Network, config: ConfigDict) -> Loss:
+    """The loss of stage 0: the resampler and EDSR, on `batch.hr` alone."""
+
+    def loss(
+        variables: Variables, frozen: Variables, batch: Crops, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Parts, Any]]:
+        hr = to_float(batch.hr)
+        (sr, made), stats = rescaler.train(variables, hr)
+        value, parts = losses.rescaling_loss(
+            sr,
+            hr,
+            made.kernels,
+            made.offsets_h,
+            made.offsets_v,
+            distance_weight=config.offset_distance,
+            variation_weight=config.offset_variation,
+        )
+        return value, ({"loss": value} | parts, stats)
+
+    return loss
