@@ -1,11 +1,13 @@
 """Scores models over test splits: python evaluate.py --workdir=W, or --model=FILE
 
-Prints a table; writes JSON and pictures of words with what was read.
+Prints a table; writes JSON and pictures of words with what was read. With --photographs=FOLDER,...
+the resampler and EDSR of stage 0 instead, on photographs.
 """
 
 import pathlib
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from textsr_jax import configuration
 from textsr_jax.command_line import run_script
@@ -24,7 +26,15 @@ _JUDGE = flags.DEFINE_string(
     "judge", None, "The recogniser that reads everything: such a file or a workdir."
 )
 _OUT = flags.DEFINE_string(
-    "out", None, "The JSON file; default: results.json in the workdir or the folder one is in."
+    "out",
+    None,
+    "The JSON file; default: results.json (photographs.json) in the workdir or the folder one is "
+    "in.",
+)
+_PHOTOGRAPHS = flags.DEFINE_list(
+    "photographs",
+    [],
+    "Folders of images, by commas, such as Set5: scores the resampler and EDSR of stage 0 on them.",
 )
 
 
@@ -34,7 +44,13 @@ def main(arguments: list[str]) -> None:
     if _WORKDIR.value and _MODEL.value:
         raise UserError("--workdir and --model: take one of them")
     source = _MODEL.value or _WORKDIR.value
+    if _PHOTOGRAPHS.value:
+        for flag in (_MODEL, _DATA_ROOT, _SR, _JUDGE):
+            if flag.value:
+                raise UserError(f"--photographs and --{flag.name}: take one of them")
     config = configuration.from_flag(_CONFIG, source)
+    if _PHOTOGRAPHS.value:
+        return _evaluate_photographs(config)
     root = config.data.root
     if _MODEL.value and not _DATA_ROOT.value and root and not pathlib.Path(root).is_dir():
         raise UserError(
@@ -56,6 +72,21 @@ def main(arguments: list[str]) -> None:
     columns = [(f"{row.sr}, {row.ocr} recogniser", images[row.sr], row.words) for row in rows]
     pictures = out.with_name(f"{out.stem}_pictures")
     figures.write_sheets(pictures, evaluation.lr, columns, evaluation.labels)
+    print(f"scores: {out}\npictures: {pictures}")
+
+
+def _evaluate_photographs(config: ConfigDict) -> None:
+    from textsr_jax.evaluation import photographs
+    from textsr_jax.report import figures, tables
+
+    source, folders = _WORKDIR.value, _PHOTOGRAPHS.value
+    network, variables = photographs.load_pair(source, config)
+    rows, details = photographs.evaluate(network, variables, folders)
+    tables.print_photographs(rows, f"{source or 'models'} on {', '.join(folders)}")
+    out = pathlib.Path(_OUT.value or pathlib.Path(source or "") / "photographs.json")
+    tables.write_json(out, {"folders": folders, "rows": [row.as_json() for row in rows]})
+    pictures = out.with_name(f"{out.stem}_pictures")
+    figures.write_details(pictures, details)
     print(f"scores: {out}\npictures: {pictures}")
 
 

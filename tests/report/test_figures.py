@@ -1,8 +1,11 @@
 """Pictures: tiles stand where they should, right letters are green and wrong ones red."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from textsr_jax.errors import UserError
+from textsr_jax.evaluation.photographs import Detail
 from textsr_jax.report import figures
 
 
@@ -35,3 +38,26 @@ def test_a_picture_for_each_split_with_words_spread_over_it(tmp_path):
     with Image.open(paths[0]) as easy, Image.open(paths[1]) as hard:
         assert (99, 99, 99) in colors(easy.convert("RGB"))
         assert easy.height > hard.height
+
+
+def test_details_of_photographs_stand_in_rows_at_twice_their_size(tmp_path):
+    # Colours that no grey text has.
+    low, high = np.zeros((4, 6, 3), np.uint8), np.zeros((8, 12, 3), np.uint8)
+    low[...], high[...] = (250, 40, 40), (40, 40, 250)
+    row = Detail("a.png", [("LR", low), ("HR", high)])
+    figures.write_details(tmp_path / "made", {"x/Set5": [row, row], "y/Set5": [row]})
+    paths = sorted((tmp_path / "made").iterdir())
+    assert [path.name for path in paths] == ["1_Set5.png", "2_Set5.png"]
+    for path, rows in zip(paths, (2, 1), strict=True):
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        # Both tiles show the same part, so both are 16x24.
+        for color in (low[0, 0], high[0, 0]):
+            assert (pixels == color).all(axis=-1).sum() == rows * 16 * 24
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    row = Detail("a.png", [("HR", np.zeros((8, 8, 3), np.uint8))])
+    with pytest.raises(UserError, match=r"1_Set5.png: cannot write it"):
+        figures.write_details(tmp_path / "file" / "made", {"Set5": [row]})

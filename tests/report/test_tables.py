@@ -5,6 +5,7 @@ import json
 import pytest
 
 from textsr_jax.errors import UserError
+from textsr_jax.evaluation.photographs import PhotographRow
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.report import tables
 
@@ -43,3 +44,13 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/results.json: cannot write it"):
         tables.write_json(tmp_path / "file" / "results.json", {})
+
+
+def test_ways_to_halve_and_enlarge_are_printed_with_their_figures(capsys):
+    scores = {"psnr": 38.941, "ssim": 0.96581, "n": 5}
+    perfect = {"psnr": None, "ssim": 1.0, "n": 14}
+    row = PhotographRow("resampler", "edsr", {"Set5": scores, "Set14": perfect})
+    tables.print_photographs([row], "photographs")
+    printed = capsys.readouterr().out
+    for expected in ("resampler", "edsr", "Set14", "38.94", "0.9658", "5 images", "1.0000", " - "):
+        assert expected in printed

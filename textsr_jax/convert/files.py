@@ -268,8 +268,8 @@ def _usage(model: str, out: str) -> Iterator[str]:
     part = PUBLISHED[model].part
     if part == "resampler":
         yield (
-            "use it in Python: textsr_jax.convert.network('resampler') with "
-            f"textsr_jax.parameter_files.load({out!r}).variables"
+            f"use it: evaluate.py --config=configs/div2k.py --config.init.resampler={out} "
+            "--config.init.sr=EDSR --photographs=FOLDER"
         )
         return
     name = f" --config.{part}.name={model}" if part in ("sr", "ocr") else ""

@@ -1,4 +1,7 @@
-"""Pictures of results: each test word as LR, bicubic, SR and HR, with what was read below."""
+"""Pictures of results: test words with what was read below, and details of photographs.
+
+Each stands in a row: LR, bicubic, SR, HR.
+"""
 
 import difflib
 import pathlib
@@ -8,6 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from textsr_jax import text
+from textsr_jax.errors import UserError
+from textsr_jax.evaluation.photographs import Detail
 
 _SCALE = 2
 _WIDTH, _HEIGHT = 128 * _SCALE, 32 * _SCALE
@@ -93,3 +98,45 @@ def write_sheets(
         word_sheet(shown, [truth[row] for row in chosen]).save(path)
         paths.append(path)
     return paths
+
+
+def write_details(folder: str | pathlib.Path, details: Mapping[str, Sequence[Detail]]) -> None:
+    """Writes a picture for each name into `folder`: a row per photograph, its tiles alike in size.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    for number, (name, rows) in enumerate(details.items(), 1):
+        # The name may be a path.
+        path = folder / f"{number}_{pathlib.Path(name).name}.png"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _detail_sheet(rows).save(path)
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot write it ({error.strerror}); name another --out"
+            ) from error
+
+
+def _detail_sheet(rows: Sequence[Detail]) -> Image.Image:
+    sides = [max(tile.shape[axis] for row in rows for _, tile in row.tiles) for axis in (0, 1)]
+    height, width = (_SCALE * side for side in sides)
+    columns = len(rows[0].tiles)
+    sheet = Image.new(
+        "RGB",
+        (_GAP + columns * (width + _GAP), _GAP + len(rows) * (height + 2 * _TEXT + _GAP)),
+        "white",
+    )
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    for number, row in enumerate(rows):
+        top = _GAP + number * (height + 2 * _TEXT + _GAP)
+        draw.text((_GAP, top), row.name, fill=_INK, font=font)
+        # The last tile is HR; smaller ones show the same part of the photograph.
+        size = tuple(_SCALE * side for side in row.tiles[-1][1].shape[1::-1])
+        for column, (title, tile) in enumerate(row.tiles):
+            left = _GAP + column * (width + _GAP)
+            draw.text((left, top + _TEXT), title, fill=_INK, font=font)
+            tile = Image.fromarray(tile).resize(size, Image.Resampling.NEAREST)
+            sheet.paste(tile, (left, top + 2 * _TEXT))
+    return sheet

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from textsr_jax.errors import UserError
+from textsr_jax.evaluation.photographs import PhotographRow
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantized import Setting
 from textsr_jax.evaluation.sensitivity import LayerType
@@ -62,6 +63,26 @@ def print_rows(rows: Sequence[Row], title: str) -> None:
     print(
         f"words: {counts}; PSNR by batch: of the error of 16 images, as the published code has it"
     )
+
+
+def print_photographs(rows: Sequence[PhotographRow], title: str) -> None:
+    """Prints a row per way to halve and enlarge: PSNR and SSIM of each folder."""
+    folders = rows[0].folders
+    table = Table(title=title)
+    table.add_column("halved by")
+    table.add_column("enlarged by")
+    for folder, scores in folders.items():
+        for score, unit in (("PSNR", "dB"), ("SSIM", f"{scores['n']} images")):
+            table.add_column(f"{score}\n{folder}\n{unit}", justify="right")
+    for row in rows:
+        figures = [
+            _number(scores[name], places)
+            for scores in row.folders.values()
+            for name, places in (("psnr", 2), ("ssim", 4))
+        ]
+        table.add_row(row.down, row.up, *figures)
+    print_table(table)
+    print("on the Y channel, 8-bit images, without a border of 2 pixels")
 
 
 def print_settings(settings: Sequence[Setting], title: str) -> None:
