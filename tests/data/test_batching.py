@@ -50,6 +50,17 @@ def assert_same(a: Batch, b: Batch) -> None:
         np.testing.assert_array_equal(left, right)
 
 
+def test_attention_comes_by_the_records_number():
+    attention = np.arange(9 * 6, dtype=np.float32).reshape(9, 1, 2, 3)
+    stream = {"batch_size": 4, "max_length": 5, "seed": 0}
+    known = train_batches(numbered(9), attention=attention, threads=1, **stream)
+    plain = train_batches(numbered(9), **stream)
+    for _ in range(3):
+        batch, expected = next(known), next(plain)
+        np.testing.assert_array_equal(batch.attention, attention[batch.index])
+        assert_same(batch.replace(attention=None), expected)
+
+
 def test_a_batch_holds_what_its_records_hold():
     batch = next(train_batches(numbered(9), batch_size=4, max_length=5, seed=0))
     assert len(jax.tree.leaves(batch)) == 5

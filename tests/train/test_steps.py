@@ -21,6 +21,7 @@ from textsr_jax.models import (
     together,
 )
 from textsr_jax.models.crnn import CRNN
+from textsr_jax.models.text_focus import to_gray
 from textsr_jax.train import state as states
 from textsr_jax.train import steps
 
@@ -175,6 +176,34 @@ def test_the_weights_of_the_text_focus_parts_come_from_the_config():
     total, (parts, _) = jax.jit(loss)(variables, frozen, batch(), jax.random.key(1))
     expected = parts["mse"] + 3 * parts["position"] + 0.5 * parts["recognition"]
     assert float(total) == pytest.approx(2 * float(expected), rel=1e-5)
+
+
+def test_known_attention_changes_nothing_but_the_work():
+    sr, focus = build_sr(CONFIG.sr), build_focus(CONFIG.focus)
+    variables, frozen = sr.init(jax.random.key(0)), focus.init(jax.random.key(9))
+    loss = steps.super_resolution_loss(sr, focus, CONFIG.stage1)
+    gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    words = batch()
+    inputs = text.focus_tokens(words.characters)[0]
+    # One image at a time, as batches of any other size would give it.
+    maps = [
+        focus(frozen, to_gray(to_float(words.hr[i : i + 1])), inputs[i : i + 1])[1]
+        for i in range(len(words.hr))
+    ]
+    known = words.replace(attention=np.concatenate(maps))
+    (value, (parts, _)), plain = gradient(variables, frozen, words, jax.random.key(1))
+    (same_value, (same_parts, _)), fast = gradient(variables, frozen, known, jax.random.key(1))
+    assert float(same_value) == pytest.approx(float(value), rel=1e-6)
+    for name, part in parts.items():
+        assert float(same_parts[name]) == pytest.approx(float(part), rel=1e-5), name
+    for left, right in zip(
+        jax.tree.leaves(plain["params"]), jax.tree.leaves(fast["params"]), strict=True
+    ):
+        assert np.abs(left - right).max() <= 1e-4 * np.abs(left).max() + 1e-7
+    # Other maps are another loss: they are really used.
+    wrong = words.replace(attention=known.attention[::-1].copy())
+    (other, _), _ = gradient(variables, frozen, wrong, jax.random.key(1))
+    assert abs(float(other) - float(value)) > 1e-4 * float(value)
 
 
 def test_a_small_crnn_learns_to_read_twelve_words():

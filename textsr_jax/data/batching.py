@@ -35,6 +35,8 @@ class Batch:
       characters: int32 (batch, max_length), as `text.encode` gives them.
       index: int32 (batch,), the record's number in its source, from 0.
       valid: bool (batch,), False for repeated records that only fill the batch up.
+      attention: float32 (batch, heads, steps, positions), where the text-focus recogniser looks in
+        `hr`; None where nobody has asked it yet.
     """
 
     lr: np.ndarray
@@ -42,6 +44,7 @@ class Batch:
     characters: np.ndarray
     index: np.ndarray
     valid: np.ndarray
+    attention: np.ndarray | None = None
 
 
 def train_batches(
@@ -51,8 +54,10 @@ def train_batches(
     max_length: int,
     seed: int,
     augment: Callable[[Record, np.random.Generator], Record] | None = None,
+    attention: np.ndarray | None = None,
     process_index: int = 0,
     process_count: int = 1,
+    threads: int = _READ_OPTIONS.num_threads,
 ) -> grain.DatasetIterator:
     """Endless shuffled batches; the part of them that belongs to one process.
 
@@ -67,8 +72,12 @@ def train_batches(
       max_length: the most characters in a label, and the width of `Batch.characters`.
       seed: a number from 0 to 2^32 - 1 for the order of records and for `augment`.
       augment: changes a record by a random generator; called for each record in each epoch.
+      attention: (len(source), heads, steps, positions), what `Batch.attention` takes by the
+        record's number; a memory-mapped array will do. It is that of images as they are, so it
+        goes with no `augment`.
       process_index: which process this is.
       process_count: how many there are.
+      threads: how many decode batches ahead; what they give does not depend on it.
 
     Returns:
       An iterator over `Batch`; its `get_state` and `set_state` continue a run exactly.
@@ -98,7 +107,10 @@ def train_batches(
         dataset = dataset.random_map(lambda pair, rng: (pair[0], augment(pair[1], rng)))
     collate = functools.partial(_collate, batch_size=batch_size, max_length=max_length)
     dataset = dataset.batch(batch_size, drop_remainder=True, batch_fn=collate)
-    return iter(dataset[process_index::process_count].to_iter_dataset(_READ_OPTIONS))
+    if attention is not None:
+        dataset = dataset.map(lambda batch: batch.replace(attention=attention[batch.index]))
+    options = dataclasses.replace(_READ_OPTIONS, num_threads=threads)
+    return iter(dataset[process_index::process_count].to_iter_dataset(options))
 
 
 def evaluation_batches(

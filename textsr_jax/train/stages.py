@@ -12,6 +12,7 @@ Without a pre-trained recogniser at hand PSNR decides alone.
 
 import collections
 import functools
+import math
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -497,16 +498,20 @@ class _Training:
         Args:
           reader: of the recogniser that reads SR validation images; None if there is none.
         """
-        reader = self.layout.place(reader)
+        reader, frozen = self.layout.place(reader), self._focus_variables()
         return loop.Stage(
             name=name,
             network=self.sr,
             initial=initial,
             loss=steps.super_resolution_loss(self.sr, self.focus, self.config.stage1),
-            frozen=self._focus_variables(),
+            frozen=frozen,
             settings=settings,
             batches=self._training_batches(
-                self.pairs.train, settings, augmentation.pair_augmentation, name
+                self.pairs.train,
+                settings,
+                augmentation.pair_augmentation,
+                name,
+                self._hr_attention(name, settings, frozen),
             ),
             key_of=_keys(self.pairs.train),
             validate=self._sr_validation(lambda variables: (variables, reader)),
@@ -660,7 +665,12 @@ class _Training:
         return _Judged(means, pictures, readings)
 
     def _training_batches(
-        self, source: Source, settings: ConfigDict, augment: Callable, name: str
+        self,
+        source: Source,
+        settings: ConfigDict,
+        augment: Callable,
+        name: str,
+        attention: np.ndarray | None = None,
     ) -> Any:
         return train_batches(
             source,
@@ -668,6 +678,7 @@ class _Training:
             max_length=self.config.max_length,
             seed=self._seed(name),
             augment=augment if settings.augment else None,
+            attention=attention,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
@@ -738,7 +749,7 @@ class _Training:
         variables = self.layout.place(variables)
         batches = tqdm(
             self._batches(source),
-            total=-(-len(source) // self.config.evaluation.batch_size),
+            total=-(-len(source) // self._evaluation_size),
             desc="SR images",
             leave=False,
             disable=True if jax.process_index() else None,
@@ -748,6 +759,63 @@ class _Training:
             images = enlarge_batch(variables, self.layout.shard_whole(batch.lr))
             made.append(meshes.gather(images)[batch.valid])
         return np.concatenate(made)
+
+    def _hr_attention(
+        self, name: str, settings: ConfigDict, frozen: Variables
+    ) -> np.ndarray | None:
+        """The text-focus recogniser's attention to the HR images of training, from a file.
+
+        Made once, where that saves work: where augmentation leaves the images as they are, steps
+        see more images than there are, and the file is within `stage1.hr_cache_gb`.
+
+        Returns:
+          float32 (len, heads, steps, positions), memory-mapped; None where steps compute it.
+        """
+        if not frozen:
+            return None
+        source = self.pairs.train
+
+        def attend(frozen: Variables, hr: np.ndarray, characters: np.ndarray) -> jax.Array:
+            inputs, _, _ = text.focus_tokens(characters)
+            return self.focus(frozen, to_gray(to_float(hr)), inputs)[1]
+
+        one = jax.ShapeDtypeStruct((1, *records.HR_SHAPE), np.uint8)
+        word = jax.ShapeDtypeStruct((1, self.config.max_length), np.int32)
+        shape = (len(source), *jax.eval_shape(attend, frozen, one, word).shape[1:])
+        if (
+            settings.augment
+            or settings.steps * settings.batch_size <= len(source)
+            or 4 * math.prod(shape) > 1e9 * self.config.stage1.hr_cache_gb
+        ):
+            return None
+        path = self.workdir / name / "hr_attention.npy"
+        if not path.exists() and jax.process_index() == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f"{path.stem}_partial.npy")
+            attend = jax.jit(attend)
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            batches = tqdm(
+                self._batches(source),
+                total=-(-len(source) // self._evaluation_size),
+                desc="HR attention",
+                leave=False,
+                disable=None,
+            )
+            try:
+                with partial.open("wb") as file:
+                    np.lib.format.write_array_header_2_0(file, header)
+                    for batch in batches:
+                        made = np.asarray(attend(frozen, batch.hr, batch.characters))
+                        file.write(made[batch.valid].astype("<f4").tobytes())
+                partial.rename(path)
+            except OSError as error:
+                partial.unlink(missing_ok=True)
+                raise UserError(
+                    f"{path}: cannot write it ({error.strerror}); free "
+                    f"{4 * math.prod(shape) / 1e9:.1f} GB or set config.stage1.hr_cache_gb=0"
+                ) from error
+        meshes.wait_for_all(str(path))
+        return np.load(path, mmap_mode="r")
 
 
 def _tiles(columns: Sequence[np.ndarray]) -> np.ndarray:

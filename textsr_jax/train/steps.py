@@ -187,7 +187,8 @@ def super_resolution_loss(
     """The text-focus loss of stage 1; `frozen` holds the text-focus recogniser's variables.
 
     Where `config`, the weights, has none for the recogniser's parts, it is the squared error alone,
-    and nothing of `frozen` is read. `axis_name` is that of `make_step`.
+    and nothing of `frozen` is read. Where the batch brings the attention maps of its HR images, they
+    are not computed again. `axis_name` is that of `make_step`.
     """
     sr, compare = sr.synchronized(axis_name), _comparison(focus, config, axis_name)
 
@@ -260,6 +261,7 @@ def _comparison(
             inputs,
             targets,
             mask,
+            hr_attention=batch.attention,
             position_weight=config.position,
             recognition_weight=config.recognition,
             axis_name=axis_name,
