@@ -1,7 +1,7 @@
 """The networks of textsr_jax in plain PyTorch, under the names of the published checkpoints.
 
-What is timed against the JAX ones and compared with them. They only run forwards; tensors that the
-published code never uses, or computes itself, are left out.
+What is timed against the JAX ones and compared with them; `benchmarks.torch_training` trains some.
+Tensors that the published code never uses, or computes itself, are left out, and so is dropout.
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,401 @@
+"""Training steps beside PyTorch's: python -m benchmarks.train [--only=stage1] [--dtype=bfloat16]
+
+Both sides train the paper's networks from the same stand-in weights on the same batch, in turns.
+Prints a table of times, of the share of the chip's measured matrix peak and of the time spent
+waiting for data; writes JSON.
+"""
+
+import dataclasses
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from absl import flags
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from benchmarks import torch_training
+from configs import paper
+from tests.golden import reference_tensors
+from textsr_jax import convert, data, text
+from textsr_jax.command_line import run_script
+from textsr_jax.convert import stn
+from textsr_jax.convert.table import NameTable, to_state_dict
+from textsr_jax.data import augmentation
+from textsr_jax.data.batching import Batch, Replaced, train_batches
+from textsr_jax.errors import UserError
+from textsr_jax.images import to_float
+from textsr_jax.models import Network, Variables, build_focus, build_ocr, build_sr
+from textsr_jax.models.text_focus import to_gray
+from textsr_jax.report.tables import write_json
+from textsr_jax.train import state as states
+from textsr_jax.train import steps
+
+THREADS = 2
+SEED = 0
+STAGES = {"stage1": "STN + EDSR-32x256, text-focus loss", "stage2": "CDistNet, cross-entropy"}
+SIDES = {
+    "jax_s": "JAX",
+    "jax_kept_s": "JAX, HR attention kept",
+    "fed_s": "JAX, fed by Grain",
+    "torch_s": "PyTorch",
+}
+CPU_BATCH = 2
+WORDS = 1024  # drawn where no data root is given
+
+_ONLY = flags.DEFINE_enum("only", None, list(STAGES), "One stage instead of both.")
+_BATCH = flags.DEFINE_integer(
+    "batch",
+    None,
+    f"Pairs a step, at least 2; default {CPU_BATCH} on a CPU, else the paper config's.",
+    lower_bound=2,  # BatchNorm1d has nothing to normalise in one
+)
+_DTYPE = flags.DEFINE_enum(
+    "dtype",
+    None,
+    ["float32", "bfloat16"],
+    "The compute dtype; default float32 on a CPU, else bfloat16.",
+)
+_RUNS = flags.DEFINE_integer("runs", 5, "How often each side is timed.", lower_bound=3)
+_DATA_ROOT = flags.DEFINE_string(
+    "data_root", "", f"TextZoom's LMDB folders; without, {WORDS} synthetic words are drawn."
+)
+_OUT = flags.DEFINE_string("out", None, "A JSON file for the figures.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a stage trains, with stand-in weights: the same ones for both sides.
+
+    Attributes:
+      stage: a key of `STAGES`.
+      settings: the stage's part of the config.
+      network: what is trained.
+      loss: of `steps`.
+      variables: to start from.
+      frozen: variables that the loss reads.
+      twin: the same in PyTorch: the module that computes the loss.
+      dtype: the compute dtype.
+      attend: of stage 1: the attention to the HR images of a batch.
+    """
+
+    stage: str
+    settings: ConfigDict
+    network: Network
+    loss: steps.Loss
+    variables: Variables
+    frozen: Variables
+    twin: torch_training.Loss
+    dtype: str
+    attend: Callable[[Variables, Batch], jax.Array] | None = None
+
+
+def work(stage: str, config: ConfigDict) -> Work:
+    """The stage of a config like `configs.paper`; STN and recognisers have their published sizes.
+
+    Dropout is left out on both sides, since they cannot draw alike.
+    """
+    config = config.copy_and_resolve_references()
+    settings = config[stage]
+    if stage == "stage2":
+        config.ocr.cdistnet.dropout = 0.0
+        network = build_ocr(config.ocr)
+        variables = stand_in("cdistnet", network)
+        tensors = convert.export_variables("cdistnet", variables)
+        twin = torch_training.RecognizerLoss(tensors)
+        loss = steps.recognizer_loss(network)
+        return Work(stage, settings, network, loss, variables, {}, twin, config.ocr.dtype)
+    network, focus = build_sr(config.sr), build_focus(config.focus)
+    variables, frozen = stand_in("edsr", network), stand_in("text_focus", focus)
+    loss = steps.super_resolution_loss(network, focus, settings)
+    twin = torch_training.SuperResolutionLoss(
+        edsr=convert.export_variables("edsr", variables),
+        stn={
+            name.removeprefix("stn_head."): tensor
+            for name, tensor in to_state_dict(_STN, _only(variables, "stn")).items()
+        },
+        focus=convert.export_variables("text_focus", frozen),
+        config=config,
+    )
+    return Work(
+        stage, settings, network, loss, variables, frozen, twin, config.sr.dtype, attention(focus)
+    )
+
+
+def attention(focus: Network) -> Callable[[Variables, Batch], jax.Array]:
+    """What stage 1 keeps of a batch's HR images, from the recogniser's variables."""
+
+    @jax.jit
+    def attend(frozen: Variables, batch: Batch) -> jax.Array:
+        inputs, _, _ = text.focus_tokens(batch.characters)
+        return focus(frozen, to_gray(to_float(batch.hr)), inputs)[1]
+
+    return attend
+
+
+_STN = NameTable(renames=stn.RENAMES)
+
+
+def _only(variables: Variables, name: str) -> Variables:
+    return {kind: {name: tree[name]} for kind, tree in variables.items() if name in tree}
+
+
+def stand_in(model: str, network: Network) -> Variables:
+    """Weights drawn from the published names, as those of the parity vectors; of any size."""
+    table = convert.TABLES[model]
+    if model == "edsr":
+        blocks = len(network.template["params"]["edsr"]["blocks"])
+        renames = (*stn.RENAMES, *table.renames)
+        table = dataclasses.replace(table, renames=renames, blocks=blocks)
+    tensors = {
+        name: reference_tensors.tensor(name, shape, SEED)
+        for name, shape in table.published(network.template).items()
+    }
+    return convert.to_tree(table, tensors, network.template)
+
+
+def step_functions(work: Work) -> tuple[Callable[..., Any], states.TrainState]:
+    """JAX's step as the training loop compiles it, and the state before the first."""
+    optimizer = states.make_optimizer(work.settings)
+    # A step takes its state's arrays over.
+    variables = jax.tree.map(jnp.array, work.variables)
+    state = states.create(variables, optimizer, jax.random.key(SEED))
+    pure = steps.make_step(
+        work.loss, optimizer, accumulate=work.settings.accumulate, decay=work.settings.average
+    )
+    return jax.jit(pure, donate_argnums=0), state
+
+
+def measure(work: Work, batches: Iterator[Batch], runs: int, *, gpu: bool) -> dict[str, Any]:
+    """Times of both sides' steps on one batch in turns, then of JAX's fed by `batches`.
+
+    Args:
+      work: the stage.
+      batches: of the training; the first one is what both sides take.
+      runs: how often each side is timed, behind a first run that compiles.
+      gpu: computes there; PyTorch by `torch.compile`, in bfloat16 where JAX does.
+
+    Returns:
+      Medians in `jax_s` and `torch_s`, for stage 1 also `jax_kept_s`, where the batch brings the
+      attention to HR images; `flops` of a step, which XLA counts before it optimises; `fed_s`, of
+      a step that takes each batch from `batches`, and `waiting`, the part of it spent asking for
+      one. The device works meanwhile, so it stands still for less.
+    """
+    batch = next(batches)
+    step, state = step_functions(work)
+    frozen, ready = jax.device_put((work.frozen, batch))
+    compiled, flops = _compile(step, state, frozen, ready)
+    states_of = {"jax": state}
+    functions = {"jax": (compiled, ready)}
+    if work.stage == "stage1":
+        known = ready.replace(attention=work.attend(work.frozen, batch))
+        step, states_of["jax_kept"] = step_functions(work)
+        functions["jax_kept"] = (_compile(step, states_of["jax_kept"], frozen, known)[0], known)
+
+    def in_jax(side: str) -> Callable[[], None]:
+        def run() -> None:
+            function, given = functions[side]
+            states_of[side], parts = function(states_of[side], frozen, given)
+            jax.block_until_ready((states_of[side], parts))
+
+        return run
+
+    device = torch.device("cuda" if gpu else "cpu")
+    twin = work.twin.to(device)
+    torch_step = torch_training.make_step(
+        twin,
+        work.settings,
+        rates(work.settings, 2 * runs),
+        bfloat16=work.dtype == "bfloat16",
+        compiled=gpu,
+    )
+    tensors = twin.tensors(batch, device)
+
+    def in_torch() -> None:
+        torch_step(*tensors)
+        if gpu:
+            torch.cuda.synchronize()
+
+    sides = {side: in_jax(side) for side in functions} | {"torch": in_torch}
+    row = in_turns(sides, runs, f"{work.stage}, batch {len(batch.lr)}")
+    start, asking, before = time.perf_counter(), 0.0, None
+    for _ in range(runs):
+        asked = time.perf_counter()
+        given = next(batches)
+        asking += time.perf_counter() - asked
+        states_of["jax"], parts = compiled(states_of["jax"], frozen, jax.device_put(given))
+        # As the loop does: a step is looked at when the next one is under way.
+        if before is not None:
+            bool(before["finite"])
+        before = parts
+    jax.block_until_ready(states_of["jax"])
+    total = time.perf_counter() - start
+    return {
+        "stage": work.stage,
+        "batch": len(batch.lr),
+        "runs": runs,
+        **row,
+        "flops": flops,
+        "fed_s": total / runs,
+        "waiting": asking / total,
+    }
+
+
+def _compile(step: Callable[..., Any], *arguments: Any) -> tuple[Callable[..., Any], float]:
+    lowered = step.lower(*arguments)
+    return lowered.compile(), float(lowered.cost_analysis()["flops"])
+
+
+def rates(settings: ConfigDict, count: int) -> list[float]:
+    """The learning rates of the first steps."""
+    return np.asarray(states.schedule(settings)(np.arange(count))).tolist()
+
+
+def in_turns(sides: dict[str, Callable[[], None]], runs: int, title: str) -> dict[str, float]:
+    """Median seconds of each side, as `NAME_s`, behind a first run that does not count."""
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for turn in tqdm(range(runs + 1), desc=title, unit="turn", disable=None):
+        for side, run in sides.items():
+            # Worker threads of the side before spin for a while.
+            time.sleep(0.2)
+            start = time.perf_counter()
+            run()
+            if turn:
+                times[side].append(time.perf_counter() - start)
+    return {f"{side}_s": statistics.median(values) for side, values in times.items()}
+
+
+def matrix_peak(dtype: str, size: int, device: torch.device, runs: int = 5) -> float:
+    """FLOP/s of the fastest product of two square matrices, of either side."""
+    square = jnp.ones((size, size), dtype)
+    tensor = torch.ones(size, size, dtype=getattr(torch, dtype), device=device)
+    product = jax.jit(jnp.matmul)
+
+    def in_torch() -> None:
+        torch.mm(tensor, tensor)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    fastest = float("inf")
+    for run in (lambda: product(square, square).block_until_ready(), in_torch):
+        run()
+        for _ in range(runs):
+            start = time.perf_counter()
+            run()
+            fastest = min(fastest, time.perf_counter() - start)
+    return 2 * size**3 / fastest
+
+
+def training_batches(
+    stage: str, config: ConfigDict, batch_size: int, folder: str
+) -> Iterator[Batch]:
+    """The stage's real batches: prepared data, augmentation, Grain.
+
+    Args:
+      folder: for prepared data. Stage 2 reads its images from an array, as it reads SR images.
+    """
+    config = config.copy_and_resolve_references()
+    config.data.data_dir = folder
+    config.data.synthetic.update(train=WORDS, validation=1, test=1)
+    source, augment = data.load(config.data).train, augmentation.pair_augmentation
+    if stage == "stage2":
+        images = np.stack([source[index].hr for index in range(len(source))])
+        source, augment = Replaced(source, images), augmentation.recognizer_augmentation
+    return train_batches(
+        source,
+        batch_size=batch_size,
+        max_length=config.max_length,
+        seed=SEED,
+        augment=augment if config[stage].augment else None,
+    )
+
+
+def main(arguments: list[str]) -> None:
+    if arguments:
+        raise UserError(f"{arguments[0]!r}: benchmarks.train takes flags only")
+    if not torch.cuda.is_available():
+        # XLA takes as many threads as it finds cores when it starts.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+        torch.set_num_threads(THREADS)
+    # Both sides share a GPU's memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    gpu = jax.default_backend() == "gpu"
+    if gpu and not torch.cuda.is_available():
+        raise UserError("PyTorch sees no GPU where JAX sees one; install PyTorch's CUDA build")
+    dtype = _DTYPE.value or ("bfloat16" if gpu else "float32")
+    # For float32 on GPUs: TF32 on both sides.
+    torch.set_float32_matmul_precision("high")
+    config = paper.get_config()
+    config.data.root = _DATA_ROOT.value
+    config.sr.dtype = config.ocr.dtype = config.focus.dtype = dtype
+    peak = matrix_peak(dtype, 8192 if gpu else 2048, torch.device("cuda" if gpu else "cpu"))
+    results: dict[str, Any] = {
+        "machine": machine(gpu),
+        "dtype": dtype,
+        "matrix_peak_flops": peak,
+        "rows": [],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for stage in [_ONLY.value] if _ONLY.value else STAGES:
+            batch_size = _BATCH.value or (config[stage].batch_size if gpu else CPU_BATCH)
+            batches = training_batches(stage, config, batch_size, folder)
+            results["rows"].append(measure(work(stage, config), batches, _RUNS.value, gpu=gpu))
+            if _OUT.value:
+                write_json(_OUT.value, results)
+    print_results(results)
+    if _OUT.value:
+        print(f"figures: {_OUT.value}")
+
+
+def machine(gpu: bool) -> str:
+    """What the times were taken on, and with what."""
+    versions = f"jax {jax.__version__}, torch {torch.__version__.split('+')[0]}"
+    device = jax.devices()[0].device_kind if gpu else f"{THREADS} cores of {os.uname().machine}"
+    return f"{device}, {versions}"
+
+
+def print_results(results: dict[str, Any]) -> None:
+    """A row for each side of each stage; shares are of the fastest matrix product."""
+    peak, dtype = results["matrix_peak_flops"], results["dtype"]
+    table = Table(
+        title=f"a training step, medians: {results['machine']}, {dtype}; fastest matrix product "
+        f"{peak / 1e12:.3g} TFLOP/s"
+    )
+    table.add_column("stage")
+    table.add_column("side")
+    columns = ("batch", "s a step", "of PyTorch's", "pairs/s", "TFLOP/s", "of the peak", "waiting")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for row in results["rows"]:
+        for side, title in SIDES.items():
+            seconds = row.get(side)
+            if seconds is None:
+                continue
+            rate = row["flops"] / seconds
+            # Of the same work: what was computed before is not counted against the time.
+            counted = side != "jax_kept_s"
+            table.add_row(
+                STAGES[row["stage"]],
+                title,
+                str(row["batch"]),
+                f"{seconds:.3g}",
+                f"{seconds / row['torch_s']:.2f}",
+                f"{row['batch'] / seconds:.3g}",
+                f"{rate / 1e12:.3g}" if counted else "-",
+                f"{100 * rate / peak:.0f} %" if counted else "-",
+                f"{100 * row['waiting']:.1f} %" if side == "fed_s" else "-",
+            )
+    Console(width=None if Console().is_terminal else 140).print(table)
+
+
+if __name__ == "__main__":
+    run_script(main)
