@@ -52,25 +52,6 @@ SIDES = {
 CPU_BATCH = 2
 WORDS = 1024  # drawn where no data root is given
 
-_ONLY = flags.DEFINE_enum("only", None, list(STAGES), "One stage instead of both.")
-_BATCH = flags.DEFINE_integer(
-    "batch",
-    None,
-    f"Pairs a step, at least 2; default {CPU_BATCH} on a CPU, else the paper config's.",
-    lower_bound=2,  # BatchNorm1d has nothing to normalise in one
-)
-_DTYPE = flags.DEFINE_enum(
-    "dtype",
-    None,
-    ["float32", "bfloat16"],
-    "The compute dtype; default float32 on a CPU, else bfloat16.",
-)
-_RUNS = flags.DEFINE_integer("runs", 5, "How often each side is timed.", lower_bound=3)
-_DATA_ROOT = flags.DEFINE_string(
-    "data_root", "", f"TextZoom's LMDB folders; without, {WORDS} synthetic words are drawn."
-)
-_OUT = flags.DEFINE_string("out", None, "A JSON file for the figures.")
-
 
 @dataclasses.dataclass(frozen=True)
 class Work:
@@ -331,11 +312,11 @@ def main(arguments: list[str]) -> None:
     gpu = jax.default_backend() == "gpu"
     if gpu and not torch.cuda.is_available():
         raise UserError("PyTorch sees no GPU where JAX sees one; install PyTorch's CUDA build")
-    dtype = _DTYPE.value or ("bfloat16" if gpu else "float32")
+    dtype = flags.FLAGS.dtype or ("bfloat16" if gpu else "float32")
     # For float32 on GPUs: TF32 on both sides.
     torch.set_float32_matmul_precision("high")
     config = paper.get_config()
-    config.data.root = _DATA_ROOT.value
+    config.data.root = flags.FLAGS.data_root
     config.sr.dtype = config.ocr.dtype = config.focus.dtype = dtype
     peak = matrix_peak(dtype, 8192 if gpu else 2048, torch.device("cuda" if gpu else "cpu"))
     results: dict[str, Any] = {
@@ -345,15 +326,15 @@ def main(arguments: list[str]) -> None:
         "rows": [],
     }
     with tempfile.TemporaryDirectory() as folder:
-        for stage in [_ONLY.value] if _ONLY.value else STAGES:
-            batch_size = _BATCH.value or (config[stage].batch_size if gpu else CPU_BATCH)
+        for stage in [flags.FLAGS.only] if flags.FLAGS.only else STAGES:
+            batch_size = flags.FLAGS.batch or (config[stage].batch_size if gpu else CPU_BATCH)
             batches = training_batches(stage, config, batch_size, folder)
-            results["rows"].append(measure(work(stage, config), batches, _RUNS.value, gpu=gpu))
-            if _OUT.value:
-                write_json(_OUT.value, results)
+            results["rows"].append(measure(work(stage, config), batches, flags.FLAGS.runs, gpu=gpu))
+            if flags.FLAGS.out:
+                write_json(flags.FLAGS.out, results)
     print_results(results)
-    if _OUT.value:
-        print(f"figures: {_OUT.value}")
+    if flags.FLAGS.out:
+        print(f"figures: {flags.FLAGS.out}")
 
 
 def machine(gpu: bool) -> str:
@@ -397,5 +378,28 @@ def print_results(results: dict[str, Any]) -> None:
     Console(width=None if Console().is_terminal else 140).print(table)
 
 
+def _define_flags() -> None:
+    # Not on import: tests import several benchmarks, whose flags share names.
+    flags.DEFINE_enum("only", None, list(STAGES), "One stage instead of both.")
+    flags.DEFINE_integer(
+        "batch",
+        None,
+        f"Pairs a step, at least 2; default {CPU_BATCH} on a CPU, else the paper config's.",
+        lower_bound=2,  # BatchNorm1d has nothing to normalise in one
+    )
+    flags.DEFINE_enum(
+        "dtype",
+        None,
+        ["float32", "bfloat16"],
+        "The compute dtype; default float32 on a CPU, else bfloat16.",
+    )
+    flags.DEFINE_integer("runs", 5, "How often each side is timed.", lower_bound=3)
+    flags.DEFINE_string(
+        "data_root", "", f"TextZoom's LMDB folders; without, {WORDS} synthetic words are drawn."
+    )
+    flags.DEFINE_string("out", None, "A JSON file for the figures.")
+
+
 if __name__ == "__main__":
+    _define_flags()
     run_script(main)
