@@ -187,8 +187,8 @@ def super_resolution_loss(
     """The text-focus loss of stage 1; `frozen` holds the text-focus recogniser's variables.
 
     Where `config`, the weights, has none for the recogniser's parts, it is the squared error alone,
-    and nothing of `frozen` is read. Where the batch brings the attention maps of its HR images, they
-    are not computed again. `axis_name` is that of `make_step`.
+    and nothing of `frozen` is read. Where the batch brings the attention maps of its HR images,
+    they are not computed again. `axis_name` is that of `make_step`.
     """
     sr, compare = sr.synchronized(axis_name), _comparison(focus, config, axis_name)
 
