@@ -14,8 +14,9 @@ from textsr_jax.command_line import run_script
 from textsr_jax.errors import UserError
 
 _CONFIG = configuration.define_flag()
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where checkpoints, logs and models go.", required=True
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and models go.")
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Prints what each stage would take (memory, arithmetic, time), and ends."
 )
 _DISTRIBUTED = flags.DEFINE_string(
     "distributed",
@@ -28,11 +29,18 @@ _DISTRIBUTED = flags.DEFINE_string(
 def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r}: train.py takes flags only; --help lists them")
+    if not _WORKDIR.value and not _DRY_RUN.value:
+        raise UserError("--workdir is missing; name a folder, for example --workdir=runs/demo")
     config = configuration.from_flag(_CONFIG)
     from textsr_jax.train import mesh, stages
 
     if _DISTRIBUTED.value:
         mesh.join_processes(_DISTRIBUTED.value)
+    if _DRY_RUN.value:
+        from textsr_jax.report import dry_run
+
+        dry_run.report(config)
+        return
     again = shlex.join(["python", *sys.argv])
     stages.train(config, pathlib.Path(_WORKDIR.value), again)
 

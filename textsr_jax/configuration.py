@@ -110,10 +110,10 @@ def save(config: ConfigDict, workdir: pathlib.Path) -> None:
     if not path.exists():
         workdir.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(_plain(config), indent=2) + "\n")
+        partial.write_text(json.dumps(plain(config), indent=2) + "\n")
         partial.rename(path)
         return
-    old, new = dict(_fields(_read(path))), dict(_fields(_plain(config)))
+    old, new = dict(_fields(_read(path))), dict(_fields(plain(config)))
     for name in sorted(old.keys() | new.keys()):
         if not name.startswith(_FREE) and old.get(name) != new.get(name):
             raise UserError(
@@ -147,11 +147,11 @@ def without_places(config: ConfigDict) -> dict[str, Any]:
 
     Of the data's folder its name stays; what the models were trained from is left out.
     """
-    plain = _plain(config)
-    plain["data"].update(root=pathlib.Path(plain["data"]["root"]).name, data_dir="")
-    plain.get("photographs", {}).update(train="", validation="")
-    plain["init"] = dict.fromkeys(plain["init"], "")
-    return plain
+    content = plain(config)
+    content["data"].update(root=pathlib.Path(content["data"]["root"]).name, data_dir="")
+    content.get("photographs", {}).update(train="", validation="")
+    content["init"] = dict.fromkeys(content["init"], "")
+    return content
 
 
 def from_packed(plain: Mapping[str, Any], leaves: int, place: str) -> ConfigDict:
@@ -193,14 +193,14 @@ def from_packed(plain: Mapping[str, Any], leaves: int, place: str) -> ConfigDict
 
 def same_start(config: ConfigDict, other: ConfigDict, part: str) -> bool:
     """Whether both start a model of `config.init` at the same file or workdir, or at none."""
-    return _plain(config)["init"][part] == _plain(other)["init"][part]
+    return plain(config)["init"][part] == plain(other)["init"][part]
 
 
 def same_network(config: ConfigDict, other: ConfigDict, part: str) -> bool:
     """Whether "sr" or "ocr" has the same tree in both: its name and its sizes."""
 
     def tree(config: ConfigDict) -> tuple[Any, ...]:
-        settings = _plain(config)[part]
+        settings = plain(config)[part]
         stn = settings.get("apply_stn") != "never" and settings.get("stn")
         return settings["name"], settings.get(settings["name"]), stn
 
@@ -213,7 +213,7 @@ def nearest(name: str, names: list[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"take one of {', '.join(names)}"
 
 
-def _plain(config: ConfigDict) -> dict[str, Any]:
+def plain(config: ConfigDict) -> dict[str, Any]:
     """The config as JSON would give it back, paths made absolute: tuples become lists."""
     plain = json.loads(json.dumps(config.to_dict()))
     for part, name in (*_PLACES, *_LATER_PLACES):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import flax
 import grain
+import jax
 import numpy as np
 
 from textsr_jax import text
@@ -45,6 +46,17 @@ class Batch:
     index: np.ndarray
     valid: np.ndarray
     attention: np.ndarray | None = None
+
+
+def shapes(batch_size: int, max_length: int) -> Batch:
+    """The shapes and dtypes of a batch."""
+    return Batch(
+        lr=jax.ShapeDtypeStruct((batch_size, *records.LR_SHAPE), np.uint8),
+        hr=jax.ShapeDtypeStruct((batch_size, *records.HR_SHAPE), np.uint8),
+        characters=jax.ShapeDtypeStruct((batch_size, max_length), np.int32),
+        index=jax.ShapeDtypeStruct((batch_size,), np.int32),
+        valid=jax.ShapeDtypeStruct((batch_size,), np.bool_),
+    )
 
 
 def train_batches(

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import flax
 import grain
+import jax
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
@@ -37,6 +38,15 @@ class Crops:
     hr: np.ndarray
     index: np.ndarray
     valid: np.ndarray
+
+
+def shapes(batch_size: int, crop: int) -> Crops:
+    """The shapes and dtypes of a batch of crops."""
+    return Crops(
+        hr=jax.ShapeDtypeStruct((batch_size, crop, crop, 3), np.uint8),
+        index=jax.ShapeDtypeStruct((batch_size,), np.int32),
+        valid=jax.ShapeDtypeStruct((batch_size,), np.bool_),
+    )
 
 
 class Photographs(Protocol):

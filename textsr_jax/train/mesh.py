@@ -50,6 +50,11 @@ class Layout:
 
         return jax.tree_util.tree_map_with_path(of, tree)
 
+    @property
+    def batch_sharding(self) -> NamedSharding:
+        """Of every array of a batch."""
+        return NamedSharding(self.mesh, PartitionSpec((DATA, FSDP)))
+
     def place(self, tree: Any) -> Any:
         """Copies of a tree's arrays, which every process has whole, where `shardings` says."""
 
@@ -63,7 +68,7 @@ class Layout:
 
     def shard_batch(self, batch: Any) -> Any:
         """Splits this process's part of a global batch over its devices, along the leading axis."""
-        sharding = NamedSharding(self.mesh, PartitionSpec((DATA, FSDP)))
+        sharding = self.batch_sharding
         return jax.tree.map(
             lambda array: jax.make_array_from_process_local_data(sharding, array), batch
         )

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from textsr_jax import checkpoints, configuration, data, decoding, metrics, text
 from textsr_jax.compilation import keep_compiled
-from textsr_jax.data import augmentation, photographs, records
+from textsr_jax.data import augmentation, batching, photographs, records
 from textsr_jax.data.batching import (
     Batch,
     Concatenated,
@@ -51,7 +51,7 @@ from textsr_jax.models.bicubic import enlarge, reduce
 from textsr_jax.models.resampler import SCALE
 from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.models.text_focus import to_gray
-from textsr_jax.train import loop, steps
+from textsr_jax.train import loop, run_file, steps
 from textsr_jax.train import mesh as meshes
 
 STAGES = ("stage0", "pretrain", "stage1", "stage2", "joint")
@@ -74,12 +74,78 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
       UserError: a config or a data set that cannot be trained, or a stage whose start is missing.
       Stopped: after Ctrl-C or SIGTERM; everything is saved.
     """
+    chosen, training = _checked(config, workdir)
+    stage0 = None
+    if STAGE0 in chosen and not loop.is_finished(workdir, STAGE0, config.stage0.steps):
+        stage0 = training.stage0()
+    if jax.process_index() == 0:
+        configuration.save(config, workdir)
+    meshes.wait_for_all("config")
+    # Checks it in every process, and finds a workdir that they do not share.
+    configuration.save(config, workdir)
+    keep_compiled(workdir)
+    if jax.process_index() == 0:
+        run_file.note_start(workdir, config, again)
+    make = {
+        STAGE0: lambda: stage0,
+        PRETRAIN_OCR: training.pretrain_ocr,
+        PRETRAIN_FOCUS: training.pretrain_focus,
+        STAGE1: training.stage1,
+        STAGE2: training.stage2,
+        JOINT: training.joint,
+    }
+    if "stage1" in chosen and not training.learned:
+        _say(f"{STAGE1}: {config.sr.name} has nothing to train")
+    root = jax.random.key(config.seed)
+    for name in training.plan(chosen):
+        if loop.is_finished(workdir, name, _settings(config, name).steps):
+            _say(f"{name}: done already")
+            continue
+        key = jax.random.fold_in(root, _number(name))
+        loop.run(make[name](), workdir, training.layout, key, again)
+
+
+class Outline(NamedTuple):
+    """What a stage trains, before anything is loaded or made for it.
+
+    Attributes:
+      name: the stage's folder.
+      settings: its `optimization` config.
+      network, loss: as of `loop.Stage`.
+      frozen: shapes of the frozen variables.
+      batch: shapes and dtypes of a whole batch.
+      records: how many are trained on, which make an epoch.
+    """
+
+    name: str
+    settings: ConfigDict
+    network: Network
+    loss: steps.Loss
+    frozen: Variables
+    batch: Any
+    records: int
+
+
+def outlines(config: ConfigDict) -> tuple[list[Outline], meshes.Layout]:
+    """The stages of `config.stages` in their order, and the layout they would run in.
+
+    Data sets are prepared where they are not yet; nothing else is read or written.
+
+    Raises:
+      UserError: as `train`.
+    """
+    chosen, training = _checked(config, pathlib.Path("a workdir that is not there"))
+    return [training.outline(name) for name in training.plan(chosen)], training.layout
+
+
+def _checked(config: ConfigDict, workdir: pathlib.Path) -> tuple[set[str], "_Training"]:
+    """The stages that the config names, and what they share; raises `UserError` if they cannot."""
     chosen = _chosen(config.stages)
     for field in ("pretrain.ocr", "pretrain.focus", "stage1", "stage2", "joint"):
         _check(config, field)
+    _check_choices(config)
     if STAGE0 in chosen:
         _check(config, STAGE0)
-    _check_choices(config)
     for name in (STAGE1, STAGE2) if JOINT in chosen else (JOINT,):
         if name in chosen or (workdir / name).exists():
             raise UserError(
@@ -94,44 +160,12 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
                 f"{pairs.name}: {len(pairs.train)} training and {len(pairs.validation)} validation "
                 "words; training wants some of both (folders train1, train2 or train_*)"
             )
-    # Bicubic enlargement has nothing to train.
-    learned = bool(jax.tree.leaves(training.sr.template))
-    if JOINT in chosen and not learned:
+    if JOINT in chosen and not training.learned:
         raise UserError(
             f"config.stages={config.stages}: {config.sr.name} has nothing to train, so that "
             f"{JOINT} would be {STAGE2}; take that"
         )
-    stage0 = None
-    if STAGE0 in chosen and not loop.is_finished(workdir, STAGE0, config.stage0.steps):
-        stage0 = training.stage0()
-    if jax.process_index() == 0:
-        configuration.save(config, workdir)
-    meshes.wait_for_all("config")
-    # Checks it in every process, and finds a workdir that they do not share.
-    configuration.save(config, workdir)
-    keep_compiled(workdir)
-    plan: list[tuple[str, ConfigDict, Callable[[], loop.Stage]]] = []
-    if STAGE0 in chosen:
-        plan.append((STAGE0, config.stage0, lambda: stage0))
-    if "pretrain" in chosen:
-        if not config.init.ocr:
-            plan.append((PRETRAIN_OCR, config.pretrain.ocr, training.pretrain_ocr))
-        if learned and not config.init.focus and steps.has_text_focus(config.stage1):
-            plan.append((PRETRAIN_FOCUS, config.pretrain.focus, training.pretrain_focus))
-    if "stage1" in chosen and learned:
-        plan.append((STAGE1, config.stage1, training.stage1))
-    elif "stage1" in chosen:
-        _say(f"{STAGE1}: {config.sr.name} has nothing to train")
-    if "stage2" in chosen:
-        plan.append((STAGE2, config.stage2, training.stage2))
-    if JOINT in chosen:
-        plan.append((JOINT, config.joint, training.joint))
-    root = jax.random.key(config.seed)
-    for name, settings, make in plan:
-        if loop.is_finished(workdir, name, settings.steps):
-            _say(f"{name}: done already")
-            continue
-        loop.run(make(), workdir, training.layout, jax.random.fold_in(root, _number(name)), again)
+    return chosen, training
 
 
 def fine_tune_quantized(
@@ -298,6 +332,66 @@ class _Training:
         # Made when it is first used: fine-tuning of a quantised pair puts its own network in place.
         return decoding.recognizer(self.ocr, beam=1, steps=self.config.max_length + 1)
 
+    @property
+    def learned(self) -> bool:
+        """Whether the SR model has something to train; bicubic enlargement does not."""
+        return bool(jax.tree.leaves(self.sr.template))
+
+    def plan(self, chosen: set[str]) -> list[str]:
+        """The folders of the chosen stages, in the order in which they run."""
+        init, learned = self.config.init, self.learned
+        pretrain = "pretrain" in chosen
+        focus = learned and not init.focus and steps.has_text_focus(self.config.stage1)
+        runs = {
+            STAGE0: STAGE0 in chosen,
+            PRETRAIN_OCR: pretrain and not init.ocr,
+            PRETRAIN_FOCUS: pretrain and focus,
+            STAGE1: STAGE1 in chosen and learned,
+            STAGE2: STAGE2 in chosen,
+            JOINT: JOINT in chosen,
+        }
+        return [name for name, runs_it in runs.items() if runs_it]
+
+    def outline(self, name: str) -> Outline:
+        config, settings = self.config, _settings(self.config, name)
+        size, frozen = settings.batch_size, {}
+        if name in (STAGE1, JOINT) and steps.has_text_focus(config.stage1):
+            frozen = self.focus.template
+        if name == STAGE0:
+            photos, _ = data.load_photographs(
+                config.photographs, config.data.data_dir, settings.crop
+            )
+            batch = photographs.shapes(size, settings.crop)
+            return Outline(name, settings, *self.learns(name), frozen, batch, len(photos))
+        records = {
+            PRETRAIN_OCR: self.all_words,
+            PRETRAIN_FOCUS: self.all_words,
+            STAGE2: Concatenated(list(self.stage2_words.values())),
+        }.get(name, self.pairs.train)
+        batch = batching.shapes(size, config.max_length)
+        return Outline(name, settings, *self.learns(name), frozen, batch, len(records))
+
+    def learns(self, name: str) -> tuple[Network, steps.Loss]:
+        """What a stage trains, and by which loss."""
+        config = self.config
+        if name == STAGE0:
+            rescaler = build_rescaler(config.resampler, config.sr)
+            return rescaler, steps.rescaling_loss(rescaler, config.stage0)
+        if name == PRETRAIN_FOCUS:
+            return self.focus, steps.focus_loss(self.focus)
+        if name == JOINT:
+            both, reading = together(sr=self.sr, ocr=self.ocr), config.joint.reading
+            loss = steps.joint_loss(self.sr, self.ocr, self.focus, config.stage1, reading)
+            return both, loss
+        if name.startswith((STAGE1, FINETUNE_SR)):
+            return self.sr, steps.super_resolution_loss(self.sr, self.focus, config.stage1)
+        return self.ocr, steps.recognizer_loss(self.ocr)
+
+    @property
+    def stage2_words(self) -> dict[str, Source]:
+        """Whose SR images the recogniser is fine-tuned on."""
+        return self.words if self.config.stage2.synthetic else {"train": self.pairs.train}
+
     @functools.cached_property
     def pairs(self) -> data.WordPairs:
         return data.load(self.config.data)
@@ -338,7 +432,7 @@ class _Training:
 
         With `config.stage2.images` "hr" it is trained on HR images, but still judged by SR ones.
         """
-        words = self.words if self.config.stage2.synthetic else {"train": self.pairs.train}
+        words = self.stage2_words
         if self.config.stage2.images == "sr":
             words = {name: Replaced(source, images(name, source)) for name, source in words.items()}
         source = Concatenated(list(words.values()))
@@ -365,11 +459,12 @@ class _Training:
             )
             return judged.validation(judged.means["words_right"])
 
+        network, loss = self.learns(PRETRAIN_FOCUS)
         return loop.Stage(
             name=PRETRAIN_FOCUS,
-            network=self.focus,
-            initial=self.focus.init,
-            loss=steps.focus_loss(self.focus),
+            network=network,
+            initial=network.init,
+            loss=loss,
             frozen={},
             settings=settings,
             batches=self._training_batches(
@@ -389,7 +484,7 @@ class _Training:
                 f"{max(16, crop // 8 * 8)}"
             )
         train, judge = data.load_photographs(config.photographs, config.data.data_dir, crop)
-        rescaler = build_rescaler(config.resampler, config.sr)
+        rescaler, loss = self.learns(STAGE0)
 
         starts = {}
         if config.init.sr:
@@ -438,7 +533,7 @@ class _Training:
             name=STAGE0,
             network=rescaler,
             initial=initial,
-            loss=steps.rescaling_loss(rescaler, settings),
+            loss=loss,
             frozen={},
             settings=settings,
             batches=photographs.random_crops(
@@ -499,11 +594,12 @@ class _Training:
           reader: of the recogniser that reads SR validation images; None if there is none.
         """
         reader, frozen = self.layout.place(reader), self._focus_variables()
+        network, loss = self.learns(name)
         return loop.Stage(
             name=name,
-            network=self.sr,
+            network=network,
             initial=initial,
-            loss=steps.super_resolution_loss(self.sr, self.focus, self.config.stage1),
+            loss=loss,
             frozen=frozen,
             settings=settings,
             batches=self._training_batches(
@@ -519,14 +615,12 @@ class _Training:
 
     def joint(self) -> loop.Stage:
         sr, ocr = self._sr_initial(), self._load(PRETRAIN_OCR, "ocr", self.ocr)
-        settings = self.config.joint
+        settings, (network, loss) = self.config.joint, self.learns(JOINT)
         return loop.Stage(
             name=JOINT,
-            network=together(sr=self.sr, ocr=self.ocr),
+            network=network,
             initial=lambda key: join(sr=sr(key), ocr=ocr),
-            loss=steps.joint_loss(
-                self.sr, self.ocr, self.focus, self.config.stage1, settings.reading
-            ),
+            loss=loss,
             frozen=self._focus_variables(),
             settings=settings,
             batches=self._training_batches(
@@ -608,11 +702,12 @@ class _Training:
             judged = self._judge(judge, read)
             return judged.validation(judged.means["accuracy"], "images")
 
+        network, loss = self.learns(name)
         return loop.Stage(
             name=name,
-            network=self.ocr,
+            network=network,
             initial=initial,
-            loss=steps.recognizer_loss(self.ocr),
+            loss=loss,
             frozen={},
             settings=settings,
             batches=self._training_batches(

@@ -1,0 +1,109 @@
+"""The dry run: what it says of a stage against what can be counted otherwise."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tests.conftest import micro_config
+from textsr_jax.errors import UserError
+from textsr_jax.models import build_focus, build_ocr, build_sr, count_parameters
+from textsr_jax.report import dry_run
+from textsr_jax.train import stages
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def config(data_root, tmp_path_factory):
+    return micro_config(data_root, tmp_path_factory.mktemp("data"))
+
+
+def sizes(network):
+    return [leaf.size for leaf in jax.tree.leaves(network.template)]
+
+
+def test_every_stage_is_told_with_its_size(config, capsys):
+    estimates = {one.stage: one for one in dry_run.report(config)}
+    printed = capsys.readouterr().out
+    assert list(estimates) == ["pretrain_ocr", "pretrain_focus", "stage1", "stage2"]
+    sr, ocr, focus = build_sr(config.sr), build_ocr(config.ocr), build_focus(config.focus)
+    for stage, network in zip(estimates, (ocr, focus, sr, ocr), strict=True):
+        one = estimates[stage]
+        parameters = count_parameters(network.template)
+        assert one.parameters == parameters
+        # Adam keeps two numbers a parameter; beside it lie a key and a few counters.
+        held = 4 * (3 * parameters + sum(sizes(network)) - parameters)
+        assert held < one.state_bytes < held + 100
+        assert one.peak_bytes > one.state_bytes
+        assert one.epoch_s == pytest.approx(
+            one.records / one.batch_size * one.flop / one.matrix_flops
+        )
+        assert f"{one.records:,}" in printed and stage in printed
+    # 96 words, 10 % of them held out, and 24 synthetic ones beside them for recognisers.
+    assert estimates["stage1"].records == 86
+    assert estimates["pretrain_ocr"].records == 86 + 24
+
+
+def test_arithmetic_is_that_of_the_layers(config):
+    """EDSR's convolutions alone, forward and for both gradients, are most of a step without STN."""
+    config = config.copy_and_resolve_references()
+    config.stages, config.sr.apply_stn = "stage1", "never"
+    config.sr.edsr.blocks, config.sr.edsr.channels = 4, 64
+    config.stage1.position = config.stage1.recognition = 0.0
+    (one,) = dry_run.report(config)
+    channels = 64
+    kernels = [(3, channels), *[(channels, channels)] * (2 * 4 + 1), (channels, 4 * channels)]
+
+    def taps(height, width):
+        """Of a 3x3 convolution over an image, without those that lie in the padding."""
+        return (3 * height - 2) * (3 * width - 2)
+
+    lr = taps(16, 64) * sum(a * b for a, b in kernels)
+    hr = taps(32, 128) * channels * 3
+    forward = 2 * config.stage1.batch_size * (lr + hr)
+    # Images need no gradient of the first layer's input, and little else is computed.
+    first = 2 * config.stage1.batch_size * taps(16, 64) * 3 * channels
+    assert 3 * forward - first < one.flop < 1.02 * 3 * forward
+
+
+def test_parts_of_a_batch_need_less_memory_for_the_same_arithmetic(config):
+    config = config.copy_and_resolve_references()
+    config.stages, config.stage1.batch_size = "stage1", 8 * jax.device_count()
+    (whole,) = dry_run.report(config)
+    config.stage1.accumulate = 4
+    (parts,) = dry_run.report(config)
+    assert parts.flop == whole.flop
+    assert parts.peak_bytes < 0.6 * whole.peak_bytes
+
+
+def test_nothing_is_read_or_written_but_data(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = config.copy_and_resolve_references()
+    config.stages = "stage2"  # which could not be trained without the other stages
+    (one,) = dry_run.report(config)
+    assert one.stage == "stage2" and one.flop > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_config_that_cannot_be_trained_is_refused(config):
+    config = config.copy_and_resolve_references()
+    config.stages = "stage3"
+    with pytest.raises(UserError, match=r"config\.stages: there is no stage 'stage3'"):
+        stages.outlines(config)
+
+
+def test_the_matrix_rate_counts_a_product_and_its_sum(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(dry_run, "_MATRIX", {jax.default_backend(): 64})
+    assert dry_run._matrix_flops("float32") == 2 * 64**3
+    assert math.isfinite(dry_run._matrix_flops(jnp.bfloat16))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1.25, "1.2 s"), (150, "2.5 min"), (9000, "2.5 h"), (2.16e5, "2.5 days")]
+)
+def test_durations_in_words(seconds, text):
+    assert dry_run._duration(seconds) == text

@@ -1,0 +1,54 @@
+"""A workdir's run.json: its config, and for every start of train.py what code and machine ran it.
+
+So that a result can be traced long after: versions, commit, devices, command.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import pathlib
+import platform
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from textsr_jax import configuration, provenance
+from textsr_jax.errors import UserError
+from textsr_jax.parameter_files import write_file
+
+FILE = "run.json"
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def note_start(workdir: pathlib.Path, config: ConfigDict, command: str) -> None:
+    """Adds a start to the file, which it makes where there is none.
+
+    The file is {"config": the experiment, "starts": [{"time": UTC, "command", "version" and
+    "commit" of this package, "python", "packages": their versions, "processes", "devices": how many
+    of each kind}]}.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    path = workdir / FILE
+    starts: list[dict[str, Any]] = []
+    if path.exists():
+        try:
+            starts = json.loads(path.read_text())["starts"]
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{path}: cannot read it ({error}); move it away") from error
+    kinds = [device.device_kind for device in jax.devices()]
+    starts.append(
+        {
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "command": command,
+            **provenance.code(),
+            "python": platform.python_version(),
+            "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+            "processes": jax.process_count(),
+            "devices": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
+        }
+    )
+    content = {"config": configuration.plain(config), "starts": starts}
+    write_file(path, (json.dumps(content, indent=2) + "\n").encode())
