@@ -81,6 +81,67 @@ def test_a_step_is_pure_and_lowers_the_loss(training):
     assert all(np.isfinite(float(part)) for part in parts.values())
 
 
+def products(jaxpr):
+    """The operands' dtypes of each convolution and matrix product, in calls and loops too."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("conv_general_dilated", "dot_general"):
+            yield equation.primitive.name, {v.aval.dtype.name for v in equation.invars}
+        for part in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")
+        ):
+            inner = getattr(part, "jaxpr", part)
+            if hasattr(inner, "eqns"):
+                yield from products(inner)
+
+
+@pytest.mark.parametrize("part", ["sr", "ocr", "focus"])
+def test_bfloat16_computes_and_float32_is_kept(part):
+    config = CONFIG.copy_and_resolve_references()
+    config.sr.apply_stn = "never"
+    config[part].dtype = "bfloat16"
+    build = {"sr": build_sr, "ocr": build_ocr, "focus": build_focus}[part]
+    focus = build_focus(config.focus)
+    frozen = focus.init(jax.random.key(9)) if part == "sr" else {}
+
+    def made(config):
+        network = build(config[part])
+        loss = {
+            "sr": lambda: steps.super_resolution_loss(network, focus, config.stage1),
+            "ocr": lambda: steps.recognizer_loss(network),
+            "focus": lambda: steps.focus_loss(network),
+        }[part]()
+        optimizer = states.make_optimizer(config.stage1)
+        state = states.create(
+            network.init(jax.random.key(0)), optimizer, jax.random.key(1), averaged=True
+        )
+        step = steps.make_step(loss, optimizer, decay=0.9)
+        return step, state, jax.jit(step)(state, frozen, batch())
+
+    step, before, (after, parts) = made(config)
+    for leaf in jax.tree.leaves((before, after)):
+        assert leaf.dtype != jnp.bfloat16
+    assert jax.tree.map(lambda a: a.dtype, before) == jax.tree.map(lambda a: a.dtype, after)
+    assert not same(before.stats, after.stats) or not before.stats
+    found = list(products(jax.make_jaxpr(step)(before, frozen, batch()).jaxpr))
+    low = [kind for kind, dtypes in found if dtypes == {"bfloat16"}]
+    if part == "sr":
+        # EDSR's layers and both of their gradients; the frozen recogniser stays in float32.
+        layers = 2 * config.sr.edsr.blocks + 4
+        assert low.count("conv_general_dilated") >= 3 * layers - 1
+    else:
+        # But for attention's scores and CDistNet's control points: small errors of these go far.
+        assert low.count("conv_general_dilated") > 40 and len(low) > 0.85 * len(found)
+    plain = made(with_dtype(config, part, "float32"))[2][1]
+    assert float(parts["loss"]) == pytest.approx(float(plain["loss"]), rel=0.02)
+    assert float(parts["loss"]) != float(plain["loss"])
+
+
+def with_dtype(config, part, dtype):
+    config = config.copy_and_resolve_references()
+    config[part].dtype = dtype
+    return config
+
+
 def quadratic(variables, frozen, batch, key):
     """Mean squared distance of pixels from a weight, and a statistic that counts parts."""
     error = jnp.square(to_float(batch.hr).mean((1, 2, 3)) - variables["params"]["w"]).mean()
