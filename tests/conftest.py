@@ -22,8 +22,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keeps compiled functions for all tests, workers and scripts: most of their time is that."""
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("compiled"))
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
-    # Small networks run for a moment and compile for long: LLVM's dear passes are left out.
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+    # Small networks run for a moment and compile for long: LLVM optimises nothing.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
 # First, so that pytest-xdist sees the groups.

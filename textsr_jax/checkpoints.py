@@ -113,7 +113,9 @@ class Checkpoints:
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        self._manager.close()
+        """Waits for a save in the background, as `wait` does."""
+        with self._disk_errors():
+            self._manager.close()
 
     @contextlib.contextmanager
     def _disk_errors(self) -> Iterator[None]:

@@ -3,7 +3,6 @@
 The command is train.py's, the networks are those of the micro config.
 """
 
-import json
 import os
 import pathlib
 import signal
@@ -17,11 +16,11 @@ import numpy as np
 import pytest
 
 from tests.conftest import micro_config, same
-from textsr_jax import checkpoints
+from textsr_jax import checkpoints, data, parameter_files
 from textsr_jax.checkpoints import Checkpoints
 from textsr_jax.data import batching
 from textsr_jax.errors import UserError
-from textsr_jax.models import build_sr
+from textsr_jax.models import build_focus, build_ocr, build_sr
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
 
@@ -35,9 +34,9 @@ from tests.conftest import micro_config
 
 
 def get_config():
-    config = micro_config({root!r}, {data!r})
+    config = micro_config({root!r}, {folder!r} + "/data")
     config.stages = "stage1"
-    config.init.ocr = config.init.focus = {init!r}
+    config.init.ocr, config.init.focus = {folder!r} + "/ocr.params", {folder!r} + "/focus.params"
     config.stage1.steps = {steps}
     config.stage1.checkpoint_every = {every}
     config.stage1.validate_every = 4
@@ -47,14 +46,20 @@ def get_config():
 
 
 @pytest.fixture(scope="module")
-def config_file(tmp_path_factory, data_root, trained):
+def config_file(tmp_path_factory, data_root):
+    """Writes configs of stage 1, whose recognisers have learnt nothing: none is trained first."""
+    folder = tmp_path_factory.mktemp("config")
+    config = micro_config("", "")
+    for part, network in (("ocr", build_ocr(config.ocr)), ("focus", build_focus(config.focus))):
+        settings, name = config[part].to_dict(), config[part].get("name", "text_focus")
+        variables = jax.tree.map(np.asarray, network.init(jax.random.key(1)))
+        file = parameter_files.ParameterFile(name, part, settings, variables)
+        parameter_files.save(folder / f"{part}.params", file)
+
     def write(steps=STEPS, every=2):
-        path = tmp_path_factory.mktemp("config") / "micro.py"
-        data = json.loads((trained / "config.json").read_text())["data"]["data_dir"]
+        path = folder / f"micro_{steps}_{every}.py"
         path.write_text(
-            CONFIG.format(
-                root=str(data_root), data=data, init=str(trained), steps=steps, every=every
-            )
+            CONFIG.format(root=str(data_root), folder=str(folder), steps=steps, every=every)
         )
         return path
 
@@ -177,10 +182,8 @@ def last_step(workdir):
         saved.close()
 
 
-def test_every_sample_is_seen_once_an_epoch_by_all_together(data_root, trained):
-    from textsr_jax import configuration, data
-
-    source = data.load(configuration.load(trained).data).train
+def test_every_sample_is_seen_once_an_epoch_by_all_together(data_root, tmp_path):
+    source = data.load(micro_config(data_root, tmp_path).data).train
     count = len(source)
     size = next(size for size in (4, 3, 2, 1) if count % (2 * size) == 0)
     seen = [

@@ -7,7 +7,6 @@ import signal
 import jax
 import numpy as np
 import pytest
-import tensorboardX
 
 from tests.conftest import micro_config, same, stage0_config
 from textsr_jax import checkpoints, data, parameter_files, reading
@@ -19,6 +18,7 @@ from textsr_jax.metrics import luma_quality
 from textsr_jax.models import build_focus, build_rescaler, build_sr
 from textsr_jax.train import loop, stages, steps
 from textsr_jax.train import state as states
+from textsr_jax.train.logs import Logs
 
 pytestmark = pytest.mark.slow
 
@@ -67,15 +67,15 @@ def test_its_steps_lower_the_loss(photographs):
 
 def test_a_stopped_run_goes_on_to_the_same_bits(stage0, photographs, tmp_path, monkeypatch):
     # SIGTERM arrives while step 3 is logged as the validation of that step.
-    class Writer(tensorboardX.SummaryWriter):
-        def add_scalar(self, tag, value, step=None, *rest, **named):
-            if step == 3 and tag == "validation/psnr_y" and not stopped:
+    class Stopping(Logs):
+        def scalars(self, values, step):
+            if step == 3 and "validation/psnr_y" in values and not stopped:
                 stopped.append(step)
                 os.kill(os.getpid(), signal.SIGTERM)
-            return super().add_scalar(tag, value, step, *rest, **named)
+            super().scalars(values, step)
 
     stopped = []
-    monkeypatch.setattr(loop, "SummaryWriter", Writer)
+    monkeypatch.setattr(loop, "Logs", Stopping)
     config = stage0_config(photographs)
     with pytest.raises(Stopped, match=r"stage0: stopped and saved at step 3; go on with: again"):
         stages.train(config, tmp_path / "w", "again")
@@ -101,7 +101,9 @@ def test_the_best_is_chosen_by_the_y_channel_of_held_out_photographs(stage0, pho
     np.testing.assert_allclose(record["score"], np.mean(scores), atol=0.01)
     assert record["scalars"]["psnr_y"] == record["score"]
     # Words are not touched, nor made, for stage 0 alone.
-    assert {path.name for path in stage0.iterdir()} <= {"stage0", "config.json", "compiled"}
+    assert {path.name for path in stage0.iterdir()} <= {
+        *("stage0", "config.json", "run.json", "compiled")
+    }
 
 
 @pytest.fixture

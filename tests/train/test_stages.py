@@ -28,7 +28,7 @@ from textsr_jax.data.batching import Concatenated
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.evaluation import workdirs
 from textsr_jax.images import to_float, to_uint8
-from textsr_jax.models import build_focus, build_ocr, build_sr, part_of, together
+from textsr_jax.models import build_focus, build_sr, part_of, together
 from textsr_jax.models.bicubic import enlarge
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.train import loop, stages
@@ -382,22 +382,6 @@ def test_the_best_joint_model_is_the_one_that_reads_sr_validation_words_best(joi
     accuracy = 100 * metrics.word_accuracy(words, records.labels(source))
     assert record["scalars"]["accuracy"] == pytest.approx(accuracy)
     assert record["score"] == [record["scalars"]["accuracy"], record["scalars"]["psnr"]]
-
-
-def test_a_stopped_joint_stage_goes_on_to_the_same_bits(
-    trained, jointly, data_root, tmp_path, monkeypatch
-):
-    config = joint_config(trained, data_root, tmp_path / "data")
-    with monkeypatch.context() as patch:
-        stop_at(patch, step=3)
-        with pytest.raises(Stopped, match="joint: stopped and saved at step 3"):
-            stages.train(config, tmp_path / "w", "again")
-    stages.train(config, tmp_path / "w", "again")
-    network = together(sr=build_sr(config.sr), ocr=build_ocr(config.ocr))
-    once = last_state(jointly, "joint", network, config.joint)
-    again = last_state(tmp_path / "w", "joint", network, config.joint)
-    assert once[0] == again[0] == 6
-    assert same(once[1], again[1]) and once[2] == again[2]
 
 
 def test_joint_and_two_steps_do_not_share_a_workdir(trained, jointly, data_root, tmp_path):
