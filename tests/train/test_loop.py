@@ -92,7 +92,6 @@ def run(workdir, batches, loss, score=lambda variables: -distance(variables), **
     settings.update(changes)
     stage = loop.Stage(
         name="toy",
-        network=NETWORK,
         initial=NETWORK.init,
         loss=loss,
         frozen={},

@@ -21,7 +21,7 @@ from textsr_jax.images import image_size, open_rgb
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
-# A PNG of DIV2K takes some 80 ms to decode, and Pillow lets other threads run meanwhile.
+# Each crop decodes a whole photograph; Pillow lets other threads run meanwhile.
 _READ_OPTIONS = grain.ReadOptions(num_threads=16, prefetch_buffer_size=16)
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from textsr_jax import checkpoints
 from textsr_jax.checkpoints import Checkpoints
 from textsr_jax.errors import Stopped, UserError
-from textsr_jax.models import Network, Variables
+from textsr_jax.models import Variables
 from textsr_jax.parameter_files import write_file
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
@@ -50,7 +50,6 @@ class Stage:
 
     Attributes:
       name: the stage's folder in the workdir.
-      network: what is trained.
       initial: makes the variables to start from, from a key.
       loss: see `steps`.
       frozen: variables that the loss reads and nobody changes.
@@ -62,7 +61,6 @@ class Stage:
     """
 
     name: str
-    network: Network
     initial: Callable[[jax.Array], Variables]
     loss: Loss
     frozen: Variables

@@ -111,7 +111,8 @@ class Outline(NamedTuple):
     Attributes:
       name: the stage's folder.
       settings: its `optimization` config.
-      network, loss: as of `loop.Stage`.
+      network: what is trained.
+      loss: as of `loop.Stage`.
       frozen: shapes of the frozen variables.
       batch: shapes and dtypes of a whole batch.
       records: how many are trained on, which make an epoch.
@@ -462,7 +463,6 @@ class _Training:
         network, loss = self.learns(PRETRAIN_FOCUS)
         return loop.Stage(
             name=PRETRAIN_FOCUS,
-            network=network,
             initial=network.init,
             loss=loss,
             frozen={},
@@ -531,7 +531,6 @@ class _Training:
 
         return loop.Stage(
             name=STAGE0,
-            network=rescaler,
             initial=initial,
             loss=loss,
             frozen={},
@@ -594,10 +593,9 @@ class _Training:
           reader: of the recogniser that reads SR validation images; None if there is none.
         """
         reader, frozen = self.layout.place(reader), self._focus_variables()
-        network, loss = self.learns(name)
+        _, loss = self.learns(name)
         return loop.Stage(
             name=name,
-            network=network,
             initial=initial,
             loss=loss,
             frozen=frozen,
@@ -615,10 +613,9 @@ class _Training:
 
     def joint(self) -> loop.Stage:
         sr, ocr = self._sr_initial(), self._load(PRETRAIN_OCR, "ocr", self.ocr)
-        settings, (network, loss) = self.config.joint, self.learns(JOINT)
+        settings, (_, loss) = self.config.joint, self.learns(JOINT)
         return loop.Stage(
             name=JOINT,
-            network=network,
             initial=lambda key: join(sr=sr(key), ocr=ocr),
             loss=loss,
             frozen=self._focus_variables(),
@@ -702,10 +699,9 @@ class _Training:
             judged = self._judge(judge, read)
             return judged.validation(judged.means["accuracy"], "images")
 
-        network, loss = self.learns(name)
+        _, loss = self.learns(name)
         return loop.Stage(
             name=name,
-            network=network,
             initial=initial,
             loss=loss,
             frozen={},
