@@ -384,6 +384,17 @@ def test_the_best_joint_model_is_the_one_that_reads_sr_validation_words_best(joi
     assert record["score"] == [record["scalars"]["accuracy"], record["scalars"]["psnr"]]
 
 
+def test_a_config_of_an_older_version_is_one_line(data_root, tmp_path):
+    config = micro_config(data_root, tmp_path / "data")
+    with config.unlocked():
+        del config.stage1["patience"]
+    with pytest.raises(
+        UserError, match=r"config\.stage1 has no field 'patience': its workdir comes"
+    ):
+        stages.train(config, tmp_path / "w", "again")
+    assert not (tmp_path / "w").exists()
+
+
 def test_joint_and_two_steps_do_not_share_a_workdir(trained, jointly, data_root, tmp_path):
     config = micro_config(data_root, tmp_path / "data")
     config.stages = "pretrain,stage1,joint"

@@ -61,6 +61,13 @@ IMAGES = ("sr", "hr")  # what `stage2.images` may be
 # Of quantised models; their folders carry a suffix that tells settings apart.
 FINETUNE_SR, FINETUNE_OCR = "finetune_sr", "finetune_ocr"
 
+# Of every stage's `optimization` config.
+_FIELDS = (
+    *("steps", "batch_size", "accumulate", "average", "learning_rate", "warmup", "b1", "b2"),
+    *("weight_decay", "clip", "augment", "skip_at_most", "validate_every", "patience"),
+    "checkpoint_every",
+)
+
 _PICTURES = 8
 
 
@@ -273,6 +280,12 @@ def _chosen(stages: str) -> set[str]:
 
 def _check(config: ConfigDict, field: str) -> None:
     settings = functools.reduce(getattr, field.split("."), config)
+    for name in _FIELDS:
+        if name not in settings:
+            raise UserError(
+                f"config.{field} has no field {name!r}: its workdir comes from an older version; "
+                "train a new one, or add the field to its config.json"
+            )
     for name in ("steps", "accumulate", "validate_every", "checkpoint_every"):
         if settings[name] < 1:
             raise UserError(f"config.{field}.{name}={settings[name]}: must be at least 1")
