@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import pathlib
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -35,6 +36,7 @@ class Checkpoints:
 
     def __init__(self, directory: pathlib.Path, keep: int = 2):
         self.directory = pathlib.Path(directory).resolve()
+        sys.excepthook = _without_late_callbacks
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
@@ -129,6 +131,16 @@ class Checkpoints:
                 f"{self.directory}: the disk is full; the checkpoints before are kept: free some "
                 "space and run the same command again"
             ) from error
+
+
+def _without_late_callbacks(kind: Any, error: Any, traceback: Any) -> None:
+    """Prints errors that nobody catches, as Python does, but for one.
+
+    When a save fails, TensorStore's other writes end after Orbax has closed its event loop, and
+    TensorStore prints through this hook that it could not call back.
+    """
+    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+        sys.__excepthook__(kind, error, traceback)
 
 
 def best_directory(workdir: pathlib.Path, stage: str) -> pathlib.Path:

@@ -152,6 +152,9 @@ def quick_config(data_root, data_dir):
     """The micro config with networks that compile sooner: the table trains twelve stages."""
     config = micro_config(data_root, data_dir)
     config.sr.apply_stn, config.ocr.name = "never", "crnn"
+    for stage in (config.pretrain.ocr, config.pretrain.focus, config.stage1, config.stage2):
+        stage.steps = stage.validate_every = 2
+    config.joint.steps = config.joint.validate_every = 2
     return config
 
 

@@ -36,7 +36,9 @@ from tests.conftest import micro_config
 def get_config():
     config = micro_config({root!r}, {folder!r} + "/data")
     config.stages = "stage1"
-    config.init.ocr, config.init.focus = {folder!r} + "/ocr.params", {folder!r} + "/focus.params"
+    config.init.focus = {folder!r} + "/focus.params"
+    if {reads}:
+        config.init.ocr = {folder!r} + "/ocr.params"
     config.stage1.steps = {steps}
     config.stage1.checkpoint_every = {every}
     config.stage1.validate_every = 4
@@ -56,11 +58,10 @@ def config_file(tmp_path_factory, data_root):
         file = parameter_files.ParameterFile(name, part, settings, variables)
         parameter_files.save(folder / f"{part}.params", file)
 
-    def write(steps=STEPS, every=2):
-        path = folder / f"micro_{steps}_{every}.py"
-        path.write_text(
-            CONFIG.format(root=str(data_root), folder=str(folder), steps=steps, every=every)
-        )
+    def write(steps=STEPS, every=2, reads=True):
+        path = folder / f"micro_{steps}_{every}_{reads}.py"
+        about = {"steps": steps, "every": every, "reads": reads}
+        path.write_text(CONFIG.format(root=str(data_root), folder=str(folder), **about))
         return path
 
     return write

@@ -50,7 +50,7 @@ def newest(workdir):
 
 
 def test_kills_at_any_moment_change_nothing(tmp_path, config_file):
-    config = config_file(steps=STEPS, every=1)
+    config = config_file(steps=STEPS, every=1, reads=False)
     plain, killed = tmp_path / "plain", tmp_path / "killed"
     finish([start(config, plain)])
     unfinished = []
@@ -88,7 +88,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(
     small_disk, config_file, monkeypatch
 ):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(small_disk.parent / "compiled"))
-    config, workdir = config_file(steps=100_000, every=3), small_disk / "w"
+    config, workdir = config_file(steps=100_000, every=3, reads=False), small_disk / "w"
     process = start(config, workdir)
     test_processes.wait_for_checkpoint(workdir, 3, [process])
     filler = small_disk / "filler"

@@ -17,8 +17,6 @@ from textsr_jax.models import (
     build_ocr,
     build_sr,
     join,
-    part_of,
-    together,
 )
 from textsr_jax.models.crnn import CRNN
 from textsr_jax.models.text_focus import to_gray
@@ -359,26 +357,6 @@ def test_the_joint_loss_is_the_sum_of_both_and_its_gradient_reaches_both_network
         assert jax.tree.structure(stats[name]) == jax.tree.structure(tree)
         for leaf, wanted in zip(jax.tree.leaves(stats[name]), jax.tree.leaves(tree), strict=True):
             assert np.allclose(leaf, wanted, rtol=1e-4, atol=1e-6)
-
-
-def test_joint_steps_train_both_networks():
-    sr, ocr, focus, sr_variables, ocr_variables, frozen = joint_start()
-    loss = steps.joint_loss(sr, ocr, focus, CONFIG.stage1, 1.0)
-    optimizer = optax.adam(0.003)
-    start = join(sr=sr_variables, ocr=ocr_variables)
-    assert jax.tree.structure(start) == jax.tree.structure(together(sr=sr, ocr=ocr).template)
-    step = jax.jit(steps.make_step(loss, optimizer))
-    state = states.create(start, optimizer, jax.random.key(1))
-    state, first = step(state, frozen, batch())
-    for _ in range(12):
-        state, parts = step(state, frozen, batch())
-    for name in ("loss", "mse", "reading"):
-        assert float(parts[name]) < float(first[name])
-    for name, before in {"sr": sr_variables, "ocr": ocr_variables}.items():
-        after = part_of(state.variables, name)
-        assert jax.tree.structure(after) == jax.tree.structure(before)
-        assert not same(after["params"], before["params"])
-        assert not same(after["stats"], before["stats"])
 
 
 def test_without_text_focus_the_loss_is_the_scaled_squared_error():
