@@ -36,7 +36,7 @@ class Checkpoints:
 
     def __init__(self, directory: pathlib.Path, keep: int = 2):
         self.directory = pathlib.Path(directory).resolve()
-        sys.excepthook = _without_late_callbacks
+        sys.unraisablehook = _without_late_callbacks
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
@@ -133,14 +133,15 @@ class Checkpoints:
             ) from error
 
 
-def _without_late_callbacks(kind: Any, error: Any, traceback: Any) -> None:
-    """Prints errors that nobody catches, as Python does, but for one.
+def _without_late_callbacks(unraisable: Any) -> None:
+    """Prints errors that nobody can catch, as Python does, but for one.
 
     When a save fails, TensorStore's other writes end after Orbax has closed its event loop, and
-    TensorStore prints through this hook that it could not call back.
+    each of them would print that it could not call back.
     """
-    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-        sys.__excepthook__(kind, error, traceback)
+    late = unraisable.exc_type is RuntimeError
+    if not (late and str(unraisable.exc_value) == "Event loop is closed"):
+        sys.__unraisablehook__(unraisable)
 
 
 def best_directory(workdir: pathlib.Path, stage: str) -> pathlib.Path:
