@@ -5,7 +5,7 @@ Command:
 On real words (TextZoom's LMDB folders), pre-trained on both:
   python train.py --config=configs/tiny.py --workdir=runs/real --config.data.root=FOLDER
 
-Cost: on two CPU cores about 17 minutes for synthetic words, 13 for a thousand real ones on one core.
+Cost: on two CPU cores about 17 minutes for synthetic words; more for real ones beside them.
 Reaches: SR 0.8 dB above bicubic and 22 % of synthetic test words read after fine-tuning, against
 13 % before (HR: 25 %). The README has a longer training on the real-word stand-in, by overrides.
 """
