@@ -146,7 +146,7 @@ def error(a, b):
 
 
 def words() -> Batch:
-    """Eight words of other lengths on each device."""
+    """Eight words of several lengths, one for each device."""
     labels = [WORDS[i % len(WORDS)] for i in range(BATCH)]
     hr = np.stack([np.asarray(word_image(label)) for label in labels])
     return Batch(
