@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from textsr_jax.models.convolution import Conv
 from textsr_jax.models.pooling import max_pool
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.text import NUM_CTC_CLASSES
@@ -123,7 +124,7 @@ class ConvBlock(nnx.Module):
         dtype: jnp.dtype | None,
         rngs: nnx.Rngs,
     ):
-        self.conv = nnx.Conv(
+        self.conv = Conv(
             inputs,
             outputs,
             (kernel, kernel),
@@ -139,7 +140,7 @@ class ConvBlock(nnx.Module):
         )
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = self.conv(x)
+        x = self.conv(x, train=train)
         return nnx.relu(x if self.bn is None else self.bn(x, use_running_average=not train))
 
 

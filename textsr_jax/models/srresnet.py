@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from textsr_jax.models.convolution import KERNEL_INIT
+from textsr_jax.models.convolution import KERNEL_INIT, Conv
 from textsr_jax.models.edsr import pixel_shuffle
 
 
@@ -33,10 +33,8 @@ class ConvPair(nnx.Module):
         dtype: jnp.dtype | None,
         rngs: nnx.Rngs,
     ):
-        def conv() -> nnx.Conv:
-            return nnx.Conv(
-                channels, channels, (3, 3), kernel_init=kernel_init, dtype=dtype, rngs=rngs
-            )
+        def conv() -> Conv:
+            return Conv(channels, channels, (3, 3), kernel_init=kernel_init, dtype=dtype, rngs=rngs)
 
         self.conv1 = conv()
         self.bn1 = nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
@@ -44,8 +42,8 @@ class ConvPair(nnx.Module):
         self.bn2 = nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = mish(self.bn1(self.conv1(x), use_running_average=not train))
-        return self.bn2(self.conv2(x), use_running_average=not train)
+        x = mish(self.bn1(self.conv1(x, train=train), use_running_average=not train))
+        return self.bn2(self.conv2(x, train=train), use_running_average=not train)
 
 
 class SRResNet(nnx.Module):
@@ -69,8 +67,8 @@ class SRResNet(nnx.Module):
         dtype: jnp.dtype | None,
         rngs: nnx.Rngs,
     ):
-        def conv(inputs: int, outputs: int, size: int) -> nnx.Conv:
-            return nnx.Conv(
+        def conv(inputs: int, outputs: int, size: int) -> Conv:
+            return Conv(
                 inputs, outputs, (size, size), kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs
             )
 
@@ -93,11 +91,13 @@ class SRResNet(nnx.Module):
         Returns:
           float32 (batch, 2 H, 2 W, 3), RGB around [0, 1], in (-1, 1) and not clipped.
         """
-        head = self.head(lr)
+        head = self.head(lr, train=train)
         head = jnp.where(head > 0, head, head * self.slope[...])
         features = head
         for block in self.blocks:
             features = block(features, train=train)
-        features = self.body_end_bn(self.body_end(features), use_running_average=not train)
-        features = mish(pixel_shuffle(self.upsample(head + features), 2))
-        return jnp.tanh(self.tail(features).astype(jnp.float32))
+        features = self.body_end(features, train=train)
+        features = self.body_end_bn(features, use_running_average=not train)
+        features = self.upsample(head + features, train=train)
+        features = mish(pixel_shuffle(features, 2))
+        return jnp.tanh(self.tail(features, train=train).astype(jnp.float32))

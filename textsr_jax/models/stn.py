@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from textsr_jax.models.convolution import Conv
 from textsr_jax.models.pooling import max_pool
 from textsr_jax.models.sampling import bilinear_sample
 
@@ -83,11 +84,11 @@ class ConvBlock(nnx.Module):
     def __init__(self, inputs: int, outputs: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
         # He's initialisation by fan out, as published.
         init = jax.nn.initializers.variance_scaling(2, "fan_out", "normal")
-        self.conv = nnx.Conv(inputs, outputs, (3, 3), kernel_init=init, dtype=dtype, rngs=rngs)
+        self.conv = Conv(inputs, outputs, (3, 3), kernel_init=init, dtype=dtype, rngs=rngs)
         self.bn = nnx.BatchNorm(outputs, momentum=0.9, epsilon=1e-5, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return nnx.relu(self.bn(self.conv(x), use_running_average=not train))
+        return nnx.relu(self.bn(self.conv(x, train=train), use_running_average=not train))
 
 
 class STN(nnx.Module):

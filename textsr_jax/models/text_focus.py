@@ -13,6 +13,7 @@ from flax import nnx
 
 from textsr_jax import text
 from textsr_jax.models.attention import LayerNorm, MultiHeadAttention
+from textsr_jax.models.convolution import Conv
 from textsr_jax.models.pooling import max_pool
 from textsr_jax.models.positions import sinusoid_table
 
@@ -29,11 +30,11 @@ class ConvBatchNorm(nnx.Module):
     """3x3 convolution and BatchNorm."""
 
     def __init__(self, inputs: int, outputs: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
-        self.conv = nnx.Conv(inputs, outputs, (3, 3), kernel_init=_XAVIER, dtype=dtype, rngs=rngs)
+        self.conv = Conv(inputs, outputs, (3, 3), kernel_init=_XAVIER, dtype=dtype, rngs=rngs)
         self.bn = nnx.BatchNorm(outputs, momentum=0.9, epsilon=1e-5, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return self.bn(self.conv(x), use_running_average=not train)
+        return self.bn(self.conv(x, train=train), use_running_average=not train)
 
 
 class ResidualBlock(nnx.Module):
