@@ -110,7 +110,8 @@ def get_config() -> ConfigDict:
     config.focus.embedding = 512
     config.focus.dtype = "float32"
 
-    # Starting points: parameter files (python -m textsr_jax.convert) or workdirs. Stage 0 goes on
+    # Starting points: parameter files (python -m textsr_jax.convert), packed files (quantize.py) or
+    # workdirs. Stage 0 goes on
     # from `sr` and `resampler`; stage 1 from stage 0 where that was run, else from `sr`; `ocr` and
     # `focus` stand in place of pre-training.
     config.init = ConfigDict()

@@ -16,8 +16,9 @@ from configs import paper
 
 def get_config() -> ConfigDict:
     config = paper.get_config()
+    config.max_length = 16
 
-    config.sr.edsr.blocks = 16
+    config.sr.edsr.blocks = 8
     config.sr.edsr.channels = 64
     config.sr.edsr.residual_scale = 1.0
     config.sr.tbsrn.blocks = config.sr.tsrn.blocks = 3
@@ -30,16 +31,19 @@ def get_config() -> ConfigDict:
     config.resampler.trunk_channels = 64
     config.resampler.blocks = 3
 
-    config.ocr.cdistnet.width = 192
-    config.ocr.cdistnet.heads = 6
+    config.ocr.cdistnet.width = 128
+    # Attention scores are divided by the head size twice over: small heads learn to look sooner.
+    config.ocr.cdistnet.heads = 16
     config.ocr.cdistnet.encoder_layers = 2
-    config.ocr.cdistnet.decoder_layers = 2
-    config.ocr.cdistnet.encoder_hidden = 768
-    config.ocr.cdistnet.decoder_hidden = 384
-    config.ocr.cdistnet.positional_hidden = 192
-    config.ocr.cdistnet.channels = (16, 16, 32, 64, 128, 192)
-    config.ocr.cdistnet.rectifier_channels = (16, 32, 64, 64)
+    config.ocr.cdistnet.decoder_layers = 1
+    config.ocr.cdistnet.encoder_hidden = 512
+    config.ocr.cdistnet.decoder_hidden = 256
+    config.ocr.cdistnet.positional_hidden = 128
+    config.ocr.cdistnet.channels = (16, 16, 32, 64, 96, 128)
+    config.ocr.cdistnet.depths = (1, 2, 3, 3, 2)
+    config.ocr.cdistnet.rectifier_channels = (16, 16, 32, 32)
     config.ocr.cdistnet.rectifier_features = 64
+    config.ocr.cdistnet.dropout = 0.0
 
     config.ocr.crnn.channels = (32, 64, 128, 128, 256, 256, 256)
     config.ocr.crnn.hidden = 128

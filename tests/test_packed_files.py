@@ -19,7 +19,7 @@ import safetensors.numpy
 
 import textsr_jax
 from tests.conftest import micro_config, same
-from textsr_jax import configuration, packed_files, parameter_files, reading
+from textsr_jax import checkpoints, configuration, packed_files, parameter_files, reading
 from textsr_jax.errors import UserError
 from textsr_jax.models import build_ocr, build_sr
 from textsr_jax.packed_files import PackedPair
@@ -148,6 +148,19 @@ def test_scales_of_channels_take_two_bytes_where_they_can(tmp_path, correct):
         for p in (before, packed_files.load(tmp_path / "file"))
     ]
     np.testing.assert_array_equal(*scales)
+
+
+def test_a_pair_is_a_start_for_training(tmp_path, pair, content):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    config = pair.experiment("memory")
+    for part, stage, build in (("sr", "stage1", build_sr), ("ocr", "pretrain_ocr", build_ocr)):
+        start = checkpoints.load_start(
+            str(path), stage, part, config[part].name, build(config[part]).template
+        )
+        assert same(start, jax.tree.map(np.asarray, dequantize(getattr(pair, part))))
+    with pytest.raises(UserError, match="config.init.sr=.*file: holds 'edsr', but config.sr.name"):
+        checkpoints.load_start(str(path), "stage1", "sr", "tsrn", {})
 
 
 @pytest.mark.slow

@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
-from textsr_jax import configuration, parameter_files
+from textsr_jax import configuration, packed_files, parameter_files
 from textsr_jax.errors import UserError
 from textsr_jax.models import build_rescaler
+from textsr_jax.quantization import dequantize
 
 _logger = logging.getLogger(__name__)
 
@@ -168,9 +170,10 @@ def load_best(
 
 
 def load_start(init: str, stage: str, part: str, name: str, template: Any) -> Any:
-    """What `config.init` names: a parameter file, or a workdir, whose best of `stage` is taken.
+    """What `config.init` names: a parameter file, a packed pair, or a workdir's best of `stage`.
 
-    Where a workdir has no SR model of its own stage, it is stage 0's, which has no STN.
+    Where a workdir has no SR model of its own stage, it is stage 0's, which has no STN. Of a packed
+    pair it is what its codes stand for, and the recogniser may have been fine-tuned.
 
     Args:
       init: the path.
@@ -183,24 +186,33 @@ def load_start(init: str, stage: str, part: str, name: str, template: Any) -> An
       UserError: there is nothing, or it belongs to another network.
     """
     path = pathlib.Path(init).expanduser()
+    place = f"config.init.{part}={init}"
     if path.is_file():
-        file = parameter_files.load(path)
-        place = f"config.init.{part}={init}"
+        file = _of_packed(path, part) or parameter_files.load(path)
         return parameter_files.variables_for(file, part, name, template, place)
     if not path.exists():
-        raise UserError(f"config.init.{part}={init}: no such parameter file or workdir")
+        raise UserError(f"{place}: no such parameter file, packed file or workdir")
     if part == "resampler" or (part == "sr" and not best_directory(path, stage).is_dir()):
         file = load_stage0(path, part)
         if file is not None:
-            place = f"config.init.{part}={init}"
             return parameter_files.variables_for(file, part, name, template, place)
     loaded = load_best(path, stage, abstract(template))
     if loaded is None:
         raise UserError(
-            f"config.init.{part}={init}: no model of {stage} there; name a parameter file or "
-            "another workdir"
+            f"{place}: no model of {stage} there; name a parameter file, a packed file or another "
+            "workdir"
         )
     return loaded[0]
+
+
+def _of_packed(path: pathlib.Path, part: str) -> parameter_files.ParameterFile | None:
+    """A packed pair's model of a part, expanded; None where the file is none or has no such part."""
+    if part not in packed_files.PARTS or not packed_files.is_packed_file(path):
+        return None
+    pair = packed_files.load(path)
+    settings = pair.experiment(path)[part].to_dict()
+    variables = jax.tree.map(np.asarray, dequantize(getattr(pair, part)))
+    return parameter_files.ParameterFile(settings["name"], part, settings, variables)
 
 
 def load_stage0(workdir: str | pathlib.Path, part: str) -> parameter_files.ParameterFile | None:
