@@ -20,6 +20,8 @@ _MIN_CHANNELS = 128
 # A kernel's gradient is a sum over all pixels. Of so many bytes of them at once, the caches of a
 # CPU's core hold most while each of the kernel's taps looks at them.
 _PART_BYTES = 3 << 19
+# Images smaller than this lie in the caches anyhow.
+_MIN_BYTES = 1 << 20
 # With fewer, such as an image's, a product of so few rows takes as long as XLA's own way.
 _MIN_INPUTS = 8
 
@@ -108,8 +110,8 @@ def convolve(
     """`jax.lax.conv_general_dilated`, channels last, whose kernel's gradient is fast on CPUs.
 
     XLA's takes two to five times as long there, and most of a training step. See
-    `kernel_gradient`; of other dtypes than float32, of fewer than 8 channels, of kernels with more
-    than nine taps and on several devices the gradient is XLA's.
+    `kernel_gradient`; of other dtypes than float32, of less than a MiB, of fewer than 8 channels, of
+    kernels with more than nine taps and on several devices the gradient is XLA's.
 
     Args:
       x: (batch, H, W, inputs).
@@ -119,6 +121,7 @@ def convolve(
     """
     rows, columns, inputs, _ = kernel.shape
     suits = x.dtype == jnp.float32 and rows * columns <= 9 and inputs >= _MIN_INPUTS
+    suits = suits and 4 * x.size >= _MIN_BYTES
     # With several devices a part of the batch is not where the sum over it is taken.
     if not suits or jax.device_count() > 1:
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
