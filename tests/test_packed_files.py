@@ -159,7 +159,7 @@ def test_a_pair_is_a_start_for_training(tmp_path, pair, content):
             str(path), stage, part, config[part].name, build(config[part]).template
         )
         assert same(start, jax.tree.map(np.asarray, dequantize(getattr(pair, part))))
-    with pytest.raises(UserError, match="config.init.sr=.*file: holds 'edsr', but config.sr.name"):
+    with pytest.raises(UserError, match=r"config\.init\.sr=.*: holds 'edsr', but config\.sr"):
         checkpoints.load_start(str(path), "stage1", "sr", "tsrn", {})
 
 

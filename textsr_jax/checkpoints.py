@@ -206,7 +206,7 @@ def load_start(init: str, stage: str, part: str, name: str, template: Any) -> An
 
 
 def _of_packed(path: pathlib.Path, part: str) -> parameter_files.ParameterFile | None:
-    """A packed pair's model of a part, expanded; None where the file is none or has no such part."""
+    """A packed pair's model of a part, expanded; None where there is none."""
     if part not in packed_files.PARTS or not packed_files.is_packed_file(path):
         return None
     pair = packed_files.load(path)

@@ -110,8 +110,8 @@ def convolve(
     """`jax.lax.conv_general_dilated`, channels last, whose kernel's gradient is fast on CPUs.
 
     XLA's takes two to five times as long there, and most of a training step. See
-    `kernel_gradient`; of other dtypes than float32, of less than a MiB, of fewer than 8 channels, of
-    kernels with more than nine taps and on several devices the gradient is XLA's.
+    `kernel_gradient`; of other dtypes than float32, of less than a MiB, of fewer than 8 channels,
+    of kernels with more than nine taps and on several devices the gradient is XLA's.
 
     Args:
       x: (batch, H, W, inputs).
