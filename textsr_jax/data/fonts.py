@@ -124,7 +124,7 @@ SCRIPTS = frozenset(
     }
 )
 
-CAP_HEIGHT = 40  # pixels, of an H in every face that `load` gives
+CAP_HEIGHT = 40  # pixels, of an H in every face that `load` gives unless told otherwise
 
 _WEIGHTS = (300, 400, 500, 700, 900)  # those drawn of a variable font
 _LIGHTEST = 300  # hairlines vanish in a photograph
@@ -223,10 +223,10 @@ def choose(word: str, rng: np.random.Generator, basic: bool = False) -> Face:
 
 
 @functools.cache
-def load(face: Face) -> ImageFont.FreeTypeFont:
-    """The face at the size at which an H is `CAP_HEIGHT` pixels high; loaded once a process."""
+def load(face: Face, height: int = CAP_HEIGHT) -> ImageFont.FreeTypeFont:
+    """The face at the size at which an H is `height` pixels high; loaded once a process."""
     _, top, _, bottom = _open(face, 100).getbbox("H")
-    return _open(face, 100 * CAP_HEIGHT / (bottom - top))
+    return _open(face, 100 * height / (bottom - top))
 
 
 def _folder(family: str) -> Path | None:

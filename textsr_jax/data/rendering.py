@@ -3,7 +3,6 @@
 Letters are drawn flat, seen at an angle, laid over a background, lit, and passed through a camera.
 """
 
-import colorsys
 import io
 import math
 from collections.abc import Sequence
@@ -12,16 +11,26 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from textsr_jax.data import fonts
+from textsr_jax.data import backgrounds, colours, fonts
 from textsr_jax.data.fonts import CAP_HEIGHT
 
 HEIGHT, WIDTH = 32, 128
 
 # The scene is composed at twice that size and averaged down in the end.
 _HEIGHT, _WIDTH = 2 * HEIGHT, 2 * WIDTH
+_SCENE = (_HEIGHT, _WIDTH)
 
-# Red, orange, yellow, green and blue; red, yellow and blue are seen most.
-_SIGN_HUES = (0.0, 0.0, 0.08, 0.14, 0.14, 0.38, 0.58, 0.62)
+# How pictures are made smaller, and fitted to the crop's size: each as often as it stands here.
+_BOX, _LINEAR = Image.Resampling.BOX, Image.Resampling.BILINEAR
+_CUBIC, _LANCZOS = Image.Resampling.BICUBIC, Image.Resampling.LANCZOS
+_DOWN = (_BOX, _BOX, _BOX, _LINEAR, _CUBIC, _LANCZOS)
+_UP = (*6 * (_CUBIC,), _LINEAR, _LINEAR, _LANCZOS, _BOX)
+
+# Points spread evenly over a disc of radius 1: rings of 6, 12, 18, ... of them around its centre.
+_TURNS = [(ring / 8, i / (3 * ring)) for ring in range(1, 9) for i in range(6 * ring)]
+_DISC = np.array(
+    [(0.0, 0.0)] + [(r * math.cos(math.pi * t), r * math.sin(math.pi * t)) for r, t in _TURNS]
+)
 
 # What other words near the word are made of; their text is not meant to be read.
 _NEIGHBOURS = list("AEHIKMNORSTUaeimnorstu0123456789")
@@ -58,7 +67,7 @@ def render_plain(word: str, rng: np.random.Generator) -> np.ndarray:
     ImageDraw.Draw(flat).text(start, word, 255, font, "ls")
     points, _ = _view(_edges(np.asarray(flat)), rng)
     (ink,) = _project((flat,), points)
-    ground, letters = _colours(rng)
+    ground, letters = colours.pair(rng)
     picture = _picture(ground + ink * (letters - ground))
     return np.asarray(picture.resize((WIDTH, HEIGHT), Image.Resampling.BOX))
 
@@ -81,15 +90,22 @@ class _Lettering:
 
 
 def _draw_letters(word: str, rng: np.random.Generator) -> _Lettering:
-    font = fonts.load(fonts.choose(word, rng))
+    face = fonts.choose(word, rng)
+    font = fonts.load(face)
     left, top, right, bottom = font.getbbox(word, anchor="ls")
     spacing = CAP_HEIGHT * _spacing(rng)
     jitter = CAP_HEIGHT * rng.uniform(0, 0.12) if rng.random() < 0.06 else 0.0
+    first, wider = font, 0.0
+    if word.isupper() and len(word) > 2 and rng.random() < 0.06:
+        # Small capitals behind a capital.
+        first = fonts.load(face, round(1.3 * CAP_HEIGHT))
+        wider = first.getlength(word[0]) - font.getlength(word[0])
     pad = CAP_HEIGHT
-    size = (int(right - left + spacing * (len(word) - 1)) + 2 * pad, bottom - top + 2 * pad)
+    width = right - left + spacing * (len(word) - 1) + wider
+    size = (int(width) + 2 * pad, bottom - top + 2 * pad)
     start, baseline = pad - left, pad - top
-    if spacing == jitter == 0:
-        glyphs = [(start, baseline, word)]
+    if spacing == jitter == wider == 0:
+        glyphs = [(start, baseline, word, font)]
     else:
         # With kerning a letter starts where the text up to its end ends, less its own advance.
         glyphs = [
@@ -97,15 +113,18 @@ def _draw_letters(word: str, rng: np.random.Generator) -> _Lettering:
                 start + font.getlength(word[: i + 1]) - font.getlength(word[i]) + i * spacing,
                 baseline + jitter * rng.uniform(-1, 1),
                 word[i],
+                font,
             )
             for i in range(len(word))
         ]
+        rest = [(x + wider, *glyph) for x, *glyph in glyphs[1:]]
+        glyphs = [(*glyphs[0][:3], first), *rest]
 
     def draw(stroke: float) -> Image.Image:
         image = Image.new("L", size)
         canvas = ImageDraw.Draw(image)
-        for x, y, text in glyphs:
-            canvas.text((x, y), text, 255, font, "ls", stroke_width=stroke)
+        for x, y, text, letters in glyphs:
+            canvas.text((x, y), text, 255, letters, "ls", stroke_width=stroke)
         return image
 
     # Strokes take long to draw, so only some words are bolder than their face, or outlined.
@@ -317,62 +336,45 @@ def _project(layers: Sequence[Image.Image | None], points: np.ndarray) -> list[n
 def _paint(masks: list[np.ndarray | None], rng: np.random.Generator) -> np.ndarray:
     """The lit scene, float32 (64, 256, 3), 0 to 255."""
     shadow, halo, ink = masks
-    ground, letters = _colours(rng)
-    scene = _surface(ground, rng)
+    ground, letters = colours.pair(rng)
+    scene = backgrounds.draw(ground, letters, _SCENE, rng)
     if shadow is not None:
-        dark = _luma(ground) > 50 or rng.random() < 0.5
-        colour = ground * rng.uniform(0, 0.5) if dark else _colour(rng)
+        dark = colours.luma(ground) > 50 or rng.random() < 0.5
+        colour = ground * rng.uniform(0, 0.5) if dark else colours.paint(rng)
         scene += shadow * np.float32(rng.uniform(0.4, 1)) * (colour - scene)
     if halo is not None:
-        scene += halo * (_outline_colour(letters, rng) - scene)
+        scene += halo * (colours.outline(letters, rng) - scene)
     paint = _ink_colours(letters, rng)
+    relief = rng.random()
+    if relief < 0.02:
+        # Stamped or carved: the material's own colour, or nearly, and the light tells the rest.
+        near = ground + np.float32(rng.uniform(0, 0.4)) * (letters - ground)
+        scene += ink * (near - scene) + np.float32(rng.uniform(70, 130)) * _relief(ink, rng)
+        return _light(scene, rng)
+    if relief < 0.09:
+        # Letters with a bevel, raised or sunk: their edges catch the light or lie in the dark.
+        paint = paint + np.float32(rng.uniform(40, 140)) * _relief(ink, rng)
     if rng.random() < 0.12:
         # Worn paint, or uneven print.
-        ink = ink * np.clip(1 - rng.uniform(0.2, 1.2) * np.abs(_clouds(8, 32, rng)), 0, 1)
+        wear = np.abs(backgrounds.clouds(8, 32, _SCENE, rng))
+        ink = ink * np.clip(1 - rng.uniform(0.2, 1.2) * wear, 0, 1)
     scene += ink * (paint - scene)
     return _light(scene, rng)
 
 
-def _luma(colour: np.ndarray) -> float:
-    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+def _relief(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """How much light the slopes at the letters' edges get from one side: [-1, 1], ink's shape."""
+    blurred = _blur(ink[..., 0], rng.uniform(1, 3))
+    angle = rng.uniform(0, 2 * math.pi)
+    slope = np.zeros_like(blurred)
+    slope[:, 1:-1] = math.cos(angle) * (blurred[:, 2:] - blurred[:, :-2])
+    slope[1:-1] += math.sin(angle) * (blurred[2:] - blurred[:-2])
+    return (slope / max(np.abs(slope).max(), 1e-6))[..., None]
 
 
-def _colour(rng: np.random.Generator) -> np.ndarray:
-    """A colour of paint, plastic or print, float32 (3,), 0 to 255."""
-    kind, hue = rng.random(), rng.random()
-    if kind < 0.24:
-        saturation, value = rng.uniform(0, 0.5), rng.uniform(0.02, 0.25)  # blacks
-    elif kind < 0.50:
-        saturation, value = abs(rng.normal(0, 0.05)), rng.uniform(0.8, 1)  # whites
-    elif kind < 0.58:
-        saturation, value = rng.uniform(0, 0.15), rng.uniform(0.25, 0.8)  # greys
-    elif kind < 0.88:
-        # The colours of signs, of all the others a few.
-        if hue < 0.75:
-            hue = (_SIGN_HUES[rng.integers(len(_SIGN_HUES))] + rng.normal(0, 0.025)) % 1
-        saturation, value = rng.uniform(0.65, 1), rng.uniform(0.45, 1)
-    else:
-        saturation, value = rng.uniform(0.15, 0.6), rng.uniform(0.3, 0.95)  # wood, stone, pastel
-    return np.array(colorsys.hsv_to_rgb(hue, saturation, value), np.float32) * 255
-
-
-def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A ground and a letter colour that differ in lightness: mostly much, now and then little."""
-    contrast = rng.uniform(25, 60) if rng.random() < 0.12 else rng.uniform(60, 150)
-    while True:
-        ground, letters = _colour(rng), _colour(rng)
-        if abs(_luma(ground) - _luma(letters)) >= contrast:
-            return ground, letters
-
-
-def _outline_colour(letters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What letters are outlined in: mostly black or white, and what sets them off."""
-    if rng.random() < 0.6:
-        return np.full(3, 15 if _luma(letters) > 110 else 245, np.float32)
-    while True:
-        colour = _colour(rng)
-        if abs(_luma(colour) - _luma(letters)) >= 50:
-            return colour
+def _blur(mask: np.ndarray, radius: float) -> np.ndarray:
+    image = Image.fromarray((mask * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(radius))
+    return np.asarray(image).astype(np.float32) / 255
 
 
 def _ink_colours(letters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -385,68 +387,21 @@ def _ink_colours(letters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(letters * ramp, 0, 255)
 
 
-def _surface(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What the word stands on, float32 (64, 256, 3), 0 to 255."""
-    scene = Image.new("RGB", (_WIDTH, _HEIGHT), tuple(int(value) for value in ground))
-    if rng.random() < 0.13:
-        _add_border(scene, rng)
-    surface = np.asarray(scene).astype(np.float32)
-    kind = rng.random()
-    if kind < 0.25:
-        # Paper, plaster, stone, cloth: rough in a few sizes.
-        amplitude = abs(rng.normal(0, 12))
-        rough = _clouds(3, 12, rng) + _clouds(16, 64, rng) * np.float32(rng.uniform(0, 0.8))
-        surface += amplitude * rough
-    elif kind < 0.33:
-        # Planks and brushed metal: rough along one direction only.
-        grain = _clouds(*((24, 2) if rng.random() < 0.7 else (2, 48)), rng)
-        surface += abs(rng.normal(0, 14)) * grain
-    elif kind < 0.40:
-        # Posters and shop windows: patches of another colour behind the letters.
-        other = surface + rng.normal(0, 45, 3).astype(np.float32)
-        surface += np.clip(_clouds(3, 8, rng), 0, 1) * (other - surface)
-    return surface
-
-
-def _add_border(scene: Image.Image, rng: np.random.Generator) -> None:
-    """The sign's edge or frame: beyond it lies something else, or a line runs along it."""
-    canvas = ImageDraw.Draw(scene)
-    colour = tuple(int(value) for value in _colour(rng))
-    for side in range(4):
-        if rng.random() < 0.5:
-            continue
-        extent = _HEIGHT if side < 2 else _WIDTH
-        depth = extent * rng.uniform(0.01, 0.10 if side < 2 else 0.04)
-        near, far = depth + rng.uniform(-3, 3), depth + rng.uniform(-3, 3)
-        if side % 2:
-            near, far = extent - near, extent - far
-        line = [(0, near), (_WIDTH, far)] if side < 2 else [(near, 0), (far, _HEIGHT)]
-        if rng.random() < 0.4:
-            canvas.line(line, colour, int(rng.integers(1, 5)))
-        else:
-            edge = 0 if side % 2 == 0 else extent
-            beyond = [(_WIDTH, edge), (0, edge)] if side < 2 else [(edge, _HEIGHT), (edge, 0)]
-            canvas.polygon(line + beyond, colour)
-
-
-def _clouds(rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise with so many bumps down and across, float32 (64, 256, 1), near [-1, 1]."""
-    noise = Image.fromarray(rng.uniform(-1, 1, (rows, columns)).astype(np.float32))
-    return np.asarray(noise.resize((_WIDTH, _HEIGHT), Image.Resampling.BICUBIC))[..., None]
-
-
 def _light(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Uneven light: one end brighter, blotches, a reflection, too much or too little of it."""
+    """Uneven light, a reflection, too much light or too little, and a tint."""
     if rng.random() < 0.4:
         strength = abs(rng.normal(0, 0.2))
         rows, columns = (2, 2) if rng.random() < 0.7 else (3, 5)
-        scene = scene * (1 + np.float32(strength) * _clouds(rows, columns, rng))
+        scene = scene * (1 + np.float32(strength) * backgrounds.clouds(rows, columns, _SCENE, rng))
     if rng.random() < 0.04:
         # A lamp's reflection washes out a part.
-        glare = np.clip(_clouds(3, 6, rng) - np.float32(0.3), 0, 1)
+        glare = np.clip(backgrounds.clouds(3, 6, _SCENE, rng) - np.float32(0.3), 0, 1)
         scene = scene + np.float32(rng.uniform(50, 200)) * glare
     if rng.random() < 0.3:
         scene = scene * np.float32(rng.uniform(0.7, 1.25)) + np.float32(rng.uniform(-15, 20))
+    if rng.random() < 0.35:
+        # Lamps, dusk and cheap cameras tint ground and letters alike.
+        scene = scene * np.exp(rng.normal(0, 0.1, 3)).astype(np.float32)
     return np.clip(scene, 0, 255)
 
 
@@ -459,9 +414,8 @@ def _photograph(scene: np.ndarray, aspect: float, rng: np.random.Generator) -> n
     # How large the word was in the photograph that it is cut from.
     height = round(min(max(34 * math.exp(rng.normal(0, 0.45)), 12), _HEIGHT))
     width = round(min(max(height * aspect, 12), _WIDTH))
-    picture = picture.resize((width, height), Image.Resampling.BOX)
-    if rng.random() < 0.3:
-        picture = picture.filter(ImageFilter.GaussianBlur(abs(rng.normal(0, 0.7))))
+    picture = picture.resize((width, height), _DOWN[rng.integers(len(_DOWN))])
+    picture = _unsharp(picture, rng)
     if rng.random() < 0.15:
         picture = picture.filter(ImageFilter.UnsharpMask(1, int(rng.integers(40, 160)), 0))
     if rng.random() < 0.05:
@@ -470,9 +424,46 @@ def _photograph(scene: np.ndarray, aspect: float, rng: np.random.Generator) -> n
         channels = 1 if rng.random() < 0.5 else 3
         noise = rng.normal(0, abs(rng.normal(0, 4)), (height, width, channels))
         picture = _picture(np.asarray(picture) + noise)
+    if rng.random() < 0.06:
+        # It was a smaller picture once, on a page or in a message.
+        less = rng.uniform(max(0.5, 12 / height), 1)
+        size = max(round(width * less), 8), round(height * less)
+        picture = picture.resize(size, _DOWN[rng.integers(len(_DOWN))])
     if rng.random() < 0.7:
-        picture = compress(picture, int(rng.integers(45, 96)))
-    return np.asarray(picture.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
+        picture = compress(picture, int(min(max(95 - abs(rng.normal(0, 26)), 30), 95)))
+    return np.asarray(picture.resize((WIDTH, HEIGHT), _UP[rng.integers(len(_UP))]))
+
+
+def _unsharp(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """What lens and hand do to a third of the pictures: softness, a smear, or a wrong focus."""
+    kind = rng.random()
+    if kind < 0.22:
+        return picture.filter(ImageFilter.GaussianBlur(abs(rng.normal(0, 0.7))))
+    if kind < 0.29:
+        # A hand that moved. No further than an eighth of the picture, or strokes would merge.
+        length = min(picture.height * rng.uniform(0.04, 0.13), 4.4)
+        angle = rng.uniform(0, math.pi) if rng.random() < 0.5 else 0.0
+        steps = np.linspace(-0.5, 0.5, 33)[:, None] * length
+        return spread(picture, steps * (math.cos(angle), math.sin(angle)))
+    if kind < 0.36:
+        radius = min(picture.height * rng.uniform(0.02, 0.065), 2.2)
+        return spread(picture, radius * _DISC)
+    return picture
+
+
+def spread(picture: Image.Image, offsets: np.ndarray) -> Image.Image:
+    """The picture's mean over many places: blur by motion (a line) or defocus (a disc).
+
+    Args:
+      picture: RGB.
+      offsets: float64 (points, 2), x and y in pixels, each in [-2.5, 2.5). Beyond its rim the
+        picture goes on as it ends.
+    """
+    kernel, _, _ = np.histogram2d(offsets[:, 1], offsets[:, 0], 5, ((-2.5, 2.5), (-2.5, 2.5)))
+    padded = np.pad(np.asarray(picture), ((2, 2), (2, 2), (0, 0)), mode="edge")
+    # Pillow leaves two pixels at every rim as they are.
+    blurred = Image.fromarray(padded).filter(ImageFilter.Kernel((5, 5), kernel.ravel().tolist()))
+    return blurred.crop((2, 2, 2 + picture.width, 2 + picture.height))
 
 
 def _picture(values: np.ndarray) -> Image.Image:

@@ -30,7 +30,7 @@ _OBSCENE = re.compile(
 )
 
 # A word's chance goes with its frequency to this power, so that rare words are not too rare.
-_FLATNESS = 0.6
+_FLATNESS = 0.7
 
 
 def length(word: str) -> int:
@@ -134,8 +134,8 @@ def _punctuated(word: str, max_length: int, rng: np.random.Generator) -> str:
 
 
 def _number(min_length: int, max_length: int, rng: np.random.Generator) -> str:
-    # Short numbers are the rule: house numbers, prices, years.
-    digits = _length(2 + rng.geometric(0.4) - rng.integers(0, 3), min_length, max_length)
+    # Short numbers are the rule: buses, house numbers, prices, years.
+    digits = _length(int(rng.geometric(0.35)), min_length, max_length)
     number = "".join(rng.choice(list(_DIGITS), digits))
     style = rng.random()
     if style < 0.65:
