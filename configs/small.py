@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     config = paper.get_config()
     config.max_length = 16
 
-    config.sr.edsr.blocks = 8
+    config.sr.edsr.blocks = 16
     config.sr.edsr.channels = 64
     config.sr.edsr.residual_scale = 1.0
     config.sr.tbsrn.blocks = config.sr.tsrn.blocks = 3

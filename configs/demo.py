@@ -1,0 +1,43 @@
+"""The demo: the shipped pair, trained further for some minutes on synthetic words, and measured.
+
+Command:
+  python train.py --config=configs/demo.py --workdir=runs/demo
+On real words (TextZoom's LMDB folders):
+  python train.py --config=configs/demo.py --workdir=runs/real --config.data.root=FOLDER
+
+Cost: minutes on two CPU cores; the README has the figures.
+Reaches: see the README, which has the table that `make demo` ends with.
+"""
+
+import pathlib
+
+from ml_collections import ConfigDict
+
+import textsr_jax
+from configs import paper, small, tiny
+
+
+def get_config() -> ConfigDict:
+    config = small.get_config()
+    # The sizes of the shipped pair: the recogniser of configs/small.py, and the SR model of
+    # configs/tiny.py, which two cores can train.
+    config.sr = tiny.get_config().sr
+    config.focus = tiny.get_config().focus
+    weights = pathlib.Path(textsr_jax.__file__).parent / "weights" / "small.safetensors"
+    config.init.sr = config.init.ocr = str(weights)
+
+    config.data.validation_fraction = 0.1
+    config.data.synthetic.train = 4_000
+    config.data.synthetic.validation = 200
+    config.data.synthetic.test = 100
+    config.data.synthetic.max_length = 12
+
+    config.decoding.beam = 1
+    config.decoding.steps = 18
+
+    config.pretrain.focus.update(paper.optimization(150, 32, 1e-3))
+    config.stage1.update(paper.optimization(200, 32, 5e-4))
+    config.stage2.update(paper.optimization(200, 16, 2e-4))
+    for stage in (config.pretrain.focus, config.stage1, config.stage2):
+        stage.validate_every = stage.checkpoint_every = stage.steps // 4
+    return config
