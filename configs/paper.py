@@ -119,6 +119,8 @@ def get_config() -> ConfigDict:
     config.init.resampler = ""
     config.init.ocr = ""
     config.init.focus = ""
+    # A recogniser that pre-training goes on from.
+    config.init.pretrain = ""
 
     config.parallel = ConfigDict()
     # Over how many devices each parameter, and what the optimiser keeps for it, is split; 1: every

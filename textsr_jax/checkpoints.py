@@ -169,7 +169,9 @@ def load_best(
     return None if restored is None else restored[1:]
 
 
-def load_start(init: str, stage: str, part: str, name: str, template: Any) -> Any:
+def load_start(
+    init: str, stage: str, part: str, name: str, template: Any, place: str | None = None
+) -> Any:
     """What `config.init` names: a parameter file, a packed pair, or a workdir's best of `stage`.
 
     Where a workdir has no SR model of its own stage, it is stage 0's, which has no STN. Of a packed
@@ -181,12 +183,13 @@ def load_start(init: str, stage: str, part: str, name: str, template: Any) -> An
       part: which model, "sr", "ocr", "focus" or "resampler".
       name: the network's name in the config.
       template: the tree's shapes; those of an STN may be missing in a file.
+      place: where the user named it, for messages; None for config.init.PART.
 
     Raises:
       UserError: there is nothing, or it belongs to another network.
     """
     path = pathlib.Path(init).expanduser()
-    place = f"config.init.{part}={init}"
+    place = place or f"config.init.{part}={init}"
     if path.is_file():
         file = _of_packed(path, part) or parameter_files.load(path)
         return parameter_files.variables_for(file, part, name, template, place)

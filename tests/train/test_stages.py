@@ -303,6 +303,14 @@ def test_stages_start_from_parameter_files(trained, data_root, tmp_path):
     assert not same(models.sr_variables["params"]["stn"]["fc2"], fresh["fc2"])
     assert same(loaded.fine_tuned["params"], models.pretrained["params"])
 
+    # Pre-training goes on from a recogniser instead of being replaced by it.
+    config.stages, config.init.pretrain, config.init.ocr = "pretrain", config.init.ocr, ""
+    config.pretrain.ocr.learning_rate = 0.0
+    stages.train(config, tmp_path / "further", "again")
+    further = reading.load_models(tmp_path / "further").pretrained
+    assert same(further["params"], models.pretrained["params"])
+    config.init.ocr, config.init.pretrain = config.init.pretrain, ""
+
     # Without a stage 1 of its own, stage 2 reads the images of the file's SR model.
     config.stages = "stage2"
     stages.train(config, tmp_path / "alone", "again")

@@ -426,7 +426,14 @@ class _Training:
 
     def pretrain_ocr(self) -> loop.Stage:
         settings, judge = self.config.pretrain.ocr, self.pairs.validation_splits
-        return self._recognizer(PRETRAIN_OCR, self.ocr.init, settings, self.all_words, judge)
+        initial, init = self.ocr.init, self.config.init.pretrain
+        if init:
+            place, name = f"config.init.pretrain={init}", self.config.ocr.name
+            start = checkpoints.load_start(
+                init, PRETRAIN_OCR, "ocr", name, self.ocr.template, place
+            )
+            initial = lambda key: start  # noqa: E731
+        return self._recognizer(PRETRAIN_OCR, initial, settings, self.all_words, judge)
 
     def stage2(self) -> loop.Stage:
         variables = self._trained_sr()
