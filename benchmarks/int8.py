@@ -30,7 +30,7 @@ from textsr_jax.evaluation import workdirs
 from textsr_jax.evaluation.protocol import Evaluation, Images, Row
 from textsr_jax.export import CALIBRATIONS, GRAPHS, graphs, pairs
 from textsr_jax.export.int8 import quantize
-from textsr_jax.export.runtime import OnnxReader, open_session, to_float
+from textsr_jax.export.runtime import OnnxEngine, open_session, to_float
 from textsr_jax.models import Network, Variables
 from textsr_jax.report.tables import write_json
 
@@ -198,7 +198,7 @@ def compare_pair(source: pairs.Source, calibrations: Sequence[str]) -> dict[str,
         plain = evaluation.row(JAX, source.name, images, read)
         rows.append(_scores(plain, plain, beam))
         for side, opened in sessions.items():
-            reader = OnnxReader(opened, beam=beam, steps=steps)
+            reader = reading.Reader(OnnxEngine(opened, beam=beam, steps=steps))
             made: Images = {
                 name: reader.enhance(list(part)) for name, part in evaluation.lr.items()
             }

@@ -132,6 +132,8 @@ def get_config() -> ConfigDict:
     config.decoding = ConfigDict()
     config.decoding.beam = 10  # 1: greedy
     config.decoding.steps = 49  # at most, the end token included
+    # Confidence is a word's probability to the power of 1 / temperature; 1 leaves it as it is.
+    config.decoding.temperature = 1.0
 
     config.pretrain = ConfigDict()
     config.pretrain.synthetic = True  # add synthetic words to those of data.root

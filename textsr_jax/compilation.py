@@ -3,13 +3,18 @@
 Everything here goes through options that JAX and XLA have.
 """
 
+import contextlib
 import functools
+import hashlib
+import json
 import os
 import pathlib
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax import export
 
 _SPARING = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
@@ -21,6 +26,93 @@ def keep_compiled(workdir: str | pathlib.Path) -> None:
     """
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(workdir) / "compiled"))
+
+
+def cache_folder() -> pathlib.Path:
+    """Where functions that belong to no workdir are kept: `textsr_jax` in the user's cache folder.
+
+    That is XDG_CACHE_HOME or ~/.cache. JAX_COMPILATION_CACHE_DIR goes before both.
+    """
+    shared = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if shared:
+        return pathlib.Path(shared)
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return pathlib.Path(home).expanduser() / "textsr_jax"
+
+
+class KeptFunctions:
+    """Functions that were traced once and are kept in `cache_folder`, and there also compiled.
+
+    Building the networks and tracing them takes longer than reading a word. What is kept is
+    StableHLO (`jax.export`), which runs nothing but the networks' arithmetic. Each set of functions
+    has a folder, named by the digest of what they depend on: the model, its settings, this
+    package's code, JAX's version and platform. Where nothing can be written, nothing is kept.
+
+    Args:
+      model: the bytes of the model's file.
+      settings: what else the functions depend on, JSON-able.
+    """
+
+    def __init__(self, model: bytes, settings: Any):
+        platform = jax.default_backend(), jax.__version__
+        digest = hashlib.sha256(json.dumps([settings, *platform, _code()]).encode())
+        digest.update(model)
+        self._folder = cache_folder() / "traced" / digest.hexdigest()[:32]
+        if jax.config.jax_compilation_cache_dir is None:
+            jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+        if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+            # Small networks compile in less than the second that is JAX's default.
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+    def any(self) -> bool:
+        """Whether some function of this set is there."""
+        return any(self._folder.glob("*")) if self._folder.is_dir() else False
+
+    def function(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """`function` as it was kept under `name`, or else traced now and kept; to be jitted.
+
+        Args:
+          name: of its file.
+          function: takes and returns trees of lists, tuples, dicts and arrays.
+          arguments: arrays, or their shapes and dtypes, that it will be called with.
+        """
+        path = self._folder / name
+        traced = _read(path)
+        if traced is None:
+            traced = export.export(jax.jit(function))(*arguments)
+            _write(path, traced)
+        return traced.call
+
+
+def _read(path: pathlib.Path) -> export.Exported | None:
+    """What `_write` wrote; None where there is no such file, or it is damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, content = content[:32], content[32:]
+    if hashlib.sha256(content).digest() != digest:
+        return None
+    return export.deserialize(bytearray(content))
+
+
+def _write(path: pathlib.Path, traced: export.Exported) -> None:
+    content = bytes(traced.serialize())
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=path.parent.parent)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(hashlib.sha256(content).digest() + content)
+        os.replace(partial, path)
+
+
+@functools.cache
+def _code() -> str:
+    """A digest of this package's code."""
+    digest = hashlib.sha256()
+    for path in sorted(pathlib.Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def jit_sparingly(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -19,7 +19,13 @@ from textsr_jax.errors import UserError
 FILE = "config.json"
 
 # These say what to do and where to keep things, not what comes out.
-_FREE = ("stages", "data.data_dir", "data.synthetic.workers", "quantization.")
+_FREE = (
+    "stages",
+    "data.data_dir",
+    "data.synthetic.workers",
+    "quantization.",
+    "decoding.temperature",
+)
 
 # Fields that name a file or a folder, and those that came later: older files have none of them.
 _PLACES = (("data", "root"), ("init", "sr"), ("init", "ocr"), ("init", "focus"))

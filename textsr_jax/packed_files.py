@@ -245,13 +245,14 @@ def _parse(content: bytes) -> PackedPair:
     for name, array in arrays.items():
         if array.dtype != np.float32 or not np.isfinite(array).all():
             raise _Damaged(f"{name}: not an array of finite float32")
-        _insert(trees, name, jnp.asarray(array))
+        _insert(trees, name, array)
     return PackedPair(
         config=record["config"],
         rules=record["rules"],
         fine_tuned=record["fine_tuned"],
         provenance=record["provenance"],
-        **trees,
+        # At once: arrays are many.
+        **jax.device_put(trees),
     )
 
 
@@ -423,7 +424,7 @@ def _quantized(name: str, about: Mapping[str, Any], joined: _Joined) -> Quantize
     leaf = replace(leaf, codes=joined.codes(leaf.packed_size))
     if axis is None and scale == 0:
         check(not leaf.codes.any(), "codes where its step is 0")
-    return jax.tree.map(jnp.asarray, leaf)
+    return leaf
 
 
 def _written_bits(bits: int | tuple[int, ...]) -> int | str:

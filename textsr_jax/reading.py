@@ -1,31 +1,40 @@
 """Reading word images: the predictor behind `read.py` and `textsr_jax.load`.
 
-An image of any size becomes a 16x64 LR image, the SR model enlarges it, the recogniser reads it.
+An image of any size and aspect becomes crops (`textsr_jax.crops`); those that are not sharp are
+enlarged by the SR model from 16x64, and the recogniser reads all of them.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from textsr_jax import checkpoints, configuration, decoding, packed_files, text
-from textsr_jax.compilation import jit_sparingly, keep_compiled
+from textsr_jax import configuration, crops, packed_files
+from textsr_jax.compilation import KeptFunctions, keep_compiled
+from textsr_jax.engine import JaxEngine
 from textsr_jax.errors import UserError
-from textsr_jax.images import HR_SIZE, LR_SIZE, open_rgb, resize, to_float, to_rgb, to_uint8
-from textsr_jax.models import Network, Variables, build_ocr, build_sr, part_of, together
+from textsr_jax.images import HR_SIZE, LR_SIZE, open_rgb, resize, to_rgb
 from textsr_jax.quantization import dequantize, is_quantized
+
+if TYPE_CHECKING:
+    # Flax and Orbax take a second to import: functions that need them do so themselves.
+    from textsr_jax.models import Network, Variables
 
 # What can be read: a file's name, a Pillow image, or an array, uint8 or float in [0, 1], of shape
 # (height, width, 3) or (height, width).
 ImageLike = str | pathlib.Path | Image.Image | np.ndarray
 
-_BATCH = 32
+# The pair that comes with the package.
+SHIPPED = pathlib.Path(__file__).parent / "weights" / "small.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +75,10 @@ def load_models(
       UserError: `source` is neither, or a model cannot be read or belongs to another network.
     """
     if source is not None and pathlib.Path(source).is_file():
-        return _load_packed(source, config)
+        return _load_packed(packed_files.load(source), source, config)
+    from textsr_jax import checkpoints
+    from textsr_jax.models import build_ocr, build_sr, part_of, together
+
     own = None if source is None else configuration.load(source)
     config = own if config is None else config
     if config is None:
@@ -123,8 +135,10 @@ def load_models(
     return Models(config, sr, ocr, sr_variables, pretrained, fine_tuned)
 
 
-def _load_packed(path: str | pathlib.Path, config: ConfigDict | None) -> Models:
-    pair = packed_files.load(path)
+def _packed_config(
+    pair: packed_files.PackedPair, path: str | pathlib.Path, config: ConfigDict | None
+) -> ConfigDict:
+    """The config of a packed file, or the one in its place, which must ask for its networks."""
     own = pair.experiment(path)
     for part in packed_files.PARTS:
         if config is not None and not configuration.same_network(config, own, part):
@@ -132,7 +146,15 @@ def _load_packed(path: str | pathlib.Path, config: ConfigDict | None) -> Models:
                 f"{path} holds another network than config.{part} asks for; leave config.{part} as "
                 "it is there"
             )
-    config = own if config is None else config
+    return own if config is None else config
+
+
+def _load_packed(
+    pair: packed_files.PackedPair, path: str | pathlib.Path, config: ConfigDict | None
+) -> Models:
+    from textsr_jax.models import build_ocr, build_sr
+
+    config = _packed_config(pair, path, config)
     try:
         sr, ocr = build_sr(config.sr, pair.sr), build_ocr(config.ocr)
     except Exception as error:  # whatever a network raises for sizes that do not fit together
@@ -173,75 +195,118 @@ def _check_fits(network: Network, tree: Variables, place: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """A word and the probability that the recogniser gives to it, in [0, 1]."""
+    """A word and how sure the recogniser is of it, in [0, 1]: `confidence` of `Reader`."""
 
     text: str
     confidence: float
 
 
+class Engine(Protocol):
+    """What computes: `textsr_jax.engine.JaxEngine`, or `textsr_jax.export.runtime.OnnxEngine`."""
+
+    def enlarge(self, lr: np.ndarray) -> np.ndarray:
+        """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3)."""
+
+    def recognize(self, images: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Words in images, uint8 (n, 32, 128, 3), and their log probabilities, float64 (n,)."""
+
+
 class Reader:
     """Enhances and reads word images.
 
+    The confidence in a word of probability p, its end included, is p ** (1 / T), with the
+    temperature T that was fitted on validation words; 1 leaves probabilities as they are. (Guo et
+    al., "On Calibration of Modern Neural Networks", scale logits so; here it is the whole word's.)
+
     Args:
-      config: of the workdir.
-      sr, sr_variables: the super-resolution model.
-      ocr, ocr_variables: the recogniser.
+      engine: what computes.
+      temperature: T.
     """
 
-    def __init__(
-        self,
-        config: ConfigDict,
-        sr: Network,
-        sr_variables: Variables,
-        ocr: Network,
-        ocr_variables: Variables,
-    ):
-        self._sr_variables, self._ocr_variables = sr_variables, ocr_variables
-        self._enlarge = jit_sparingly(lambda variables, lr: to_uint8(sr(variables, to_float(lr))))
-        self._read = decoding.recognizer(
-            ocr, beam=config.decoding.beam, steps=config.decoding.steps
-        )
+    def __init__(self, engine: Engine, temperature: float = 1.0):
+        self._engine, self._temperature = engine, temperature
 
     def enhance(self, images: Sequence[ImageLike]) -> np.ndarray:
-        """SR images, uint8 (len(images), 32, 128, 3).
+        """SR images, uint8 (len(images), 32, 128, 3), whatever an image's aspect.
 
         Raises:
           UserError: a file that cannot be read.
           ValueError: an array that is not an image.
         """
-        if not len(images):
-            return np.zeros((0, HR_SIZE[1], HR_SIZE[0], 3), np.uint8)
-        lr = [resize(image_rgb(image), LR_SIZE) for image in images]
-        return self._map(lambda part: self._enlarge(self._sr_variables, part), lr)
+        return self._enlarge([image_rgb(image) for image in images])
 
     def read(self, images: Sequence[ImageLike]) -> list[Reading]:
         """The words in the images; raises as `enhance` does."""
-        return self.read_enhanced(self.enhance(images))
+        return [reading for reading, _ in self.read_and_show(images)]
+
+    def read_and_show(self, images: Sequence[ImageLike]) -> list[tuple[Reading, np.ndarray]]:
+        """The words in the images, each with the image that the recogniser read it from.
+
+        Wide images are read in overlapping windows and the texts joined; tall ones as they are and
+        turned by a quarter either way, the most confident reading taken. What is sharp already is
+        read as it is; all else is enlarged by the SR model first. `textsr_jax.crops` does all that.
+
+        Returns:
+          For each image its reading and the picture that was read, uint8 (32, width, 3): width is
+          128, or more where the image was read in windows.
+
+        Raises:
+          UserError: a file that cannot be read.
+          ValueError: an array that is not an image.
+        """
+        # Of each image its turns, of each turn its windows.
+        turns = [[crops.windows(t) for t in crops.turns(image_rgb(image))] for image in images]
+        windows = [window.image for image in turns for turn in image for window in turn]
+        pictures = self._sharpened(windows)
+        words, log_probabilities = self._recognize(pictures)
+        results, done = [], 0
+        for image in turns:
+            candidates = []
+            for turn in image:
+                part = slice(done, done + len(turn))
+                done += len(turn)
+                candidates.append(
+                    (
+                        # Of windows the mean: a turn shall not lose because it has more of them.
+                        log_probabilities[part].mean(),
+                        Reading(
+                            crops.join(words[part], turn),
+                            self._confidence(log_probabilities[part].sum()),
+                        ),
+                        crops.side_by_side(pictures[part], turn),
+                    )
+                )
+            _, reading, picture = max(candidates, key=lambda candidate: candidate[0])
+            results.append((reading, picture))
+        return results
 
     def read_enhanced(self, sr: np.ndarray) -> list[Reading]:
         """The words in SR images, uint8 (n, 32, 128, 3), as `enhance` returns them."""
+        words, log_probabilities = self._recognize(sr)
+        return [
+            Reading(word, self._confidence(log_probability))
+            for word, log_probability in zip(words, log_probabilities, strict=True)
+        ]
 
-        def read(part: np.ndarray) -> np.ndarray:
-            tokens, _, log_probability = self._read(self._ocr_variables, to_float(part))
-            words = text.decode_tokens(tokens)
-            confidence = np.exp(np.asarray(log_probability, np.float64))
-            return np.array([*zip(words, confidence, strict=True)], dtype=object)
+    def _sharpened(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """The images at 32x128: resized where they are sharp, else enlarged from 16x64."""
+        made = np.zeros((len(images), HR_SIZE[1], HR_SIZE[0], 3), np.uint8)
+        soft = [number for number, image in enumerate(images) if not crops.is_sharp(image)]
+        made[soft] = self._enlarge([images[number] for number in soft])
+        for number in set(range(len(images))) - set(soft):
+            made[number] = resize(images[number], HR_SIZE)
+        return made
 
-        if not len(sr):
-            return []
-        return [Reading(word, float(confidence)) for word, confidence in self._map(read, sr)]
+    def _enlarge(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        if not len(images):
+            return np.zeros((0, HR_SIZE[1], HR_SIZE[0], 3), np.uint8)
+        return self._engine.enlarge(np.stack([resize(image, LR_SIZE) for image in images]))
 
-    def _map(
-        self, function: Callable[[np.ndarray], Any], images: Sequence[np.ndarray]
-    ) -> np.ndarray:
-        """Runs `function` on batches of one size or of one image: two compilations at most."""
-        size = 1 if len(images) == 1 else _BATCH
-        made = []
-        for start in range(0, len(images), size):
-            part = np.stack(images[start : start + size])
-            padding = np.repeat(part[:1], size - len(part), axis=0)
-            made.append(np.asarray(function(np.concatenate([part, padding])))[: len(part)])
-        return np.concatenate(made)
+    def _recognize(self, images: np.ndarray) -> tuple[list[str], np.ndarray]:
+        return self._engine.recognize(images) if len(images) else ([], np.zeros(0))
+
+    def _confidence(self, log_probability: float) -> float:
+        return math.exp(log_probability / self._temperature)
 
 
 def image_rgb(image: ImageLike) -> np.ndarray:
@@ -273,19 +338,25 @@ def image_rgb(image: ImageLike) -> np.ndarray:
 
 
 def load(source: str | pathlib.Path | None = None, *, config: ConfigDict | None = None) -> Reader:
-    """Loads a pair from a workdir of `train.py` or a packed file of `quantize.py`.
+    """Loads the pair that comes with the package, a workdir of `train.py` or a packed file.
 
     The fine-tuned recogniser is taken, or the pre-trained one where stage 2 has not run. The
-    weights of a packed file stay packed in memory; they are expanded where they are used.
+    weights of a packed file stay packed in memory; they are expanded where they are used. What was
+    compiled for a packed file is kept in the user's cache folder (`compilation.cache_folder`).
 
     Args:
-      source: the workdir or the file; None for the parameter files of `config.init`.
+      source: the workdir or the file; None for the parameter files of `config.init`, or without
+        a config for `SHIPPED`.
       config: the experiment; None for that of `source`.
 
     Raises:
       UserError: `source` is neither, has no SR model or recogniser yet, or is damaged; or a file
         that does not fit.
     """
+    if source is None and config is None:
+        source = SHIPPED
+    if source is not None and pathlib.Path(source).is_file():
+        return _load_packed_reader(source, config)
     models = load_models(source, config)
     ocr = models.fine_tuned or models.pretrained
     if models.sr_variables is None or ocr is None:
@@ -297,4 +368,43 @@ def load(source: str | pathlib.Path | None = None, *, config: ConfigDict | None 
             f"{source} has no {what} ({stage}) yet; train it with train.py --workdir={source}, "
             f"or name a file in config.init.{part}"
         )
-    return Reader(models.config, models.sr, models.sr_variables, models.ocr, ocr)
+    engine = JaxEngine(
+        models.config.decoding, lambda: (models.sr, models.ocr), models.sr_variables, ocr
+    )
+    return Reader(engine, temperature(models.config))
+
+
+def _load_packed_reader(path: str | pathlib.Path, config: ConfigDict | None) -> Reader:
+    """A reader that builds its networks only where their functions were not kept before."""
+    pair = packed_files.load(path)
+    used = _packed_config(pair, path, config)
+
+    @functools.cache
+    def networks() -> tuple[Network, Network]:
+        models = _load_packed(pair, path, config)
+        return models.sr, models.ocr
+
+    settings, searching = configuration.plain(used), used.decoding
+    kept = KeptFunctions(
+        pathlib.Path(path).read_bytes(),
+        [settings["sr"], settings["ocr"], searching.beam, searching.steps],
+    )
+    if not kept.any():
+        # Checks the file; where functions of it were kept, the very same file was found sound.
+        networks()
+    engine = JaxEngine(searching, networks, pair.sr, pair.ocr, kept)
+    return Reader(engine, temperature(used))
+
+
+def temperature(config: ConfigDict) -> float:
+    """What confidence is scaled by (see `Reader`): `config.decoding.temperature`.
+
+    Configs from before that field have none: it is 1 there.
+
+    Raises:
+      UserError: it is not a positive number.
+    """
+    value = config.decoding.get("temperature", 1.0)
+    if not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise UserError(f"config.decoding.temperature={value!r}: set it to a number above 0")
+    return float(value)

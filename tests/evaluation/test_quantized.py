@@ -8,6 +8,7 @@ import pytest
 import textsr_jax
 from tests.conftest import WORDS, same, word_image
 from textsr_jax import packed_files, quantization, reading
+from textsr_jax.engine import JaxEngine
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import quantized, workdirs
 from textsr_jax.evaluation.protocol import Row
@@ -101,8 +102,9 @@ def test_a_packed_pair_reads_as_the_quantised_one_and_says_where_it_comes_from(p
         assert np.abs(images[split].astype(int) - plain[split]).max() <= 1
     reader = textsr_jax.load(path)
     words = [word_image(word) for word in WORDS[:3]]
-    sr, ocr = models.sr, models.ocr
-    again = reading.Reader(models.config, sr, loaded.sr, ocr, loaded.ocr)
+    networks = models.sr, models.ocr
+    engine = JaxEngine(models.config.decoding, lambda: networks, loaded.sr, loaded.ocr)
+    again = reading.Reader(engine)
     np.testing.assert_array_equal(reader.enhance(words), again.enhance(words))
     assert reader.read(words) == again.read(words)
 

@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import WORDS, word_image
 from tests.export.conftest import STEPS
 from textsr_jax import reading
+from textsr_jax.engine import JaxEngine
 from textsr_jax.errors import UserError
 from textsr_jax.export import RECORD, pairs, runtime
 
@@ -35,7 +36,8 @@ def write(folder, source, traced, int8):
 def test_float32_reads_as_jax_does(source, folder, images, beam):
     config = source.config.copy_and_resolve_references()
     config.decoding.beam = beam
-    wanted = reading.Reader(config, *source.sr, *source.ocr)
+    networks, variables = zip(source.sr, source.ocr, strict=True)
+    wanted = reading.Reader(JaxEngine(config.decoding, lambda: networks, *variables))
     found = runtime.load(folder, "float32", threads=1, beam=beam)
     enhanced = wanted.enhance(images)
     difference = np.abs(found.enhance(images).astype(int) - enhanced)

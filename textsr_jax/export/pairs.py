@@ -215,7 +215,11 @@ def described(
         "sr": source.config.sr.name,
         "ocr": source.config.ocr.name,
         "alphabet": text.ALPHABET,
-        "decoding": {"beam": searching.beam, "steps": searching.steps},
+        "decoding": {
+            "beam": searching.beam,
+            "steps": searching.steps,
+            "temperature": reading.temperature(source.config),
+        },
         "calibration": {"method": settings.calibration, "images": images},
         "weight_bits": settings.weight_bits,
         "provenance": provenance.code(),

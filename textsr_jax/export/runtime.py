@@ -1,12 +1,13 @@
-"""Reading with ONNX Runtime: the graphs of an exported folder behind the methods of `Reader`.
+"""Reading with ONNX Runtime: the graphs of an exported folder behind a `Reader`.
 
 Images, words and both searches are numpy here; JAX computes nothing.
 """
 
 import hashlib
 import json
+import math
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +16,7 @@ import onnxruntime
 from textsr_jax import text
 from textsr_jax.errors import UserError
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, graph_file
-from textsr_jax.images import HR_SIZE, LR_SIZE, resize
-from textsr_jax.reading import ImageLike, Reading, image_rgb
+from textsr_jax.reading import Reader
 from textsr_jax.text import END, PAD, START
 
 _BATCH = 32
@@ -120,8 +120,8 @@ class Decoder:
             }
 
 
-class OnnxReader:
-    """Enhances and reads word images, as `textsr_jax.reading.Reader` does.
+class OnnxEngine:
+    """Enlarges and recognises for a `textsr_jax.reading.Reader`, as `textsr_jax.engine.JaxEngine`.
 
     Args:
       sessions: by the names of `GRAPHS`.
@@ -134,35 +134,25 @@ class OnnxReader:
         self._decoder = Decoder(start, step)
         self._beam, self._steps = beam, steps
 
-    def enhance(self, images: Sequence[ImageLike]) -> np.ndarray:
-        """SR images, uint8 (len(images), 32, 128, 3).
-
-        Raises:
-          UserError: a file that cannot be read.
-          ValueError: an array that is not an image.
-        """
-        made = [np.zeros((0, HR_SIZE[1], HR_SIZE[0], 3), np.uint8)]
-        lr = [resize(image_rgb(image), LR_SIZE) for image in images]
+    def enlarge(self, lr: np.ndarray) -> np.ndarray:
+        """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3); n at least 1."""
+        made = []
         for start in range(0, len(lr), _BATCH):
-            part = to_float(np.stack(lr[start : start + _BATCH]))
+            part = to_float(lr[start : start + _BATCH])
             made.append(to_uint8(self._sr.run(None, {"lr": part})[0]))
         return np.concatenate(made)
 
-    def read(self, images: Sequence[ImageLike]) -> list[Reading]:
-        """The words in the images; raises as `enhance` does."""
-        return self.read_enhanced(self.enhance(images))
-
-    def read_enhanced(self, sr: np.ndarray) -> list[Reading]:
-        """The words in SR images, uint8 (n, 32, 128, 3), as `enhance` returns them."""
-        readings = []
-        for start in range(0, len(sr), _BATCH):
-            part = to_float(sr[start : start + _BATCH])
+    def recognize(self, images: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Words in images, uint8 (n, 32, 128, 3), and their log probabilities, float64 (n,)."""
+        words: list[str] = []
+        log_probabilities = []
+        for start in range(0, len(images), _BATCH):
+            part = to_float(images[start : start + _BATCH])
             memory = self._encoder.run(None, {"images": part})[0]
             found = self._decoder.search(memory, self._steps, self._beam)
-            confidence = np.exp(found.log_probability.astype(np.float64))
-            words = text.decode_tokens(found.tokens)
-            readings += [Reading(w, float(c)) for w, c in zip(words, confidence, strict=True)]
-        return readings
+            words += text.decode_tokens(found.tokens)
+            log_probabilities.append(found.log_probability.astype(np.float64))
+        return words, np.concatenate(log_probabilities)
 
 
 def load(
@@ -170,7 +160,7 @@ def load(
     precision: str = "int8",
     threads: int | None = None,
     beam: int | None = None,
-) -> OnnxReader:
+) -> Reader:
     """Opens a folder that `python -m textsr_jax.export` wrote.
 
     Args:
@@ -200,7 +190,8 @@ def load(
         sessions[name] = open_session(content, threads)
     decoding = record["decoding"]
     beam = decoding["beam"] if beam is None else beam
-    return OnnxReader(sessions, beam=beam, steps=decoding["steps"])
+    engine = OnnxEngine(sessions, beam=beam, steps=decoding["steps"])
+    return Reader(engine, decoding["temperature"])
 
 
 def open_session(content: bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
@@ -236,6 +227,7 @@ def _record(folder: pathlib.Path) -> dict[str, Any]:
             isinstance(record["decoding"][field], int) and record["decoding"][field] > 0
             for field in ("beam", "steps")
         )
+        sound &= 0 < record["decoding"]["temperature"] < math.inf
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, f"{RECORD}: {error!r}") from error
     if version != VERSION or alphabet != text.ALPHABET:
