@@ -1,33 +1,31 @@
-"""Reads word images: python read.py IMAGE... [--model=FILE] [--out DIR]
+"""Reads word images: python read.py SOURCE... [--format=text|tsv|jsonl] [--model=FILE]
 
-Prints a line an image (file, text, confidence) and saves the SR image as PNG.
+A SOURCE is an image, a folder of images, a pattern such as 'photos/*.png', an LMDB folder, or - for
+a list of these on standard input. Without a model the one that comes with the package reads.
 """
 
 from __future__ import annotations
 
-import pathlib
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 from absl import flags
-from PIL import Image
 
 from textsr_jax import configuration
 from textsr_jax.command_line import run_script
 from textsr_jax.errors import UserError
 
 if TYPE_CHECKING:
-    # Loaded once flags and images are known to be right.
+    # Loaded once flags are known to be right.
     from textsr_jax import reading
-    from textsr_jax.export import runtime
 
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "A workdir of train.py; default, where no model is named: runs/demo."
-)
+_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
 _MODEL = flags.DEFINE_string(
     "model",
     None,
     "Instead of --workdir: a packed file of quantize.py, or with --runtime=onnx the folder that "
-    "python -m textsr_jax.export wrote.",
+    "python -m textsr_jax.export wrote. Default: the packed file that comes with the package.",
 )
 _CONFIG = configuration.define_flag()
 _RUNTIME = flags.DEFINE_enum(
@@ -39,36 +37,41 @@ _PRECISION = flags.DEFINE_enum(
 _BEAM = flags.DEFINE_integer(
     "beam", None, "Beams a word, 1 is greedy; default: the model's own.", lower_bound=1
 )
-_OUT = flags.DEFINE_string("out", "sr", "The folder for SR images.")
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    "text",
+    ["text", "tsv", "jsonl"],
+    "Lines for people; source, text and confidence between tabs; or an object for each source.",
+)
+_SAVE_SR = flags.DEFINE_string("save_sr", None, "A folder for the images as they were read, PNG.")
+flags.DEFINE_alias("save-sr", "save_sr")
+_GRID = flags.DEFINE_string(
+    "grid", None, "A PNG that shows images, as they are and as they were read, and the words."
+)
 
 
 def main(arguments: list[str]) -> None:
     if not arguments:
-        raise UserError("no image named; use: python read.py IMAGE... [--out DIR]")
+        raise UserError("no image named; use: python read.py SOURCE... (see --help)")
     if _WORKDIR.value and _MODEL.value:
         raise UserError("--workdir and --model: take one of them")
-    from textsr_jax.images import open_rgb
+    # As Ctrl-C does it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    from textsr_jax.data import sources
+    from textsr_jax.report import readings
 
-    images = [open_rgb(name) for name in arguments]
-    pair = _onnx_reader() if _RUNTIME.value == "onnx" else _reader()
-    enhanced = pair.enhance(images)
-    folder = pathlib.Path(_OUT.value)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out={folder}: cannot make the folder ({error.strerror})") from error
-    names = _free_names(arguments)
-    for name, target, sr, result in zip(
-        arguments, names, enhanced, pair.read_enhanced(enhanced), strict=True
-    ):
-        Image.fromarray(sr).save(folder / target)
-        print(f"{name}\t{result.text}\t{result.confidence:.3f}")
+    found = sources.expand(arguments)
+    items = (item for source in found for item in source.items())
+    load = _onnx_reader if _RUNTIME.value == "onnx" else _reader
+    settings = readings.Settings(_FORMAT.value, _SAVE_SR.value, _GRID.value)
+    if readings.write(items, sources.count(found), load, settings):
+        sys.exit(2)
 
 
 def _reader() -> reading.Reader:
     from textsr_jax import reading
 
-    source = _MODEL.value or _WORKDIR.value or (None if _CONFIG.present else "runs/demo")
+    source = _MODEL.value or _WORKDIR.value or (None if _CONFIG.present else reading.SHIPPED)
     config = configuration.from_flag(_CONFIG, source)
     if _BEAM.value is not None:
         with config.unlocked():
@@ -76,7 +79,7 @@ def _reader() -> reading.Reader:
     return reading.load(source, config=config)
 
 
-def _onnx_reader() -> runtime.OnnxReader:
+def _onnx_reader() -> reading.Reader:
     if not _MODEL.value:
         raise UserError(
             "--runtime=onnx reads what `python -m textsr_jax.export SOURCE --out DIR` wrote; name "
@@ -89,19 +92,6 @@ def _onnx_reader() -> runtime.OnnxReader:
     except ImportError as error:
         raise missing_package(error) from error
     return runtime.load(_MODEL.value, _PRECISION.value, beam=_BEAM.value)
-
-
-def _free_names(arguments: list[str]) -> list[str]:
-    """A PNG's name for each image, never its own; images of the same name are numbered."""
-    names: list[str] = []
-    for argument in arguments:
-        stem = pathlib.Path(argument).stem
-        name, number = f"{stem}_sr.png", 1
-        while name in names:
-            number += 1
-            name = f"{stem}_sr_{number}.png"
-        names.append(name)
-    return names
 
 
 if __name__ == "__main__":

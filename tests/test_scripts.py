@@ -154,7 +154,7 @@ def test_evaluate_quantize_and_read_a_workdir(trained, tmp_path):
     word_image("taxi").save(tmp_path / "more" / "a.png")
     names = [tmp_path / "a.png", tmp_path / "b.jpg", tmp_path / "more" / "a.png"]
     before = [name.read_bytes() for name in names]
-    read = run("read.py", *names, "--out", tmp_path, f"--workdir={trained}")
+    read = run("read.py", *names, "--save-sr", tmp_path, "--format=tsv", f"--workdir={trained}")
     assert read.returncode == 0, read.stderr
     lines = [line.split("\t") for line in read.stdout.splitlines()]
     assert [line[0] for line in lines] == [str(name) for name in names]
@@ -209,9 +209,9 @@ def test_a_packed_file_serves_the_scripts(trained, data_root, tmp_path):
 
     image = tmp_path / "open.png"
     word_image("open").save(image)
-    read = run("read.py", image, "--out", tmp_path, f"--model={model}", "--beam=3")
+    read = run("read.py", image, f"--model={model}", "--beam=3")
     assert read.returncode == 0, read.stderr
-    assert read.stdout.startswith(f"{image}\t")
+    assert read.stdout.startswith(f"{image}: ")
 
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 4
@@ -337,7 +337,7 @@ def test_converted_files_serve_the_scripts(trained, data_root, tmp_path):
 
     image = tmp_path / "open.png"
     word_image("open").save(image)
-    read = run("read.py", image, "--out", tmp_path, *pair)
+    read = run("read.py", image, f"--save_sr={tmp_path}", *pair)
     assert read.returncode == 0, read.stderr
-    assert read.stdout.startswith(f"{image}\t")
+    assert read.stdout.startswith(f"{image}: ")
     assert (tmp_path / "open_sr.png").exists()

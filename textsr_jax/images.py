@@ -4,6 +4,7 @@ Networks compute on [0, 1]; files, batches and caches hold uint8.
 """
 
 import contextlib
+import io
 import pathlib
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from textsr_jax.errors import UserError
 
 LR_SIZE = (64, 16)  # width, height
 HR_SIZE = (128, 32)
+
+# Of files in a folder, those whose names end so are images.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def to_float(images: jax.Array) -> jax.Array:
@@ -45,6 +49,13 @@ def open_rgb(path: str | pathlib.Path) -> np.ndarray:
         return to_rgb(ImageOps.exif_transpose(image))
 
 
+def decode_rgb(data: bytes, place: str) -> np.ndarray:
+    """The content of an image file, as `open_rgb` has it; `UserError`s name `place`."""
+    with _decoded(io.BytesIO(data), place) as image:
+        image.load()
+        return to_rgb(ImageOps.exif_transpose(image))
+
+
 def image_size(path: str | pathlib.Path) -> tuple[int, int]:
     """Width and height of an image file by its header, orientation not applied.
 
@@ -62,17 +73,23 @@ def _opened(path: str | pathlib.Path) -> Iterator[Image.Image]:
         raise UserError(f"{path}: no such file")
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name image files")
+    with _decoded(path, str(path)) as image:
+        yield image
+
+
+@contextlib.contextmanager
+def _decoded(file: pathlib.Path | io.BytesIO, place: str) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(file) as image:
                 yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"{path}: the image is too large ({error}); crop it first") from error
+        raise UserError(f"{place}: the image is too large ({error}); crop it first") from error
     except Exception as error:  # Pillow's decoders raise many kinds, by file format
         reason = "not an image file" if "identify" in str(error) else str(error) or repr(error)
         raise UserError(
-            f"{path}: cannot read it ({reason}); give a PNG, JPEG or the like"
+            f"{place}: cannot read it ({reason}); give a PNG, JPEG or the like"
         ) from error
 
 

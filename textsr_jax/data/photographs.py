@@ -17,9 +17,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from textsr_jax.errors import UserError
-from textsr_jax.images import image_size, open_rgb
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+from textsr_jax.images import SUFFIXES, image_size, open_rgb
 
 # Each crop decodes a whole photograph; Pillow lets other threads run meanwhile.
 _READ_OPTIONS = grain.ReadOptions(num_threads=16, prefetch_buffer_size=16)

@@ -3,8 +3,6 @@
 Broken records are left out and counted; the counts stay with the prepared set.
 """
 
-import contextlib
-import dataclasses
 import hashlib
 import io
 import itertools
@@ -15,13 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import lmdb
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
 from textsr_jax import text
-from textsr_jax.data import records
+from textsr_jax.data import lmdb_folders, records
 from textsr_jax.errors import UserError
 
 _EXPECTED = "expected TextZoom's LMDB folders, such as train1, train2, test/easy, test/medium"
@@ -99,12 +96,12 @@ class TextZoom(records.LocalBuilder):
 
     def _generate_examples(self, folder: str) -> Iterator[tuple[int, dict]]:
         skipped: dict[str, list[int]] = {}
-        with _open(self._root / folder) as samples:
+        with lmdb_folders.open_samples(self._root / folder, _EXPECTED) as samples:
             total = len(samples)
             self.info.metadata["folders"][folder] = {"records": total, "skipped": skipped}
             for number in range(1, total + 1):
                 try:
-                    record = samples.read(number, key=f"{folder}:{number}")
+                    record = _read(samples, number, key=f"{folder}:{number}")
                 except _SkippedError as skip:
                     count, first = skipped.get(skip.reason, (0, number))
                     skipped[skip.reason] = [count + 1, first]
@@ -143,65 +140,27 @@ class _SkippedError(Exception):
         self.reason = reason
 
 
-@dataclasses.dataclass(frozen=True)
-class _Samples:
-    """The records of one LMDB, under TextZoom's keys."""
-
-    file: Path
-    transaction: lmdb.Transaction
-
-    def __len__(self) -> int:
-        count = self._get("num-samples")
-        if count is None or not count.isdigit():
-            raise UserError(f"{self.file}: has no count under the key num-samples; {_EXPECTED}")
-        return int(count)
-
-    def _get(self, key: str) -> bytes | None:
-        try:
-            return self.transaction.get(key.encode())
-        except lmdb.Error as error:
-            raise UserError(f"{self.file}: is damaged at {key}; copy the file again") from error
-
-    def read(self, number: int, *, key: str) -> records.Record:
-        """Reads record `number`, counted from 1; raises `_SkippedError` where it is unusable."""
-        label = self._get(f"label-{number:09d}")
-        hr = self._get(f"image_hr-{number:09d}")
-        lr = self._get(f"image_lr-{number:09d}")
-        if label is None:
-            raise _SkippedError("missing label")
-        if hr is None or lr is None:
-            raise _SkippedError("missing image")
-        try:
-            label = label.decode()
-        except UnicodeDecodeError as error:
-            raise _SkippedError("label not UTF-8") from error
-        if not text.normalize(label):
-            raise _SkippedError("empty label")
-        return records.Record(
-            key=key,
-            lr=_decode(lr, records.LR_SHAPE),
-            hr=_decode(hr, records.HR_SHAPE),
-            label=label,
-        )
-
-
-@contextlib.contextmanager
-def _open(folder: Path) -> Iterator[_Samples]:
-    """Opens an LMDB without writing anything, not even a lock file, next to it."""
-    file = folder / "data.mdb"
+def _read(samples: lmdb_folders.Samples, number: int, *, key: str) -> records.Record:
+    """Reads record `number`, counted from 1; raises `_SkippedError` where it is unusable."""
+    label = samples.get("label", number)
+    hr = samples.get("image_hr", number)
+    lr = samples.get("image_lr", number)
+    if label is None:
+        raise _SkippedError("missing label")
+    if hr is None or lr is None:
+        raise _SkippedError("missing image")
     try:
-        environment = lmdb.open(
-            str(folder), readonly=True, lock=False, readahead=False, max_readers=1
-        )
-    except lmdb.Error as error:
-        raise UserError(f"{file}: is not a readable LMDB ({error}); {_EXPECTED}") from error
-    with environment:
-        # A read behind the end of the file would kill the process.
-        pages = environment.info()["last_pgno"] + 1
-        if pages * environment.stat()["psize"] > file.stat().st_size:
-            raise UserError(f"{file}: is cut short; copy the file again")
-        with environment.begin() as transaction:
-            yield _Samples(file, transaction)
+        label = label.decode()
+    except UnicodeDecodeError as error:
+        raise _SkippedError("label not UTF-8") from error
+    if not text.normalize(label):
+        raise _SkippedError("empty label")
+    return records.Record(
+        key=key,
+        lr=_decode(lr, records.LR_SHAPE),
+        hr=_decode(hr, records.HR_SHAPE),
+        label=label,
+    )
 
 
 def _decode(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:

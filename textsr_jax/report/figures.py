@@ -21,15 +21,19 @@ _RIGHT, _WRONG, _INK = (0, 130, 40), (205, 30, 30), (40, 40, 40)
 
 
 def word_sheet(
-    columns: Sequence[tuple[str, np.ndarray, Sequence[str] | None]], labels: Sequence[str]
+    columns: Sequence[tuple[str, Sequence[np.ndarray], Sequence[str] | None]],
+    labels: Sequence[str | None],
 ) -> Image.Image:
     """A row per word, a column per kind of image; the words read below, right letters green.
 
     Args:
-      columns: (title, images uint8 (n, height, width, 3), the n words read or None).
-      labels: the n true words, shown to the right.
+      columns: (title, n images uint8 (height, width, 3), the n words read or None). Images that
+        are wider than four heights, or taller than wide, keep their aspect.
+      labels: the n true words, shown to the right; None where one is not known.
     """
-    width = len(columns) * (_WIDTH + _GAP) + _GAP + 160
+    width = len(columns) * (_WIDTH + _GAP) + _GAP
+    if any(label is not None for label in labels):
+        width += 160
     height = _HEADER + len(labels) * (_HEIGHT + _TEXT + _GAP) + _GAP
     sheet = Image.new("RGB", (width, height), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
@@ -38,19 +42,29 @@ def word_sheet(
         draw.text((left, _GAP - 2), title, fill=_INK, font=font)
         for row, image in enumerate(images):
             top = _HEADER + row * (_HEIGHT + _TEXT + _GAP)
-            tile = Image.fromarray(np.asarray(image)).resize(
-                (_WIDTH, _HEIGHT), Image.Resampling.NEAREST
-            )
-            sheet.paste(tile, (left, top))
+            sheet.paste(_tile(np.asarray(image)), (left, top))
             if words is not None:
-                place = (left, top + _HEIGHT + 1)
-                _draw_word(draw, font, place, words[row], text.normalize(labels[row]))
+                _draw_word(draw, font, (left, top + _HEIGHT + 1), words[row], labels[row])
     left = _GAP + len(columns) * (_WIDTH + _GAP)
-    draw.text((left, _GAP - 2), "label", fill=_INK, font=font)
+    if left < width:
+        draw.text((left, _GAP - 2), "label", fill=_INK, font=font)
     for row, label in enumerate(labels):
         top = _HEADER + row * (_HEIGHT + _TEXT + _GAP)
-        draw.text((left, top + _HEIGHT // 2 - 8), label, fill=_INK, font=font)
+        draw.text((left, top + _HEIGHT // 2 - 8), label or "", fill=_INK, font=font)
     return sheet
+
+
+def _tile(image: np.ndarray) -> Image.Image:
+    height, width = image.shape[:2]
+    size = _WIDTH, _HEIGHT
+    if width * _HEIGHT > height * _WIDTH:
+        size = _WIDTH, max(1, round(_WIDTH * height / width))
+    elif height > width:
+        size = max(1, round(_HEIGHT * width / height)), _HEIGHT
+    # Pixels show as they are; those that there are too many of are averaged.
+    smaller = width > size[0] or height > size[1]
+    filter = Image.Resampling.BICUBIC if smaller else Image.Resampling.NEAREST
+    return Image.fromarray(image).resize(size, filter)
 
 
 def _draw_word(
@@ -58,14 +72,16 @@ def _draw_word(
     font: ImageFont.FreeTypeFont,
     place: tuple[int, int],
     word: str,
-    label: str,
+    label: str | None,
 ) -> None:
-    right = set()
-    for block in difflib.SequenceMatcher(None, word, label, autojunk=False).get_matching_blocks():
-        right.update(range(block.a, block.a + block.size))
+    colors = [_INK] * len(word)
+    if label is not None:
+        colors = [_WRONG] * len(word)
+        matcher = difflib.SequenceMatcher(None, word, text.normalize(label), autojunk=False)
+        for block in matcher.get_matching_blocks():
+            colors[block.a : block.a + block.size] = [_RIGHT] * block.size
     left, top = place
-    for index, character in enumerate(word):
-        color = _RIGHT if index in right else _WRONG
+    for character, color in zip(word, colors, strict=True):
         draw.text((left, top), character, fill=color, font=font)
         left += draw.textlength(character, font=font)
     if not word:

@@ -1,0 +1,194 @@
+"""Readings as lines on standard output, written while reading goes on, and as pictures.
+
+Lines are for people (text), for tables (tsv) or for programs (jsonl).
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import pathlib
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from textsr_jax.data.sources import Item
+from textsr_jax.errors import UserError
+from textsr_jax.reading import Reader, Reading
+
+FORMATS = ("text", "tsv", "jsonl")
+
+# Images that are read and written at once.
+_BATCH = 64
+# Words in a grid; one of all words of a data set could not be opened.
+GRID_WORDS = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is written.
+
+    Attributes:
+      format: one of `FORMATS`.
+      save_sr: a folder for the images that were read, PNG; None for none.
+      grid: the picture of the first `GRID_WORDS` words, PNG; None for none.
+    """
+
+    format: str = "text"
+    save_sr: str | None = None
+    grid: str | None = None
+
+
+def write(
+    items: Iterable[Item], total: int | None, load: Callable[[], Reader], settings: Settings
+) -> int:
+    """Reads all items and writes a line each, batch by batch, in their order.
+
+    An item without an image gets a line on standard error, and an object with its error in jsonl.
+
+    Args:
+      items: what to read.
+      total: how many they are; None where that is not known.
+      load: gives the reader; called when there is an image to read.
+      settings: what is written.
+
+    Returns:
+      How many could not be read.
+
+    Raises:
+      UserError: what `load` raises; a folder or file that cannot be written.
+    """
+    folder = _made_folder(settings.save_sr)
+    _check_grid(settings.grid)
+    names: Counter[str] = Counter()
+    shown: list[tuple[Item, Reading, np.ndarray]] = []
+    reader, bad = None, 0
+    with tqdm(total=total, unit="image", disable=None) as progress:
+        for batch in _batches(items):
+            readable = [item for item in batch if item.image is not None]
+            if readable and reader is None:
+                reader = load()
+            results = reader.read_and_show([item.image for item in readable]) if readable else []
+            found = dict(zip(map(id, readable), results, strict=True))
+            with _above(progress):
+                for item in batch:
+                    reading, picture = found.get(id(item), (None, None))
+                    if reading is None:
+                        bad += 1
+                        sys.stdout.flush()
+                        print(f"error: {item.error}", file=sys.stderr, flush=True)
+                    if text := line(item, reading, settings.format):
+                        print(text)
+                    if reading is None:
+                        continue
+                    if folder is not None:
+                        _save(picture, folder / free_name(item.source, names))
+                    if settings.grid and len(shown) < GRID_WORDS:
+                        shown.append((item, reading, picture))
+                sys.stdout.flush()
+            progress.update(len(batch))
+    if settings.grid and shown:
+        _write_grid(settings.grid, shown)
+    return bad
+
+
+def line(item: Item, reading: Reading | None, format: str) -> str:
+    """How an item's reading is written; empty where there is none and the format has no errors.
+
+    text: `photo.png: open (93 %)`; tsv: source, text and confidence; jsonl: an object with
+    `source`, `text` and `confidence`, both null without a reading, and `error` beside them.
+    """
+    if format == "jsonl":
+        if reading is None:
+            about = {"text": None, "confidence": None, "error": item.error}
+        else:
+            about = {"text": reading.text, "confidence": reading.confidence}
+        return json.dumps({"source": item.source, **about})
+    if reading is None:
+        return ""
+    if format == "tsv":
+        source = item.source.translate({9: "\\t", 10: "\\n", 13: "\\r"})
+        return f"{source}\t{reading.text}\t{reading.confidence:.4f}"
+    return f"{item.source}: {reading.text or '(nothing)'} ({100 * reading.confidence:.0f} %)"
+
+
+def free_name(source: str, names: Counter[str]) -> str:
+    """A PNG's name for the image of a source; images of the same name are numbered.
+
+    Args:
+      source: of the item.
+      names: how often each was given; counted on.
+    """
+    path, _, number = source.rpartition(":")
+    stem = f"{pathlib.Path(path).name}_{number}" if number.isdigit() else pathlib.Path(source).stem
+    name = f"{stem}_sr.png"
+    while names[name]:
+        names[name] += 1
+        name = f"{stem}_sr_{names[name]}.png"
+    names[name] += 1
+    return name
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, _BATCH)):
+        yield batch
+
+
+@contextlib.contextmanager
+def _above(progress: tqdm) -> Iterator[None]:
+    """Takes the bar away while lines are printed, where a terminal shows it."""
+    if progress.disable:
+        yield
+        return
+    progress.clear()
+    yield
+    progress.refresh()
+
+
+def _made_folder(name: str | None) -> pathlib.Path | None:
+    if name is None:
+        return None
+    folder = pathlib.Path(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--save_sr={folder}: cannot make the folder ({error.strerror}); name another"
+        ) from error
+    return folder
+
+
+def _check_grid(name: str | None) -> None:
+    if name is None:
+        return
+    if not name.lower().endswith(".png"):
+        raise UserError(f"--grid={name}: name a file that ends in .png")
+    if not pathlib.Path(name).absolute().parent.is_dir():
+        raise UserError(f"--grid={name}: its folder is not there; make it or name another")
+
+
+def _save(picture: np.ndarray | Image.Image, path: pathlib.Path) -> None:
+    picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    try:
+        picture.save(path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot write it ({error.strerror}); name another place"
+        ) from error
+
+
+def _write_grid(name: str, shown: list[tuple[Item, Reading, np.ndarray]]) -> None:
+    # Brings the evaluation along, which reading does without.
+    from textsr_jax.report import figures
+
+    items, readings, pictures = zip(*shown, strict=True)
+    columns = [
+        ("image (LR)", [item.image for item in items], None),
+        ("as it was read (SR)", pictures, [reading.text for reading in readings]),
+    ]
+    _save(figures.word_sheet(columns, [item.label for item in items]), pathlib.Path(name))
