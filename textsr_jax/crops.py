@@ -1,6 +1,6 @@
 """Crops as the networks take them: which are sharp, turns of tall ones, windows of wide ones.
 
-`python -m benchmarks.reading --rule` measures what chose the numbers here.
+`python -m benchmarks.crops` measures what chose the numbers here.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import numpy as np
 from textsr_jax.images import HR_SIZE, LR_SIZE, resize
 
 # The least `detail` of what is read as it is.
-SHARP = 0.015
+SHARP = 0.02
 
 # Height over width from which a crop is also tried turned.
 TALL = 1.5
@@ -41,7 +41,8 @@ def detail(image: np.ndarray) -> float:
 
 def is_sharp(image: np.ndarray) -> bool:
     """Whether the SR model, which sees 16x64, would lose more than it mends; uint8 (H, W, 3)."""
-    return detail(image) >= SHARP
+    width, height = LR_SIZE
+    return (image.shape[0] > height or image.shape[1] > width) and detail(image) >= SHARP
 
 
 def turns(image: np.ndarray) -> list[np.ndarray]:
@@ -64,22 +65,25 @@ class Window:
     right: float
 
 
-def windows(image: np.ndarray) -> list[Window]:
+def windows(
+    image: np.ndarray, wide: float = WIDE, size: float = WINDOW, overlap: float = OVERLAP
+) -> list[Window]:
     """The image in one piece, or where it is wide in windows from left to right.
 
     Args:
       image: uint8 (height, width, 3).
+      wide: the greatest width of one piece, in heights, as the others are; at least `size`.
+      size: the width of a window.
+      overlap: what a window shares with the one before it, at least; less than `size`.
     """
     height, width = image.shape[:2]
     aspect = width / height
-    if aspect <= WIDE:
+    if aspect <= wide:
         return [Window(np.ascontiguousarray(image), 0.0, aspect)]
-    count = math.ceil((aspect - OVERLAP) / (WINDOW - OVERLAP))
     found = []
-    for left in np.linspace(0, aspect - WINDOW, count):
-        start = round(left * height)
-        part = image[:, start : round((left + WINDOW) * height)]
-        found.append(Window(np.ascontiguousarray(part), float(left), float(left + WINDOW)))
+    for left in np.linspace(0, aspect - size, math.ceil((aspect - overlap) / (size - overlap))):
+        part = image[:, round(left * height) : round((left + size) * height)]
+        found.append(Window(np.ascontiguousarray(part), float(left), float(left + size)))
     return found
 
 
@@ -93,8 +97,10 @@ def join(words: Sequence[str], places: Sequence[Window]) -> str:
     text = words[0]
     for number in range(1, len(words)):
         before, word = words[number - 1 : number + 1]
-        shared = places[number - 1].right - places[number].left
-        text = _overlapped(text, word, shared * (len(before) + len(word)) / (2 * WINDOW))
+        left, right = places[number].left, places[number - 1].right
+        # All windows of an image are alike in width.
+        letters = (len(before) + len(word)) / 2 / (places[number].right - left)
+        text = _overlapped(text, word, letters * (right - left))
     return text
 
 
@@ -102,13 +108,15 @@ def _overlapped(before: str, after: str, expected: float) -> str:
     """Two texts joined so that the end of the first and the start of the second agree best.
 
     Letters at a window's edge may be cut: up to two of each text are left out of the comparison, at
-    a price. Where letters that should be the same differ, each is taken from the text that it is
+    a price, as is what is far from the expected number. Where letters that should be the same differ, each is taken from the text that it is
     further inside of.
 
     Args:
       before, after: the texts.
       expected: how many letters they should share, by their windows.
     """
+    if not before or not after:
+        return before + after
     best, joined = 0.0, ""
     for lost_before in range(min(2, len(before)) + 1):
         whole = before[: len(before) - lost_before]
@@ -117,7 +125,8 @@ def _overlapped(before: str, after: str, expected: float) -> str:
             for shared in range(1, min(len(whole), len(rest)) + 1):
                 same = sum(a == b for a, b in zip(whole[-shared:], rest, strict=False))
                 distance = abs(shared + lost_before + lost_after - expected)
-                score = 2 * same - shared - (lost_before + lost_after) / 2 - distance / 4
+                # One letter that agrees by chance is worth less than many.
+                score = (same - 0.5) / shared - distance / 4 - (lost_before + lost_after) / 10
                 if score > best:
                     best = score
                     half = shared // 2

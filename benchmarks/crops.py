@@ -1,0 +1,215 @@
+"""Rules of reading: python -m benchmarks.crops --data_root=TEXTZOOM --words=LMDB [--model=PAIR]
+
+What to read as it is, what in windows, what turned: accuracy of each rule that `textsr_jax.crops`
+could follow, as tables and JSON. Run it again with a better pair, never on words of a test.
+"""
+
+import itertools
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from absl import flags
+from PIL import Image, ImageDraw
+from rich.table import Table
+from tqdm import tqdm
+
+from textsr_jax import crops, reading, text
+from textsr_jax.command_line import run_script
+from textsr_jax.data import fonts, lmdb_folders, vocabulary
+from textsr_jax.errors import UserError
+from textsr_jax.images import HR_SIZE, decode_rgb, resize
+from textsr_jax.report.tables import print_table, write_json
+
+DETAILS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)
+# Width of a window and what it shares with the next, in heights.
+WINDOWS = ((4.0, 1.5), (5.0, 2.0), (6.0, 2.0))
+ASPECTS = (2.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 16.0, 24.0)
+SEED = 0
+
+_DATA_ROOT = flags.DEFINE_string(
+    "data_root", None, "TextZoom's LMDB folders; both sides of train* are read."
+)
+_WORDS = flags.DEFINE_string("words", None, "An LMDB of a recognition benchmark's training words.")
+_MODEL = flags.DEFINE_string("model", None, "A packed file or workdir; default: the shipped pair.")
+_LIMIT = flags.DEFINE_integer("limit", 300, "Words of each set at most.", lower_bound=1)
+_DRAWN = flags.DEFINE_integer("drawn", 100, "Strings drawn for each range.", lower_bound=1)
+_OUT = flags.DEFINE_string("out", None, "The JSON file; default: none.")
+
+Words = Sequence[tuple[np.ndarray, str]]
+
+
+def main(arguments: list[str]) -> None:
+    if arguments or not _DATA_ROOT.value or not _WORDS.value:
+        wrong = f"{arguments[0]!r}: takes flags only; name" if arguments else "name"
+        raise UserError(f"{wrong} training words in --data_root and --words")
+    reader = reading.load(_MODEL.value)
+    results: dict[str, Any] = {"model": pathlib.Path(_MODEL.value or reading.SHIPPED).name}
+    results["sharp"] = sharp(reader, real_words())
+    _print("what is enlarged, accuracy in %", results["sharp"])
+    results["wide"] = wide(reader)
+    _print("width of strings in heights, accuracy in %", results["wide"])
+    results["tall"] = tall(reader)
+    _print("turned words and tall letters, accuracy in %", results["tall"])
+    if _OUT.value:
+        write_json(_OUT.value, results)
+
+
+def real_words() -> dict[str, Words]:
+    """Words of the training sets: the LR sides, these enlarged, the HR sides, and other crops."""
+    sets: dict[str, Words] = {}
+    for folder in sorted(pathlib.Path(_DATA_ROOT.value).glob("train*")):
+        low, high = (_side(folder, side) for side in ("image_lr", "image_hr"))
+        sets[f"{folder.name} LR"] = low
+        # As big as HR, and no sharper than LR.
+        sets[f"{folder.name} LR, bicubic"] = [(resize(i, HR_SIZE), label) for i, label in low]
+        sets[f"{folder.name} HR"] = high
+    if not sets:
+        raise UserError(f"--data_root={_DATA_ROOT.value}: has no folder train*; name one that has")
+    sets[pathlib.Path(_WORDS.value).name] = _side(pathlib.Path(_WORDS.value), "image")
+    return sets
+
+
+def _side(folder: pathlib.Path, name: str) -> Words:
+    words = []
+    with lmdb_folders.open_samples(folder, f"expected keys such as {name}-000000001") as samples:
+        step = max(1, len(samples) // _LIMIT.value)
+        for number in range(1, len(samples) + 1, step):
+            image, label = samples.get(name, number), samples.get("label", number)
+            if image is not None and label is not None and text.normalize(label.decode()):
+                place = f"{folder}:{number}"
+                words.append((decode_rgb(image, place), text.normalize(label.decode())))
+    return words
+
+
+def sharp(reader: reading.Reader, sets: dict[str, Words]) -> list[dict[str, Any]]:
+    """Accuracy by what is read as it is: nothing, all, by height, by detail; or both ways."""
+    rows = []
+    for name, words in tqdm(sets.items(), desc="sharp", disable=None):
+        images = [image for image, _ in words]
+        enlarged = reader.read_enhanced(reader.enhance(images))
+        plain = reader.read_enhanced(np.stack([resize(image, HR_SIZE) for image in images]))
+        details = np.array([crops.detail(image) for image in images])
+        surer = [a.confidence < b.confidence for a, b in zip(enlarged, plain, strict=True)]
+        rules = {
+            "SR always": np.zeros(len(words), bool),
+            "never": np.ones(len(words), bool),
+            "height > 16": np.array([len(image) > 16 for image in images]),
+            **{f"detail {least:g}": details >= least for least in DETAILS},
+            "surer of both": np.array(surer),
+        }
+        row: dict[str, Any] = {"what": name, "words": len(words)}
+        for rule, taken in rules.items():
+            chosen = [b if t else a for a, b, t in zip(enlarged, plain, taken, strict=True)]
+            row[rule] = _accuracy(chosen, words)
+        rows.append(row)
+    rules = list(rows[0])[2:]
+    mean = {rule: float(np.mean([row[rule] for row in rows])) for rule in rules}
+    return [*rows, {"what": "mean", "words": sum(row["words"] for row in rows), **mean}]
+
+
+def wide(reader: reading.Reader) -> list[dict[str, Any]]:
+    """Accuracy on drawn strings by their aspect: in one piece, and in windows of several sizes."""
+    rows = []
+    for low, high in tqdm([*itertools.pairwise(ASPECTS)], desc="wide", disable=None):
+        words = [_string(low, high, seed) for seed in range(_DRAWN.value)]
+        whole = reader.read([resize(image, HR_SIZE) for image, _ in words])
+        row: dict[str, Any] = {"what": f"{low:g} to {high:g}", "words": len(words)}
+        row["letters"] = float(np.mean([len(label) for _, label in words]))
+        row["one piece"] = _accuracy(whole, words)
+        for size, overlap in WINDOWS:
+            parts = [crops.windows(image, size, size, overlap) for image, _ in words]
+            read = iter(reader.read([place.image for places in parts for place in places]))
+            found = []
+            for places in parts:
+                texts = [next(read).text for _ in places]
+                found.append(reading.Reading(crops.join(texts, places), 0.0))
+            row[f"{size:g}, {overlap:g}"] = _accuracy(found, words)
+        rows.append(row)
+    return rows
+
+
+def tall(reader: reading.Reader) -> list[dict[str, Any]]:
+    """Accuracy on words as they stand and turned, and on tall letters; as they are and by turns."""
+    words = [_string(2.0, 4.0, seed) for seed in range(_DRAWN.value)]
+    letters = [_letter(seed) for seed in range(_DRAWN.value)]
+    sets = {
+        "words": words,
+        "words turned to the left": [(np.rot90(image).copy(), label) for image, label in words],
+        "words turned to the right": [(np.rot90(image, 3).copy(), label) for image, label in words],
+        "letters taller than 1.5 widths": letters,
+    }
+    rows = []
+    for name, turned in sets.items():
+        as_they_are = reader.read([resize(image, HR_SIZE) for image, _ in turned])
+        by_turns = reader.read([image for image, _ in turned])
+        rows.append(
+            {
+                "what": name,
+                "words": len(turned),
+                "as they are": _accuracy(as_they_are, turned),
+                "by turns": _accuracy(by_turns, turned),
+            }
+        )
+    return rows
+
+
+def _string(low: float, high: float, seed: int) -> tuple[np.ndarray, str]:
+    """One to several words drawn without spaces, `low` to `high` heights wide, and its label."""
+    rng = np.random.default_rng([SEED, seed])
+    while True:
+        letters = vocabulary.sample("dictionary", 3, 10, rng)
+        face = fonts.choose(letters, rng, basic=True)
+        for _ in range(20):
+            image = _drawn(letters, face, rng)
+            aspect = image.shape[1] / image.shape[0]
+            if low <= aspect < high:
+                return image, text.normalize(letters)
+            if aspect >= high:
+                break
+            letters += vocabulary.sample("dictionary", 3, 10, rng)
+
+
+def _letter(seed: int) -> tuple[np.ndarray, str]:
+    rng = np.random.default_rng([SEED, 1, seed])
+    while True:
+        letter = str(rng.choice(list(text.ALPHABET)))
+        image = _drawn(letter, fonts.choose(letter, rng, basic=True), rng)
+        if image.shape[0] > crops.TALL * image.shape[1]:
+            return image, letter
+
+
+def _drawn(letters: str, face: fonts.Face, rng: np.random.Generator) -> np.ndarray:
+    """Dark letters on light or light on dark, 32 pixels high, a little noisy."""
+    font = fonts.load(face)
+    box = font.getbbox(letters)
+    margin = (box[3] - box[1]) // 6
+    size = box[2] - box[0] + 2 * margin, box[3] - box[1] + 2 * margin
+    ink, ground = rng.permutation([rng.integers(0, 80), rng.integers(160, 256)])
+    image = Image.new("L", size, int(ground))
+    place = margin - box[0], margin - box[1]
+    ImageDraw.Draw(image).text(place, letters, fill=int(ink), font=font)
+    width = max(1, round(32 * size[0] / size[1]))
+    pixels = np.asarray(image.resize((width, 32), Image.Resampling.BICUBIC), float)
+    noisy = np.clip(pixels + rng.normal(0, 4, pixels.shape), 0, 255).astype(np.uint8)
+    return np.stack([noisy] * 3, axis=-1)
+
+
+def _accuracy(readings: Sequence[reading.Reading], words: Words) -> float:
+    right = [one.text == label for one, (_, label) in zip(readings, words, strict=True)]
+    return 100 * float(np.mean(right))
+
+
+def _print(title: str, rows: Sequence[dict[str, Any]]) -> None:
+    table = Table(title=title)
+    for name in rows[0]:
+        table.add_column(name, justify="left" if name == "what" else "right")
+    for row in rows:
+        shown = [f"{v:.1f}" if isinstance(v, float) else str(v) for v in row.values()]
+        table.add_row(*shown)
+    print_table(table)
+
+
+if __name__ == "__main__":
+    run_script(main)

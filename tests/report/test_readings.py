@@ -1,0 +1,164 @@
+"""Readings as lines and pictures: formats, order, bad inputs, names, the grid's colours."""
+
+import itertools
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.report.test_figures import colors
+from textsr_jax.data.sources import Item
+from textsr_jax.errors import UserError
+from textsr_jax.reading import Reader, Reading
+from textsr_jax.report import readings
+
+RIGHT, WRONG, INK = (0, 130, 40), (205, 30, 30), (40, 40, 40)
+
+
+class Shades:
+    """An engine that reads the brightness of an image, as a word of its digits."""
+
+    def __init__(self):
+        self.batches = []
+
+    def enlarge(self, lr):
+        return lr.repeat(2, axis=1).repeat(2, axis=2)
+
+    def recognize(self, images):
+        self.batches.append(len(images))
+        shades = images[:, 16, 64, 0]
+        return [str(shade) for shade in shades], np.log(np.maximum(shades, 1) / 256)
+
+
+def shade(value: int, **about) -> Item:
+    return Item(f"{value}.png", np.full((16, 64, 3), value, np.uint8), **about)
+
+
+def write(items, total=None, **settings):
+    return readings.write(items, total, lambda: Reader(Shades()), readings.Settings(**settings))
+
+
+BAD = Item("bad.png", error="bad.png: no such file")
+
+
+def test_text_is_for_people(capsys):
+    assert write([shade(64), shade(128)]) == 0
+    assert capsys.readouterr().out == "64.png: 64 (25 %)\n128.png: 128 (50 %)\n"
+    assert readings.line(shade(9), Reading("", 0.5), "text") == "9.png: (nothing) (50 %)"
+
+
+def test_tsv_is_source_text_and_confidence(capsys):
+    write([shade(64)], format="tsv")
+    assert capsys.readouterr().out == "64.png\t64\t0.2500\n"
+    item = Item("a\tb\n.png", np.zeros((1, 1, 3), np.uint8))
+    assert readings.line(item, Reading("x", 1.0), "tsv") == "a\\tb\\n.png\tx\t1.0000"
+
+
+def test_jsonl_has_an_object_for_each_input_in_its_order(capsys):
+    items = [shade(value) for value in range(1, 151)]
+    items.insert(70, BAD)
+    assert write(items, format="jsonl") == 1
+    printed = capsys.readouterr()
+    objects = [json.loads(line) for line in printed.out.splitlines()]
+    assert [one["source"] for one in objects] == [item.source for item in items]
+    assert objects[70] == {
+        "source": "bad.png",
+        "text": None,
+        "confidence": None,
+        "error": "bad.png: no such file",
+    }
+    good = objects[:70] + objects[71:]
+    assert [one["text"] for one in good] == [str(value) for value in range(1, 151)]
+    assert [one["confidence"] for one in good] == pytest.approx(np.arange(1, 151) / 256)
+    assert all(one.keys() == {"source", "text", "confidence"} for one in good)
+
+
+def test_a_bad_image_is_one_line_and_the_others_are_read(capsys):
+    assert write([shade(64), BAD, BAD, shade(128)], format="tsv") == 2
+    printed = capsys.readouterr()
+    assert printed.out == "64.png\t64\t0.2500\n128.png\t128\t0.5000\n"
+    assert printed.err == "error: bad.png: no such file\n" * 2
+
+
+def test_without_an_image_no_model_is_loaded(capsys):
+    def load():
+        raise AssertionError
+
+    assert readings.write([BAD], 1, load, readings.Settings()) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_lines_come_out_while_reading_goes_on(capsys):
+    """What stops reading loses nothing that was read before."""
+
+    def items():
+        yield from [shade(64)] * 100
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(items())
+    assert len(capsys.readouterr().out.splitlines()) == 64
+
+
+def test_an_endless_list_is_read_in_batches(capsys):
+    engine = Shades()
+    items = itertools.chain(itertools.repeat(shade(64), 130), [BAD])
+    readings.write(items, None, lambda: Reader(engine), readings.Settings())
+    assert engine.batches == [64, 64, 2]
+    assert len(capsys.readouterr().out.splitlines()) == 130
+
+
+def test_images_are_saved_only_where_that_is_asked_for(tmp_path, capsys):
+    items = [
+        Item(source, np.full((16, 64, 3), value, np.uint8))
+        for value, source in enumerate(["x/a.png", "y/a.jpg", "words/train:17", "words/train:18"])
+    ]
+    write(items)
+    assert not list(tmp_path.iterdir())
+    write(items, save_sr=str(tmp_path / "new" / "sr"))
+    names = ["a_sr.png", "a_sr_2.png", "train_17_sr.png", "train_18_sr.png"]
+    assert sorted(path.name for path in (tmp_path / "new" / "sr").iterdir()) == names
+    for value, name in enumerate(names):
+        with Image.open(tmp_path / "new" / "sr" / name) as image:
+            assert image.size == (128, 32)
+            assert colors(image) == {(value, value, value)}
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot make the folder"):
+        write(items, save_sr=str(tmp_path / "file" / "sr"))
+
+
+def test_a_numbered_name_that_a_file_has_already():
+    names = Counter()
+    given = [readings.free_name(s, names) for s in ("a.png", "b/a.png", "a_sr_2.png", "c/a.png")]
+    assert given == ["a_sr.png", "a_sr_2.png", "a_sr_2_sr.png", "a_sr_3.png"]
+
+
+def test_the_grid_shows_images_words_and_what_is_wrong(tmp_path, capsys):
+    place = tmp_path / "grid.png"
+
+    def shown(*items):
+        write(items, grid=str(place))
+        with Image.open(place) as image:
+            return image.size, colors(image)
+
+    (width, height), without_label = shown(shade(64))
+    assert (64, 64, 64) in without_label and INK in without_label
+    assert not {RIGHT, WRONG} & without_label
+    labelled, right = shown(shade(64, label="64"))
+    assert RIGHT in right and WRONG not in right
+    # The label has a column of its own.
+    assert labelled[0] > width and labelled[1] == height
+    (_, taller), wrong = shown(shade(64, label="65"), BAD, shade(128))
+    assert RIGHT in wrong and WRONG in wrong
+    assert height < taller < 3 * height
+
+
+def test_a_grid_that_cannot_be_written_is_said_before_anything_is_read(tmp_path):
+    for place, message in (
+        (tmp_path / "grid.jpg", "ends in .png"),
+        (tmp_path / "none" / "grid.png", "its folder is not there"),
+    ):
+        with pytest.raises(UserError, match=message):
+            write([shade(64)], grid=str(place))

@@ -1,0 +1,102 @@
+"""Rules of reading: what is sharp, turns of tall images, windows of wide ones and their texts."""
+
+import numpy as np
+import pytest
+from PIL import ImageFilter
+
+from tests.conftest import word_image
+from textsr_jax import crops
+from textsr_jax.images import HR_SIZE, LR_SIZE, resize
+
+
+def test_what_lr_holds_as_well_is_not_sharp():
+    image = np.asarray(word_image("open"))
+    soft = np.asarray(word_image("open").filter(ImageFilter.GaussianBlur(1.5)))
+    assert crops.is_sharp(image)
+    # What has no more pixels than an LR image is one.
+    assert not crops.is_sharp(resize(image, LR_SIZE))
+    # Elsewhere pixels do not count, but what they show.
+    for size in (HR_SIZE, (512, 128)):
+        assert crops.is_sharp(resize(image, size))
+        assert not crops.is_sharp(resize(soft, size))
+    assert crops.detail(soft) < 0.1 * crops.detail(image)
+
+
+def test_detail_is_the_part_of_the_variance_that_is_lost():
+    assert crops.detail(np.full((32, 128, 3), 77, np.uint8)) == 0
+    # Columns of alternating pixels are one grey when halved: nearly nothing comes back.
+    stripes = np.zeros((32, 128, 3), np.uint8)
+    stripes[:, ::2] = 200
+    assert crops.detail(stripes) == pytest.approx(1, abs=0.05)
+
+
+def test_only_tall_images_are_turned():
+    image = np.arange(31 * 20 * 3, dtype=np.uint16).astype(np.uint8).reshape(31, 20, 3)
+    up, left, right = crops.turns(image)
+    assert np.array_equal(up, image)
+    # Against the clock: the last column becomes the first row.
+    assert np.array_equal(left[0], image[:, -1])
+    assert np.array_equal(right[-1], image[:, -1][::-1])
+    assert len(crops.turns(image[:30])) == 1
+
+
+def test_windows_cover_a_wide_image_and_overlap():
+    image = np.random.default_rng(0).integers(0, 256, (20, 300, 3), np.uint8)
+    places = crops.windows(image)
+    assert places[0].left == 0 and places[-1].right == 15
+    assert np.array_equal(places[0].image, image[:, : int(20 * crops.WINDOW)])
+    assert np.array_equal(places[-1].image, image[:, -int(20 * crops.WINDOW) :])
+    for place, following in zip(places, places[1:], strict=False):
+        assert place.right - following.left >= crops.OVERLAP - 1e-9
+        assert place.image.shape[1] == pytest.approx(20 * crops.WINDOW, abs=1)
+    # No more of them than that takes.
+    assert (len(places) - 1) * (crops.WINDOW - crops.OVERLAP) + crops.WINDOW < 15 + crops.WINDOW
+    (whole,) = crops.windows(image[:, : int(20 * crops.WIDE)])
+    assert whole.image.shape[1] == int(20 * crops.WIDE) and whole.right == crops.WIDE
+
+
+def places(*lefts: float) -> list[crops.Window]:
+    return [crops.Window(np.zeros((1, 4, 3), np.uint8), left, left + 4) for left in lefts]
+
+
+@pytest.mark.parametrize(
+    ("words", "joined"),
+    [
+        # Three of eight letters are shared.
+        (["restaura", "urantbar"], "restaurantbar"),
+        # A cut letter at an edge was read as another one, or as two.
+        (["restauri", "urantbar"], "restaurantbar"),
+        (["restaura", "lrantbar"], "restaurantbar"),
+        (["restaurall", "urantbar"], "restaurantbar"),
+        # A letter repeats: the windows say which one it is.
+        (["aaaaaaaa", "aaaaaaaa"], "aaaaaaaaaaaaa"),
+        (["open", ""], "open"),
+        (["", "open"], "open"),
+        (["", ""], ""),
+    ],
+)
+def test_what_two_windows_share_is_there_once(words, joined):
+    assert crops.join(words, places(0, 2.5)) == joined
+
+
+def test_texts_that_do_not_agree_are_cut_in_the_middle_of_what_they_share():
+    assert crops.join(["abcdefgh", "stuvwxyz"], places(0, 2)) == "abcdefuvwxyz"
+
+
+def test_three_windows_and_one():
+    assert crops.join(["restaura", "aurantba", "antbarcafe"], places(0, 2.5, 4.5)) == (
+        "restaurantbarcafe"
+    )
+    assert crops.join(["open"], places(0)) == "open"
+
+
+def test_windows_side_by_side_are_the_image():
+    image = np.random.default_rng(0).integers(0, 256, (32, 500, 3), np.uint8)
+    found = crops.windows(image)
+    assert len(found) > 2
+    assert np.array_equal(crops.side_by_side([place.image for place in found], found), image)
+    only = crops.windows(image[:, :128])
+    assert np.array_equal(crops.side_by_side([image[:, :128]], only), image[:, :128])
+    # A narrow image was stretched to be read.
+    narrow = crops.windows(image[:, :40])
+    assert crops.side_by_side([image[:, :128]], narrow).shape == (32, 128, 3)
