@@ -1,5 +1,7 @@
 """Rules of reading: what is sharp, turns of tall images, windows of wide ones and their texts."""
 
+import itertools
+
 import numpy as np
 import pytest
 from PIL import ImageFilter
@@ -46,7 +48,7 @@ def test_windows_cover_a_wide_image_and_overlap():
     assert places[0].left == 0 and places[-1].right == 15
     assert np.array_equal(places[0].image, image[:, : int(20 * crops.WINDOW)])
     assert np.array_equal(places[-1].image, image[:, -int(20 * crops.WINDOW) :])
-    for place, following in zip(places, places[1:], strict=False):
+    for place, following in itertools.pairwise(places):
         assert place.right - following.left >= crops.OVERLAP - 1e-9
         assert place.image.shape[1] == pytest.approx(20 * crops.WINDOW, abs=1)
     # No more of them than that takes.

@@ -1,14 +1,18 @@
 """The predictor: any image in, SR image and text out, the same alone and in a batch."""
 
+import math
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import textsr_jax
+from configs import tiny
 from tests.conftest import WORDS, word_image
-from textsr_jax import reading
+from textsr_jax import configuration, packed_files, reading, text
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import workdirs
+from textsr_jax.images import LR_SIZE
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +65,149 @@ def test_a_workdir_that_is_not_trained_yet_says_so(trained, tmp_path):
     (tmp_path / "config.json").write_bytes((trained / "config.json").read_bytes())
     with pytest.raises(UserError, match=r"has no SR model \(stage1\) yet"):
         textsr_jax.load(tmp_path)
+
+
+STEP = 7  # between the shades of two letters
+
+
+class Blocks:
+    """An engine that reads blocks of one shade as letters, darkest first, and what stands upright.
+
+    Each letter costs 0.1 of the log probability. Turned blocks, which are stripes, cost 5.
+    """
+
+    def __init__(self):
+        self.enlarged = 0
+
+    def enlarge(self, lr):
+        self.enlarged += len(lr)
+        return lr.repeat(2, axis=1).repeat(2, axis=2)
+
+    def recognize(self, images):
+        words = [self._word(image) for image in images]
+        upright = [(np.abs(np.diff(image.astype(int), axis=0)) < STEP).all() for image in images]
+        costs = [0.1 * len(w) + (0 if up else 5) for w, up in zip(words, upright, strict=True)]
+        return words, -np.array(costs)
+
+    def _word(self, image):
+        shades = image[16, :, 0].astype(int)
+        word, run = "", 0
+        for column in range(1, len(shades)):
+            run = run + 1 if shades[column] == shades[column - 1] else 0
+            # A letter is 32 pixels wide; cut ones may be narrower.
+            if run == 10:
+                word += text.ALPHABET[min(35, shades[column] // STEP)]
+        return word
+
+
+def blocks(word, width=32):
+    """`word` for the engine above, uint8 (32, width * len(word), 3)."""
+    shades = [text.ALPHABET.index(letter) * STEP for letter in word]
+    row = np.repeat(np.array(shades, np.uint8), width)
+    return np.broadcast_to(row[None, :, None], (32, len(row), 3))
+
+
+def test_a_wide_image_is_read_in_windows_and_joined():
+    reader = reading.Reader(Blocks())
+    word = "restaurant0bar9cafe"
+    ((found, picture), (short, _)) = reader.read_and_show([blocks(word), blocks("open")])
+    assert found.text == word
+    assert short.text == "open"
+    assert picture.shape == (32, 32 * len(word), 3)
+    # The probability that all windows are right: they have more letters than the word.
+    assert found.confidence < math.exp(-0.1 * len(word))
+    assert short.confidence == pytest.approx(math.exp(-0.4))
+
+
+def test_tall_images_are_read_turned_where_that_is_surer():
+    reader = reading.Reader(Blocks())
+    upright = blocks("open")
+    for turned in (np.rot90(upright), np.rot90(upright, 3)):
+        ((found, picture),) = reader.read_and_show([turned])
+        assert found.confidence == pytest.approx(math.exp(-0.4))
+        # Both ways round it stands upright, and the engine cannot tell which.
+        assert found.text in ("open", "nepo")
+        assert picture.shape == (32, 128, 3)
+    # One letter, tall and upright, has the same shade in all its rows: it stays as it is.
+    ((found, _),) = reader.read_and_show([blocks("a", 16)])
+    assert found.text == "a"
+    # A wide image is never turned.
+    stripes = np.rot90(blocks("open", 8)).copy()
+    assert stripes.shape == (32, 32, 3)
+    assert reader.read([stripes])[0].confidence < math.exp(-5)
+
+
+def test_a_tall_and_long_image_is_turned_and_read_in_windows():
+    word = "restaurant0bar9cafe"
+    ((found, picture),) = reading.Reader(Blocks()).read_and_show([np.rot90(blocks(word), 3)])
+    assert found.text in (word, word[::-1])
+    assert picture.shape == (32, 32 * len(word), 3)
+
+
+def test_only_what_is_not_sharp_is_enlarged():
+    engine = Blocks()
+    reader = reading.Reader(engine)
+    sharp = np.asarray(word_image("open"))
+    soft = Image.fromarray(sharp).resize(LR_SIZE, Image.Resampling.BICUBIC)
+    pictures = [picture for _, picture in reader.read_and_show([sharp, soft, sharp])]
+    assert engine.enlarged == 1
+    assert np.array_equal(pictures[0], sharp) and np.array_equal(pictures[2], sharp)
+    assert np.array_equal(pictures[1], np.asarray(soft).repeat(2, axis=0).repeat(2, axis=1))
+    # Enhancing is asked for, whatever the image.
+    reader.enhance([sharp])
+    assert engine.enlarged == 2
+
+
+def test_the_temperature_scales_the_log_probability():
+    for temperature in (0.5, 1.0, 2.0):
+        (found,) = reading.Reader(Blocks(), temperature).read([blocks("open")])
+        assert found == reading.Reading("open", pytest.approx(math.exp(-0.4 / temperature)))
+        enhanced = blocks("open")[None]
+        assert reading.Reader(Blocks(), temperature).read_enhanced(enhanced) == [found]
+
+
+def test_the_temperature_of_a_config():
+    config = tiny.get_config()
+    assert reading.temperature(config) == 1.0
+    config.decoding.temperature = 2.5
+    assert reading.temperature(config) == 2.5
+    with config.unlocked():
+        # As in configs from before it.
+        del config.decoding["temperature"]
+    assert reading.temperature(config) == 1.0
+    for wrong in (0.0, -1.0, math.inf, math.nan, "2"):
+        with config.unlocked(), config.ignore_type():
+            config.decoding.temperature = wrong
+        with pytest.raises(UserError, match=r"config\.decoding\.temperature=.* above 0"):
+            reading.temperature(config)
+
+
+def test_the_shipped_file_is_sound():
+    pair = packed_files.load(reading.SHIPPED)
+    assert pair.fine_tuned
+    assert reading.SHIPPED.stat().st_size <= 12 * 2**20
+    # It says where it comes from, and that is not a test set.
+    assert pair.provenance["data"] and pair.provenance["commit"]
+    assert reading.temperature(configuration.load(reading.SHIPPED)) > 0
+
+
+@pytest.mark.slow
+def test_the_shipped_pair_reads_and_is_the_default():
+    images = [word_image(word) for word in ("open", "exit", "park")]
+    images += [image.resize(LR_SIZE) for image in images]
+    found = textsr_jax.load().read(images)
+    assert sum(one.text in ("open", "exit", "park") for one in found) >= 4
+    assert found == textsr_jax.load(reading.SHIPPED).read(images)
+
+
+@pytest.mark.slow
+def test_a_packed_file_applies_its_temperature(tmp_path):
+    pair = packed_files.load(reading.SHIPPED)
+    image = word_image("open")
+    (plain,) = textsr_jax.load().read([image])
+    own = reading.temperature(pair.experiment(reading.SHIPPED))
+    pair.config["decoding"]["temperature"] = 3 * own
+    packed_files.save(tmp_path / "file", pair)
+    (scaled,) = textsr_jax.load(tmp_path / "file").read([image])
+    assert scaled.text == plain.text
+    assert scaled.confidence == pytest.approx(plain.confidence ** (1 / 3), rel=1e-4)

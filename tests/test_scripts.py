@@ -167,6 +167,43 @@ def test_evaluate_quantize_and_read_a_workdir(trained, tmp_path):
 
 
 @pytest.mark.slow
+def test_read_without_a_model_reads_with_the_shipped_one(tmp_path):
+    for word in ("open", "exit"):
+        word_image(word).save(tmp_path / f"{word}.png")
+    (tmp_path / "bad.png").write_text("no image")
+    names = [str(tmp_path / f"{name}.png") for name in ("open", "bad", "exit")]
+    command = [sys.executable, str(ROOT / "read.py"), "-", "--format=jsonl", "--grid=g.png"]
+    read = subprocess.run(
+        command, cwd=tmp_path, input="\n".join(names), capture_output=True, text=True, timeout=300
+    )
+    assert read.returncode == 2
+    objects = [json.loads(line) for line in read.stdout.splitlines()]
+    assert [one["source"] for one in objects] == names
+    assert [one["text"] for one in objects] == ["open", None, "exit"]
+    assert objects[1]["error"] == read.stderr.strip().removeprefix("error: ")
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == [
+        *("bad.png", "exit.png", "g.png", "open.png")
+    ]
+
+
+@pytest.mark.slow
+def test_reading_can_be_stopped_and_what_was_read_is_printed(tmp_path):
+    word_image("open").save(tmp_path / "open.png")
+    command = [sys.executable, str(ROOT / "read.py"), "-"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        # Two batches, and a list that does not end.
+        process.stdin.write(f"{tmp_path / 'open.png'}\n" * 70)
+        process.stdin.flush()
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        rest, errors = process.communicate(timeout=240)
+    assert first.startswith(f"{tmp_path / 'open.png'}: open (")
+    assert len(rest.splitlines()) == 63
+    assert process.returncode == 130 and errors.strip() == "stopped"
+
+
+@pytest.mark.slow
 def test_paper_sizes_need_nothing_else():
     printed = run("quantize.py", "--paper_sizes")
     assert printed.returncode == 0, printed.stderr

@@ -108,8 +108,8 @@ def _overlapped(before: str, after: str, expected: float) -> str:
     """Two texts joined so that the end of the first and the start of the second agree best.
 
     Letters at a window's edge may be cut: up to two of each text are left out of the comparison, at
-    a price, as is what is far from the expected number. Where letters that should be the same differ, each is taken from the text that it is
-    further inside of.
+    a price, as is what is far from the expected number. Where letters that should be the same
+    differ, each is taken from the text that it is further inside of.
 
     Args:
       before, after: the texts.

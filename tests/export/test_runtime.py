@@ -93,6 +93,23 @@ def test_the_pair_s_own_beam_and_no_images(source, folder, images):
     assert own.read([]) == []
 
 
+def test_the_pair_s_temperature(folder, images, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    record = json.loads((folder / RECORD).read_text())
+    assert record["decoding"]["temperature"] == 1.0
+    record["decoding"]["temperature"] = 2.0
+    (tmp_path / "copy" / RECORD).write_text(json.dumps(record))
+    plain, scaled = (runtime.load(f).read(images[:3]) for f in (folder, tmp_path / "copy"))
+    assert [one.text for one in scaled] == [one.text for one in plain]
+    np.testing.assert_allclose(
+        [one.confidence for one in scaled], [one.confidence**0.5 for one in plain]
+    )
+    record["decoding"]["temperature"] = 0
+    (tmp_path / "copy" / RECORD).write_text(json.dumps(record))
+    with pytest.raises(UserError, match="lacks its fields"):
+        runtime.load(tmp_path / "copy")
+
+
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
