@@ -19,7 +19,7 @@ TALL = 1.5
 
 # In heights of the crop: what is wider is read in windows of that width, which share that much
 # with their neighbours at least.
-WIDE, WINDOW, OVERLAP = 8.0, 4.0, 1.5
+WIDE, WINDOW, OVERLAP = 5.0, 4.0, 1.5
 
 
 def detail(image: np.ndarray) -> float:
