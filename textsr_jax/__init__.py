@@ -1,7 +1,7 @@
 """textsr_jax: scene-text super-resolution and reading in JAX.
 
 import textsr_jax
-pair = textsr_jax.load("runs/demo")
+pair = textsr_jax.load()            # the pair that comes with the package
 pair.enhance(["word.png"])  # SR images, uint8 (1, 32, 128, 3)
 pair.read(["word.png"])     # [Reading(text="open", confidence=0.93)]
 """

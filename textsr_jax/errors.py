@@ -22,7 +22,8 @@ class Stopped(Exception):
 def one_line_errors() -> Iterator[None]:
     """Ends the process on errors that a user can mend: one line on standard error, no traceback.
 
-    Exit status: 2 for bad input and a full disk, 130 when stopped.
+    Exit status: 2 for bad input and a full disk, 130 when stopped, 141 where nobody reads the
+    output any more, as behind `| head`.
     """
 
     def leave(message: str, status: int) -> None:
@@ -39,6 +40,8 @@ def one_line_errors() -> Iterator[None]:
         leave(str(stop), 130)
     except KeyboardInterrupt:
         leave("stopped", 130)
+    except BrokenPipeError:
+        os._exit(141)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -12,7 +12,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["networks", "fidelity", "memory", "train", "data"])
+@pytest.mark.parametrize(
+    "module", ["networks", "fidelity", "memory", "train", "data", "reading", "crops"]
+)
 def test_a_wrong_name_is_one_line(module):
     command = [sys.executable, "-m", f"benchmarks.{module}", "vgg"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
