@@ -243,7 +243,7 @@ class Reader:
         """The words in the images, each with the image that the recogniser read it from.
 
         Wide images are read in overlapping windows and the texts joined; tall ones as they are and
-        turned by a quarter either way, the most confident reading taken. What is sharp already is
+        turned by a quarter either way, and the reading taken whose letters are surest. What is sharp already is
         read as it is; all else is enlarged by the SR model first. `textsr_jax.crops` does all that.
 
         Returns:
@@ -267,8 +267,8 @@ class Reader:
                 done += len(turn)
                 candidates.append(
                     (
-                        # Of windows the mean: a turn shall not lose because it has more of them.
-                        log_probabilities[part].mean(),
+                        # Of each letter and end: longer texts are less likely.
+                        log_probabilities[part].sum() / sum(len(word) + 1 for word in words[part]),
                         Reading(
                             crops.join(words[part], turn),
                             self._confidence(log_probabilities[part].sum()),
