@@ -243,8 +243,9 @@ class Reader:
         """The words in the images, each with the image that the recogniser read it from.
 
         Wide images are read in overlapping windows and the texts joined; tall ones as they are and
-        turned by a quarter either way, and the reading taken whose letters are surest. What is sharp already is
-        read as it is; all else is enlarged by the SR model first. `textsr_jax.crops` does all that.
+        turned by a quarter either way, of which the reading is taken whose letters are surest. What
+        is sharp already is read as it is; all else is enlarged by the SR model first. See
+        `textsr_jax.crops`.
 
         Returns:
           For each image its reading and the picture that was read, uint8 (32, width, 3): width is
