@@ -37,6 +37,18 @@ def test_fields_that_change_no_result_may_differ(tmp_path):
     configuration.save(config, tmp_path)
 
 
+def test_the_temperature_may_differ_and_be_missing(tmp_path):
+    """It changes no model; configs from before it have none."""
+    config = tiny.get_config()
+    with config.unlocked():
+        del config.decoding["temperature"]
+    configuration.save(config, tmp_path)
+    config = tiny.get_config()
+    config.decoding.temperature = 1.5
+    configuration.save(config, tmp_path)
+    assert "temperature" not in configuration.load(tmp_path).decoding
+
+
 def test_a_relative_data_root_is_the_same_as_its_absolute_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = tiny.get_config()
