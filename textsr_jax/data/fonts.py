@@ -168,9 +168,41 @@ class Face:
     weight: int | None
 
 
+@dataclass(frozen=True)
+class About:
+    """Whose a family is, as its package tells.
+
+    Attributes:
+      name: the family's own name, e.g. "Open Sans".
+      version: the package's version of it.
+      licence: an SPDX identifier, e.g. "OFL-1.1".
+      copyright: the notice that the licence asks to keep.
+    """
+
+    name: str
+    version: str
+    licence: str
+    copyright: str
+
+
 def package(family: str) -> str:
     """The PyPI package that holds `family`, e.g. "fontpkg-open-sans"."""
     return f"fontpkg-{family}"
+
+
+def about(family: str) -> About:
+    """Whose a family is.
+
+    Raises:
+      UserError: see `find`.
+    """
+    find([family])
+    metadata = json.loads((_folder(family) / "metadata.json").read_text(encoding="utf-8"))
+    try:
+        keys = ("family", "version", "license", "copyright")
+        return About(*(metadata[key] for key in keys))
+    except KeyError as error:
+        raise _damaged(family, error) from error
 
 
 def find(families: Sequence[str]) -> tuple[tuple[Face, ...], ...]:
@@ -252,12 +284,16 @@ def _faces(family: str, folder: Path) -> tuple[Face, ...]:
                 weights = [None]
             faces += [Face(family, f"{family}/{path.name}@{w}", str(path), w) for w in weights]
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"fonts: {package(family)} is damaged ({error!r});"
-            f" pip install --force-reinstall {package(family)}"
-        ) from error
+        raise _damaged(family, error) from error
     # The order in a metadata file means nothing, so it must not matter.
     return tuple(sorted(faces, key=lambda face: face.name))
+
+
+def _damaged(family: str, error: Exception) -> UserError:
+    return UserError(
+        f"fonts: {package(family)} is damaged ({error!r});"
+        f" pip install --force-reinstall {package(family)}"
+    )
 
 
 def _open(face: Face, size: float) -> ImageFont.FreeTypeFont:
