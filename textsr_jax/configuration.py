@@ -29,7 +29,12 @@ _FREE = (
 
 # Fields that name a file or a folder, and those that came later: older files have none of them.
 _PLACES = (("data", "root"), ("init", "sr"), ("init", "ocr"), ("init", "focus"))
-_LATER_PLACES = (("photographs", "train"), ("photographs", "validation"), ("init", "resampler"))
+_LATER_PLACES = (
+    ("photographs", "train"),
+    ("photographs", "validation"),
+    ("init", "resampler"),
+    ("init", "pretrain"),
+)
 
 # Beams and steps of decoding that no packed file asks for more of: both are allocated.
 _MAX_DECODING = 1000
