@@ -219,7 +219,7 @@ def _tables(results: dict[str, Any]) -> list[Table]:
     for names, title in ((splits, "low-resolution words"), (others, "word crops")):
         if not names:
             continue
-        table = Table(title=f"{title}: right, case apart, without lexicon; {results['machine']}")
+        table = Table(title=f"{title} read rightly, without lexicon")
         table.add_column("reader")
         table.add_column("images")
         for name in names:
@@ -269,7 +269,7 @@ def main(arguments: list[str]) -> None:
     names = [words.name for words in splits]
     mean = means(rows, names)
     results = {
-        "machine": f"{THREADS} threads, {machine()}",
+        "machine": machine(),
         "model": model.name,
         "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else None,
         "provenance": provenance.code(),
@@ -279,6 +279,7 @@ def main(arguments: list[str]) -> None:
         "means": mean,
         "targets": targets(rows, mean),
     }
+    print(f"{model.name} beside {PEER} on {results['machine']}")
     for table in _tables(results):
         print_table(table)
     write_json(flags.FLAGS.out, results)

@@ -1,7 +1,8 @@
-"""Plots of quantisation: what each layer type costs, and the front of size and accuracy."""
+"""Plots: what quantising each layer type costs, size and accuracy, and how true confidence is."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -125,6 +126,43 @@ def front(
         axes.xaxis.set_major_formatter(lambda size, _: f"{size:g}")
         axes.legend(fontsize=8, loc="lower right")
     figure.suptitle(title)
+    _save(figure, path)
+
+
+def reliability(path: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Draws accuracy over confidence before and after calibration, a panel each.
+
+    Args:
+      path: the PNG to write.
+      rows: what `report.calibration.measure` gives; those of the test words are drawn.
+      title: what was measured, on which data.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    shown = [row for row in rows if row["words"] == "test"]
+    figure = Figure(figsize=(5.2 * len(shown), 5.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, row in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        most = max(part["n"] for part in row["bins"])
+        for part in row["bins"]:
+            if not part["n"]:
+                continue
+            width = part["high"] - part["low"]
+            axes.bar(part["low"], part["accuracy"], width, align="edge", color="#56b4e9", ec="w")
+            # How many words there are: along the bottom.
+            height = 0.12 * part["n"] / most
+            axes.bar(part["low"], height, width, align="edge", color="0.35", ec="w")
+            axes.plot(part["confidence"], part["accuracy"], "o", color="#d55e00", markersize=5)
+        axes.plot([0, 1], [0, 1], color="0.5", linewidth=1, linestyle="--")
+        axes.set_title(
+            f"{row['when']}: temperature {row['temperature']:.2f}, "
+            f"ECE {100 * row['calibration_error']:.1f} %",
+            fontsize=10,
+        )
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="part read rightly")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"{title}; grey: how many words")
     _save(figure, path)
 
 

@@ -1,0 +1,98 @@
+"""The calibration report: figures, picture, and a packed file that a reader takes."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import micro_config
+from textsr_jax import configuration, packed_files
+from textsr_jax.errors import UserError
+from textsr_jax.evaluation.calibration import Sample
+from textsr_jax.models import build_ocr, build_sr
+from textsr_jax.report import calibration, plots
+
+
+def parts():
+    rng = np.random.default_rng(0)
+    made = {}
+    for name, n in ((calibration.VALIDATION, 4000), (calibration.TEST, 2000)):
+        log_probability = 2 * np.log(rng.uniform(0.1, 0.999, n))
+        made[name] = Sample(log_probability, rng.random(n) < np.exp(log_probability / 2))
+    return made
+
+
+def test_the_temperature_comes_from_validation_words_alone():
+    sound = parts()
+    results = calibration.measure(sound)
+    assert results["temperature"] == pytest.approx(2, rel=0.1)
+    broken = Sample(sound["test"].log_probability, ~sound["test"].right)
+    assert calibration.measure(sound | {"test": broken})["temperature"] == results["temperature"]
+    errors = {(row["words"], row["when"]): row["calibration_error"] for row in results["rows"]}
+    for words in ("validation", "test"):
+        assert errors[words, "before"] > 0.1
+        assert errors[words, "after"] < 0.04
+
+
+def test_the_picture_has_two_panels(tmp_path):
+    rows = calibration.measure(parts())["rows"]
+    plots.reliability(tmp_path / "plot.png", rows, "words")
+    picture = np.asarray(Image.open(tmp_path / "plot.png").convert("RGB")).astype(int)
+    assert picture.shape[1] > 1.5 * picture.shape[0]
+    # Bars left and right: both panels are there, and they differ.
+    blue = (np.abs(picture - (0x56, 0xB4, 0xE9)).sum(axis=2) < 30).sum(axis=0)
+    left, right = np.split(blue[: len(blue) // 2 * 2], 2)
+    assert left.sum() > 1000
+    assert right.sum() > 1000
+    assert (left != right).any()
+
+
+@pytest.fixture(scope="module")
+def packed(data_root, tmp_path_factory):
+    """An untrained pair, none of it quantised."""
+    folder = tmp_path_factory.mktemp("calibration")
+    config = micro_config(data_root, folder)
+    pair = packed_files.PackedPair(
+        config=configuration.without_places(config),
+        rules={"sr": (), "ocr": ()},
+        fine_tuned=True,
+        provenance={"commit": "c"},
+        sr=build_sr(config.sr).init(jax.random.key(0)),
+        ocr=build_ocr(config.ocr).init(jax.random.key(1)),
+    )
+    packed_files.save(folder / "model", pair)
+    return folder / "model"
+
+
+@pytest.mark.slow
+def test_a_packed_file_is_written_again(packed, data_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    found, name = calibration.samples(packed, str(data_root))
+    assert name.startswith("textzoom/")
+    # An untrained pair reads nothing rightly; so half the words are said to be right.
+    found = {
+        part: Sample(sample.log_probability, np.arange(len(sample.right)) % 2 == 0)
+        for part, sample in found.items()
+    }
+    results = {"data": "textzoom", "model": "m", **calibration.measure(found)}
+    pair = packed_files.load(packed)
+    packed_files.save(tmp_path / "new", calibration.calibrated(pair, results))
+    again = packed_files.load(tmp_path / "new")
+    assert again.experiment("new").decoding.temperature == results["temperature"]
+    assert again.provenance["calibration"] == {
+        "data": "textzoom",
+        "words": len(found["validation"].right),
+    }
+    assert again.provenance["commit"] == "c"
+    assert {**again.config["decoding"], "temperature": 0} == {
+        **pair.config["decoding"],
+        "temperature": 0,
+    }
+
+
+def test_data_without_words_to_fit_on(packed, data_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "easy").symlink_to(data_root / "test" / "easy")
+    with pytest.raises(UserError, match="has no validation words"):
+        calibration.samples(packed, str(tmp_path))

@@ -1,0 +1,142 @@
+"""Calibrates a packed file: python -m textsr_jax.report.calibration --model=FILE --out=FILE
+
+Fits the temperature of its confidence on the words that training held out for validation, says what
+that does to the test words, and writes the file again with it.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from absl import flags
+from rich.table import Table
+
+from textsr_jax import packed_files, reading
+from textsr_jax.command_line import run_script
+from textsr_jax.errors import UserError
+from textsr_jax.evaluation import calibration, workdirs
+from textsr_jax.evaluation.calibration import Sample
+from textsr_jax.report import plots
+from textsr_jax.report.tables import print_table, write_json
+
+VALIDATION, TEST = "validation", "test"
+BEFORE, AFTER = "before", "after"
+
+
+def samples(model: str | pathlib.Path, data_root: str | None) -> tuple[dict[str, Sample], str]:
+    """The validation and test words as the pair in a packed file reads them, and their data's name.
+
+    Args:
+      model: the packed file.
+      data_root: TextZoom's LMDB folders; None for the config's own data.
+
+    Raises:
+      UserError: a file or data that cannot be read, or that lack words.
+    """
+    config = packed_files.load(model).experiment(model).copy_and_resolve_references()
+    with config.unlocked():
+        config.decoding.temperature = 1.0
+    pairs = workdirs.open_pairs(config, data_root)
+    parts = {VALIDATION: pairs.validation_splits, TEST: pairs.test}
+    for name, splits in parts.items():
+        if not any(len(source) for source in splits.values()):
+            raise UserError(f"{pairs.name}: has no {name} words; name another --data_root")
+    reader = reading.load(model, config=config)
+    made = {name: calibration.collect(reader, [*splits.values()]) for name, splits in parts.items()}
+    return made, pairs.name
+
+
+def measure(parts: dict[str, Sample]) -> dict[str, Any]:
+    """The temperature that fits the validation words, and errors of all words without and with it.
+
+    Args:
+      parts: by the names `VALIDATION` and `TEST`.
+
+    Returns:
+      `temperature`, and `rows`: a row for each part, without and with the temperature.
+
+    Raises:
+      UserError: see `calibration.fit_temperature`.
+    """
+    fitted = calibration.fit_temperature(parts[VALIDATION])
+    rows = []
+    for name, sample in parts.items():
+        for when, temperature in ((BEFORE, 1.0), (AFTER, fitted)):
+            confidence = sample.confidence(temperature)
+            bins = calibration.reliability(confidence, sample.right)
+            rows.append(
+                {
+                    "words": name,
+                    "when": when,
+                    "temperature": temperature,
+                    "n": len(sample.right),
+                    "accuracy": float(sample.right.mean()),
+                    "confidence": float(confidence.mean()),
+                    "calibration_error": calibration.expected_calibration_error(bins),
+                    "negative_log_likelihood": calibration.negative_log_likelihood(
+                        sample, temperature
+                    ),
+                    "bins": [dataclasses.asdict(part) for part in bins],
+                }
+            )
+    return {"temperature": fitted, "rows": rows}
+
+
+def table(results: dict[str, Any]) -> Table:
+    """The rows of `measure`."""
+    made = Table(title=f"calibration of {results['model']} on {results['data']}")
+    for name in ("words", "temperature"):
+        made.add_column(name)
+    for name in ("n", "right\n%", "mean confidence\n%", "ECE\n%", "negative log likelihood"):
+        made.add_column(name, justify="right")
+    for row in results["rows"]:
+        made.add_row(
+            row["words"],
+            f"{row['when']}: {row['temperature']:.3f}",
+            str(row["n"]),
+            f"{100 * row['accuracy']:.1f}",
+            f"{100 * row['confidence']:.1f}",
+            f"{100 * row['calibration_error']:.1f}",
+            f"{row['negative_log_likelihood']:.3f}",
+        )
+    return made
+
+
+def calibrated(pair: packed_files.PackedPair, results: dict[str, Any]) -> packed_files.PackedPair:
+    """The pair with the temperature in its config, and in its provenance what it was fitted on."""
+    decoding = pair.config["decoding"] | {"temperature": results["temperature"]}
+    (fitted,) = [
+        row for row in results["rows"] if (row["words"], row["when"]) == (VALIDATION, AFTER)
+    ]
+    about = {"data": results["data"], "words": fitted["n"]}
+    return dataclasses.replace(
+        pair,
+        config=pair.config | {"decoding": decoding},
+        provenance=pair.provenance | {"calibration": about},
+    )
+
+
+def main(arguments: list[str]) -> None:
+    if arguments:
+        raise UserError(f"{arguments[0]!r}: textsr_jax.report.calibration takes flags only")
+    model = flags.FLAGS.model
+    parts, name = samples(model, flags.FLAGS.data_root)
+    # Of a prepared data set its kind and version, not the digest of a path on this machine.
+    results = {"model": pathlib.Path(model).name, "data": name.split("/")[0], **measure(parts)}
+    print_table(table(results))
+    if flags.FLAGS.out:
+        packed_files.save(flags.FLAGS.out, calibrated(packed_files.load(model), results))
+    write_json(flags.FLAGS.json, results)
+    plots.reliability(flags.FLAGS.plot, results["rows"], f"{results['model']}, {TEST} words")
+    print(f"figures: {flags.FLAGS.json}, {flags.FLAGS.plot}")
+    if flags.FLAGS.out:
+        print(f"packed file: {flags.FLAGS.out}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("model", str(reading.SHIPPED), "The packed file to calibrate.")
+    flags.DEFINE_string("data_root", None, "TextZoom's LMDB folders; default: the model's data.")
+    flags.DEFINE_string("out", None, "The packed file to write; it may be --model itself.")
+    flags.DEFINE_string("json", "docs/calibration.json", "The file for the figures.")
+    flags.DEFINE_string("plot", "docs/reliability.png", "The file for the picture.")
+    run_script(main)
