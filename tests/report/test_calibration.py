@@ -1,5 +1,8 @@
 """The calibration report: figures, picture, and a packed file that a reader takes."""
 
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -96,3 +99,14 @@ def test_data_without_words_to_fit_on(packed, data_root, tmp_path, monkeypatch):
     (tmp_path / "test" / "easy").symlink_to(data_root / "test" / "easy")
     with pytest.raises(UserError, match="has no validation words"):
         calibration.samples(packed, str(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_missing_folder_is_one_line_before_anything_is_read(tmp_path):
+    command = [sys.executable, "-m", "textsr_jax.report.calibration", "--model=none.safetensors"]
+    run = subprocess.run(
+        [*command, f"--out={tmp_path}/no/file"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert "there is no such folder" in run.stderr

@@ -119,18 +119,19 @@ def calibrated(pair: packed_files.PackedPair, results: dict[str, Any]) -> packed
 def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r}: textsr_jax.report.calibration takes flags only")
-    model = flags.FLAGS.model
+    model, out = flags.FLAGS.model, flags.FLAGS.out
+    if out and not pathlib.Path(out).parent.is_dir():
+        raise UserError(f"--out={out}: there is no such folder; make it first")
     parts, name = samples(model, flags.FLAGS.data_root)
     # Of a prepared data set its kind and version, not the digest of a path on this machine.
     results = {"model": pathlib.Path(model).name, "data": name.split("/")[0], **measure(parts)}
     print_table(table(results))
-    if flags.FLAGS.out:
-        packed_files.save(flags.FLAGS.out, calibrated(packed_files.load(model), results))
     write_json(flags.FLAGS.json, results)
     plots.reliability(flags.FLAGS.plot, results["rows"], f"{results['model']}, {TEST} words")
     print(f"figures: {flags.FLAGS.json}, {flags.FLAGS.plot}")
-    if flags.FLAGS.out:
-        print(f"packed file: {flags.FLAGS.out}")
+    if out:
+        packed_files.save(out, calibrated(packed_files.load(model), results))
+        print(f"packed file: {out}")
 
 
 if __name__ == "__main__":
