@@ -35,6 +35,7 @@ from textsr_jax.data.batching import Batch, Replaced, train_batches
 from textsr_jax.errors import UserError
 from textsr_jax.images import to_float
 from textsr_jax.models import Network, Variables, build_focus, build_ocr, build_sr
+from textsr_jax.models.convolution import counted
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.report.tables import write_json
 from textsr_jax.train import state as states
@@ -174,13 +175,15 @@ def measure(work: Work, batches: Iterator[Batch], runs: int, *, gpu: bool) -> di
     batch = next(batches)
     step, state = step_functions(work)
     frozen, ready = jax.device_put((work.frozen, batch))
-    compiled, flops = _compile(step, state, frozen, ready)
+    flops = _flops(work, state, frozen, ready)
+    compiled = step.lower(state, frozen, ready).compile()
     states_of = {"jax": state}
     functions = {"jax": (compiled, ready)}
     if work.stage == "stage1":
         known = ready.replace(attention=work.attend(work.frozen, batch))
         step, states_of["jax_kept"] = step_functions(work)
-        functions["jax_kept"] = (_compile(step, states_of["jax_kept"], frozen, known)[0], known)
+        compiled_kept = step.lower(states_of["jax_kept"], frozen, known).compile()
+        functions["jax_kept"] = (compiled_kept, known)
 
     def in_jax(side: str) -> Callable[[], None]:
         def run() -> None:
@@ -231,9 +234,11 @@ def measure(work: Work, batches: Iterator[Batch], runs: int, *, gpu: bool) -> di
     }
 
 
-def _compile(step: Callable[..., Any], *arguments: Any) -> tuple[Callable[..., Any], float]:
-    lowered = step.lower(*arguments)
-    return lowered.compile(), float(lowered.cost_analysis()["flops"])
+def _flops(work: Work, *arguments: Any) -> float:
+    """Of a step, as XLA counts them before it optimises."""
+    with counted():
+        step, _ = step_functions(work)
+        return float(step.lower(*arguments).cost_analysis()["flops"])
 
 
 def rates(settings: ConfigDict, count: int) -> list[float]:

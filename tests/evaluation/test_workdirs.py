@@ -120,7 +120,7 @@ def test_models_that_do_not_fit_are_named(trained, config, files, tmp_path):
     with pytest.raises(UserError, match="which is not an SR model"):
         workdirs.load_sr(files["ocr"], config)
     changed.init.sr = str(tmp_path / "none")
-    with pytest.raises(UserError, match=r"none: no such parameter file or workdir"):
+    with pytest.raises(UserError, match=r"none: no such parameter file, packed file or workdir"):
         reading.load_models(None, changed)
 
 

@@ -3,7 +3,9 @@
 "Fast algorithms for convolutional neural networks" (Lavin and Gray, 2016): F(2, 3) along columns.
 """
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -24,6 +26,7 @@ _PART_BYTES = 3 << 19
 _MIN_BYTES = 1 << 20
 # With fewer, such as an image's, a product of so few rows takes as long as XLA's own way.
 _MIN_INPUTS = 8
+_counted = False
 
 
 class Conv(nnx.Conv):
@@ -100,6 +103,20 @@ def _conv1x3(rows: jax.Array, taps: jax.Array) -> jax.Array:
     )
 
 
+@contextlib.contextmanager
+def counted() -> Iterator[None]:
+    """Functions traced meanwhile do a layer's plain arithmetic, for XLA to count.
+
+    It counts what a loop does once, however often that runs.
+    """
+    global _counted
+    before, _counted = _counted, True
+    try:
+        yield
+    finally:
+        _counted = before
+
+
 def convolve(
     x: jax.Array,
     kernel: jax.Array,
@@ -121,7 +138,7 @@ def convolve(
     """
     rows, columns, inputs, _ = kernel.shape
     suits = x.dtype == jnp.float32 and rows * columns <= 9 and inputs >= _MIN_INPUTS
-    suits = suits and 4 * x.size >= _MIN_BYTES
+    suits = suits and 4 * x.size >= _MIN_BYTES and not _counted
     # With several devices a part of the batch is not where the sum over it is taken.
     if not suits or jax.device_count() > 1:
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from textsr_jax import checkpoints
 from textsr_jax.models import count_parameters
+from textsr_jax.models.convolution import counted
 from textsr_jax.report.tables import print_table
 from textsr_jax.train import stages
 from textsr_jax.train import state as states
@@ -124,7 +125,8 @@ def _estimate(outline: stages.Outline, layout: Layout, matrix_flops: float) -> E
         return make_step(outline.loss, optimizer, accumulate=accumulate, decay=settings.average)
 
     # A loop over parts of the batch would be counted once.
-    cost = jax.jit(step(1)).lower(template, outline.frozen, outline.batch).cost_analysis()
+    with counted():
+        cost = jax.jit(step(1)).lower(template, outline.frozen, outline.batch).cost_analysis()
     shardings = layout.shardings(template)
     state = checkpoints.abstract(template, shardings)
     frozen = checkpoints.abstract(outline.frozen, layout.shardings(outline.frozen))
