@@ -11,7 +11,7 @@ Reaches: not trained to its end by us yet.
 
 from ml_collections import ConfigDict
 
-from configs import paper
+from configs import paper, tiny
 
 
 def get_config() -> ConfigDict:
@@ -33,19 +33,9 @@ def get_config() -> ConfigDict:
     config.resampler.trunk_channels = 64
     config.resampler.blocks = 3
 
-    config.ocr.cdistnet.width = 128
-    # Attention scores are divided by the head size twice over: small heads learn to look sooner.
-    config.ocr.cdistnet.heads = 16
-    config.ocr.cdistnet.encoder_layers = 1
-    config.ocr.cdistnet.decoder_layers = 1
-    config.ocr.cdistnet.encoder_hidden = 256
-    config.ocr.cdistnet.decoder_hidden = 256
-    config.ocr.cdistnet.positional_hidden = 128
-    config.ocr.cdistnet.channels = (8, 8, 16, 48, 64, 128)
+    # What the recogniser of configs/tiny.py grows into: two more blocks in two stages.
+    config.ocr.cdistnet.update(tiny.get_config().ocr.cdistnet)
     config.ocr.cdistnet.depths = (1, 1, 3, 3, 1)
-    config.ocr.cdistnet.rectifier_channels = (8, 16, 16, 32)
-    config.ocr.cdistnet.rectifier_features = 64
-    config.ocr.cdistnet.dropout = 0.0
 
     config.ocr.crnn.channels = (32, 64, 128, 128, 256, 256, 256)
     config.ocr.crnn.hidden = 128
