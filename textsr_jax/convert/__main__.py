@@ -16,7 +16,7 @@ train.py, evaluate.py, quantize.py and read.py take OUT as --config.init.sr=OUT 
 The way back, from a converted file or from a workdir of train.py, into the published names:
 
   python -m textsr_jax.convert edsr edsr.params --to-torch --out usn.pth
-  python -m textsr_jax.convert cdistnet runs/demo --to-torch --out cdistnet.pth
+  python -m textsr_jax.convert cdistnet runs/tiny --to-torch --out cdistnet.pth
 
 A .pth needs PyTorch: pip install -e '.[convert]'. A .safetensors file, either way, does not.
 """
