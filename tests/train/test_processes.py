@@ -156,11 +156,20 @@ def test_two_processes_give_what_one_does(tmp_path, config_file, undisturbed):
     assert record["best_step"] == expected_record["best_step"]
     np.testing.assert_allclose(record["best_score"], expected_record["best_score"], rtol=1e-5)
     assert int(state.step) == int(expected.step) == STEPS
-    for one, two in zip(
-        jax.tree.leaves(state.variables), jax.tree.leaves(expected.variables), strict=True
+    # The bias before a BatchNorm has no gradient but rounding, of which Adam makes steps of full
+    # size; the running mean follows it.
+    idle = {"['params']['stn']['fc1']['bias']", "['stats']['stn']['fc1_bn']['mean']"}
+    longest = 2 * STEPS * micro_config("", "").stage1.learning_rate
+    for (path, one), two in zip(
+        jax.tree_util.tree_leaves_with_path(state.variables),
+        jax.tree.leaves(expected.variables),
+        strict=True,
     ):
-        # Adam makes steps of full size of gradients that are nothing but rounding.
-        np.testing.assert_allclose(one, two, rtol=0, atol=2e-4)
+        name = jax.tree_util.keystr(path)
+        bound = longest if name in idle else 5e-5
+        np.testing.assert_allclose(one, two, rtol=0, atol=bound, err_msg=name)
+        idle.discard(name)
+    assert not idle
 
 
 def test_a_signal_to_one_stops_both_at_the_same_step(tmp_path, config_file):
