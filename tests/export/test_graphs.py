@@ -105,6 +105,40 @@ def test_convolutions_are_plain_and_normalisation_is_folded(traced):
     assert kinds(traced["sr"]).count("Transpose") <= 5
 
 
+def test_the_pixel_shuffle_moves_whole_blocks_of_channels(traced):
+    """ONNX Runtime is slow at the published order, which scatters the channels one by one."""
+    orders = [
+        tuple(attribute.ints)
+        for node in traced["sr"].model.graph.node
+        for attribute in node.attribute
+        if node.op_type == "Transpose" and len(attribute.ints) == 6
+    ]
+    assert orders == [(0, 1, 3, 2, 4, 5)]
+
+
+def test_reordered_channels_keep_their_ranges(source):
+    network, variables = source.sr
+    packed = quantization.quantize(variables, [Rule(r".*/kernel", 4, "laplace", "channel")])
+    graph = graphs.super_resolution(network, packed)
+    (upsample,) = [
+        numpy_helper.to_array(tensor)
+        for tensor in graph.model.graph.initializer
+        if tensor.dims and tensor.dims[0] == 4 * source.config.sr.edsr.channels
+        if len(tensor.dims) == 4
+    ]
+    clips = graph.clips[graphs.digest(upsample)]
+    kernel = packed["params"]["edsr"]["upsample"]["kernel"]
+    ends = np.abs(np.stack([kernel.offset, kernel.offset + 15 * kernel.scale])).max(axis=0)
+    plain = np.asarray(quantization.dequantize(packed)["params"]["edsr"]["upsample"]["kernel"])
+    # The channel that becomes channel c of the new pixel in a row and a column is the published
+    # order's 4 c + 2 row + column.
+    channels = len(clips) // 4
+    for row, column, channel in np.ndindex(2, 2, channels):
+        here, there = (2 * row + column) * channels + channel, 4 * channel + 2 * row + column
+        np.testing.assert_array_equal(upsample[here], plain[..., there].transpose(2, 0, 1))
+        np.testing.assert_allclose(clips[here], ends.ravel()[there], rtol=1e-6)
+
+
 def test_only_standard_operators(traced):
     for name in GRAPHS:
         assert {node.domain for node in traced[name].model.graph.node} == {""}

@@ -63,6 +63,9 @@ class EDSR(nnx.Module):
       rngs: draws the parameters.
     """
 
+    # Behind `upsample`. An attribute, for the ONNX graphs shuffle whole blocks of channels.
+    shuffle = staticmethod(pixel_shuffle)
+
     def __init__(
         self,
         blocks: int = 32,
@@ -99,6 +102,6 @@ class EDSR(nnx.Module):
             run = functools.partial(block, train=train)
             features = (jax.checkpoint(run) if self.remat and train else run)(features)
         features = self.body_end(features, train=train) + head
-        features = pixel_shuffle(self.upsample(features, train=train), 2)
+        features = self.shuffle(self.upsample(features, train=train), 2)
         sr = self.tail(features, train=train)
         return sr.astype(jnp.float32) + mean

@@ -58,6 +58,9 @@ class SRResNet(nnx.Module):
       rngs: draws the parameters.
     """
 
+    # Behind `upsample`; see `EDSR.shuffle`.
+    shuffle = staticmethod(pixel_shuffle)
+
     def __init__(
         self,
         make_block: Callable[[], nnx.Module],
@@ -99,5 +102,5 @@ class SRResNet(nnx.Module):
         features = self.body_end(features, train=train)
         features = self.body_end_bn(features, use_running_average=not train)
         features = self.upsample(head + features, train=train)
-        features = mish(pixel_shuffle(features, 2))
+        features = mish(self.shuffle(features, 2))
         return jnp.tanh(self.tail(features, train=train).astype(jnp.float32))
