@@ -187,23 +187,26 @@ def compare_pair(source: pairs.Source, calibrations: Sequence[str]) -> dict[str,
         side: {name: open_session(models[name].SerializeToString(), THREADS) for name in GRAPHS}
         for side, models in runtimes.items()
     }
+    # Images do not depend on the beams, and EDSR-32x256 takes minutes for them.
+    evaluation = Evaluation(source.config, words)
+    plain_images = evaluation.enhance(*source.sr)
+    made: dict[str, Images] = {}
+    for side, opened in sessions.items():
+        reader = reading.Reader(OnnxEngine(opened, beam=1, steps=steps))
+        made[side] = {name: reader.enhance(list(part)) for name, part in evaluation.lr.items()}
     rows = []
     for beam in BEAMS:
         config = source.config.copy_and_resolve_references()
         with config.unlocked():
             config.decoding.beam = beam
         evaluation = Evaluation(config, words)
-        images = evaluation.enhance(*source.sr)
-        read = evaluation.read(*source.ocr, images)
-        plain = evaluation.row(JAX, source.name, images, read)
+        read = evaluation.read(*source.ocr, plain_images)
+        plain = evaluation.row(JAX, source.name, plain_images, read)
         rows.append(_scores(plain, plain, beam))
         for side, opened in sessions.items():
             reader = reading.Reader(OnnxEngine(opened, beam=beam, steps=steps))
-            made: Images = {
-                name: reader.enhance(list(part)) for name, part in evaluation.lr.items()
-            }
-            found = {name: _texts(reader.read_enhanced(part)) for name, part in made.items()}
-            rows.append(_scores(evaluation.row(side, source.name, made, found), plain, beam))
+            found = {name: _texts(reader.read_enhanced(part)) for name, part in made[side].items()}
+            rows.append(_scores(evaluation.row(side, source.name, made[side], found), plain, beam))
     return {
         "source": source.name,
         "data": evaluation.name.split("/")[0],

@@ -29,14 +29,15 @@ def pytest_configure(config: pytest.Config) -> None:
 # First, so that pytest-xdist sees the groups.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks as slow what trains a pair first, and parity of full-size networks.
+    """Marks as slow what trains a pair or traces its ONNX graphs first, and full-size parity.
 
     Of the workers one runs all that needs the trained pair, so that it is trained once; the tests
     of any other file share their fixtures in one worker too.
     """
     for item in items:
         trained = "trained" in item.fixturenames
-        if trained or item.name.startswith("test_golden_"):
+        traced = "traced" in item.fixturenames
+        if trained or traced or item.name.startswith("test_golden_"):
             item.add_marker(pytest.mark.slow)
         item.add_marker(pytest.mark.xdist_group("trained" if trained else str(item.path)))
 

@@ -151,6 +151,7 @@ def test_scales_of_channels_take_two_bytes_where_they_can(tmp_path, correct):
     np.testing.assert_array_equal(*scales)
 
 
+@pytest.mark.slow
 def test_a_pair_is_a_start_for_training(tmp_path, pair, content):
     path = tmp_path / "file"
     path.write_bytes(content)

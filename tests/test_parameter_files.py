@@ -67,6 +67,7 @@ def complaint(function, *arguments):
     return str(error.value)
 
 
+@pytest.mark.slow
 @hypothesis.given(variables=TREES)
 def test_trees_come_back_bit_for_bit(tmp_path_factory, variables):
     path = tmp_path_factory.mktemp("trees") / "file"

@@ -67,6 +67,7 @@ def test_a_folder_is_read_in_order_of_names(folder):
     np.testing.assert_array_equal(source[3], numbered(3, 27))
 
 
+@pytest.mark.slow
 def test_crops_are_parts_of_their_photographs_in_all_eight_ways():
     iterator, seen, ways, places = batches(), [], set(), set()
     for _ in range(100):

@@ -40,6 +40,7 @@ def test_rounding_gives_files_values_and_passes_the_gradient():
     np.testing.assert_allclose(gradient, 2 * weights * rounded, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_is_the_resampler_and_edsr_one_after_the_other(rescaler, variables):
     hr = jax.random.uniform(jax.random.key(1), (2, 24, 16, 3))
     sr, made = jax.jit(rescaler.__call__)(variables, hr)
@@ -60,6 +61,7 @@ def test_it_is_the_resampler_and_edsr_one_after_the_other(rescaler, variables):
     assert other.shape == (1, 10, 14, 3)
 
 
+@pytest.mark.slow
 def test_the_gradient_reaches_every_parameter(rescaler, variables):
     hr = jax.random.uniform(jax.random.key(2), (2, 32, 32, 3))
 
@@ -73,6 +75,7 @@ def test_the_gradient_reaches_every_parameter(rescaler, variables):
         assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, name
 
 
+@pytest.mark.slow
 def test_fresh_kernels_and_offsets_differ_from_pixel_to_pixel(rescaler, variables):
     hr = jax.random.uniform(jax.random.key(3), (1, 32, 32, 3))
     _, made = rescaler(variables, hr)

@@ -93,6 +93,7 @@ def test_a_packed_file_is_written_again(packed, data_root, tmp_path, monkeypatch
     }
 
 
+@pytest.mark.slow
 def test_data_without_words_to_fit_on(packed, data_root, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     (tmp_path / "test").mkdir()

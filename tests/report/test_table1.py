@@ -130,6 +130,7 @@ def command(*arguments):
     )
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line_and_nothing_is_made(tmp_path):
     folder = f"--folder={tmp_path / 't'}"
     for arguments, expected in (

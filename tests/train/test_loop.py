@@ -126,6 +126,7 @@ def assert_same_end(one, other, end=9):
     assert record == record2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_a_batch_that_is_not_finite_is_left_out_and_named(tmp_path, capfd, where):
     run(tmp_path / "plain", Batches(without=(5, 8)), poisoned(where=where))
@@ -165,6 +166,7 @@ def near(variables):
     return -abs(distance(variables) - 2)
 
 
+@pytest.mark.slow
 def test_patience_ends_a_stage_that_many_validations_after_its_best(tmp_path, capfd):
     run(tmp_path / "whole", Batches(), poisoned(), near, **PATIENT | {"patience": 0})
     step, _, record, best = last(tmp_path / "whole")
@@ -208,6 +210,7 @@ def test_a_damaged_last_checkpoint_is_made_again(tmp_path):
     assert_same_end(tmp_path / "plain", tmp_path / "w", end=4)
 
 
+@pytest.mark.slow
 def test_the_second_number_decides_between_equal_first_ones(tmp_path):
     run(tmp_path / "w", Batches(), poisoned(), lambda v: [0.0, near(v)], **PATIENT)
     run(tmp_path / "plain", Batches(), poisoned(), near, **PATIENT)
