@@ -103,10 +103,10 @@ def measure(
     """
     network, variables = imported
     traced = (graphs.encoder if method == "encode" else graphs.super_resolution)(*imported)
-    name = traced.model.graph.input[0].name
+    name = traced.graph.input[0].name
     half = len(images) // 2
     feeds = [{name: images[start : start + 4]} for start in range(0, half, 4)]
-    sessions = {ORT: open_session(traced.model.SerializeToString(), THREADS)}
+    sessions = {ORT: open_session(traced.SerializeToString(), THREADS)}
     reference = sessions[ORT].run(None, {name: images[half:]})[0]
     errors = []
     for bits in (8, 7):
@@ -180,7 +180,7 @@ def compare_pair(source: pairs.Source, calibrations: Sequence[str]) -> dict[str,
     lr = pairs.training_images(source.config, _DATA_ROOT.value, _IMAGES.value)
     traced = pairs.trace(source)
     steps = source.config.decoding.steps
-    runtimes = {ORT: {name: graph.model for name, graph in traced.items()}}
+    runtimes = {ORT: traced}
     for method in calibrations:
         runtimes[f"{INT8}, {method}"] = pairs.quantized(traced, lr, steps, method, 7)
     sessions = {

@@ -85,7 +85,12 @@ def test_a_search_keeps_to_its_budget_and_goes_on_where_it_was(searched, monkeyp
     assert plain == pytest.approx(size_mbit(pair.sr) + size_mbit(pair.ocr))
     found = searcher.run(budget_mbit=plain / 5)
     winner = found.winner
-    assert plain / 6 < winner.size_mbit <= plain / 5
+    # The largest setting on the way down that fits. How far below the budget it lies depends on
+    # the costs, and those of a barely trained pair on the machine.
+    path = descend(searcher.sizes, found.costs)
+    sizes = [sum(searcher.sizes[g] * b for g, b in bits.items()) * 1e-6 for bits in path]
+    assert winner.size_mbit == pytest.approx(max(size for size in sizes if size <= plain / 5))
+    assert winner.bits in path
     assert found.front[0].size_mbit == pytest.approx(plain)
     assert all(set(found.costs[group]) == set(WIDTHS) for group in searcher.sizes)
     # The rules give every group the bits that the size counts.

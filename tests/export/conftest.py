@@ -60,7 +60,7 @@ def traced(source):
 @pytest.fixture(scope="session")
 def sessions(traced):
     """The float32 graphs, opened."""
-    return {name: open_session(traced[name].model.SerializeToString()) for name in GRAPHS}
+    return {name: open_session(traced[name].SerializeToString()) for name in GRAPHS}
 
 
 @pytest.fixture(scope="session")

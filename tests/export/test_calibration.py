@@ -55,7 +55,7 @@ def test_one_value(value):
 @pytest.mark.parametrize("method", CALIBRATIONS)
 def test_methods(traced, lr, method):
     """Every method sees every image: the ranges of all cover most of what the tensor holds."""
-    model = traced["sr"].model
+    model = traced["sr"]
     feeds = [{"lr": lr[:6].astype(np.float32) / 255}, {"lr": lr[6:].astype(np.float32) / 255}]
     spans = calibration.ranges(model, iter(feeds), ["sr"], method)
     made = calibration.ranges(model, iter(feeds), ["sr"], "minmax")["sr"]
@@ -66,4 +66,4 @@ def test_methods(traced, lr, method):
 
 def test_an_unknown_method(traced):
     with pytest.raises(UserError, match="kl: no such method; take one of aciq, minmax"):
-        calibration.ranges(traced["sr"].model, [], [], "kl")
+        calibration.ranges(traced["sr"], [], [], "kl")

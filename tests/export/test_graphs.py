@@ -7,16 +7,14 @@ import pytest
 from onnx import numpy_helper
 
 from tests.export.conftest import STEPS, drawn
-from textsr_jax import quantization
 from textsr_jax.export import GRAPHS, graphs, int8
 from textsr_jax.export.runtime import open_session, to_float
 from textsr_jax.models import build_sr
-from textsr_jax.quantization import Rule
 from textsr_jax.text import PAD, START
 
 
 def kinds(graph):
-    return [node.op_type for node in graph.model.graph.node]
+    return [node.op_type for node in graph.graph.node]
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -40,7 +38,7 @@ def test_other_networks_and_the_stn_in_front(source, lr, name, apply_stn):
     assert "BatchNormalization" not in kinds(graph) or apply_stn == "always"
     feed = {"lr": to_float(lr)}
     wanted = jax.jit(network)(variables, feed["lr"])
-    (sr,) = open_session(graph.model.SerializeToString()).run(None, feed)
+    (sr,) = open_session(graph.SerializeToString()).run(None, feed)
     np.testing.assert_allclose(sr, wanted, atol=1e-5)
     model = int8.quantize(graph, [feed], "aciq", 7)
     (sr,) = open_session(model.SerializeToString()).run(None, feed)
@@ -109,67 +107,31 @@ def test_the_pixel_shuffle_moves_whole_blocks_of_channels(traced):
     """ONNX Runtime is slow at the published order, which scatters the channels one by one."""
     orders = [
         tuple(attribute.ints)
-        for node in traced["sr"].model.graph.node
+        for node in traced["sr"].graph.node
         for attribute in node.attribute
         if node.op_type == "Transpose" and len(attribute.ints) == 6
     ]
     assert orders == [(0, 1, 3, 2, 4, 5)]
 
 
-def test_reordered_channels_keep_their_ranges(source):
+def test_channels_are_reordered_for_it(source):
     network, variables = source.sr
-    packed = quantization.quantize(variables, [Rule(r".*/kernel", 4, "laplace", "channel")])
-    graph = graphs.super_resolution(network, packed)
+    graph = graphs.super_resolution(network, variables)
     (upsample,) = [
         numpy_helper.to_array(tensor)
-        for tensor in graph.model.graph.initializer
+        for tensor in graph.graph.initializer
         if tensor.dims and tensor.dims[0] == 4 * source.config.sr.edsr.channels
         if len(tensor.dims) == 4
     ]
-    clips = graph.clips[graphs.digest(upsample)]
-    kernel = packed["params"]["edsr"]["upsample"]["kernel"]
-    ends = np.abs(np.stack([kernel.offset, kernel.offset + 15 * kernel.scale])).max(axis=0)
-    plain = np.asarray(quantization.dequantize(packed)["params"]["edsr"]["upsample"]["kernel"])
+    plain = np.asarray(variables["params"]["edsr"]["upsample"]["kernel"])
     # The channel that becomes channel c of the new pixel in a row and a column is the published
     # order's 4 c + 2 row + column.
-    channels = len(clips) // 4
+    channels = len(upsample) // 4
     for row, column, channel in np.ndindex(2, 2, channels):
         here, there = (2 * row + column) * channels + channel, 4 * channel + 2 * row + column
         np.testing.assert_array_equal(upsample[here], plain[..., there].transpose(2, 0, 1))
-        np.testing.assert_allclose(clips[here], ends.ravel()[there], rtol=1e-6)
 
 
 def test_only_standard_operators(traced):
     for name in GRAPHS:
-        assert {node.domain for node in traced[name].model.graph.node} == {""}
-
-
-@pytest.mark.slow
-def test_packed_weights_keep_their_ranges(source):
-    """The clips of packed kernels are known by the weights in the graph, BatchNorm folded in."""
-    network, variables = source.ocr
-    packed = quantization.quantize(
-        variables, [Rule(r"(backbone|encoder)/.*/kernel", 4, "laplace", "channel")]
-    )
-    graph = graphs.encoder(network, packed)
-    weights = {
-        graphs.digest(numpy_helper.to_array(tensor)): numpy_helper.to_array(tensor)
-        for tensor in graph.model.graph.initializer
-    }
-    assert len(graph.clips) > 10
-    found = weights.keys() & graph.clips.keys()
-    assert len(found) > 10
-    for key in found:
-        weight, clips = weights[key], graph.clips[key]
-        outputs = weight.reshape(len(weight), -1) if weight.ndim == 4 else weight.T
-        assert clips.shape == (len(outputs),)
-        assert (np.abs(outputs).max(axis=1) <= clips * (1 + 1e-4) + 1e-6).all()
-    stem = packed["params"]["backbone"]["stem"]
-    conv, norm = stem["conv"]["kernel"], stem["bn"]
-    factor = norm["scale"] / np.sqrt(packed["stats"]["backbone"]["stem"]["bn"]["var"] + 1e-5)
-    ends = np.stack([conv.offset, conv.offset + 15 * conv.scale])
-    clip = np.abs(ends).max(axis=0) * np.abs(factor)
-    assert any(
-        clips.shape == clip.shape and np.allclose(clips, clip, rtol=1e-4)
-        for clips in graph.clips.values()
-    )
+        assert {node.domain for node in traced[name].graph.node} == {""}

@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from textsr_jax.export.int8 import decode, weight_clips
+from textsr_jax import quantization
+from textsr_jax.export import graphs
+from textsr_jax.export.int8 import decode, quantize, weight_clips
 from textsr_jax.export.runtime import open_session, to_float
+from textsr_jax.quantization import Rule
 
 
 def weights(seed, outputs=5, values=300):
@@ -66,19 +69,18 @@ def test_weights_are_int8_with_zero_point_zero(int8):
                 assert not arrays[node.input[2]].any()
 
 
-def test_packed_clips_set_the_scales(traced, lr):
-    """A graph that says how far its weights reach gets codes for that, not for ACIQ's own range."""
-    from textsr_jax.export import graphs
-    from textsr_jax.export.int8 import quantize
-
-    graph = traced["sr"]
-    feeds = [{"lr": to_float(lr)}]
-    weights = [numpy_helper.to_array(t) for t in graph.model.graph.initializer]
-    kernel = next(w for w in weights if w.shape == (8, 8, 3, 3))
-    clips = np.linspace(1, 2, 8).astype(np.float32)
-    model = quantize(graph._replace(clips={graphs.digest(kernel): clips}), feeds, "minmax", 8)
-    scales = [numpy_helper.to_array(t) for t in model.graph.initializer if "scale" in t.name]
-    assert any(s.shape == (8,) and np.allclose(s, clips / 127) for s in scales)
+@pytest.mark.parametrize("bits", [7, 8])
+def test_weights_have_the_ranges_that_aciq_finds_for_their_bits(source, lr, bits):
+    """Of a packed pair too: ranges fitted to other bits would round its weights badly."""
+    network, variables = source.sr
+    packed = quantization.quantize(variables, [Rule(r".*/kernel", 8, "laplace", "channel")])
+    graph = graphs.super_resolution(network, packed)
+    kernels = [numpy_helper.to_array(t) for t in graph.graph.initializer]
+    kernel = next(kernel for kernel in kernels if kernel.shape == (8, 8, 3, 3))
+    wanted = weight_clips(kernel.reshape(8, -1), bits) / (2 ** (bits - 1) - 1)
+    model = quantize(graph, [{"lr": to_float(lr)}], "minmax", bits)
+    arrays = [numpy_helper.to_array(t) for t in model.graph.initializer]
+    assert any(a.shape == (8,) and np.array_equal(a, wanted.astype(np.float32)) for a in arrays)
 
 
 @pytest.mark.parametrize(("name", "at_least"), [("sr", 30), ("encoder", 15)])
@@ -87,7 +89,7 @@ def test_signal_to_noise(traced, int8, sessions, lr, name, at_least):
     images = to_float(lr)[:, :, ::-1]
     if name == "encoder":
         images = sessions["sr"].run(None, {"lr": images})[0].clip(0, 1)
-    feed = {traced[name].model.graph.input[0].name: images}
+    feed = {traced[name].graph.input[0].name: images}
     exact = sessions[name].run(None, feed)[0]
     coarse = open_session(int8[name].SerializeToString()).run(None, feed)[0]
     assert np.square(coarse - exact).mean() > 0

@@ -26,7 +26,7 @@ def folder(source, traced, int8, lr, tmp_path_factory):
 
 
 def write(folder, source, traced, int8):
-    models = {"float32": {name: graph.model for name, graph in traced.items()}, "int8": int8}
+    models = {"float32": traced, "int8": int8}
     pairs.write(folder, *pairs.described(source, models, pairs.Settings(), 12))
     return folder
 

@@ -6,7 +6,7 @@ SOURCE is a workdir of train.py or a packed file of quantize.py:
   python read.py photo.png --runtime=onnx --model=onnx
 
 Activations are calibrated on training images of the data, never on test images. Weights have ACIQ's
-ranges, those of a packed file where it has them.
+ranges, found anew for 7 or 8 bits symmetric about 0 also where they come from a packed file.
 """
 
 from absl import flags

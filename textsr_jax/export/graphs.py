@@ -1,16 +1,17 @@
 """The float32 ONNX graphs of a pair: the SR network, the visual encoder, and the decoder's steps.
 
 Traced by jax2onnx from the same modules that JAX runs, with BatchNorm folded into convolutions.
+Weights are constants: (outputs, inputs, rows, columns) of a convolution, (inputs, outputs) of a
+linear layer.
 """
 
 import contextlib
-import hashlib
 import logging
 import pathlib
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from textsr_jax.images import HR_SIZE, LR_SIZE
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.cdistnet import CDistNet, attend_sums, attention_output
 from textsr_jax.models.resampler import SCALE
-from textsr_jax.quantization import QuantizedArray, dequantize
+from textsr_jax.quantization import dequantize
 from textsr_jax.text import PAD
 
 # Dimensions that every run may choose anew.
@@ -33,56 +34,36 @@ IMAGES, WORDS, BEAMS, LENGTH = "images", "words", "beams", "length"
 _OPSET = 21
 
 
-class Graph(NamedTuple):
-    """A float32 graph, and how far the weights in it reach where a packed file says so.
-
-    Attributes:
-      model: its weights are constants; every weight of a convolution is (outputs, inputs, rows,
-        columns), of a linear layer (inputs, outputs).
-      clips: {`digest` of a weight in the graph: float32 (outputs,), the largest magnitude that its
-        packed range reaches}. Weights that were not packed are not among them.
-    """
-
-    model: onnx.ModelProto
-    clips: dict[str, np.ndarray]
-
-
-def digest(weight: np.ndarray) -> str:
-    """What a weight is known by across graphs whose optimisers rename it: a hash of its values."""
-    weight = np.ascontiguousarray(weight, np.float32)
-    return hashlib.sha256(repr(weight.shape).encode() + weight.tobytes()).hexdigest()
-
-
-def super_resolution(network: Network, variables: Variables) -> Graph:
+def super_resolution(network: Network, variables: Variables) -> onnx.ModelProto:
     """`lr` float (images, 16, 64, 3) in [0, 1] to `sr` (images, 32, 128, 3), not clipped."""
-    module, clips = _plain(network, variables)
+    module = _plain(network, variables)
     shape = (IMAGES, LR_SIZE[1], LR_SIZE[0], 3)
-    return Graph(_trace(lambda lr: module(lr), {"lr": _like(shape)}, ["sr"]), clips)
+    return _trace(lambda lr: module(lr), {"lr": _like(shape)}, ["sr"])
 
 
-def encoder(network: Network, variables: Variables) -> Graph:
+def encoder(network: Network, variables: Variables) -> onnx.ModelProto:
     """`images` float (images, 32, 128, 3) in [0, 1] to `memory` (images, 64, width)."""
-    module, clips = _plain(network, variables)
+    module = _plain(network, variables)
     shape = (IMAGES, HR_SIZE[1], HR_SIZE[0], 3)
     inputs = {"images": _like(shape)}
-    return Graph(_trace(lambda images: module.encode(images), inputs, ["memory"]), clips)
+    return _trace(lambda images: module.encode(images), inputs, ["memory"])
 
 
-def decoder_start(network: Network, variables: Variables) -> Graph:
+def decoder_start(network: Network, variables: Variables) -> onnx.ModelProto:
     """`memory` (words, 64, width) to its keys and values in every layer, once per word.
 
     The outputs are those of `memory_names`, each (words, heads, 64, width / heads).
     """
-    module, clips = _plain(network, variables)
+    module = _plain(network, variables)
 
     def start(memory: jax.Array) -> tuple[jax.Array, ...]:
         return tuple(part for layer in module.mdcdp for part in layer.visual.read(memory))
 
     shape = (WORDS, *_memory_shape(network, variables))
-    return Graph(_trace(start, {"memory": _like(shape)}, memory_names(len(module.mdcdp))), clips)
+    return _trace(start, {"memory": _like(shape)}, memory_names(len(module.mdcdp)))
 
 
-def decoder_step(network: Network, variables: Variables, steps: int) -> Graph:
+def decoder_step(network: Network, variables: Variables, steps: int) -> onnx.ModelProto:
     """One step of decoding: the logits behind the last token, and the positional stream's cache.
 
     Inputs, for words x beams rows that have read `length` tokens, 1 to `steps`:
@@ -93,7 +74,7 @@ def decoder_step(network: Network, variables: Variables, steps: int) -> Graph:
         before put out, in the order of the beams now, and anything at the last place.
     Outputs: `logits` float (words, beams, 40), and `new_` cache names, with the last place filled.
     """
-    module, clips = _plain(network, variables)
+    module = _plain(network, variables)
     layers = len(module.mdcdp)
     # What the words do not change, which becomes constants: the positional stream and its keys and
     # values in the first layer, and those of every token and position in the semantic streams.
@@ -156,7 +137,7 @@ def decoder_step(network: Network, variables: Variables, steps: int) -> Graph:
     caches = cache_names(layers)
     inputs |= {name: _like((WORDS, BEAMS, heads, LENGTH, size)) for name in caches}
     outputs = ["logits", *(f"new_{name}" for name in caches)]
-    return Graph(_trace(step, inputs, outputs), clips)
+    return _trace(step, inputs, outputs)
 
 
 def memory_names(layers: int) -> list[str]:
@@ -215,83 +196,52 @@ def _same(x: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
     return x
 
 
-def _plain(network: Network, variables: Variables) -> tuple[Any, dict[str, np.ndarray]]:
-    """The module with plain convolutions, BatchNorm folded in, and the clips of packed weights.
-
-    Folding multiplies a weight by a factor per output channel, and its clip likewise: the range
-    that ACIQ finds for the folded channel is the factor times the one that it finds for the
-    channel itself.
-    """
+def _plain(network: Network, variables: Variables) -> Any:
+    """The module with plain convolutions, BatchNorm folded in, and no dropout."""
     module = network.module(dequantize(variables))
-    clips: dict[str, np.ndarray] = {}
     # Changing a module while walking over it is asking for trouble.
-    for path, node in list(nnx.iter_graph(module)):
+    for _, node in list(nnx.iter_graph(module)):
         if not isinstance(node, nnx.Module):
             continue
         for name, child in list(vars(node).items()):
-            place = (*path, name)
             if isinstance(child, nnx.Dropout):
                 setattr(node, name, _same)
-            elif isinstance(child, nnx.Linear):
-                packed = _leaf(variables, place)
-                if packed is not None:
-                    clips[digest(child.kernel[...])] = _packed_clip(packed)
             elif isinstance(child, nnx.Conv):
                 # The networks name a convolution's norm so: `conv1` and `bn1`, `end` and `end_bn`.
                 norms = (name.replace("conv", "bn"), f"{name}_bn")
                 norm = next(
                     (n for n in norms if isinstance(vars(node).get(n), nnx.BatchNorm)), None
                 )
-                conv, factor = _fold(child, norm and vars(node)[norm])
+                conv = _fold(child, norm and vars(node)[norm])
                 if norm is not None:
                     setattr(node, norm, _same)
-                packed = _leaf(variables, place)
-                clip = None if packed is None else np.abs(factor) * _packed_clip(packed)
                 if name == "upsample" and hasattr(node, "shuffle"):
-                    order = np.arange(factor.size).reshape(-1, SCALE * SCALE).T.ravel()
+                    order = np.arange(conv.bias.size).reshape(-1, SCALE * SCALE).T.ravel()
                     conv.weight, conv.bias = conv.weight[order], conv.bias[order]
-                    clip = None if clip is None else clip[order]
                     node.shuffle = _shuffle_blocks
                 setattr(node, name, conv)
-                if clip is not None:
-                    clips[digest(conv.weight)] = clip
-    return module, {key: np.float32(clip) for key, clip in clips.items()}
+    return module
 
 
-def _fold(conv: nnx.Conv, norm: nnx.BatchNorm | None) -> tuple[_Convolution, np.ndarray]:
-    """A convolution with the BatchNorm behind it folded in, and its factor per output channel."""
+def _fold(conv: nnx.Conv, norm: nnx.BatchNorm | None) -> _Convolution:
+    """A convolution with the BatchNorm behind it folded in."""
     kernel = np.asarray(conv.kernel[...], np.float64)
-    outputs = kernel.shape[-1]
-    bias = np.zeros(outputs) if conv.bias is None else np.asarray(conv.bias[...], np.float64)
-    factor = np.ones(outputs)
+    bias = np.zeros(kernel.shape[-1])
+    if conv.bias is not None:
+        bias = np.asarray(conv.bias[...], np.float64)
     if norm is not None:
         mean, variance, scale, shift = (
             np.asarray(part[...], np.float64)
             for part in (norm.mean, norm.var, norm.scale, norm.bias)
         )
         factor = scale / np.sqrt(variance + norm.epsilon)
-        bias = (bias - mean) * factor + shift
+        kernel, bias = kernel * factor, (bias - mean) * factor + shift
     strides = conv.strides or 1
     strides = (strides, strides) if isinstance(strides, int) else tuple(strides)
     padding = conv.padding
     if isinstance(padding, int):
         padding = [(padding, padding)] * 2
-    return _Convolution(kernel * factor, bias, strides, padding), factor
-
-
-def _leaf(variables: Variables, place: tuple[Any, ...]) -> QuantizedArray | None:
-    """The packed kernel of the layer at `place`, if it is packed."""
-    node = variables["params"]
-    for key in (*place, "kernel"):
-        node = node[str(key)]
-    return node if isinstance(node, QuantizedArray) else None
-
-
-def _packed_clip(packed: QuantizedArray) -> np.ndarray:
-    """How far from zero the range of a packed kernel reaches: float64 (outputs,)."""
-    offset, scale = (np.asarray(part, np.float64) for part in (packed.offset, packed.scale))
-    ends = offset, offset + scale * (2.0 ** np.asarray(packed.bits, np.float64) - 1)
-    return np.broadcast_to(np.maximum(*map(np.abs, ends)), packed.shape[-1:])
+    return _Convolution(kernel, bias, strides, padding)
 
 
 def _memory_shape(network: Network, variables: Variables) -> tuple[int, int]:

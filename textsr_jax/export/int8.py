@@ -14,7 +14,6 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from textsr_jax.export import calibration
-from textsr_jax.export.graphs import Graph, digest
 from textsr_jax.quantization import aciq
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
@@ -22,19 +21,19 @@ _PIXEL_CHANNELS = 3
 
 
 def quantize(
-    graph: Graph, feeds: Iterable[calibration.Feed], method: str, weight_bits: int
+    graph: onnx.ModelProto, feeds: Iterable[calibration.Feed], method: str, weight_bits: int
 ) -> onnx.ModelProto:
     """The int8 graph of a float32 one.
 
     Args:
-      graph: with weights, and clips of those that were packed.
+      graph: of `textsr_jax.export.graphs`.
       feeds: what activations are calibrated on.
       method: how, one of `calibration.METHODS`.
       weight_bits: 8, or 7 where the processor adds two products in 16 bits (x86 before VNNI), which
         overflow with large 8-bit weights.
     """
     model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
+    model.CopyFrom(graph)
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{number}"
     chosen = _chosen(model)
@@ -58,7 +57,7 @@ def quantize(
         nodes_to_exclude=[],
         op_types_to_quantize=sorted({node.op_type for node in chosen}),
         extra_options={
-            "TensorQuantOverrides": _weight_scales(model, chosen, graph.clips, weight_bits),
+            "TensorQuantOverrides": _weight_scales(model, chosen, weight_bits),
             # Their results are added to what is float32 and normalised.
             "OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"],
         },
@@ -181,7 +180,6 @@ def _activations(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> lis
 def _weight_scales(
     model: onnx.ModelProto,
     nodes: Iterable[onnx.NodeProto],
-    packed: dict[str, np.ndarray],
     bits: int,
 ) -> dict[str, list[dict[str, object]]]:
     """The scales of all weights, as the quantiser takes them."""
@@ -193,9 +191,7 @@ def _weight_scales(
             continue
         weight = numpy_helper.to_array(arrays[node.input[1]])
         axis = 0 if node.op_type == "Conv" else weight.ndim - 1
-        clips = packed.get(digest(weight))
-        if clips is None:
-            clips = weight_clips(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1), bits)
+        clips = weight_clips(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1), bits)
         # Any step does for a channel of zeros, but its bias is counted in such steps.
         clips = np.where(clips > 0, clips, clips.max() or 1e-3)
         channels = [{"scale": np.float32(clip / limit), "zero_point": np.int8(0)} for clip in clips]

@@ -21,7 +21,6 @@ from textsr_jax import data, decoding, provenance, reading, text
 from textsr_jax.errors import UserError
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, calibration, graph_file
 from textsr_jax.export import graphs as float_graphs
-from textsr_jax.export.graphs import Graph
 from textsr_jax.export.int8 import quantize
 from textsr_jax.export.runtime import Decoder, open_session, to_float, to_uint8
 from textsr_jax.models import Network, Variables
@@ -84,7 +83,7 @@ def open_source(place: str | pathlib.Path) -> Source:
     return Source(name, models.config, (models.sr, models.sr_variables), (models.ocr, ocr))
 
 
-def trace(source: Source) -> dict[str, Graph]:
+def trace(source: Source) -> dict[str, onnx.ModelProto]:
     """The float32 graphs of a pair, by the names of `GRAPHS`.
 
     Raises:
@@ -129,7 +128,7 @@ def training_images(config: ConfigDict, data_root: str | None, count: int) -> np
 
 
 def quantized(
-    traced: dict[str, Graph], lr: np.ndarray, steps: int, method: str, weight_bits: int
+    traced: dict[str, onnx.ModelProto], lr: np.ndarray, steps: int, method: str, weight_bits: int
 ) -> dict[str, onnx.ModelProto]:
     """The int8 graphs of a pair, each calibrated on what the float32 graphs before it give.
 
@@ -139,9 +138,7 @@ def quantized(
       steps: tokens per word at most.
       method, weight_bits: as `textsr_jax.export.int8.quantize` takes them.
     """
-    sessions = {
-        name: open_session(graph.model.SerializeToString()) for name, graph in traced.items()
-    }
+    sessions = {name: open_session(graph.SerializeToString()) for name, graph in traced.items()}
     parts = [to_float(lr[start : start + _BATCH]) for start in range(0, len(lr), _BATCH)]
     # The recogniser sees SR images as files hold them.
     images = [to_float(to_uint8(sessions["sr"].run(None, {"lr": part})[0])) for part in parts]
@@ -186,7 +183,7 @@ def export(
     traced = trace(source)
     steps = source.config.decoding.steps
     models = {
-        "float32": {name: graph.model for name, graph in traced.items()},
+        "float32": traced,
         "int8": quantized(traced, lr, steps, settings.calibration, settings.weight_bits),
     }
     return write(out, *described(source, models, settings, len(lr)))
