@@ -19,7 +19,15 @@ WORDS = ["open", "2nd", "exit", "Cafe", "taxi", "no7", "park", "Bus", "stop", "h
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keeps compiled functions for all tests, workers and scripts: most of their time is that."""
+    """Shares cores and compiled functions among workers and the scripts that tests start.
+
+    XLA's threads wait by spinning: workers that share all cores take three times as long.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        first, workers = int(worker[2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        os.sched_setaffinity(0, cores[first::workers] or {cores[first % len(cores)]})
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("compiled"))
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
     # Small networks run for a moment and compile for long: LLVM optimises nothing.
