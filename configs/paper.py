@@ -152,6 +152,7 @@ def get_config() -> ConfigDict:
     # Adam 1e-4, beta (0.5, 0.999), clip 0.25, loss x 100, batch 16: the text-focus reference.
     config.stage1 = optimization(steps=500_000, batch_size=16, learning_rate=1e-4, clip=0.25)
     config.stage1.b1 = 0.5
+    config.stage1.synthetic = False  # add the synthetic pairs of the pre-training
     # Weights of the text-focus loss's parts beside the squared error, and of the whole. Without
     # both parts no text-focus recogniser is needed (configs/ablation_no_text_focus.py).
     config.stage1.position = 10.0

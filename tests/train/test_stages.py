@@ -110,6 +110,32 @@ def test_stage_2_reads_the_images_of_the_frozen_stage_1_model(trained, data_root
     assert np.load(trained / "stage2" / "sr_synthetic.npy").shape == (24, 32, 128, 3)
 
 
+def test_stage_1_may_see_synthetic_pairs_too(data_root, tmp_path, monkeypatch):
+    config = micro_config(data_root, tmp_path / "data")
+    config.stages, config.stage1.position, config.stage1.recognition = "stage1", 0.0, 0.0
+    config.stage1.augment = False
+    begun = []
+    monkeypatch.setattr(loop, "run", lambda stage, *rest: begun.append(stage))
+    seen = {}
+    for synthetic in (False, True):
+        config.stage1.synthetic = synthetic
+        stages.train(config, tmp_path / f"{synthetic}", "again")
+        stage, seen[synthetic] = begun[-1], {}
+        for _ in range(40):
+            batch = next(stage.batches)
+            keys = [stage.key_of(int(number)) for number in batch.index]
+            seen[synthetic].update(zip(keys, batch.lr, strict=True))
+    drawn = config.data.copy_and_resolve_references()
+    drawn.root = ""
+    source = data.load(drawn).train
+    records = [source[index] for index in range(len(source))]
+    wanted = {record.key: record.lr for record in records}
+    assert not wanted.keys() & seen[False].keys()
+    assert wanted.keys() <= seen[True].keys() and seen[False].keys() <= seen[True].keys()
+    for key, lr in wanted.items():
+        np.testing.assert_array_equal(seen[True][key], lr)
+
+
 def test_stage_1_keeps_the_attention_to_unchanged_hr_images(
     trained, data_root, tmp_path, monkeypatch
 ):

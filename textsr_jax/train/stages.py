@@ -381,7 +381,7 @@ class _Training:
             PRETRAIN_OCR: self.all_words,
             PRETRAIN_FOCUS: self.all_words,
             STAGE2: Concatenated(list(self.stage2_words.values())),
-        }.get(name, self.pairs.train)
+        }.get(name, self.stage1_pairs)
         batch = batching.shapes(size, config.max_length)
         return Outline(name, settings, *self.learns(name), frozen, batch, len(records))
 
@@ -400,6 +400,11 @@ class _Training:
         if name.startswith((STAGE1, FINETUNE_SR)):
             return self.sr, steps.super_resolution_loss(self.sr, self.focus, config.stage1)
         return self.ocr, steps.recognizer_loss(self.ocr)
+
+    @property
+    def stage1_pairs(self) -> Source:
+        """What the SR model is trained on, here and in the joint step."""
+        return self.all_words if self.config.stage1.synthetic else self.pairs.train
 
     @property
     def stage2_words(self) -> dict[str, Source]:
@@ -621,13 +626,13 @@ class _Training:
             frozen=frozen,
             settings=settings,
             batches=self._training_batches(
-                self.pairs.train,
+                self.stage1_pairs,
                 settings,
                 augmentation.pair_augmentation,
                 name,
                 self._hr_attention(name, settings, frozen),
             ),
-            key_of=_keys(self.pairs.train),
+            key_of=_keys(self.stage1_pairs),
             validate=self._sr_validation(lambda variables: (variables, reader)),
         )
 
@@ -641,9 +646,9 @@ class _Training:
             frozen=self._focus_variables(),
             settings=settings,
             batches=self._training_batches(
-                self.pairs.train, settings, augmentation.pair_augmentation, JOINT
+                self.stage1_pairs, settings, augmentation.pair_augmentation, JOINT
             ),
-            key_of=_keys(self.pairs.train),
+            key_of=_keys(self.stage1_pairs),
             validate=self._sr_validation(lambda both: (part_of(both, "sr"), part_of(both, "ocr"))),
         )
 
@@ -884,7 +889,7 @@ class _Training:
         """
         if not frozen:
             return None
-        source = self.pairs.train
+        source = self.stage1_pairs
 
         def attend(frozen: Variables, hr: np.ndarray, characters: np.ndarray) -> jax.Array:
             inputs, _, _ = text.focus_tokens(characters)
