@@ -21,7 +21,7 @@ WORDS = ["open", "2nd", "exit", "Cafe", "taxi", "no7", "park", "Bus", "stop", "h
 def pytest_configure(config: pytest.Config) -> None:
     """Shares cores and compiled functions among workers and the scripts that tests start.
 
-    XLA's threads wait by spinning: workers that share all cores take three times as long.
+    XLA's threads wait by spinning: two workers on two shared cores take as long as one on one core.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker and hasattr(os, "sched_setaffinity"):
