@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
     config.data.synthetic.test = 100
     config.data.synthetic.max_length = 12
 
-    # 1.5 points more of the stand-in's LR words than greedy, for a tenth of the time or less.
+    # A point more of the stand-in's LR words than greedy, for a tenth of the time or less.
     config.decoding.beam = 5
     config.decoding.steps = 18
 
