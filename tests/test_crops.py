@@ -1,9 +1,12 @@
 """Rules of reading: what is sharp, turns of tall images, windows of wide ones and their texts."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import ImageFilter
 
 from tests.conftest import word_image
@@ -102,3 +105,22 @@ def test_windows_side_by_side_are_the_image():
     # A narrow image was stretched to be read.
     narrow = crops.windows(image[:, :40])
     assert crops.side_by_side([image[:, :128]], narrow).shape == (32, 128, 3)
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(8, 40))
+def test_blank_sides_are_cut_but_for_a_margin(left, right, height):
+    margin = math.ceil(crops.MARGIN * height)
+    image = np.full((height, left + 20 + right, 3), 90, np.uint8)
+    image[height // 2, left : left + 20] = 200
+    cut = crops.trimmed(image)
+    before, after = min(left, margin), min(right, margin)
+    assert cut.shape == (height, before + 20 + after, 3)
+    np.testing.assert_array_equal(cut, image[:, left - before : left + 20 + after])
+
+
+def test_what_is_not_blank_stays():
+    rng = np.random.default_rng(0)
+    noisy = rng.integers(0, 255, (16, 64, 3), np.uint8)
+    np.testing.assert_array_equal(crops.trimmed(noisy), noisy)
+    plain = np.full((16, 64, 3), 7, np.uint8)
+    np.testing.assert_array_equal(crops.trimmed(plain), plain)

@@ -256,7 +256,10 @@ class Reader:
           ValueError: an array that is not an image.
         """
         # Of each image its turns, of each turn its windows.
-        turns = [[crops.windows(t) for t in crops.turns(image_rgb(image))] for image in images]
+        turns = [
+            [crops.windows(turn) for turn in crops.turns(crops.trimmed(image_rgb(image)))]
+            for image in images
+        ]
         windows = [window.image for image in turns for turn in image for window in turn]
         pictures = self._sharpened(windows)
         words, log_probabilities = self._recognize(pictures)
