@@ -9,7 +9,7 @@ from PIL import Image
 import textsr_jax
 from configs import tiny
 from tests.conftest import WORDS, word_image
-from textsr_jax import configuration, packed_files, reading, text
+from textsr_jax import configuration, crops, packed_files, reading, text
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import workdirs
 from textsr_jax.images import LR_SIZE
@@ -100,11 +100,15 @@ class Blocks:
         return word
 
 
-def blocks(word, width=32):
+def blocks(word, width=32, slope=2):
     """`word` for the engine above, uint8 (32, width * len(word), 3)."""
     shades = [text.ALPHABET.index(letter) * STEP for letter in word]
-    row = np.repeat(np.array(shades, np.uint8), width)
-    return np.broadcast_to(row[None, :, None], (32, len(row), 3))
+    row = np.repeat(np.array(shades), width)
+    # Darker above and brighter below the middle, whose shade is the letter's, halving it or turning
+    # it upside down included: no side of it is blank.
+    shading = slope * np.array([*range(-15, 1), *range(16)])[:, None]
+    image = np.clip(row + STEP // 2 + shading, 0, 255).astype(np.uint8)
+    return np.repeat(image[..., None], 3, axis=2)
 
 
 def test_a_wide_image_is_read_in_windows_and_joined():
@@ -129,10 +133,10 @@ def test_tall_images_are_read_turned_where_that_is_surer():
         assert found.text in ("open", "nepo")
         assert picture.shape == (32, 128, 3)
     # One letter, tall and upright, has the same shade in all its rows: it stays as it is.
-    ((found, _),) = reader.read_and_show([blocks("a", 16)])
+    ((found, _),) = reader.read_and_show([blocks("a", 16, slope=0)])
     assert found.text == "a"
     # A wide image is never turned.
-    stripes = np.rot90(blocks("open", 8)).copy()
+    stripes = np.rot90(blocks("open", 8, slope=0)).copy()
     assert stripes.shape == (32, 32, 3)
     assert reader.read([stripes])[0].confidence < math.exp(-5)
 
@@ -147,7 +151,8 @@ def test_a_tall_and_long_image_is_turned_and_read_in_windows():
 def test_only_what_is_not_sharp_is_enlarged():
     engine = Blocks()
     reader = reading.Reader(engine)
-    sharp = np.asarray(word_image("open"))
+    sharp = np.asarray(word_image("wwwwwwwww"))
+    np.testing.assert_array_equal(crops.trimmed(sharp), sharp)
     soft = Image.fromarray(sharp).resize(LR_SIZE, Image.Resampling.BICUBIC)
     pictures = [picture for _, picture in reader.read_and_show([sharp, soft, sharp])]
     assert engine.enlarged == 1

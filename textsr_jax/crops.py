@@ -38,7 +38,9 @@ def trimmed(image: np.ndarray) -> np.ndarray:
     ends = []
     for pixels in (image, image[:, ::-1]):
         # From the edge's mean colour, in the most different pixel of each column.
-        differs = np.abs(pixels - pixels[:, 0].mean(axis=0)).max(axis=(0, 2)) > BLANK
+        differs = (
+            np.abs(pixels - pixels[:, 0].mean(axis=0, dtype=np.float32)).max(axis=(0, 2)) > BLANK
+        )
         ends.append(max(0, int(differs.argmax()) - math.ceil(MARGIN * height)))
     left, right = ends
     return image[:, left : width - right]
