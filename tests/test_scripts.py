@@ -149,7 +149,8 @@ def test_evaluate_quantize_and_read_a_workdir(trained, tmp_path):
     assert table[3]["stored_bytes"] < table[0]["stored_bytes"]
 
     word_image("open").save(tmp_path / "a.png")
-    word_image("exit").resize((300, 40)).convert("L").save(tmp_path / "b.jpg")
+    wide = word_image("wwwwwwwww").crop((4, 0, 124, 32))
+    wide.resize((300, 40)).convert("L").save(tmp_path / "b.jpg")
     (tmp_path / "more").mkdir()
     word_image("taxi").save(tmp_path / "more" / "a.png")
     names = [tmp_path / "a.png", tmp_path / "b.jpg", tmp_path / "more" / "a.png"]
