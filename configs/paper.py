@@ -153,7 +153,10 @@ def get_config() -> ConfigDict:
     config.stage1 = optimization(steps=500_000, batch_size=16, learning_rate=1e-4, clip=0.25)
     config.stage1.b1 = 0.5
     config.stage1.synthetic = False  # add the synthetic pairs of the pre-training
-    # Weights of the text-focus loss's parts beside the squared error, and of the whole. Without
+    # Of SR and HR images: "mse", or "log_mse", the mean of each image's logarithm, so that the mean
+    # PSNR is trained; its gradient is some 100 times as large.
+    config.stage1.error = "mse"
+    # Weights of the text-focus loss's parts beside that error, and of the whole. Without
     # both parts no text-focus recogniser is needed (configs/ablation_no_text_focus.py).
     config.stage1.position = 10.0
     config.stage1.recognition = 0.0005

@@ -63,6 +63,27 @@ def test_the_parts_are_what_they_say(focus):
     np.testing.assert_allclose(total, expected, rtol=1e-6)
 
 
+def test_the_logarithm_counts_each_image_by_its_psnr():
+    hr = np.full((2, 4, 8, 3), 0.5, np.float32)
+    errors = np.array([0.1, 0.01], np.float32)
+    sr = hr + errors[:, None, None, None]
+    psnr = -20 * np.log10(errors)
+    value, gradient = jax.value_and_grad(losses.log_mse)(sr, hr)
+    assert float(value) == pytest.approx(float(-psnr.mean() * np.log(10) / 10), abs=0.06)
+    # Ten times the error has a tenth of the gradient; the small one is slowed by the floor.
+    ratio = float(gradient[1].mean() / gradient[0].mean())
+    assert ratio == pytest.approx(10 * 1e-4 / (1e-4 + 1e-5), rel=1e-2)
+    assert np.isfinite(jax.grad(losses.log_mse)(hr, hr)).all()
+
+
+def test_the_error_of_images_is_what_is_asked_for(focus):
+    recognize, sr, hr, tokens = focus
+    total, parts = losses.text_focus_loss(sr, hr, recognize, *tokens, image_error=losses.log_mse)
+    expected = losses.log_mse(sr, hr) + 10 * parts["position"] + 0.0005 * parts["recognition"]
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+    np.testing.assert_allclose(parts["mse"], ((sr - hr) ** 2).mean(), rtol=1e-6)
+
+
 def test_known_attention_of_hr_saves_its_reading(focus):
     recognize, sr, hr, tokens = focus
     expected, _ = losses.text_focus_loss(sr, hr, recognize, *tokens)

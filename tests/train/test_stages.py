@@ -241,6 +241,7 @@ def test_bad_configs_are_named(data_root, tmp_path):
     [
         ("stage2", "images", "lr", "config.stage2.images='lr': there are no such images; "),
         ("stage2", "patience", -1, "config.stage2.patience=-1: must be at least 0"),
+        ("stage1", "error", "psnr", "config.stage1.error='psnr': there is no such error; "),
         ("stage1", "position", -1.0, "config.stage1.position=-1.0: must be at least 0"),
         ("joint", "reading", 0.0, "config.joint.reading=0.0: must be above 0"),
         ("joint", "steps", 0, "config.joint.steps=0: must be at least 1"),

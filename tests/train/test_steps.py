@@ -376,3 +376,21 @@ def test_without_text_focus_the_loss_is_the_scaled_squared_error():
     _, (whole_parts, _) = whole(variables, frozen, words, key)
     assert float(whole_parts["mse"]) == pytest.approx(error, rel=1e-5)
     assert float(whole_parts["loss"]) > error
+
+
+def test_the_error_of_images_comes_from_the_config():
+    sr, _, focus, variables, _, frozen = joint_start()
+    settings = CONFIG.stage1.copy_and_resolve_references()
+    settings.error, settings.scale = "log_mse", 1.0
+    words, key = batch(), jax.random.key(6)
+    images, _ = sr.train(variables, to_float(words.lr))
+    squared = (np.asarray(images, np.float64) - words.hr / 255.0) ** 2
+    error = np.log(squared.mean(axis=(1, 2, 3)) + 1e-5).mean()
+    whole = steps.super_resolution_loss(sr, focus, settings)
+    value, (parts, _) = whole(variables, frozen, words, key)
+    rest = settings.position * parts["position"] + settings.recognition * parts["recognition"]
+    assert float(value) == pytest.approx(float(error + rest), rel=1e-4)
+    settings.position = settings.recognition = 0.0
+    value, (parts, _) = steps.super_resolution_loss(sr, focus, settings)(variables, {}, words, key)
+    assert float(value) == pytest.approx(float(error), rel=1e-4)
+    assert float(parts["mse"]) == pytest.approx(float(squared.mean()), rel=1e-4)

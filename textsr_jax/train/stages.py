@@ -23,7 +23,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from textsr_jax import checkpoints, configuration, data, decoding, metrics, text
+from textsr_jax import checkpoints, configuration, data, decoding, losses, metrics, text
 from textsr_jax.compilation import keep_compiled
 from textsr_jax.data import augmentation, batching, photographs, records
 from textsr_jax.data.batching import (
@@ -301,7 +301,11 @@ def _check(config: ConfigDict, field: str) -> None:
 
 
 def _check_choices(config: ConfigDict) -> None:
-    """Refuses weights of losses and a choice of images that are none."""
+    """Refuses weights of losses, an error and a choice of images that are none."""
+    error = config.stage1.error
+    if error not in losses.IMAGE_ERRORS:
+        hint = configuration.nearest(error, list(losses.IMAGE_ERRORS))
+        raise UserError(f"config.stage1.error={error!r}: there is no such error; {hint}")
     for name in ("position", "recognition"):
         if config.stage1[name] < 0:
             raise UserError(f"config.stage1.{name}={config.stage1[name]}: must be at least 0")

@@ -186,9 +186,9 @@ def super_resolution_loss(
 ) -> Loss:
     """The text-focus loss of stage 1; `frozen` holds the text-focus recogniser's variables.
 
-    Where `config`, the weights, has none for the recogniser's parts, it is the squared error alone,
-    and nothing of `frozen` is read. Where the batch brings the attention maps of its HR images,
-    they are not computed again. `axis_name` is that of `make_step`.
+    Where `config`, its `error` and weights, has none for the recogniser's parts, it is the images'
+    error alone, and nothing of `frozen` is read. Where the batch brings the attention maps of its
+    HR images, they are not computed again. `axis_name` is that of `make_step`.
     """
     sr, compare = sr.synchronized(axis_name), _comparison(focus, config, axis_name)
 
@@ -244,12 +244,11 @@ def _comparison(
     focus: Network, config: ConfigDict, axis_name: str | None
 ) -> Callable[[Variables, jax.Array, Batch], tuple[jax.Array, Parts]]:
     """(frozen variables, SR images, batch) to the loss of stage 1, not scaled, and its parts."""
+    image_error = losses.IMAGE_ERRORS[config.error]
 
-    def squared_error(
-        frozen: Variables, images: jax.Array, batch: Batch
-    ) -> tuple[jax.Array, Parts]:
-        value = losses.mse(images, to_float(batch.hr))
-        return value, {"mse": value}
+    def error_alone(frozen: Variables, images: jax.Array, batch: Batch) -> tuple[jax.Array, Parts]:
+        hr = to_float(batch.hr)
+        return image_error(images, hr), {"mse": losses.mse(images, hr)}
 
     def text_focus(frozen: Variables, images: jax.Array, batch: Batch) -> tuple[jax.Array, Parts]:
         inputs, targets, mask = text.focus_tokens(batch.characters)
@@ -262,12 +261,13 @@ def _comparison(
             targets,
             mask,
             hr_attention=batch.attention,
+            image_error=image_error,
             position_weight=config.position,
             recognition_weight=config.recognition,
             axis_name=axis_name,
         )
 
-    return text_focus if has_text_focus(config) else squared_error
+    return text_focus if has_text_focus(config) else error_alone
 
 
 def rescaling_loss(rescaler: Network, config: ConfigDict) -> Loss:
