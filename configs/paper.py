@@ -167,7 +167,8 @@ def get_config() -> ConfigDict:
 
     config.stage2 = optimization(steps=50_000, batch_size=128, learning_rate=1e-4)
     config.stage2.synthetic = False  # add SR images of the synthetic words of the pre-training
-    # What the recogniser is trained on, "sr" or "hr" (configs/ablation_hr.py). SR images judge it.
+    # What the recogniser is trained on: "sr", "hr" (configs/ablation_hr.py) or "both", for a reader
+    # of sharp images too. SR images judge it.
     config.stage2.images = "sr"
 
     # Stage 1 with the recogniser's own loss added, which trains the recogniser too.

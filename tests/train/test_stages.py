@@ -483,6 +483,15 @@ def test_fine_tuning_on_hr_images_reads_them_and_is_judged_by_sr_images(
     images = np.concatenate(list(cached.values()))
     assert np.array_equal(batch.hr, images[batch.index])
 
+    config.stage2.images = "both"
+    training = stages._Training(config, tmp_path)
+    batch = next(training.stage2().batches)
+    both = []
+    for name, source in training.words.items():
+        both.extend([*cached[name], *(source[index].hr for index in range(len(source)))])
+    assert training.outline("stage2").records == len(both) == 2 * len(everything)
+    assert np.array_equal(batch.hr, np.stack(both)[batch.index])
+
 
 @pytest.fixture
 def two_folders(tmp_path):

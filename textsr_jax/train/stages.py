@@ -57,7 +57,7 @@ from textsr_jax.train import mesh as meshes
 STAGES = ("stage0", "pretrain", "stage1", "stage2", "joint")
 PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2 = "pretrain_ocr", "pretrain_focus", "stage1", "stage2"
 STAGE0, JOINT = "stage0", "joint"
-IMAGES = ("sr", "hr")  # what `stage2.images` may be
+IMAGES = ("sr", "hr", "both")  # what `stage2.images` may be
 # Of quantised models; their folders carry a suffix that tells settings apart.
 FINETUNE_SR, FINETUNE_OCR = "finetune_sr", "finetune_ocr"
 
@@ -381,10 +381,11 @@ class _Training:
             )
             batch = photographs.shapes(size, settings.crop)
             return Outline(name, settings, *self.learns(name), frozen, batch, len(photos))
+        kinds = 2 if config.stage2.images == "both" else 1
         records = {
             PRETRAIN_OCR: self.all_words,
             PRETRAIN_FOCUS: self.all_words,
-            STAGE2: Concatenated(list(self.stage2_words.values())),
+            STAGE2: Concatenated(list(self.stage2_words.values()) * kinds),
         }.get(name, self.stage1_pairs)
         batch = batching.shapes(size, config.max_length)
         return Outline(name, settings, *self.learns(name), frozen, batch, len(records))
@@ -412,7 +413,7 @@ class _Training:
 
     @property
     def stage2_words(self) -> dict[str, Source]:
-        """Whose SR images the recogniser is fine-tuned on."""
+        """Whose SR or HR images the recogniser is fine-tuned on."""
         return self.words if self.config.stage2.synthetic else {"train": self.pairs.train}
 
     @functools.cached_property
@@ -460,17 +461,20 @@ class _Training:
     ) -> loop.Stage:
         """The recogniser's stage on the SR images that `images` gives for a source and its name.
 
-        With `config.stage2.images` "hr" it is trained on HR images, but still judged by SR ones.
+        With `config.stage2.images` "hr" it is trained on HR images, with "both" on these too, but
+        judged by SR ones.
         """
-        words = self.stage2_words
-        if self.config.stage2.images == "sr":
-            words = {name: Replaced(source, images(name, source)) for name, source in words.items()}
-        source = Concatenated(list(words.values()))
+        chosen, trained_on = self.config.stage2.images, []
+        for word_set, source in self.stage2_words.items():
+            if chosen in ("sr", "both"):
+                trained_on.append(Replaced(source, images(word_set, source)))
+            if chosen in ("hr", "both"):
+                trained_on.append(source)
         judge = {
             name: Replaced(source, images(f"validation_{name}", source))
             for name, source in self.pairs.validation_splits.items()
         }
-        return self._recognizer(name, initial, settings, source, judge)
+        return self._recognizer(name, initial, settings, Concatenated(trained_on), judge)
 
     def pretrain_focus(self) -> loop.Stage:
         settings = self.config.pretrain.focus
