@@ -37,6 +37,6 @@ def joint(config: ConfigDict) -> ConfigDict:
 
 
 def no_text_focus(config: ConfigDict) -> ConfigDict:
-    """Stage 1 with the squared error alone: no text-focus recogniser is trained or run."""
+    """Stage 1 with the error of the images alone: no text-focus recogniser is trained or run."""
     config.stage1.position = config.stage1.recognition = 0.0
     return config
