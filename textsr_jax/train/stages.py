@@ -208,6 +208,7 @@ def fine_tune_quantized(
     """
     for field in ("quantization.finetune_sr", "quantization.finetune_ocr"):
         _check(config, field)
+    _check_choices(config)
     training = _Training(config, workdir)
     (sr_start, simulate_sr), (ocr_start, simulate_ocr) = sr, ocr
     if config.sr.apply_stn == "train":
