@@ -57,7 +57,8 @@ from textsr_jax.train import mesh as meshes
 STAGES = ("stage0", "pretrain", "stage1", "stage2", "joint")
 PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2 = "pretrain_ocr", "pretrain_focus", "stage1", "stage2"
 STAGE0, JOINT = "stage0", "joint"
-IMAGES = ("sr", "hr", "both")  # what `stage2.images` may be
+# What `stage2.images` may be, and the kinds of images that it stands for.
+IMAGES = {"sr": ("sr",), "hr": ("hr",), "both": ("sr", "hr")}
 # Of quantised models; their folders carry a suffix that tells settings apart.
 FINETUNE_SR, FINETUNE_OCR = "finetune_sr", "finetune_ocr"
 
@@ -203,7 +204,8 @@ def fine_tune_quantized(
       The variables of both that scored best on the validation words when quantised, not quantised.
 
     Raises:
-      UserError: the data set has no training words, or a model is missing.
+      UserError: the data set has no training words, a model is missing, or the config names a
+        choice that is none.
       Stopped: after Ctrl-C or SIGTERM; everything is saved.
     """
     for field in ("quantization.finetune_sr", "quantization.finetune_ocr"):
@@ -382,7 +384,7 @@ class _Training:
             )
             batch = photographs.shapes(size, settings.crop)
             return Outline(name, settings, *self.learns(name), frozen, batch, len(photos))
-        kinds = 2 if config.stage2.images == "both" else 1
+        kinds = len(IMAGES[config.stage2.images])
         records = {
             PRETRAIN_OCR: self.all_words,
             PRETRAIN_FOCUS: self.all_words,
@@ -455,7 +457,7 @@ class _Training:
 
     def reader_of_sr(
         self,
-        name: str,
+        stage: str,
         initial: Callable[[jax.Array], Variables],
         settings: ConfigDict,
         images: Callable[[str, Source], np.ndarray],
@@ -465,17 +467,16 @@ class _Training:
         With `config.stage2.images` "hr" it is trained on HR images, with "both" on these too, but
         judged by SR ones.
         """
-        chosen, trained_on = self.config.stage2.images, []
-        for word_set, source in self.stage2_words.items():
-            if chosen in ("sr", "both"):
-                trained_on.append(Replaced(source, images(word_set, source)))
-            if chosen in ("hr", "both"):
-                trained_on.append(source)
+        trained_on = [
+            Replaced(source, images(name, source)) if kind == "sr" else source
+            for name, source in self.stage2_words.items()
+            for kind in IMAGES[self.config.stage2.images]
+        ]
         judge = {
             name: Replaced(source, images(f"validation_{name}", source))
             for name, source in self.pairs.validation_splits.items()
         }
-        return self._recognizer(name, initial, settings, Concatenated(trained_on), judge)
+        return self._recognizer(stage, initial, settings, Concatenated(trained_on), judge)
 
     def pretrain_focus(self) -> loop.Stage:
         settings = self.config.pretrain.focus
