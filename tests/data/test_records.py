@@ -4,6 +4,7 @@ import resource
 
 import numpy as np
 import pytest
+from tensorflow_datasets.core import shuffle
 
 from tests.conftest import write_lmdb
 from tests.data.test_textzoom import sample
@@ -36,6 +37,17 @@ def test_a_list_of_records_is_a_source():
 def test_preparing_is_silent(root, tmp_path, capfd):
     records.prepare(TextZoom(root=root, data_dir=tmp_path / "prepared"))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_set_too_large_for_memory_keeps_its_order(root, tmp_path, monkeypatch):
+    # TFDS's own way then takes TensorFlow, which is not installed, and files of a key's range each.
+    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 1_000)
+    builder = TextZoom(root=root, data_dir=tmp_path / "prepared")
+    records.prepare(builder)
+    source = records.TfdsSource(builder, "train1")
+    assert source.keys == [f"train1:{n}" for n in range(1, 31)]
+    assert source.labels == [f"w{n}" for n in range(30)]
+    assert not list((tmp_path / "prepared").rglob("*.tmp"))
 
 
 def test_unwritable_data_dir_is_named(root, tmp_path):

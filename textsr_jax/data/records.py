@@ -10,13 +10,16 @@ import io
 import logging
 import os
 import re
+import struct
 from collections.abc import Iterator
 from typing import Any, Protocol
+from unittest import mock
 
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 from PIL import Image
+from tensorflow_datasets.core import shuffle
 
 from textsr_jax.errors import UserError
 
@@ -112,6 +115,42 @@ class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             super().__init__(data_dir=data_dir, file_format="array_record", **kwargs)
 
 
+class _InOrder:
+    """What a split's examples wait in, in a file, until TFDS knows how many they are.
+
+    It stands in for TFDS's own shuffler, which keeps them in memory up to 1 GB, some 120,000 words,
+    and asks for TensorFlow from there on (tensorflow/datasets issue 11058, open). Nothing is
+    shuffled: our builders yield their examples with ascending numbers as keys.
+    """
+
+    def __init__(self, dirpath: os.PathLike, hash_salt: str, **_: Any) -> None:
+        self._path = os.path.join(dirpath, f"waiting_{hash_salt}.tmp")
+        # TFDS removes the folder if the disk is full, or the user stops it.
+        self._file = open(self._path, "wb")  # noqa: SIM115
+        self.size = self.num_examples = 0
+
+    @property
+    def bucket_lengths(self) -> list[int]:
+        return [self.num_examples]
+
+    def add(self, key: int, data: bytes) -> None:
+        self._file.write(_HEAD.pack(key, len(data)) + data)
+        self.size += len(data)
+        self.num_examples += 1
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        self._file.close()
+        with open(self._path, "rb") as file:
+            while head := file.read(_HEAD.size):
+                key, size = _HEAD.unpack(head)
+                yield key, file.read(size)
+        os.remove(self._path)
+
+
+# Of an example that waits: its key and its size in bytes.
+_HEAD = struct.Struct("=QQ")
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps TFDS from printing progress, and warnings that no user of ours can act on."""
@@ -138,7 +177,7 @@ def prepare(builder: LocalBuilder) -> None:
     if not path.exists():
         _logger.info("preparing %s in %s", builder.name, path)
         try:
-            with _quiet():
+            with _quiet(), mock.patch.object(shuffle, "Shuffler", _InOrder):
                 builder.download_and_prepare()
         except (OSError, RuntimeError) as error:
             reason = _refusal(error)
