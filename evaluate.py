@@ -4,6 +4,7 @@ Prints a table; writes JSON and pictures of words with what was read. With --pho
 the resampler and EDSR of stage 0 instead, on photographs.
 """
 
+import dataclasses
 import pathlib
 
 from absl import flags
@@ -66,9 +67,12 @@ def main(arguments: list[str]) -> None:
     judge = workdirs.load_judge(_JUDGE.value, config) if _JUDGE.value else None
     evaluation = workdirs.open_data(config, _DATA_ROOT.value)
     rows, images = workdirs.evaluate(models, evaluation, others, judge)
-    tables.print_rows(rows, f"{source or 'models'} on {evaluation.name}")
+    search = dataclasses.asdict(evaluation.search)
+    how = f", language weight {weight:g}" if (weight := search["language_weight"]) else ""
+    tables.print_rows(rows, f"{source or 'models'} on {evaluation.name}{how}")
     out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value or "") / "results.json")
-    tables.write_json(out, {"data": evaluation.name, "rows": [row.as_json() for row in rows]})
+    results = {"data": evaluation.name, "search": search, "rows": [row.as_json() for row in rows]}
+    tables.write_json(out, results)
     columns = [(f"{row.sr}, {row.ocr} recogniser", images[row.sr], row.words) for row in rows]
     pictures = out.with_name(f"{out.stem}_pictures")
     figures.write_sheets(pictures, evaluation.lr, columns, evaluation.labels)

@@ -31,6 +31,7 @@ from textsr_jax.evaluation.protocol import Evaluation, Images, Row
 from textsr_jax.export import CALIBRATIONS, GRAPHS, graphs, pairs
 from textsr_jax.export.int8 import quantize
 from textsr_jax.export.runtime import OnnxEngine, open_session, to_float
+from textsr_jax.language import WordSearch
 from textsr_jax.models import Network, Variables
 from textsr_jax.report.tables import write_json
 
@@ -192,7 +193,7 @@ def compare_pair(source: pairs.Source, calibrations: Sequence[str]) -> dict[str,
     plain_images = evaluation.enhance(*source.sr)
     made: dict[str, Images] = {}
     for side, opened in sessions.items():
-        reader = reading.Reader(OnnxEngine(opened, beam=1, steps=steps))
+        reader = reading.Reader(OnnxEngine(opened, WordSearch(beam=1, steps=steps)))
         made[side] = {name: reader.enhance(list(part)) for name, part in evaluation.lr.items()}
     rows = []
     for beam in BEAMS:
@@ -204,7 +205,7 @@ def compare_pair(source: pairs.Source, calibrations: Sequence[str]) -> dict[str,
         plain = evaluation.row(JAX, source.name, plain_images, read)
         rows.append(_scores(plain, plain, beam))
         for side, opened in sessions.items():
-            reader = reading.Reader(OnnxEngine(opened, beam=beam, steps=steps))
+            reader = reading.Reader(OnnxEngine(opened, WordSearch.of(config)))
             found = {name: _texts(reader.read_enhanced(part)) for name, part in made[side].items()}
             rows.append(_scores(evaluation.row(side, source.name, made[side], found), plain, beam))
     return {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textsr_jax.decoding import beam_search, greedy, greedy_ctc, recognizer
+from textsr_jax.decoding import beam_search, every_beam, greedy, greedy_ctc, recognizer
 from textsr_jax.text import ALPHABET, END, NUM_CTC_CLASSES, PAD, START, decode_tokens
 
 CLASSES = 6
@@ -115,6 +115,78 @@ def test_beam_search_is_the_published_one(seed, liking):
 def run_beam_search(tables):
     step, cache = chain(tables)
     return beam_search(step, cache, WORDS, STEPS, beam=BEAM)
+
+
+def beams_that_end(tables, beam, margin):
+    """The search that keeps what has ended, in plain Python: hypotheses and scores, best first."""
+    log_probabilities = np.asarray(jax.nn.log_softmax(tables))
+    beams = [((START,), np.float32(0), False)]
+    for position in range(len(tables)):
+        children = []
+        for tokens, score, ended in beams:
+            if ended:
+                children.append((tokens, score, True))
+                continue
+            for token in range(CLASSES):
+                gain = log_probabilities[position, tokens[-1], token]
+                children.append(((*tokens, token), score + gain, token == END))
+        beams = sorted(children, key=lambda child: -child[1])[:beam]
+        beams = [child for child in beams if child[1] >= beams[0][1] - margin]
+    return [(tokens[1:], score) for tokens, score, _ in beams]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    liking=st.floats(-2, 4),
+    margin=st.sampled_from([0.7, 2.0, 100.0]),
+)
+def test_every_beam_keeps_those_that_ended(seed, liking, margin):
+    rng = np.random.default_rng(seed)
+    tables = rng.normal(size=(WORDS, STEPS, CLASSES, CLASSES)).astype(np.float32)
+    tables[..., END] += liking
+    decoded = run_every_beam(tables, margin)
+    for word in range(WORDS):
+        wanted = beams_that_end(tables[word], BEAM, margin)
+        kept = decoded.log_probability[word] > -np.inf
+        assert kept.sum() == len(wanted)
+        for beam, (tokens, score) in enumerate(wanted):
+            assert decoded.lengths[word, beam] == len(tokens)
+            np.testing.assert_array_equal(decoded.tokens[word, beam, : len(tokens)], tokens)
+            assert (decoded.tokens[word, beam, len(tokens) :] == PAD).all()
+            np.testing.assert_allclose(decoded.log_probability[word, beam], score, rtol=1e-5)
+
+
+@jax.jit
+def run_every_beam(tables, margin):
+    step, cache = chain(tables)
+    return every_beam(step, cache, WORDS, STEPS, BEAM, margin)
+
+
+def test_every_beam_with_enough_beams_ranks_all_texts():
+    """Of two steps over six classes there are 5 x 6 + 1 texts, whose probabilities sum to 1."""
+    tables = np.random.default_rng(0).normal(size=(1, 2, CLASSES, CLASSES)).astype(np.float32)
+    step, cache = chain(tables)
+    decoded = every_beam(step, cache, 1, 2, 31, np.inf)
+    tokens, lengths = np.asarray(decoded.tokens[0]), np.asarray(decoded.lengths[0])
+    assert len({tuple(row[:length]) for row, length in zip(tokens, lengths, strict=True)}) == 31
+    np.testing.assert_allclose(np.exp(decoded.log_probability).sum(), 1, rtol=1e-5)
+    assert (np.diff(decoded.log_probability[0]) <= 0).all()
+
+
+def test_every_beam_stops_when_nothing_is_left_to_choose_from():
+    step, cache = script([4, END, 4, 4, 4, 4], [5, 4, END, 4, 4, 4])
+    steps_taken = []
+
+    def counting(tokens, position, cache):
+        steps_taken.append(int(position))
+        return step(tokens, position, cache)
+
+    with jax.disable_jit():
+        decoded = every_beam(counting, cache, 2, 6, 3, margin=1.0)
+    assert steps_taken == [0, 1, 2]
+    np.testing.assert_array_equal(decoded.tokens[:, 0, :3], [[4, END, PAD], [5, 4, END]])
+    assert (decoded.log_probability[:, 1:] == -np.inf).all()
 
 
 @settings(max_examples=25, deadline=None)

@@ -22,6 +22,7 @@ from tests.conftest import micro_config, same
 from textsr_jax import checkpoints, configuration, packed_files, parameter_files, reading
 from textsr_jax.engine import JaxEngine
 from textsr_jax.errors import UserError
+from textsr_jax.language import WordSearch
 from textsr_jax.models import build_ocr, build_sr
 from textsr_jax.packed_files import PackedPair
 from textsr_jax.parameter_files import ParameterFile
@@ -172,7 +173,7 @@ def test_a_loaded_pair_computes_what_the_one_in_memory_does(tmp_path, pair, cont
     config = pair.experiment("memory")
     sr, ocr = build_sr(config.sr, pair.sr), build_ocr(config.ocr)
     networks = sr.through(dequantize), ocr.through(dequantize)
-    memory = reading.Reader(JaxEngine(config.decoding, lambda: networks, pair.sr, pair.ocr))
+    memory = reading.Reader(JaxEngine(WordSearch.of(config), lambda: networks, pair.sr, pair.ocr))
     image = np.random.default_rng(2).integers(0, 256, (20, 70, 3), np.uint8)
     assert np.array_equal(loaded.enhance([image]), memory.enhance([image]))
     assert loaded.read([image]) == memory.read([image])

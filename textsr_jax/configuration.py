@@ -24,6 +24,7 @@ _FREE = (
     "data.data_dir",
     "data.synthetic.workers",
     "quantization.",
+    "decoding.language_weight",
     "decoding.temperature",
 )
 

@@ -159,6 +159,73 @@ def beam_search(step: Step, cache: Cache, batch: int, steps: int, beam: int = 10
     return Decoded(end.tokens[:, 0], end.lengths, end.scores[:, 0])
 
 
+def every_beam(
+    step: Step, cache: Cache, batch: int, steps: int, beam: int, margin: float
+) -> Decoded:
+    """Beam search that keeps the beams which have ended, for a choice among them; the best first.
+
+    Unlike `beam_search` a beam that takes the end token stands as it is, beside those that go on,
+    and a word is done when all of its beams have ended.
+
+    Args:
+      step, cache, batch, steps, beam: as `beam_search` takes them.
+      margin: beams whose log probability is that much below the best one's are given up.
+
+    Returns:
+      `Decoded` with an axis of beams behind the batch's: tokens (batch, beam, steps), lengths and
+      log probabilities (batch, beam); the latter are -inf of beams that were given up.
+    """
+
+    class State(NamedTuple):
+        position: jax.Array
+        token: jax.Array
+        decoded: Decoded
+        ended: jax.Array
+        cache: Cache
+
+    def unfinished(state: State) -> jax.Array:
+        return (state.position < steps) & ~state.ended.all()
+
+    def advance(state: State) -> State:
+        logits, cache = step(state.token.reshape(-1), state.position, state.cache)
+        classes = logits.shape[1]
+        gains = jax.nn.log_softmax(logits.astype(jnp.float32)).reshape(batch, beam, classes)
+        # What has ended has one child, itself.
+        itself = jnp.where(jnp.arange(classes) == PAD, 0.0, -jnp.inf)
+        gains = jnp.where(state.ended[:, :, None], itself, gains)
+        candidates = state.decoded.log_probability[:, :, None] + gains
+        scores, chosen = jax.lax.top_k(candidates.reshape(batch, beam * classes), beam)
+        scores = jnp.where(scores < scores[:, :1] - margin, -jnp.inf, scores)
+        parent, token = chosen // classes, (chosen % classes).astype(jnp.int32)
+
+        tokens = jnp.take_along_axis(state.decoded.tokens, parent[:, :, None], axis=1)
+        before = jnp.take_along_axis(state.ended, parent, axis=1)
+        lengths = jnp.take_along_axis(state.decoded.lengths, parent, axis=1) + ~before
+        rows = (jnp.arange(batch)[:, None] * beam + parent).reshape(-1)
+        cache = jax.tree.map(lambda x: x[rows] if x.shape[0] == batch * beam else x, cache)
+        return State(
+            position=state.position + 1,
+            token=token,
+            decoded=Decoded(tokens.at[:, :, state.position].set(token), lengths, scores),
+            ended=before | (token == END) | (scores == -jnp.inf),
+            cache=cache,
+        )
+
+    start = State(
+        position=jnp.int32(0),
+        token=jnp.full((batch, beam), START, jnp.int32),
+        decoded=Decoded(
+            jnp.full((batch, beam, steps), PAD, jnp.int32),
+            jnp.zeros((batch, beam), jnp.int32),
+            # At first all beams are alike, and only the first one may have children.
+            jnp.full((batch, beam), -jnp.inf).at[:, 0].set(0.0),
+        ),
+        ended=jnp.zeros((batch, beam), bool),
+        cache=cache,
+    )
+    return jax.lax.while_loop(unfinished, advance, start).decoded
+
+
 def greedy_ctc(logits: jax.Array) -> Decoded:
     """Reads the likeliest class of every frame, then drops repetitions and blanks.
 
@@ -195,13 +262,16 @@ def writes_tokens(module: Any) -> bool:
     return hasattr(module, "decode_step")
 
 
-def recognizer(ocr: Any, *, beam: int, steps: int) -> Callable[[Any, jax.Array], Decoded]:
+def recognizer(
+    ocr: Any, *, beam: int, steps: int, margin: float | None = None
+) -> Callable[[Any, jax.Array], Decoded]:
     """A compiled function that reads images: (variables, images in [0, 1]) to `Decoded`.
 
     Args:
       ocr: a recogniser's `Network`, of either kind (`writes_tokens`).
       beam: beams per word; 1 is greedy decoding. CTC is always decoded greedily, as published.
       steps: tokens per word at most, the end token included. CTC's frames set their own limit.
+      margin: None for the best beam of each word; else all of them, as `every_beam` has it.
     """
 
     @jax.jit
@@ -210,6 +280,8 @@ def recognizer(ocr: Any, *, beam: int, steps: int) -> Callable[[Any, jax.Array],
         if not writes_tokens(module):
             return greedy_ctc(module(images))
         cache = module.init_cache(module.encode(images), steps, beam)
+        if margin is not None:
+            return every_beam(module.decode_step, cache, len(images), steps, beam, margin)
         if beam == 1:
             return greedy(module.decode_step, cache, len(images), steps)
         return beam_search(module.decode_step, cache, len(images), steps, beam)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from textsr_jax import decoding, text
 from textsr_jax.compilation import KeptFunctions, jit_sparingly
+from textsr_jax.decoding import Decoded
 from textsr_jax.images import to_float, to_uint8
+from textsr_jax.language import WordSearch
 
 if TYPE_CHECKING:
     from textsr_jax.models import Network, Variables
@@ -27,7 +27,7 @@ class JaxEngine:
     """Enlarges and recognises in batches of 32 images or of one: two compilations each at most.
 
     Args:
-      searching: `config.decoding`.
+      search: how words are searched.
       networks: gives the SR model and the recogniser; called when a function has to be traced.
       sr_variables, ocr_variables: what the networks take, packed or not.
       kept: where traced functions are kept; None to trace them in each process.
@@ -35,13 +35,13 @@ class JaxEngine:
 
     def __init__(
         self,
-        searching: ConfigDict,
+        search: WordSearch,
         networks: Callable[[], tuple[Network, Network]],
         sr_variables: Variables,
         ocr_variables: Variables,
         kept: KeptFunctions | None = None,
     ):
-        self._searching, self._networks, self._kept = searching, networks, kept
+        self._search, self._networks, self._kept = search, networks, kept
         # Traced functions are kept without the structure of the trees.
         self._sr_leaves, self._sr_structure = jax.tree.flatten(sr_variables)
         self._ocr_leaves, self._ocr_structure = jax.tree.flatten(ocr_variables)
@@ -60,9 +60,10 @@ class JaxEngine:
         words: list[str] = []
         log_probabilities = []
         for part, count in _batches(images):
-            tokens, _, found = self._recognizer(len(part))(self._ocr_leaves, part)
-            words += text.decode_tokens(tokens[:count])
-            log_probabilities.append(np.asarray(found[:count], np.float64))
+            found = self._recognizer(len(part))(self._ocr_leaves, part)
+            read, log_probability = self._search.words(Decoded(*found))
+            words += read[:count]
+            log_probabilities.append(log_probability[:count])
         return words, np.concatenate(log_probabilities)
 
     def _make_enlarger(self, size: int) -> Callable[[list[Any], np.ndarray], jax.Array]:
@@ -79,7 +80,7 @@ class JaxEngine:
     def _make_recognizer(self, size: int) -> Callable[[list[Any], np.ndarray], Sequence[jax.Array]]:
         def recognize(leaves: list[Any], images: jax.Array) -> tuple[jax.Array, ...]:
             _, ocr = self._networks()
-            read = decoding.recognizer(ocr, beam=self._searching.beam, steps=self._searching.steps)
+            read = self._search.recognizer(ocr)
             return tuple(read(jax.tree.unflatten(self._ocr_structure, leaves), to_float(images)))
 
         if self._kept is not None:

@@ -23,6 +23,7 @@ from textsr_jax.compilation import KeptFunctions, keep_compiled
 from textsr_jax.engine import JaxEngine
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE, open_rgb, resize, to_rgb
+from textsr_jax.language import WordSearch
 from textsr_jax.quantization import dequantize, is_quantized
 
 if TYPE_CHECKING:
@@ -373,7 +374,7 @@ def load(source: str | pathlib.Path | None = None, *, config: ConfigDict | None 
             f"or name a file in config.init.{part}"
         )
     engine = JaxEngine(
-        models.config.decoding, lambda: (models.sr, models.ocr), models.sr_variables, ocr
+        WordSearch.of(models.config), lambda: (models.sr, models.ocr), models.sr_variables, ocr
     )
     return Reader(engine, temperature(models.config))
 
@@ -388,15 +389,15 @@ def _load_packed_reader(path: str | pathlib.Path, config: ConfigDict | None) -> 
         models = _load_packed(pair, path, config)
         return models.sr, models.ocr
 
-    settings, searching = configuration.plain(used), used.decoding
+    settings, search = configuration.plain(used), WordSearch.of(used)
     kept = KeptFunctions(
         pathlib.Path(path).read_bytes(),
-        [settings["sr"], settings["ocr"], searching.beam, searching.steps],
+        [settings["sr"], settings["ocr"], search.beam, search.steps, search.margin],
     )
     if not kept.any():
         # Checks the file; where functions of it were kept, the very same file was found sound.
         networks()
-    engine = JaxEngine(searching, networks, pair.sr, pair.ocr, kept)
+    engine = JaxEngine(search, networks, pair.sr, pair.ocr, kept)
     return Reader(engine, temperature(used))
 
 

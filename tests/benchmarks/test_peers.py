@@ -39,6 +39,13 @@ class Reader:
         return [Reading(WORDS[i.max() % 10] if i.max() % 2 == 0 else "x", 0.5) for i in images]
 
 
+class Alone(Reader):
+    """Reads the first word only."""
+
+    def read(self, images):
+        return [Reading(WORDS[0] if image.max() % 10 == 0 else "x", 0.5) for image in images]
+
+
 def peer(picture):
     """Reads all SR images, and of the others the first of each split, in its own spelling."""
     number = int(picture.max())
@@ -47,7 +54,7 @@ def peer(picture):
 
 def test_each_reader_reads_each_kind_of_images():
     crops = peers.Words("crops", {peers.AS_IS: [image(n) for n in range(4)]}, WORDS)
-    rows = peers.compare(peer, Reader(), splits(), [crops])
+    rows = peers.compare(peer, {peers.OURS: Reader(), peers.ALONE: Alone()}, splits(), [crops])
     found = {(row["reader"], row["images"], row["words"]): row["accuracy"] for row in rows}
     assert found == {
         (peers.PEER, peers.BICUBIC, "easy"): 25,
@@ -62,6 +69,11 @@ def test_each_reader_reads_each_kind_of_images():
         (peers.OURS, peers.HR, "easy"): 50,
         (peers.OURS, peers.HR, "hard"): 50,
         (peers.OURS, peers.AS_IS, "crops"): 50,
+        (peers.ALONE, peers.LR, "easy"): 25,
+        (peers.ALONE, peers.LR, "hard"): 25,
+        (peers.ALONE, peers.HR, "easy"): 25,
+        (peers.ALONE, peers.HR, "hard"): 25,
+        (peers.ALONE, peers.AS_IS, "crops"): 25,
     }
     assert all(row["n"] == 4 and row["words_per_s"] > 0 for row in rows)
     # All of one reader's work is done before the other's begins.
@@ -70,10 +82,16 @@ def test_each_reader_reads_each_kind_of_images():
     mean = peers.means(rows, ["easy", "hard"])
     assert mean[f"{peers.PEER}, {peers.SR}"] == 100
     assert f"{peers.PEER}, {peers.AS_IS}" not in mean
-    gain, help_, words = peers.targets(rows, mean)
+    gain, alone, help_, words, words_alone = peers.targets(rows, mean)
     assert (gain["reached"], gain["met"]) == (25, True)
+    assert (alone["reached"], alone["met"]) == (0, False)
     assert (help_["reached"], help_["met"]) == (75, True)
     assert (words["reached"], words["met"]) == (50, False)
+    assert (words_alone["reached"], words_alone["what"]) == (25, f"{peers.ALONE}, crops, %")
+    # A pair that has no language weight is read once.
+    rows = peers.compare(peer, {peers.OURS: Reader()}, splits(), [])
+    assert {row["reader"] for row in rows} == {peers.PEER, peers.OURS}
+    assert len(peers.targets(rows, peers.means(rows, ["easy", "hard"]))) == 2
 
 
 def test_the_mean_is_the_plain_one_over_splits():

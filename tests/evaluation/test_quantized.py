@@ -13,6 +13,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.evaluation import quantized, workdirs
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantized import Setting
+from textsr_jax.language import WordSearch
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_a_packed_pair_reads_as_the_quantised_one_and_says_where_it_comes_from(p
     reader = textsr_jax.load(path)
     words = [word_image(word) for word in WORDS[:3]]
     networks = models.sr, models.ocr
-    engine = JaxEngine(models.config.decoding, lambda: networks, loaded.sr, loaded.ocr)
+    engine = JaxEngine(WordSearch.of(models.config), lambda: networks, loaded.sr, loaded.ocr)
     again = reading.Reader(engine)
     np.testing.assert_array_equal(reader.enhance(words), again.enhance(words))
     assert reader.read(words) == again.read(words)

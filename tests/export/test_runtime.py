@@ -12,6 +12,7 @@ from textsr_jax import reading
 from textsr_jax.engine import JaxEngine
 from textsr_jax.errors import UserError
 from textsr_jax.export import RECORD, pairs, runtime
+from textsr_jax.language import WordSearch
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def test_float32_reads_as_jax_does(source, folder, images, beam):
     config = source.config.copy_and_resolve_references()
     config.decoding.beam = beam
     networks, variables = zip(source.sr, source.ocr, strict=True)
-    wanted = reading.Reader(JaxEngine(config.decoding, lambda: networks, *variables))
+    wanted = reading.Reader(JaxEngine(WordSearch.of(config), lambda: networks, *variables))
     found = runtime.load(folder, "float32", threads=1, beam=beam)
     enhanced = wanted.enhance(images)
     difference = np.abs(found.enhance(images).astype(int) - enhanced)
@@ -64,17 +65,20 @@ def test_the_search_is_jax_s(source, sessions):
     network, variables = source.ocr
     memory = np.random.default_rng(0).normal(size=(9, 64, 16)).astype(np.float32) * 2
 
-    def search(memory, beam):
-        module = network.module(variables)
+    def search(memory, searching):
+        module, beam, margin = network.module(variables), searching.beam, searching.margin
         cache = module.init_cache(memory, STEPS, beam)
         if beam == 1:
             return decoding.greedy(module.decode_step, cache, len(memory), STEPS)
+        if margin is not None:
+            return decoding.every_beam(module.decode_step, cache, len(memory), STEPS, beam, margin)
         return decoding.beam_search(module.decode_step, cache, len(memory), STEPS, beam)
 
     decoder = runtime.Decoder(sessions["decoder_start"], sessions["decoder_step"])
-    for beam in (1, 5):
-        wanted = jax.jit(search, static_argnums=1)(memory, beam)
-        found = decoder.search(memory, STEPS, beam)
+    for beam, weight in ((1, 0.0), (5, 0.0), (5, 0.05)):
+        searching = WordSearch(beam, STEPS, weight)
+        wanted = jax.jit(search, static_argnums=1)(memory, searching)
+        found = decoder.search(memory, searching)
         np.testing.assert_array_equal(found.tokens, wanted.tokens)
         np.testing.assert_array_equal(found.lengths, wanted.lengths)
         np.testing.assert_allclose(found.log_probability, wanted.log_probability, atol=1e-4)

@@ -15,9 +15,10 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from textsr_jax import data, decoding, metrics, text
+from textsr_jax import data, metrics, text
 from textsr_jax.errors import UserError
 from textsr_jax.images import to_float, to_uint8
+from textsr_jax.language import WordSearch
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.bicubic import enlarge
 
@@ -53,8 +54,14 @@ class Row:
 class Evaluation:
     """Test splits in memory, and the compiled functions that enlarge and read them.
 
+    Attributes:
+      name: of the data set.
+      search: how words are searched.
+      lr, hr: images of each split, uint8 (n, 16, 64, 3) and (n, 32, 128, 3).
+      labels: of each split.
+
     Args:
-      config: `decoding`, and of `evaluation`
+      config: `decoding` (`WordSearch`), and of `evaluation`
         batch_size: of the computation; it changes no score.
         psnr_batch: how many images `psnr_batch` pools, as the published code does.
         punctuation: how words are scored whose labels hold more than letters and digits: "strip"
@@ -108,11 +115,8 @@ class Evaluation:
         )
         self._bicubic: Callable = jax.jit(lambda lr: to_uint8(enlarge(to_float(lr))))
         # Compiled once for each recogniser.
-        self._reader = functools.cache(
-            functools.partial(
-                decoding.recognizer, beam=config.decoding.beam, steps=config.decoding.steps
-            )
-        )
+        self.search = WordSearch.of(config)
+        self._reader = functools.cache(self.search.recognizer)
         self._quality = jax.jit(_quality)
 
     def bicubic(self) -> Images:
@@ -125,11 +129,11 @@ class Evaluation:
     def read(self, ocr: Network, variables: Variables, images: Images) -> dict[str, list[str]]:
         """The words that the recogniser reads in `images`."""
 
-        def tokens(part: np.ndarray) -> jax.Array:
-            return self._reader(ocr)(variables, to_float(part)).tokens
+        def words(part: np.ndarray) -> list[str]:
+            return self.search.words(self._reader(ocr)(variables, to_float(part)))[0]
 
-        read = self._map(tokens, images, "reading")
-        return {name: text.decode_tokens(rows) for name, rows in read.items()}
+        read = self._map(words, images, "reading")
+        return {name: words.tolist() for name, words in read.items()}
 
     def row(self, sr: str, ocr: str, images: Images, words: dict[str, list[str]]) -> Row:
         """Scores `images` against HR, and `words` against the labels."""

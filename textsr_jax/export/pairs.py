@@ -23,6 +23,7 @@ from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, calibration, 
 from textsr_jax.export import graphs as float_graphs
 from textsr_jax.export.int8 import quantize
 from textsr_jax.export.runtime import Decoder, open_session, to_float, to_uint8
+from textsr_jax.language import WordSearch
 from textsr_jax.models import Network, Variables
 
 # Of images that a graph is calibrated on at once.
@@ -144,12 +145,13 @@ def quantized(
     images = [to_float(to_uint8(sessions["sr"].run(None, {"lr": part})[0])) for part in parts]
     memories = [sessions["encoder"].run(None, {"images": part})[0] for part in images]
     decoder = Decoder(sessions["decoder_start"], sessions["decoder_step"])
+    # One beam: the steps of the words that are read, without the detours of the others.
+    greedy = WordSearch(beam=1, steps=steps)
     feeds: dict[str, Iterator[calibration.Feed]] = {
         "sr": ({"lr": part} for part in parts),
         "encoder": ({"images": part} for part in images),
         "decoder_start": ({"memory": memory} for memory in memories),
-        # One beam: the steps of the words that are read, without the detours of the others.
-        "decoder_step": (feed for memory in memories for feed in decoder.feeds(memory, steps, 1)),
+        "decoder_step": (feed for memory in memories for feed in decoder.feeds(memory, greedy)),
     }
     return {
         name: quantize(
@@ -205,7 +207,7 @@ def described(
         for precision in PRECISIONS
         for name in GRAPHS
     }
-    searching = source.config.decoding
+    search = WordSearch.of(source.config)
     record = {
         "version": VERSION,
         "source": source.name,
@@ -213,8 +215,7 @@ def described(
         "ocr": source.config.ocr.name,
         "alphabet": text.ALPHABET,
         "decoding": {
-            "beam": searching.beam,
-            "steps": searching.steps,
+            **dataclasses.asdict(search),
             "temperature": reading.temperature(source.config),
         },
         "calibration": {"method": settings.calibration, "images": images},

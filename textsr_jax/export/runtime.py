@@ -1,6 +1,6 @@
 """Reading with ONNX Runtime: the graphs of an exported folder behind a `Reader`.
 
-Images, words and both searches are numpy here; JAX computes nothing.
+Images, words and searches are numpy here; JAX computes nothing.
 """
 
 import hashlib
@@ -8,32 +8,20 @@ import json
 import math
 import pathlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from textsr_jax import text
+from textsr_jax.decoding import Decoded
 from textsr_jax.errors import UserError
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, graph_file
+from textsr_jax.language import WordSearch
 from textsr_jax.reading import Reader
 from textsr_jax.text import END, PAD, START
 
 _BATCH = 32
-
-
-class Words(NamedTuple):
-    """What was read from a batch, as `textsr_jax.decoding.Decoded` has it, in numpy.
-
-    Attributes:
-      tokens: int32 (batch, steps) without the start token; pads after the last token.
-      lengths: int32 (batch,), the number of tokens, the end token included.
-      log_probability: float32 (batch,), the sum over those tokens.
-    """
-
-    tokens: np.ndarray
-    lengths: np.ndarray
-    log_probability: np.ndarray
 
 
 class Decoder:
@@ -52,31 +40,34 @@ class Decoder:
         # (words, beams, heads, length, size), of which heads and size are numbers.
         self._cache_shapes = {cache.name: (cache.shape[2], cache.shape[4]) for cache in caches}
 
-    def search(self, memory: np.ndarray, steps: int, beam: int) -> Words:
-        """The words in `memory`, float32 (words, 64, width), by `beam` beams; 1 is greedy.
+    def search(self, memory: np.ndarray, search: WordSearch) -> Decoded:
+        """The words in `memory`, float32 (words, 64, width), in numpy, for `search.words`.
 
-        It is `textsr_jax.decoding.beam_search`, and `greedy`, which is the same with one beam.
-        Words that are done leave the batch.
+        It is `textsr_jax.decoding.every_beam` where the search has a margin; else `beam_search`,
+        and `greedy`, which is the same with one beam.
         """
-        searched = Words(
-            np.full((len(memory), steps), PAD, np.int32),
-            np.zeros(len(memory), np.int32),
-            np.zeros(len(memory), np.float32),
+        shape = len(memory), search.beam
+        searched = Decoded(
+            np.full((*shape, search.steps), PAD, np.int32),
+            np.zeros(shape, np.int32),
+            np.zeros(shape, np.float32),
         )
-        for _ in self.feeds(memory, steps, beam, searched):
+        for _ in self.feeds(memory, search, searched):
             pass
+        if search.margin is None:
+            return Decoded(*(part[:, 0] for part in searched))
         return searched
 
     def feeds(
-        self, memory: np.ndarray, steps: int, beam: int, searched: Words | None = None
+        self, memory: np.ndarray, search: WordSearch, searched: Decoded | None = None
     ) -> Iterator[dict[str, np.ndarray]]:
         """The inputs of every step of a search, which goes on as they are taken.
 
         Args:
-          memory, steps, beam: as `search` takes them.
-          searched: where the words are put down.
+          memory, search: as `search` takes them.
+          searched: where every beam is put down.
         """
-        words = np.arange(len(memory))
+        words, beam = np.arange(len(memory)), search.beam
         memories = dict(
             zip(self._memory_names, self._start.run(None, {"memory": memory}), strict=True)
         )
@@ -84,33 +75,46 @@ class Decoder:
         # At first all beams are alike, and only the first one may have children.
         scores = np.full((len(memory), beam), -np.inf, np.float32)
         scores[:, 0] = 0
+        ended = np.zeros((len(memory), beam), bool)
+        lengths = np.zeros((len(memory), beam), np.int32)
         caches = {
             name: np.zeros((len(memory), beam, heads, 1, size), np.float32)
             for name, (heads, size) in self._cache_shapes.items()
         }
-        for position in range(steps):
+        for position in range(search.steps):
             positions = np.arange(position + 1, dtype=np.int32)
             feed = {"tokens": tokens, "positions": positions, **memories, **caches}
             yield feed
             logits, *written = self._step.run(None, feed)
-            candidates = scores[:, :, None] + _log_softmax(logits)
-            classes = candidates.shape[2]
-            candidates = candidates.reshape(len(words), -1)
+            gains = _log_softmax(logits)
+            classes = gains.shape[2]
+            # What has ended has one child, itself.
+            gains[ended] = np.where(np.arange(classes) == PAD, np.float32(0), -np.inf)
+            candidates = (scores[:, :, None] + gains).reshape(len(words), -1)
             # Stable: of equal candidates the first, as JAX takes it.
             chosen = np.argsort(-candidates, axis=1, kind="stable")[:, :beam]
             scores = np.take_along_axis(candidates, chosen, axis=1)
             parents, token = np.divmod(chosen, classes)
             before = np.take_along_axis(tokens, parents[:, :, None], axis=1)
             tokens = np.concatenate([before, token[:, :, None].astype(np.int32)], axis=2)
-            done = (token[:, 0] == END) | (position == steps - 1)
+            stood = np.take_along_axis(ended, parents, axis=1)
+            lengths = np.take_along_axis(lengths, parents, axis=1) + ~stood
+            if search.margin is None:
+                done = token[:, 0] == END
+            else:
+                scores[scores < scores[:, :1] - np.float32(search.margin)] = -np.inf
+                ended = stood | (token == END) | (scores == -np.inf)
+                done = ended.all(axis=1)
+            done |= position == search.steps - 1
             if searched is not None:
-                searched.tokens[words[done], : position + 1] = tokens[done, 0, 1:]
-                searched.lengths[words[done]] = position + 1
-                searched.log_probability[words[done]] = scores[done, 0]
+                searched.tokens[words[done], :, : position + 1] = tokens[done, :, 1:]
+                searched.lengths[words[done]] = lengths[done]
+                searched.log_probability[words[done]] = scores[done]
             if done.all():
                 return
             (left,) = np.nonzero(~done)
             words, scores, tokens = words[left], scores[left], tokens[left]
+            ended, lengths = ended[left], lengths[left]
             if done.any():
                 memories = {name: values[left] for name, values in memories.items()}
             rows = left[:, None], parents[left]
@@ -125,14 +129,13 @@ class OnnxEngine:
 
     Args:
       sessions: by the names of `GRAPHS`.
-      beam: beams per word; 1 is greedy decoding.
-      steps: tokens per word at most, the end token included.
+      search: how words are searched.
     """
 
-    def __init__(self, sessions: dict[str, onnxruntime.InferenceSession], *, beam: int, steps: int):
+    def __init__(self, sessions: dict[str, onnxruntime.InferenceSession], search: WordSearch):
         self._sr, self._encoder, start, step = (sessions[name] for name in GRAPHS)
         self._decoder = Decoder(start, step)
-        self._beam, self._steps = beam, steps
+        self._search = search
 
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3); n at least 1."""
@@ -149,9 +152,9 @@ class OnnxEngine:
         for start in range(0, len(images), _BATCH):
             part = to_float(images[start : start + _BATCH])
             memory = self._encoder.run(None, {"images": part})[0]
-            found = self._decoder.search(memory, self._steps, self._beam)
-            words += text.decode_tokens(found.tokens)
-            log_probabilities.append(found.log_probability.astype(np.float64))
+            read, log_probability = self._search.words(self._decoder.search(memory, self._search))
+            words += read
+            log_probabilities.append(log_probability)
         return words, np.concatenate(log_probabilities)
 
 
@@ -189,9 +192,12 @@ def load(
             raise _damaged(folder, f"{file} is not what was written")
         sessions[name] = open_session(content, threads)
     decoding = record["decoding"]
-    beam = decoding["beam"] if beam is None else beam
-    engine = OnnxEngine(sessions, beam=beam, steps=decoding["steps"])
-    return Reader(engine, decoding["temperature"])
+    search = WordSearch(
+        beam=decoding["beam"] if beam is None else beam,
+        steps=decoding["steps"],
+        language_weight=decoding["language_weight"],
+    )
+    return Reader(OnnxEngine(sessions, search), decoding["temperature"])
 
 
 def open_session(content: bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
@@ -228,6 +234,7 @@ def _record(folder: pathlib.Path) -> dict[str, Any]:
             for field in ("beam", "steps")
         )
         sound &= 0 < record["decoding"]["temperature"] < math.inf
+        sound &= 0 <= record["decoding"]["language_weight"] < math.inf
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, f"{RECORD}: {error!r}") from error
     if version != VERSION or alphabet != text.ALPHABET:

@@ -1,0 +1,108 @@
+"""The choice among beams by likely English: its probabilities, and what it prefers when."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs import paper, small
+from textsr_jax import language, text
+from textsr_jax.decoding import Decoded
+from textsr_jax.errors import UserError
+from textsr_jax.language import WordSearch, log_probability
+from textsr_jax.text import END, FIRST_CHARACTER, PAD
+
+STEPS = 9
+
+
+def tokens(word):
+    row = [FIRST_CHARACTER + text.ALPHABET.index(character) for character in word] + [END]
+    return row + [PAD] * (STEPS - len(row))
+
+
+def beams(*words_and_scores):
+    """Every beam of one word."""
+    words, scores = zip(*words_and_scores, strict=True)
+    return Decoded(
+        np.array([[tokens(word) for word in words]], np.int32),
+        np.array([[len(word) + 1 for word in words]], np.int32),
+        np.array([scores], np.float32),
+    )
+
+
+def test_probabilities_of_all_texts_sum_to_1_at_most():
+    # English words, numbers and any characters up to three of these, and what is longer.
+    total = sum(np.exp(log_probability(word)) for word in language._frequencies() if word.isalpha())
+    shortest = [
+        np.exp(log_probability("".join(letters)))
+        for count in range(3)
+        for letters in itertools.product(text.ALPHABET, repeat=count)
+        if not "".join(letters).isalpha()
+    ]
+    assert 0.7 < total + sum(shortest) < 1
+    # Of texts that are neither words nor numbers those of a length have (36 / 37)^n / 37 of 8 %.
+    np.testing.assert_allclose(log_probability("q7x"), np.log(0.08 * 37.0**-4))
+    np.testing.assert_allclose(log_probability("407"), np.log(0.08 * 37.0**-4 + 0.12 * 11.0**-4))
+    np.testing.assert_allclose(log_probability(""), np.log(0.08 / 37))
+
+
+@given(st.text(text.ALPHABET, max_size=40))
+def test_every_text_is_possible(word):
+    assert -200 < log_probability(word) < 0
+
+
+def test_common_words_are_likelier_and_numbers_are_not_looked_up():
+    assert log_probability("the") > log_probability("heron") > log_probability("hqron") + 5
+    # wordfreq has one entry for all numbers of four digits.
+    assert log_probability("0000") == log_probability("1938")
+
+
+def test_the_likelier_word_is_taken_where_the_recogniser_is_unsure():
+    found = beams(("0pen", -0.9), ("open", -1.2), ("pen", -7.0))
+    assert WordSearch(5, STEPS, 0.25).words(found)[0] == ["open"]
+    words, log_probabilities = WordSearch(5, STEPS, 0.01).words(found)
+    assert words == ["0pen"]
+    np.testing.assert_allclose(log_probabilities, [-0.9], rtol=1e-6)
+
+
+def test_what_is_clearly_no_word_is_read_as_it_is():
+    found = beams(("b00k7", -0.01), ("book7", -6.0), ("book", -9.0))
+    words, log_probabilities = WordSearch(5, STEPS, 0.25).words(found)
+    assert words == ["b00k7"]
+    # It is the recogniser's own.
+    np.testing.assert_allclose(log_probabilities, [-0.01], rtol=1e-6)
+
+
+def test_beams_that_were_given_up_are_never_taken():
+    found = beams(("xqz", -30.0), ("the", -np.inf))
+    assert WordSearch(5, STEPS, 10.0).words(found)[0] == ["xqz"]
+
+
+def test_best_beams_are_taken_as_they_are():
+    found = Decoded(np.array([tokens("0pen"), tokens("a")]), np.array([5, 2]), np.array([-1.0, -2]))
+    words, log_probabilities = WordSearch(5, STEPS, 0.25).words(found)
+    assert words == ["0pen", "a"]
+    np.testing.assert_array_equal(log_probabilities, [-1, -2])
+
+
+def test_of_a_config():
+    config = paper.get_config()
+    assert WordSearch.of(config) == WordSearch(10, 49, 0.0)
+    assert WordSearch.of(config).margin is None
+    config.decoding.language_weight = 0.25
+    assert WordSearch.of(config).margin == 10
+    for wrong in (-0.1, float("nan"), "much"):
+        with config.ignore_type():
+            config.decoding.language_weight = wrong
+        with pytest.raises(UserError, match=r"config.decoding.language_weight=.*from 0 on"):
+            WordSearch.of(config)
+    older = small.get_config()
+    with older.unlocked():
+        del older.decoding.language_weight
+    assert WordSearch.of(older).language_weight == 0
+    crnn = paper.get_config()
+    crnn.ocr.name, crnn.decoding.language_weight = "crnn", 0.5
+    with pytest.raises(UserError, match="crnn reads without beams"):
+        WordSearch.of(crnn)

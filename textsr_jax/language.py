@@ -1,0 +1,113 @@
+"""How words are searched: the recogniser's beams, and the choice among them by likely English.
+
+A recogniser that is unsure takes the commoner word; every text stays possible, so this is no
+lexicon. It is not part of the paper, whose search takes the likeliest beam alone.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import jax
+import numpy as np
+import wordfreq
+from ml_collections import ConfigDict
+
+from textsr_jax import decoding, text
+from textsr_jax.decoding import Decoded
+from textsr_jax.errors import UserError
+
+# How much of what is read are English words and numbers, the rest anything: as the generator draws.
+_ENGLISH, _NUMBER, _ANY = 0.80, 0.12, 0.08
+_DIGITS = 10
+# By how much the logarithms of two texts differ at most: "the" and ten letters at random.
+_SPREAD = 40.0
+
+
+def log_probability(word: str) -> float:
+    """The natural logarithm of the probability of a text of 0-9a-z; those of all sum to 1 at most.
+
+    It is a mixture of English words by their frequency (of wordfreq's large list, 320,000 of them),
+    of numbers, and of any characters; of the latter two every character, and the end, is as likely
+    as another.
+    """
+    length = len(word) + 1
+    chance = _ANY * (len(text.ALPHABET) + 1.0) ** -length
+    if word.isalpha():
+        # Of numbers the list has but one for each count of digits, such as 0000.
+        chance += _ENGLISH * _frequencies().get(word, 0.0)
+    elif word.isdigit():
+        chance += _NUMBER * (_DIGITS + 1.0) ** -length
+    return math.log(chance)
+
+
+@functools.cache
+def _frequencies() -> Mapping[str, float]:
+    return wordfreq.get_frequency_dict("en", wordlist="large")
+
+
+@dataclasses.dataclass(frozen=True)
+class WordSearch:
+    """How a recogniser's words are searched: `config.decoding`.
+
+    Attributes:
+      beam: beams per word; 1 is greedy decoding.
+      steps: tokens per word at most, the end token included.
+      language_weight: what `log_probability` counts beside the recogniser's; 0, as published, takes
+        the recogniser's best beam.
+    """
+
+    beam: int
+    steps: int
+    language_weight: float = 0.0
+
+    @classmethod
+    def of(cls, config: ConfigDict) -> Self:
+        """That of an experiment; configs from before `language_weight` have none: it is 0 there.
+
+        Raises:
+          UserError: the weight is not a number of at least 0, or the recogniser writes no beams to
+            choose from.
+        """
+        settings = config.decoding
+        weight = settings.get("language_weight", 0.0)
+        if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+            raise UserError(
+                f"config.decoding.language_weight={weight!r}: set it to a number from 0 on"
+            )
+        if weight and config.ocr.name == "crnn":
+            raise UserError(
+                f"config.decoding.language_weight={weight}: crnn reads without beams to choose "
+                "from; set it to 0"
+            )
+        return cls(settings.beam, settings.steps, float(weight))
+
+    @property
+    def margin(self) -> float | None:
+        """How far behind the best beam one may lie that is still worth a choice; None for none."""
+        return self.language_weight * _SPREAD if self.language_weight else None
+
+    def recognizer(self, ocr: Any) -> Callable[[Any, jax.Array], Decoded]:
+        """`decoding.recognizer` with the beams that `words` takes."""
+        return decoding.recognizer(ocr, beam=self.beam, steps=self.steps, margin=self.margin)
+
+    def words(self, found: Decoded) -> tuple[list[str], np.ndarray]:
+        """The words of a batch, and the recogniser's log probabilities of them, float64 (batch,).
+
+        Args:
+          found: as arrays of JAX or numpy the best beam of each word, or all of its beams
+            (`decoding.every_beam`). Of these that one is taken whose log probability +
+            `language_weight` x `log_probability` is highest.
+        """
+        found = Decoded(*(np.asarray(part) for part in found))
+        log_probabilities = found.log_probability.astype(np.float64)
+        if found.tokens.ndim == 2:
+            return text.decode_tokens(found.tokens), log_probabilities
+        batch, beams, _ = found.tokens.shape
+        texts = text.decode_tokens(found.tokens.reshape(batch * beams, -1))
+        by_text = np.array([log_probability(word) for word in texts]).reshape(batch, beams)
+        best = np.argmax(log_probabilities + self.language_weight * by_text, axis=1)
+        rows = np.arange(batch)
+        return [texts[row * beams + best[row]] for row in rows], log_probabilities[rows, best]
