@@ -11,7 +11,7 @@ from configs import paper, small
 from textsr_jax import language, text
 from textsr_jax.decoding import Decoded
 from textsr_jax.errors import UserError
-from textsr_jax.language import WordSearch, log_probability
+from textsr_jax.language import Words, WordSearch, log_probability
 from textsr_jax.text import END, FIRST_CHARACTER, PAD
 
 STEPS = 9
@@ -61,30 +61,48 @@ def test_common_words_are_likelier_and_numbers_are_not_looked_up():
 
 def test_the_likelier_word_is_taken_where_the_recogniser_is_unsure():
     found = beams(("0pen", -0.9), ("open", -1.2), ("pen", -7.0))
-    assert WordSearch(5, STEPS, 0.25).words(found)[0] == ["open"]
-    words, log_probabilities = WordSearch(5, STEPS, 0.01).words(found)
-    assert words == ["0pen"]
-    np.testing.assert_allclose(log_probabilities, [-0.9], rtol=1e-6)
+    words = WordSearch(5, STEPS, 0.25).words(found)
+    assert words.texts == ["open"]
+    np.testing.assert_allclose(words.log_probability, [-1.2], rtol=1e-6)
+    words = WordSearch(5, STEPS, 0.01).words(found)
+    assert words.texts == ["0pen"]
+    np.testing.assert_allclose(words.log_probability, [-0.9], rtol=1e-6)
+
+
+def test_confidence_is_the_share_of_all_beams():
+    found = beams(("0pen", -0.9), ("open", -1.2), ("pen", -np.inf))
+    words = WordSearch(5, STEPS, 0.25).words(found)
+    ahead = -1.2 + 0.25 * log_probability("open") - (-0.9 + 0.25 * log_probability("0pen"))
+    np.testing.assert_allclose(np.exp(words.log_confidence), 1 / (1 + np.exp(-ahead)), rtol=1e-6)
 
 
 def test_what_is_clearly_no_word_is_read_as_it_is():
     found = beams(("b00k7", -0.01), ("book7", -6.0), ("book", -9.0))
-    words, log_probabilities = WordSearch(5, STEPS, 0.25).words(found)
-    assert words == ["b00k7"]
-    # It is the recogniser's own.
-    np.testing.assert_allclose(log_probabilities, [-0.01], rtol=1e-6)
+    words = WordSearch(5, STEPS, 0.25).words(found)
+    assert words.texts == ["b00k7"]
+    assert words.log_confidence > np.log(0.8)
 
 
 def test_beams_that_were_given_up_are_never_taken():
     found = beams(("xqz", -30.0), ("the", -np.inf))
-    assert WordSearch(5, STEPS, 10.0).words(found)[0] == ["xqz"]
+    words = WordSearch(5, STEPS, 10.0).words(found)
+    assert words.texts == ["xqz"]
+    assert words.log_confidence == 0
 
 
 def test_best_beams_are_taken_as_they_are():
     found = Decoded(np.array([tokens("0pen"), tokens("a")]), np.array([5, 2]), np.array([-1.0, -2]))
-    words, log_probabilities = WordSearch(5, STEPS, 0.25).words(found)
-    assert words == ["0pen", "a"]
-    np.testing.assert_array_equal(log_probabilities, [-1, -2])
+    words = WordSearch(5, STEPS, 0.25).words(found)
+    assert words.texts == ["0pen", "a"]
+    np.testing.assert_array_equal(words.log_probability, [-1, -2])
+    np.testing.assert_array_equal(words.log_confidence, [-1, -2])
+
+
+def test_batches_are_joined():
+    one, two = (WordSearch(5, STEPS).words(beams((word, -1.0))) for word in ("a", "no7"))
+    joined = Words.joined([one, two])
+    assert joined.texts == ["a", "no7"]
+    np.testing.assert_array_equal(joined.log_confidence, [0, 0])
 
 
 def test_of_a_config():
@@ -93,6 +111,7 @@ def test_of_a_config():
     assert WordSearch.of(config).margin is None
     config.decoding.language_weight = 0.25
     assert WordSearch.of(config).margin == 10
+    assert WordSearch(1, 49, 0.25).margin is None
     for wrong in (-0.1, float("nan"), "much"):
         with config.ignore_type():
             config.decoding.language_weight = wrong

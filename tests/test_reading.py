@@ -13,6 +13,7 @@ from textsr_jax import configuration, crops, packed_files, reading, text
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import workdirs
 from textsr_jax.images import LR_SIZE
+from textsr_jax.language import Words
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +74,12 @@ STEP = 7  # between the shades of two letters
 class Blocks:
     """An engine that reads blocks of one shade as letters, darkest first, and what stands upright.
 
-    Each letter costs 0.1 of the log probability. Turned blocks, which are stripes, cost 5.
+    Each letter costs 0.1 of the log probability. Turned blocks, which are stripes, cost 5. The
+    logarithm of its confidence is `doubt` times that.
     """
 
-    def __init__(self):
-        self.enlarged = 0
+    def __init__(self, doubt=1.0):
+        self.enlarged, self.doubt = 0, doubt
 
     def enlarge(self, lr):
         self.enlarged += len(lr)
@@ -87,7 +89,7 @@ class Blocks:
         words = [self._word(image) for image in images]
         upright = [(np.abs(np.diff(image.astype(int), axis=0)) < STEP).all() for image in images]
         costs = [0.1 * len(w) + (0 if up else 5) for w, up in zip(words, upright, strict=True)]
-        return words, -np.array(costs)
+        return Words(words, -np.array(costs), -self.doubt * np.array(costs))
 
     def _word(self, image):
         shades = image[16, :, 0].astype(int)
@@ -169,6 +171,12 @@ def test_the_temperature_scales_the_log_probability():
         assert found == reading.Reading("open", pytest.approx(math.exp(-0.4 / temperature)))
         enhanced = blocks("open")[None]
         assert reading.Reader(Blocks(), temperature).read_enhanced(enhanced) == [found]
+
+
+def test_confidence_is_the_engine_s_and_turns_are_judged_by_probability():
+    surest = reading.Reader(Blocks(doubt=0.0)).read([np.rot90(blocks("open")), blocks("open")])
+    assert [found.confidence for found in surest] == [1, 1]
+    assert surest[0].text in ("open", "nepo")
 
 
 def test_the_temperature_of_a_config():

@@ -15,7 +15,7 @@ import numpy as np
 from textsr_jax.compilation import KeptFunctions, jit_sparingly
 from textsr_jax.decoding import Decoded
 from textsr_jax.images import to_float, to_uint8
-from textsr_jax.language import WordSearch
+from textsr_jax.language import Words, WordSearch
 
 if TYPE_CHECKING:
     from textsr_jax.models import Network, Variables
@@ -55,16 +55,13 @@ class JaxEngine:
         ]
         return np.concatenate(parts)
 
-    def recognize(self, images: np.ndarray) -> tuple[list[str], np.ndarray]:
-        """Words in images, uint8 (n, 32, 128, 3), and their log probabilities, float64 (n,)."""
-        words: list[str] = []
-        log_probabilities = []
+    def recognize(self, images: np.ndarray) -> Words:
+        """The words in images, uint8 (n, 32, 128, 3); n at least 1."""
+        parts = []
         for part, count in _batches(images):
-            found = self._recognizer(len(part))(self._ocr_leaves, part)
-            read, log_probability = self._search.words(Decoded(*found))
-            words += read[:count]
-            log_probabilities.append(log_probability[:count])
-        return words, np.concatenate(log_probabilities)
+            found = Decoded(*self._recognizer(len(part))(self._ocr_leaves, part))
+            parts.append(self._search.words(Decoded(*(values[:count] for values in found))))
+        return Words.joined(parts)
 
     def _make_enlarger(self, size: int) -> Callable[[list[Any], np.ndarray], jax.Array]:
         def enlarge(leaves: list[Any], lr: jax.Array) -> jax.Array:

@@ -7,8 +7,8 @@ lexicon. It is not part of the paper, whose search takes the likeliest beam alon
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -41,6 +41,27 @@ def log_probability(word: str) -> float:
     elif word.isdigit():
         chance += _NUMBER * (_DIGITS + 1.0) ** -length
     return math.log(chance)
+
+
+class Words(NamedTuple):
+    """What was read from a batch.
+
+    Attributes:
+      texts: the words.
+      log_probability: float64 (batch,), of the words, their ends included, by the recogniser.
+      log_confidence: float64 (batch,), at most 0: the same, or where a word was chosen among beams
+        the logarithm of its share of all of them.
+    """
+
+    texts: list[str]
+    log_probability: np.ndarray
+    log_confidence: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Those of several batches."""
+        texts, *numbers = zip(*parts, strict=True)
+        return cls([word for part in texts for word in part], *map(np.concatenate, numbers))
 
 
 @functools.cache
@@ -86,28 +107,36 @@ class WordSearch:
 
     @property
     def margin(self) -> float | None:
-        """How far behind the best beam one may lie that is still worth a choice; None for none."""
-        return self.language_weight * _SPREAD if self.language_weight else None
+        """How far behind the best beam one may lie that is still worth a choice.
+
+        None where there is no choice: without a weight, or with one beam.
+        """
+        return self.language_weight * _SPREAD if self.language_weight and self.beam > 1 else None
 
     def recognizer(self, ocr: Any) -> Callable[[Any, jax.Array], Decoded]:
         """`decoding.recognizer` with the beams that `words` takes."""
         return decoding.recognizer(ocr, beam=self.beam, steps=self.steps, margin=self.margin)
 
-    def words(self, found: Decoded) -> tuple[list[str], np.ndarray]:
-        """The words of a batch, and the recogniser's log probabilities of them, float64 (batch,).
+    def words(self, found: Decoded) -> Words:
+        """The words of a batch.
 
         Args:
           found: as arrays of JAX or numpy the best beam of each word, or all of its beams
             (`decoding.every_beam`). Of these that one is taken whose log probability +
-            `language_weight` x `log_probability` is highest.
+            `language_weight` x `log_probability` is highest; how far it is ahead of the other
+            beams in that sum says how sure it is.
         """
         found = Decoded(*(np.asarray(part) for part in found))
-        log_probabilities = found.log_probability.astype(np.float64)
+        by_recognizer = found.log_probability.astype(np.float64)
         if found.tokens.ndim == 2:
-            return text.decode_tokens(found.tokens), log_probabilities
+            return Words(text.decode_tokens(found.tokens), by_recognizer, by_recognizer)
         batch, beams, _ = found.tokens.shape
         texts = text.decode_tokens(found.tokens.reshape(batch * beams, -1))
         by_text = np.array([log_probability(word) for word in texts]).reshape(batch, beams)
-        best = np.argmax(log_probabilities + self.language_weight * by_text, axis=1)
-        rows = np.arange(batch)
-        return [texts[row * beams + best[row]] for row in rows], log_probabilities[rows, best]
+        together = by_recognizer + self.language_weight * by_text
+        best, rows = np.argmax(together, axis=1), np.arange(batch)
+        return Words(
+            [texts[row * beams + best[row]] for row in rows],
+            by_recognizer[rows, best],
+            together[rows, best] - np.logaddexp.reduce(together, axis=1),
+        )

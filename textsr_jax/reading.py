@@ -23,7 +23,7 @@ from textsr_jax.compilation import KeptFunctions, keep_compiled
 from textsr_jax.engine import JaxEngine
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE, open_rgb, resize, to_rgb
-from textsr_jax.language import WordSearch
+from textsr_jax.language import Words, WordSearch
 from textsr_jax.quantization import dequantize, is_quantized
 
 if TYPE_CHECKING:
@@ -208,8 +208,8 @@ class Engine(Protocol):
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3)."""
 
-    def recognize(self, images: np.ndarray) -> tuple[list[str], np.ndarray]:
-        """Words in images, uint8 (n, 32, 128, 3), and their log probabilities, float64 (n,)."""
+    def recognize(self, images: np.ndarray) -> Words:
+        """The words in images, uint8 (n, 32, 128, 3); n at least 1."""
 
 
 class Reader:
@@ -218,6 +218,7 @@ class Reader:
     The confidence in a word of probability p, its end included, is p ** (1 / T), with the
     temperature T that was fitted on validation words; 1 leaves probabilities as they are. (Guo et
     al., "On Calibration of Modern Neural Networks", scale logits so; here it is the whole word's.)
+    Where a word was chosen among beams, p is its share of them; see `language.WordSearch`.
 
     Args:
       engine: what computes.
@@ -263,7 +264,7 @@ class Reader:
         ]
         windows = [window.image for image in turns for turn in image for window in turn]
         pictures = self._sharpened(windows)
-        words, log_probabilities = self._recognize(pictures)
+        words = self._recognize(pictures)
         results, done = [], 0
         for image in turns:
             candidates = []
@@ -273,10 +274,11 @@ class Reader:
                 candidates.append(
                     (
                         # Of each letter and end: longer texts are less likely.
-                        log_probabilities[part].sum() / sum(len(word) + 1 for word in words[part]),
+                        words.log_probability[part].sum()
+                        / sum(len(word) + 1 for word in words.texts[part]),
                         Reading(
-                            crops.join(words[part], turn),
-                            self._confidence(log_probabilities[part].sum()),
+                            crops.join(words.texts[part], turn),
+                            self._confidence(words.log_confidence[part].sum()),
                         ),
                         crops.side_by_side(pictures[part], turn),
                     )
@@ -287,10 +289,10 @@ class Reader:
 
     def read_enhanced(self, sr: np.ndarray) -> list[Reading]:
         """The words in SR images, uint8 (n, 32, 128, 3), as `enhance` returns them."""
-        words, log_probabilities = self._recognize(sr)
+        words = self._recognize(sr)
         return [
-            Reading(word, self._confidence(log_probability))
-            for word, log_probability in zip(words, log_probabilities, strict=True)
+            Reading(word, self._confidence(log_confidence))
+            for word, log_confidence in zip(words.texts, words.log_confidence, strict=True)
         ]
 
     def _sharpened(self, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -307,11 +309,13 @@ class Reader:
             return np.zeros((0, HR_SIZE[1], HR_SIZE[0], 3), np.uint8)
         return self._engine.enlarge(np.stack([resize(image, LR_SIZE) for image in images]))
 
-    def _recognize(self, images: np.ndarray) -> tuple[list[str], np.ndarray]:
-        return self._engine.recognize(images) if len(images) else ([], np.zeros(0))
+    def _recognize(self, images: np.ndarray) -> Words:
+        if not len(images):
+            return Words([], np.zeros(0), np.zeros(0))
+        return self._engine.recognize(images)
 
-    def _confidence(self, log_probability: float) -> float:
-        return math.exp(log_probability / self._temperature)
+    def _confidence(self, log_confidence: float) -> float:
+        return math.exp(log_confidence / self._temperature)
 
 
 def image_rgb(image: ImageLike) -> np.ndarray:

@@ -11,6 +11,7 @@ from PIL import Image
 from tests.report.test_figures import colors
 from textsr_jax.data.sources import Item
 from textsr_jax.errors import UserError
+from textsr_jax.language import Words
 from textsr_jax.reading import Reader, Reading
 from textsr_jax.report import readings
 
@@ -29,7 +30,8 @@ class Shades:
     def recognize(self, images):
         self.batches.append(len(images))
         shades = images[:, 16, 64, 0]
-        return [str(shade) for shade in shades], np.log(np.maximum(shades, 1) / 256)
+        chances = np.log(np.maximum(shades, 1) / 256)
+        return Words([str(shade) for shade in shades], chances, chances)
 
 
 def shade(value: int, **about) -> Item:

@@ -33,7 +33,7 @@ class Sample:
     """Words that were read, and whether rightly.
 
     Attributes:
-      log_probability: float64 (n,), at most 0: of the words, by the recogniser.
+      log_probability: float64 (n,), at most 0: the logarithm of the confidence at temperature 1.
       right: bool (n,), case apart, letters and digits only.
     """
 

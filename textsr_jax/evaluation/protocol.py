@@ -130,7 +130,7 @@ class Evaluation:
         """The words that the recogniser reads in `images`."""
 
         def words(part: np.ndarray) -> list[str]:
-            return self.search.words(self._reader(ocr)(variables, to_float(part)))[0]
+            return self.search.words(self._reader(ocr)(variables, to_float(part))).texts
 
         read = self._map(words, images, "reading")
         return {name: words.tolist() for name, words in read.items()}

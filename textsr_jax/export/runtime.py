@@ -17,7 +17,7 @@ from textsr_jax import text
 from textsr_jax.decoding import Decoded
 from textsr_jax.errors import UserError
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, graph_file
-from textsr_jax.language import WordSearch
+from textsr_jax.language import Words, WordSearch
 from textsr_jax.reading import Reader
 from textsr_jax.text import END, PAD, START
 
@@ -145,17 +145,14 @@ class OnnxEngine:
             made.append(to_uint8(self._sr.run(None, {"lr": part})[0]))
         return np.concatenate(made)
 
-    def recognize(self, images: np.ndarray) -> tuple[list[str], np.ndarray]:
-        """Words in images, uint8 (n, 32, 128, 3), and their log probabilities, float64 (n,)."""
-        words: list[str] = []
-        log_probabilities = []
+    def recognize(self, images: np.ndarray) -> Words:
+        """The words in images, uint8 (n, 32, 128, 3); n at least 1."""
+        parts = []
         for start in range(0, len(images), _BATCH):
             part = to_float(images[start : start + _BATCH])
             memory = self._encoder.run(None, {"images": part})[0]
-            read, log_probability = self._search.words(self._decoder.search(memory, self._search))
-            words += read
-            log_probabilities.append(log_probability)
-        return words, np.concatenate(log_probabilities)
+            parts.append(self._search.words(self._decoder.search(memory, self._search)))
+        return Words.joined(parts)
 
 
 def load(
