@@ -1,0 +1,94 @@
+"""How much likely English should count: python -m benchmarks.language --data_root=TEXTZOOM
+
+Accuracy by `config.decoding.language_weight`, on words that training held out for validation and on
+drawn words, numbers and codes, as a table and JSON; never on words of a test.
+"""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from absl import flags
+from rich.table import Table
+from tqdm import tqdm
+
+from textsr_jax import configuration, metrics, reading
+from textsr_jax.command_line import run_script
+from textsr_jax.data import generation
+from textsr_jax.errors import UserError
+from textsr_jax.evaluation import workdirs
+from textsr_jax.report.tables import print_table, write_json
+
+WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
+KINDS = ("dictionary", "numbers", "codes")
+# Of drawn words, beside the pair's own training.
+SEED = 1_000_000
+
+
+def held_out(data_root: str, config: Any) -> dict[str, tuple[list[np.ndarray], list[str]]]:
+    """The validation words of a data root: images as the camera took them, and HR, with labels."""
+    splits = workdirs.open_pairs(config, data_root).validation_splits.values()
+    records = [source[index] for source in splits for index in range(len(source))]
+    if not records:
+        raise UserError(f"--data_root={data_root}: has no words for validation; name train folders")
+    labels = [record.label for record in records]
+    sides = {"LR": [record.lr for record in records], "HR": [record.hr for record in records]}
+    return {f"validation, {side}": (images, labels) for side, images in sides.items()}
+
+
+def drawn(count: int) -> dict[str, tuple[list[np.ndarray], list[str]]]:
+    """`count` drawn words of each of `KINDS`: LR images with labels."""
+    sets = {}
+    for kind in KINDS:
+        settings = generation.Settings(words=kind, seed=SEED, min_length=2, max_length=14)
+        pairs = [generation.draw(settings, "validation", index) for index in range(count)]
+        sets[f"drawn {kind}, LR"] = [pair.lr for pair in pairs], [pair.label for pair in pairs]
+    return sets
+
+
+def measure(
+    model: str | pathlib.Path, sets: dict[str, tuple[list[np.ndarray], list[str]]]
+) -> list[dict[str, Any]]:
+    """A row for each of `WEIGHTS`: the accuracy in per cent of each set."""
+    config, rows = configuration.load(model).copy_and_resolve_references().unlock(), []
+    for weight in tqdm(WEIGHTS, desc="weights", disable=None):
+        config.decoding.language_weight = weight
+        reader = reading.load(model, config=config)
+        row: dict[str, Any] = {"weight": weight}
+        for name, (images, labels) in sets.items():
+            found = [one.text for one in reader.read(images)]
+            row[name] = 100 * metrics.word_accuracy(found, labels)
+        rows.append(row)
+    return rows
+
+
+def main(arguments: list[str]) -> None:
+    if arguments or not flags.FLAGS.data_root:
+        wrong = f"{arguments[0]!r}: takes flags only; name" if arguments else "name"
+        raise UserError(f"{wrong} TextZoom's LMDB folders in --data_root")
+    model = pathlib.Path(flags.FLAGS.model)
+    sets = held_out(flags.FLAGS.data_root, configuration.load(model)) | drawn(flags.FLAGS.drawn)
+    rows = measure(model, sets)
+    counts = {name: len(labels) for name, (_, labels) in sets.items()}
+    table = Table(title=f"{model.name}: words read rightly by language weight, %")
+    table.add_column("weight", justify="right")
+    for name, count in counts.items():
+        table.add_column(f"{name}\n{count} words", justify="right")
+    for row in rows:
+        table.add_row(f"{row['weight']:g}", *(f"{row[name]:.1f}" for name in sets))
+    print_table(table)
+    if flags.FLAGS.out:
+        write_json(flags.FLAGS.out, {"model": model.name, "words": counts, "rows": rows})
+
+
+def _define_flags() -> None:
+    # Not on import: tests import several benchmarks, whose flags share names.
+    flags.DEFINE_string("data_root", None, "TextZoom's LMDB folders, of which train* are read.")
+    flags.DEFINE_string("model", str(reading.SHIPPED), "The pair: a packed file or a workdir.")
+    flags.DEFINE_integer("drawn", 300, "Words drawn of each kind.", lower_bound=1)
+    flags.DEFINE_string("out", None, "The JSON file; default: none.")
+
+
+if __name__ == "__main__":
+    _define_flags()
+    run_script(main)
