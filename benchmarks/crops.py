@@ -28,53 +28,45 @@ WINDOWS = ((4.0, 1.5), (5.0, 2.0), (6.0, 2.0))
 ASPECTS = (2.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 16.0, 24.0)
 SEED = 0
 
-_DATA_ROOT = flags.DEFINE_string(
-    "data_root", None, "TextZoom's LMDB folders; both sides of train* are read."
-)
-_WORDS = flags.DEFINE_string("words", None, "An LMDB of a recognition benchmark's training words.")
-_MODEL = flags.DEFINE_string("model", None, "A packed file or workdir; default: the shipped pair.")
-_LIMIT = flags.DEFINE_integer("limit", 300, "About how many words of each set.", lower_bound=1)
-_DRAWN = flags.DEFINE_integer("drawn", 100, "Strings drawn for each range.", lower_bound=1)
-_OUT = flags.DEFINE_string("out", None, "The JSON file; default: none.")
-
 Words = Sequence[tuple[np.ndarray, str]]
 
 
 def main(arguments: list[str]) -> None:
-    if arguments or not _DATA_ROOT.value or not _WORDS.value:
+    asked = flags.FLAGS
+    if arguments or not asked.data_root or not asked.words:
         wrong = f"{arguments[0]!r}: takes flags only; name" if arguments else "name"
         raise UserError(f"{wrong} training words in --data_root and --words")
-    reader = reading.load(_MODEL.value)
-    results: dict[str, Any] = {"model": pathlib.Path(_MODEL.value or reading.SHIPPED).name}
-    results["sharp"] = sharp(reader, real_words())
+    reader = reading.load(asked.model)
+    results: dict[str, Any] = {"model": pathlib.Path(asked.model or reading.SHIPPED).name}
+    results["sharp"] = sharp(reader, real_words(asked.data_root, asked.words, asked.limit))
     _print("what is enlarged, accuracy in %", results["sharp"])
-    results["wide"] = wide(reader)
+    results["wide"] = wide(reader, asked.drawn)
     _print("width of strings in heights, accuracy in %", results["wide"])
-    results["tall"] = tall(reader)
+    results["tall"] = tall(reader, asked.drawn)
     _print("turned words and tall letters, accuracy in %", results["tall"])
-    if _OUT.value:
-        write_json(_OUT.value, results)
+    if asked.out:
+        write_json(asked.out, results)
 
 
-def real_words() -> dict[str, Words]:
-    """Words of the training sets: the LR sides, these enlarged, the HR sides, and other crops."""
+def real_words(data_root: str, crops_of: str, limit: int) -> dict[str, Words]:
+    """Some `limit` words of each set: training words' LR sides, these enlarged, HR sides; crops."""
     sets: dict[str, Words] = {}
-    for folder in sorted(pathlib.Path(_DATA_ROOT.value).glob("train*")):
-        low, high = (_side(folder, side) for side in ("image_lr", "image_hr"))
+    for folder in sorted(pathlib.Path(data_root).glob("train*")):
+        low, high = (_side(folder, side, limit) for side in ("image_lr", "image_hr"))
         sets[f"{folder.name} LR"] = low
         # As big as HR, and no sharper than LR.
         sets[f"{folder.name} LR, bicubic"] = [(resize(i, HR_SIZE), label) for i, label in low]
         sets[f"{folder.name} HR"] = high
     if not sets:
-        raise UserError(f"--data_root={_DATA_ROOT.value}: has no folder train*; name one that has")
-    sets[pathlib.Path(_WORDS.value).name] = _side(pathlib.Path(_WORDS.value), "image")
+        raise UserError(f"--data_root={data_root}: has no folder train*; name one that has")
+    sets[pathlib.Path(crops_of).name] = _side(pathlib.Path(crops_of), "image", limit)
     return sets
 
 
-def _side(folder: pathlib.Path, name: str) -> Words:
+def _side(folder: pathlib.Path, name: str, limit: int) -> Words:
     words = []
     with lmdb_folders.open_samples(folder, f"expected keys such as {name}-000000001") as samples:
-        step = max(1, len(samples) // _LIMIT.value)
+        step = max(1, len(samples) // limit)
         for number in range(1, len(samples) + 1, step):
             image, label = samples.get(name, number), samples.get("label", number)
             if image is not None and label is not None and text.normalize(label.decode()):
@@ -109,11 +101,11 @@ def sharp(reader: reading.Reader, sets: dict[str, Words]) -> list[dict[str, Any]
     return [*rows, {"what": "mean", "words": sum(row["words"] for row in rows), **mean}]
 
 
-def wide(reader: reading.Reader) -> list[dict[str, Any]]:
+def wide(reader: reading.Reader, drawn: int) -> list[dict[str, Any]]:
     """Accuracy on drawn strings by their aspect: in one piece, and in windows of several sizes."""
     rows = []
     for low, high in tqdm([*itertools.pairwise(ASPECTS)], desc="wide", disable=None):
-        words = [_string(low, high, seed) for seed in range(_DRAWN.value)]
+        words = [_string(low, high, seed) for seed in range(drawn)]
         trimmed = [crops.trimmed(image) for image, _ in words]
         # They are sharp. Not by `read`, which would cut wide windows into windows once more.
         whole = reader.read_enhanced(np.stack([resize(image, HR_SIZE) for image in trimmed]))
@@ -133,10 +125,10 @@ def wide(reader: reading.Reader) -> list[dict[str, Any]]:
     return rows
 
 
-def tall(reader: reading.Reader) -> list[dict[str, Any]]:
+def tall(reader: reading.Reader, drawn: int) -> list[dict[str, Any]]:
     """Accuracy on words as they stand and turned, and on tall letters; as they are and by turns."""
-    words = [_string(2.0, 4.0, seed) for seed in range(_DRAWN.value)]
-    letters = [_letter(seed) for seed in range(_DRAWN.value)]
+    words = [_string(2.0, 4.0, seed) for seed in range(drawn)]
+    letters = [_letter(seed) for seed in range(drawn)]
     sets = {
         "words": words,
         "words turned to the left": [(np.rot90(image).copy(), label) for image, label in words],
@@ -214,5 +206,16 @@ def _print(title: str, rows: Sequence[dict[str, Any]]) -> None:
     print_table(table)
 
 
+def _define_flags() -> None:
+    # Not on import: tests import several benchmarks, whose flags share names.
+    flags.DEFINE_string("data_root", None, "TextZoom's LMDB folders, of which train* are read.")
+    flags.DEFINE_string("words", None, "An LMDB of a recognition benchmark's training words.")
+    flags.DEFINE_string("model", None, "A packed file or workdir; default: the shipped pair.")
+    flags.DEFINE_integer("limit", 300, "About how many words of each set.", lower_bound=1)
+    flags.DEFINE_integer("drawn", 100, "Strings drawn for each range.", lower_bound=1)
+    flags.DEFINE_string("out", None, "The JSON file; default: none.")
+
+
 if __name__ == "__main__":
+    _define_flags()
     run_script(main)
