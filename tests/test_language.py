@@ -48,9 +48,9 @@ def test_probabilities_of_all_texts_sum_to_1_at_most():
     np.testing.assert_allclose(log_probability(""), np.log(0.08 / 37))
 
 
-@given(st.text(text.ALPHABET, max_size=40))
+@given(st.text(text.ALPHABET, max_size=40) | st.sampled_from(["q7" * 500, "9" * 1000]))
 def test_every_text_is_possible(word):
-    assert -200 < log_probability(word) < 0
+    assert -4 - 3.7 * len(word) - 3 < log_probability(word) < 0
 
 
 def test_common_words_are_likelier_and_numbers_are_not_looked_up():

@@ -34,13 +34,14 @@ def log_probability(word: str) -> float:
     as another.
     """
     length = len(word) + 1
-    chance = _ANY * (len(text.ALPHABET) + 1.0) ** -length
-    if word.isalpha():
-        # Of numbers the list has but one for each count of digits, such as 0000.
-        chance += _ENGLISH * _frequencies().get(word, 0.0)
-    elif word.isdigit():
-        chance += _NUMBER * (_DIGITS + 1.0) ** -length
-    return math.log(chance)
+    anything = math.log(_ANY) - length * math.log(len(text.ALPHABET) + 1)
+    # Of numbers the list has but one for each count of digits, such as 0000.
+    if word.isalpha() and (frequency := _frequencies().get(word)):
+        return float(np.logaddexp(anything, math.log(_ENGLISH * frequency)))
+    if word.isdigit():
+        number = math.log(_NUMBER) - length * math.log(_DIGITS + 1)
+        return float(np.logaddexp(anything, number))
+    return anything
 
 
 class Words(NamedTuple):
@@ -138,5 +139,6 @@ class WordSearch:
         return Words(
             [texts[row * beams + best[row]] for row in rows],
             by_recognizer[rows, best],
-            together[rows, best] - np.logaddexp.reduce(together, axis=1),
+            # Rounding may take it above 0.
+            np.minimum(together[rows, best] - np.logaddexp.reduce(together, axis=1), 0.0),
         )
