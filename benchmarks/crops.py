@@ -115,7 +115,7 @@ def wide(reader: reading.Reader, drawn: int) -> list[dict[str, Any]]:
         for size, overlap in WINDOWS:
             parts = [crops.windows(image, size, size, overlap) for image in trimmed]
             pieces = [resize(place.image, HR_SIZE) for places in parts for place in places]
-            read = iter(reader.read_enhanced(np.stack(pieces)))
+            read = iter(reader.read_enhanced(np.stack(pieces), cut=True))
             found = []
             for places in parts:
                 texts = [next(read).text for _ in places]

@@ -69,6 +69,14 @@ def test_the_likelier_word_is_taken_where_the_recogniser_is_unsure():
     np.testing.assert_allclose(words.log_probability, [-0.9], rtol=1e-6)
 
 
+def test_of_what_is_cut_the_recogniser_s_best_beam_is_taken():
+    one = beams(("0pen", -0.9), ("open", -1.2))
+    two = Decoded(*(np.concatenate([part, part]) for part in one))
+    words = WordSearch(5, STEPS, 0.25).words(two, [True, False])
+    assert words.texts == ["0pen", "open"]
+    np.testing.assert_allclose(np.exp(words.log_confidence[0]), 1 / (1 + np.exp(-0.3)), rtol=1e-6)
+
+
 def test_confidence_is_the_share_of_all_beams():
     found = beams(("0pen", -0.9), ("open", -1.2), ("pen", -np.inf))
     words = WordSearch(5, STEPS, 0.25).words(found)

@@ -79,13 +79,14 @@ class Blocks:
     """
 
     def __init__(self, doubt=1.0):
-        self.enlarged, self.doubt = 0, doubt
+        self.enlarged, self.doubt, self.cut = 0, doubt, []
 
     def enlarge(self, lr):
         self.enlarged += len(lr)
         return lr.repeat(2, axis=1).repeat(2, axis=2)
 
-    def recognize(self, images):
+    def recognize(self, images, cut):
+        self.cut = [*cut]
         words = [self._word(image) for image in images]
         upright = [(np.abs(np.diff(image.astype(int), axis=0)) < STEP).all() for image in images]
         costs = [0.1 * len(w) + (0 if up else 5) for w, up in zip(words, upright, strict=True)]
@@ -114,9 +115,12 @@ def blocks(word, width=32, slope=2):
 
 
 def test_a_wide_image_is_read_in_windows_and_joined():
-    reader = reading.Reader(Blocks())
+    engine = Blocks()
+    reader = reading.Reader(engine)
     word = "restaurant0bar9cafe"
     ((found, picture), (short, _)) = reader.read_and_show([blocks(word), blocks("open")])
+    # Windows cut words, and a short image is whole.
+    assert len(engine.cut) > 5 and engine.cut == [True] * (len(engine.cut) - 1) + [False]
     assert found.text == word
     assert short.text == "open"
     assert picture.shape == (32, 32 * len(word), 3)

@@ -55,12 +55,14 @@ class JaxEngine:
         ]
         return np.concatenate(parts)
 
-    def recognize(self, images: np.ndarray) -> Words:
-        """The words in images, uint8 (n, 32, 128, 3); n at least 1."""
-        parts = []
+    def recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
+        """The words in images, uint8 (n, 32, 128, 3), n at least 1; `cut` as `WordSearch.words`."""
+        parts, done = [], 0
         for part, count in _batches(images):
-            found = Decoded(*self._recognizer(len(part))(self._ocr_leaves, part))
-            parts.append(self._search.words(Decoded(*(values[:count] for values in found))))
+            found = self._recognizer(len(part))(self._ocr_leaves, part)
+            beams = Decoded(*(values[:count] for values in found))
+            parts.append(self._search.words(beams, cut[done : done + count]))
+            done += count
         return Words.joined(parts)
 
     def _make_enlarger(self, size: int) -> Callable[[list[Any], np.ndarray], jax.Array]:

@@ -118,7 +118,7 @@ class WordSearch:
         """`decoding.recognizer` with the beams that `words` takes."""
         return decoding.recognizer(ocr, beam=self.beam, steps=self.steps, margin=self.margin)
 
-    def words(self, found: Decoded) -> Words:
+    def words(self, found: Decoded, cut: Sequence[bool] | None = None) -> Words:
         """The words of a batch.
 
         Args:
@@ -126,6 +126,8 @@ class WordSearch:
             (`decoding.every_beam`). Of these that one is taken whose log probability +
             `language_weight` x `log_probability` is highest; how far it is ahead of the other
             beams in that sum says how sure it is.
+          cut: of each image whether its edges cut words, which are none then: its language weight
+            is 0. None: of no image.
         """
         found = Decoded(*(np.asarray(part) for part in found))
         by_recognizer = found.log_probability.astype(np.float64)
@@ -134,7 +136,8 @@ class WordSearch:
         batch, beams, _ = found.tokens.shape
         texts = text.decode_tokens(found.tokens.reshape(batch * beams, -1))
         by_text = np.array([log_probability(word) for word in texts]).reshape(batch, beams)
-        together = by_recognizer + self.language_weight * by_text
+        weights = np.where(np.zeros(batch, bool) if cut is None else cut, 0.0, self.language_weight)
+        together = by_recognizer + weights[:, None] * by_text
         best, rows = np.argmax(together, axis=1), np.arange(batch)
         return Words(
             [texts[row * beams + best[row]] for row in rows],

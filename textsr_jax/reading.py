@@ -208,8 +208,11 @@ class Engine(Protocol):
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3)."""
 
-    def recognize(self, images: np.ndarray) -> Words:
-        """The words in images, uint8 (n, 32, 128, 3); n at least 1."""
+    def recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
+        """The words in images, uint8 (n, 32, 128, 3), n at least 1.
+
+        `cut` tells of each image whether its edges cut words; see `language.WordSearch.words`.
+        """
 
 
 class Reader:
@@ -244,7 +247,8 @@ class Reader:
     def read_and_show(self, images: Sequence[ImageLike]) -> list[tuple[Reading, np.ndarray]]:
         """The words in the images, each with the image that the recogniser read it from.
 
-        Wide images are read in overlapping windows and the texts joined; tall ones as they are and
+        Wide images are read in overlapping windows, in which likely English counts nothing, for
+        their edges cut words, and the texts joined; tall ones as they are and
         turned by a quarter either way, of which the reading is taken whose letters are surest. What
         is sharp already is read as it is; all else is enlarged by the SR model first. See
         `textsr_jax.crops`.
@@ -264,7 +268,8 @@ class Reader:
         ]
         windows = [window.image for image in turns for turn in image for window in turn]
         pictures = self._sharpened(windows)
-        words = self._recognize(pictures)
+        cut = [len(turn) > 1 for image in turns for turn in image for _ in turn]
+        words = self._recognize(pictures, cut)
         results, done = [], 0
         for image in turns:
             candidates = []
@@ -287,9 +292,12 @@ class Reader:
             results.append((reading, picture))
         return results
 
-    def read_enhanced(self, sr: np.ndarray) -> list[Reading]:
-        """The words in SR images, uint8 (n, 32, 128, 3), as `enhance` returns them."""
-        words = self._recognize(sr)
+    def read_enhanced(self, sr: np.ndarray, cut: bool = False) -> list[Reading]:
+        """The words in SR images, uint8 (n, 32, 128, 3), as `enhance` returns them.
+
+        `cut` tells whether they are windows, whose edges may cut words.
+        """
+        words = self._recognize(sr, [cut] * len(sr))
         return [
             Reading(word, self._confidence(log_confidence))
             for word, log_confidence in zip(words.texts, words.log_confidence, strict=True)
@@ -309,10 +317,10 @@ class Reader:
             return np.zeros((0, HR_SIZE[1], HR_SIZE[0], 3), np.uint8)
         return self._engine.enlarge(np.stack([resize(image, LR_SIZE) for image in images]))
 
-    def _recognize(self, images: np.ndarray) -> Words:
+    def _recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
         if not len(images):
             return Words([], np.zeros(0), np.zeros(0))
-        return self._engine.recognize(images)
+        return self._engine.recognize(images, cut)
 
     def _confidence(self, log_confidence: float) -> float:
         return math.exp(log_confidence / self._temperature)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -145,13 +145,14 @@ class OnnxEngine:
             made.append(to_uint8(self._sr.run(None, {"lr": part})[0]))
         return np.concatenate(made)
 
-    def recognize(self, images: np.ndarray) -> Words:
-        """The words in images, uint8 (n, 32, 128, 3); n at least 1."""
+    def recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
+        """The words in images, uint8 (n, 32, 128, 3), n at least 1; `cut` as `WordSearch.words`."""
         parts = []
         for start in range(0, len(images), _BATCH):
             part = to_float(images[start : start + _BATCH])
             memory = self._encoder.run(None, {"images": part})[0]
-            parts.append(self._search.words(self._decoder.search(memory, self._search)))
+            found = self._decoder.search(memory, self._search)
+            parts.append(self._search.words(found, cut[start : start + _BATCH]))
         return Words.joined(parts)
 
 
