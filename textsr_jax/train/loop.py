@@ -152,7 +152,10 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
     frozen = layout.place(stage.frozen)
     learning_rate = states.schedule(stage.settings)
 
+    # One save at a time: Orbax names the barriers of several processes by the step alone, so that
+    # two folders that are written at once could wait for each other for ever.
     def save(step: int) -> None:
+        best.wait()
         saved.save(step, state, record | {"data": stage.batches.get_state()})
 
     def validate(step: int) -> None:
@@ -160,6 +163,7 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
         record["waited"] += 1
         if record["best_score"] is None or result.score > record["best_score"]:
             record.update(best_score=result.score, best_step=step, waited=0)
+            saved.wait()
             best.save(step, state.variables, {"score": result.score, "scalars": result.scalars})
         record["stopped_early"] = 0 < stage.settings.patience <= record["waited"]
         logs.scalars({f"validation/{name}": value for name, value in result.scalars.items()}, step)
