@@ -39,7 +39,9 @@ def get_config() -> ConfigDict:
 
     config.pretrain.focus.update(paper.optimization(150, 32, 1e-3))
     config.stage1.update(paper.optimization(200, 32, 5e-4))
-    config.stage2.update(paper.optimization(200, 16, 2e-4))
+    # As the pair was trained; its recogniser forgets by stronger steps.
+    config.stage2.update(paper.optimization(200, 16, 1e-4))
+    config.stage2.images, config.stage2.augment = "both", False
     for stage in (config.pretrain.focus, config.stage1, config.stage2):
         stage.validate_every = stage.checkpoint_every = stage.steps // 4
     return config
