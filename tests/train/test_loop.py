@@ -220,3 +220,24 @@ def test_the_second_number_decides_between_equal_first_ones(tmp_path):
     # A higher first number outweighs any second one.
     run(tmp_path / "far", Batches(), poisoned(), lambda v: [-distance(v), distance(v)], **PATIENT)
     assert last(tmp_path / "far")[2]["best_step"] == 20
+
+
+def test_two_folders_are_never_written_at_once(tmp_path, monkeypatch):
+    """Several processes would wait for each other's barriers, which have the step's name alone."""
+    writing, saves = set(), []
+    save, wait = Checkpoints.save, Checkpoints.wait
+
+    def noted_save(self, step, tree, record):
+        assert writing <= {self.directory.name}
+        writing.add(self.directory.name)
+        saves.append((self.directory.name, step))
+        save(self, step, tree, record)
+
+    def noted_wait(self):
+        wait(self)
+        writing.discard(self.directory.name)
+
+    monkeypatch.setattr(Checkpoints, "save", noted_save)
+    monkeypatch.setattr(Checkpoints, "wait", noted_wait)
+    run(tmp_path, Batches(), poisoned(), validate_every=3, score=lambda variables: len(saves))
+    assert saves == [(name, step) for step in (3, 6, 9) for name in ("best", "checkpoints")]
