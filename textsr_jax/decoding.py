@@ -127,13 +127,10 @@ def beam_search(step: Step, cache: Cache, batch: int, steps: int, beam: int = 10
         logits, cache = step(state.token.reshape(-1), state.position, state.cache)
         classes = logits.shape[1]
         gains = jax.nn.log_softmax(logits.astype(jnp.float32)).reshape(batch, beam, classes)
-        candidates = (state.scores[:, :, None] + gains).reshape(batch, beam * classes)
-        scores, chosen = jax.lax.top_k(candidates, beam)
-        parent, token = chosen // classes, (chosen % classes).astype(jnp.int32)
+        scores, parent, token = _best_children(state.scores, gains)
         tokens = jnp.take_along_axis(state.tokens, parent[:, :, None], axis=1)
         tokens = tokens.at[:, :, state.position].set(token)
-        rows = (jnp.arange(batch)[:, None] * beam + parent).reshape(-1)
-        cache = jax.tree.map(lambda x: x[rows] if x.shape[0] == batch * beam else x, cache)
+        cache = _following(parent, cache)
         done = state.done
         return State(
             position=state.position + 1,
@@ -193,22 +190,17 @@ def every_beam(
         # What has ended has one child, itself.
         itself = jnp.where(jnp.arange(classes) == PAD, 0.0, -jnp.inf)
         gains = jnp.where(state.ended[:, :, None], itself, gains)
-        candidates = state.decoded.log_probability[:, :, None] + gains
-        scores, chosen = jax.lax.top_k(candidates.reshape(batch, beam * classes), beam)
+        scores, parent, token = _best_children(state.decoded.log_probability, gains)
         scores = jnp.where(scores < scores[:, :1] - margin, -jnp.inf, scores)
-        parent, token = chosen // classes, (chosen % classes).astype(jnp.int32)
-
         tokens = jnp.take_along_axis(state.decoded.tokens, parent[:, :, None], axis=1)
         before = jnp.take_along_axis(state.ended, parent, axis=1)
         lengths = jnp.take_along_axis(state.decoded.lengths, parent, axis=1) + ~before
-        rows = (jnp.arange(batch)[:, None] * beam + parent).reshape(-1)
-        cache = jax.tree.map(lambda x: x[rows] if x.shape[0] == batch * beam else x, cache)
         return State(
             position=state.position + 1,
             token=token,
             decoded=Decoded(tokens.at[:, :, state.position].set(token), lengths, scores),
             ended=before | (token == END) | (scores == -jnp.inf),
-            cache=cache,
+            cache=_following(parent, cache),
         )
 
     start = State(
@@ -224,6 +216,25 @@ def every_beam(
         cache=cache,
     )
     return jax.lax.while_loop(unfinished, advance, start).decoded
+
+
+def _best_children(scores: jax.Array, gains: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """As many children as there are beams, the best first: their scores, parents and tokens.
+
+    Args:
+      scores: float (batch, beam).
+      gains: float (batch, beam, classes), what each token adds.
+    """
+    batch, beam, classes = gains.shape
+    best, chosen = jax.lax.top_k((scores[:, :, None] + gains).reshape(batch, -1), beam)
+    return best, chosen // classes, (chosen % classes).astype(jnp.int32)
+
+
+def _following(parent: jax.Array, cache: Cache) -> Cache:
+    """The cache in the order of the children whose parents (batch, beam) are given."""
+    batch, beam = parent.shape
+    rows = (jnp.arange(batch)[:, None] * beam + parent).reshape(-1)
+    return jax.tree.map(lambda x: x[rows] if x.shape[0] == batch * beam else x, cache)
 
 
 def greedy_ctc(logits: jax.Array) -> Decoded:

@@ -115,6 +115,10 @@ class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             super().__init__(data_dir=data_dir, file_format="array_record", **kwargs)
 
 
+# Of an example that waits: its key and its size in bytes.
+_HEAD = struct.Struct("=QQ")
+
+
 class _InOrder:
     """What a split's examples wait in, in a file, until TFDS knows how many they are.
 
@@ -145,10 +149,6 @@ class _InOrder:
                 key, size = _HEAD.unpack(head)
                 yield key, file.read(size)
         os.remove(self._path)
-
-
-# Of an example that waits: its key and its size in bytes.
-_HEAD = struct.Struct("=QQ")
 
 
 @contextlib.contextmanager

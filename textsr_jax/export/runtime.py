@@ -44,7 +44,7 @@ class Decoder:
         """The words in `memory`, float32 (words, 64, width), in numpy, for `search.words`.
 
         It is `textsr_jax.decoding.every_beam` where the search has a margin; else `beam_search`,
-        and `greedy`, which is the same with one beam.
+        and `greedy`, which is the same with one beam. Words that are done leave the batch.
         """
         shape = len(memory), search.beam
         searched = Decoded(
