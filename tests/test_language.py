@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import wordfreq
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,17 +34,22 @@ def beams(*words_and_scores):
 
 
 def test_probabilities_of_all_texts_sum_to_1_at_most():
-    # English words, numbers and any characters up to three of these, and what is longer.
-    total = sum(np.exp(log_probability(word)) for word in language._frequencies() if word.isalpha())
+    # English words, each shape of digits as often as there are digits; numbers and any characters,
+    # up to two of them.
+    total = 0.0
+    for word in language._frequencies():
+        digits = "".join(language._SEVERAL_DIGITS.findall(word))
+        assert set(digits) <= {"0"}
+        total += 10 ** len(digits) * np.exp(log_probability(word))
     shortest = [
         np.exp(log_probability("".join(letters)))
         for count in range(3)
         for letters in itertools.product(text.ALPHABET, repeat=count)
-        if not "".join(letters).isalpha()
+        if not any(character.isalpha() for character in letters)
     ]
     assert 0.7 < total + sum(shortest) < 1
     # Of texts that are neither words nor numbers those of a length have (36 / 37)^n / 37 of 8 %.
-    np.testing.assert_allclose(log_probability("q7x"), np.log(0.08 * 37.0**-4))
+    np.testing.assert_allclose(log_probability("q7xj"), np.log(0.08 * 37.0**-5))
     np.testing.assert_allclose(log_probability("407"), np.log(0.08 * 37.0**-4 + 0.12 * 11.0**-4))
     np.testing.assert_allclose(log_probability(""), np.log(0.08 / 37))
 
@@ -57,6 +63,16 @@ def test_common_words_are_likelier_and_numbers_are_not_looked_up():
     assert log_probability("the") > log_probability("heron") > log_probability("hqron") + 5
     # wordfreq has one entry for all numbers of four digits.
     assert log_probability("0000") == log_probability("1938")
+
+
+def test_words_lose_their_marks_and_several_digits_are_as_likely_as_others():
+    women, listed = log_probability("womens"), wordfreq.word_frequency("women's", "en", "large")
+    assert np.log(0.8 * listed) < women < np.log(0.8 * listed) + 0.1
+    assert log_probability("25th") == log_probability("17th") > log_probability("25qh") + 5
+    hundredth = wordfreq.get_frequency_dict("en", "large")["00th"] / 100
+    np.testing.assert_allclose(log_probability("25th"), np.log(0.8 * hundredth), atol=0.1)
+    # Of one digit the list has every word.
+    assert log_probability("2nd") > log_probability("4nd") + 5
 
 
 def test_the_likelier_word_is_taken_where_the_recogniser_is_unsure():

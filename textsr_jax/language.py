@@ -7,6 +7,7 @@ lexicon. It is not part of the paper, whose search takes the likeliest beam alon
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -24,23 +25,27 @@ _ENGLISH, _NUMBER, _ANY = 0.80, 0.12, 0.08
 _DIGITS = 10
 # By how much the logarithms of two texts differ at most: "the" and ten letters at random.
 _SPREAD = 40.0
+_SEVERAL_DIGITS = re.compile("[0-9]{2,}")
 
 
 def log_probability(word: str) -> float:
     """The natural logarithm of the probability of a text of 0-9a-z; those of all sum to 1 at most.
 
-    It is a mixture of English words by their frequency (of wordfreq's large list, 320,000 of them),
-    of numbers, and of any characters; of the latter two every character, and the end, is as likely
-    as another.
+    It is a mixture of English words by their frequency (of wordfreq's large list, some 300,000 of
+    0-9a-z; womens, 25th and a52 are such), of numbers, and of any characters; of the latter two
+    every character, and the end, is as likely as another.
     """
     length = len(word) + 1
     anything = math.log(_ANY) - length * math.log(len(text.ALPHABET) + 1)
-    # Of numbers the list has but one for each count of digits, such as 0000.
-    if word.isalpha() and (frequency := _frequencies().get(word)):
-        return float(np.logaddexp(anything, math.log(_ENGLISH * frequency)))
     if word.isdigit():
         number = math.log(_NUMBER) - length * math.log(_DIGITS + 1)
         return float(np.logaddexp(anything, number))
+    # The list has 00th for 10th to 99th and the like.
+    shape = _SEVERAL_DIGITS.sub(lambda digits: "0" * len(digits[0]), word)
+    zeros = sum(map(len, _SEVERAL_DIGITS.findall(word)))
+    if frequency := _frequencies().get(shape):
+        likely = math.log(_ENGLISH * frequency) - zeros * math.log(_DIGITS)
+        return float(np.logaddexp(anything, likely))
     return anything
 
 
@@ -67,7 +72,17 @@ class Words(NamedTuple):
 
 @functools.cache
 def _frequencies() -> Mapping[str, float]:
-    return wordfreq.get_frequency_dict("en", wordlist="large")
+    """Of texts of 0-9a-z that are no numbers; women's and the like without their marks.
+
+    Every digit of several is a 0 in it.
+    """
+    listed = wordfreq.get_frequency_dict("en", wordlist="large")
+    found = {word: value for word, value in listed.items() if word.isascii() and word.isalnum()}
+    for word, value in listed.items():
+        if word.isascii() and not word.isalnum():
+            plain = text.normalize(word)
+            found[plain] = found.get(plain, 0.0) + value
+    return {word: value for word, value in found.items() if word and not word.isdigit()}
 
 
 @dataclasses.dataclass(frozen=True)
