@@ -33,8 +33,6 @@ def get_config() -> ConfigDict:
     config.data.synthetic.test = 100
     config.data.synthetic.max_length = 12
 
-    # A point more of the stand-in's LR words than greedy, for a tenth of the time or less.
-    config.decoding.beam = 5
     config.decoding.steps = 18
 
     config.pretrain.focus.update(paper.optimization(150, 32, 1e-3))

@@ -48,7 +48,6 @@ def get_config() -> ConfigDict:
     config.focus.feed_forward = 512
     config.focus.embedding = 128
 
-    config.decoding.beam = 5
     config.decoding.steps = 26
     # Not the paper's: 4 points more of real LR words, 1 of sharp ones (docs/reading.md).
     config.decoding.language_weight = 0.2
