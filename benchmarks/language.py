@@ -19,7 +19,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.evaluation import workdirs
 from textsr_jax.report.tables import print_table, write_json
 
-WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
+WEIGHTS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 KINDS = ("dictionary", "numbers", "codes")
 # Of drawn words, beside the pair's own training.
 SEED = 1_000_000

@@ -132,8 +132,9 @@ def get_config() -> ConfigDict:
     config.decoding = ConfigDict()
     config.decoding.beam = 10  # 1: greedy
     config.decoding.steps = 49  # at most, the end token included
-    # What a word's log probability as English counts beside the recogniser's, in the choice among
-    # its beams; 0, as published: nothing (textsr_jax/language.py).
+    # What it counts in the choice among a word's beams, beside the recogniser's log probability,
+    # how much likelier the word is as English than at random (textsr_jax/language.py); 0, as
+    # published: nothing.
     config.decoding.language_weight = 0.0
     # Confidence is a word's probability to the power of 1 / temperature; 1 leaves it as it is.
     config.decoding.temperature = 1.0

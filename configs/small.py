@@ -50,7 +50,7 @@ def get_config() -> ConfigDict:
 
     config.decoding.steps = 26
     # Not the paper's: 4 points more of real LR words, 1 of sharp ones (docs/reading.md).
-    config.decoding.language_weight = 0.2
+    config.decoding.language_weight = 0.3
 
     config.pretrain.ocr.update(paper.optimization(30_000, 64, 1e-3))
     config.pretrain.focus.update(paper.optimization(10_000, 64, 1e-3))

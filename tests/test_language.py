@@ -12,7 +12,7 @@ from configs import paper, small
 from textsr_jax import language, text
 from textsr_jax.decoding import Decoded
 from textsr_jax.errors import UserError
-from textsr_jax.language import Words, WordSearch, log_probability
+from textsr_jax.language import Words, WordSearch, log_probability, log_ratio
 from textsr_jax.text import END, FIRST_CHARACTER, PAD
 
 STEPS = 9
@@ -75,6 +75,19 @@ def test_words_lose_their_marks_and_several_digits_are_as_likely_as_others():
     assert log_probability("2nd") > log_probability("4nd") + 5
 
 
+def test_the_length_of_what_is_no_language_counts_nothing():
+    assert log_ratio("q7xj") == pytest.approx(np.log(0.08)) == log_ratio("q7xj" * 9)
+    np.testing.assert_allclose(log_ratio("the"), log_probability("the") + 4 * np.log(37))
+    found = beams(("b00k", -1.2), ("b00k7", -1.1))
+    assert WordSearch(5, STEPS, 1.0).words(found).texts == ["b00k7"]
+
+
+def test_the_margin_spans_all_words_of_up_to_17_letters():
+    ratios = [log_ratio(word) for word in language._frequencies() if len(word) <= 17]
+    assert min(ratios) >= np.log(0.08)
+    assert np.log(0.08) + language._SPREAD - 10 < max(ratios) < np.log(0.08) + language._SPREAD
+
+
 def test_the_likelier_word_is_taken_where_the_recogniser_is_unsure():
     found = beams(("0pen", -0.9), ("open", -1.2), ("pen", -7.0))
     words = WordSearch(5, STEPS, 0.25).words(found)
@@ -96,7 +109,7 @@ def test_of_what_is_cut_the_recogniser_s_best_beam_is_taken():
 def test_confidence_is_the_share_of_all_beams():
     found = beams(("0pen", -0.9), ("open", -1.2), ("pen", -np.inf))
     words = WordSearch(5, STEPS, 0.25).words(found)
-    ahead = -1.2 + 0.25 * log_probability("open") - (-0.9 + 0.25 * log_probability("0pen"))
+    ahead = -1.2 + 0.25 * log_ratio("open") - (-0.9 + 0.25 * log_ratio("0pen"))
     np.testing.assert_allclose(np.exp(words.log_confidence), 1 / (1 + np.exp(-ahead)), rtol=1e-6)
 
 
@@ -134,7 +147,7 @@ def test_of_a_config():
     assert WordSearch.of(config) == WordSearch(10, 49, 0.0)
     assert WordSearch.of(config).margin is None
     config.decoding.language_weight = 0.25
-    assert WordSearch.of(config).margin == 10
+    assert WordSearch.of(config).margin == 15
     assert WordSearch(1, 49, 0.25).margin is None
     for wrong in (-0.1, float("nan"), "much"):
         with config.ignore_type():

@@ -23,8 +23,8 @@ from textsr_jax.errors import UserError
 # How much of what is read are English words and numbers, the rest anything: as the generator draws.
 _ENGLISH, _NUMBER, _ANY = 0.80, 0.12, 0.08
 _DIGITS = 10
-# By how much the logarithms of two texts differ at most: "the" and ten letters at random.
-_SPREAD = 40.0
+# By how much `log_ratio` of two texts of 17 letters differs at most.
+_SPREAD = 60.0
 _SEVERAL_DIGITS = re.compile("[0-9]{2,}")
 
 
@@ -35,10 +35,9 @@ def log_probability(word: str) -> float:
     0-9a-z; womens, 25th and a52 are such), of numbers, and of any characters; of the latter two
     every character, and the end, is as likely as another.
     """
-    length = len(word) + 1
-    anything = math.log(_ANY) - length * math.log(len(text.ALPHABET) + 1)
+    anything = math.log(_ANY) + _at_random(word)
     if word.isdigit():
-        number = math.log(_NUMBER) - length * math.log(_DIGITS + 1)
+        number = math.log(_NUMBER) - (len(word) + 1) * math.log(_DIGITS + 1)
         return float(np.logaddexp(anything, number))
     # The list has 00th for 10th to 99th and the like.
     shape = _SEVERAL_DIGITS.sub(lambda digits: "0" * len(digits[0]), word)
@@ -47,6 +46,22 @@ def log_probability(word: str) -> float:
         likely = math.log(_ENGLISH * frequency) - zeros * math.log(_DIGITS)
         return float(np.logaddexp(anything, likely))
     return anything
+
+
+def _at_random(word: str) -> float:
+    """The natural logarithm of its probability where all characters, and the end, are as likely."""
+    return -(len(word) + 1) * math.log(len(text.ALPHABET) + 1)
+
+
+def log_ratio(word: str) -> float:
+    """How much likelier a text is by `log_probability` than as characters at random: a logarithm.
+
+    The recogniser has weighed how long a text is; a probability, which falls with each character,
+    would count against long ones once more. Speech recognisers divide by what they know of
+    language themselves (McDermott et al., "A Density Ratio Approach to Language Model Fusion in
+    End-to-End Automatic Speech Recognition", 2019); of ours that is taken for nothing.
+    """
+    return log_probability(word) - _at_random(word)
 
 
 class Words(NamedTuple):
@@ -92,8 +107,8 @@ class WordSearch:
     Attributes:
       beam: beams per word; 1 is greedy decoding.
       steps: tokens per word at most, the end token included.
-      language_weight: what `log_probability` counts beside the recogniser's; 0, as published, takes
-        the recogniser's best beam.
+      language_weight: what `log_ratio` counts beside the recogniser's log probability; 0, as
+        published, takes the recogniser's best beam.
     """
 
     beam: int
@@ -139,7 +154,7 @@ class WordSearch:
         Args:
           found: as arrays of JAX or numpy the best beam of each word, or all of its beams
             (`decoding.every_beam`). Of these that one is taken whose log probability +
-            `language_weight` x `log_probability` is highest; how far it is ahead of the other
+            `language_weight` x `log_ratio` is highest; how far it is ahead of the other
             beams in that sum says how sure it is.
           cut: of each image whether its edges cut words, which are none then: its language weight
             is 0. None: of no image.
@@ -150,7 +165,7 @@ class WordSearch:
             return Words(text.decode_tokens(found.tokens), by_recognizer, by_recognizer)
         batch, beams, _ = found.tokens.shape
         texts = text.decode_tokens(found.tokens.reshape(batch * beams, -1))
-        by_text = np.array([log_probability(word) for word in texts]).reshape(batch, beams)
+        by_text = np.array([log_ratio(word) for word in texts]).reshape(batch, beams)
         weights = np.where(np.zeros(batch, bool) if cut is None else cut, 0.0, self.language_weight)
         together = by_recognizer + weights[:, None] * by_text
         best, rows = np.argmax(together, axis=1), np.arange(batch)
