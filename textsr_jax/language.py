@@ -57,9 +57,10 @@ def log_ratio(word: str) -> float:
     """How much likelier a text is by `log_probability` than as characters at random: a logarithm.
 
     The recogniser has weighed how long a text is; a probability, which falls with each character,
-    would count against long ones once more. Speech recognisers divide by what they know of
-    language themselves (McDermott et al., "A Density Ratio Approach to Language Model Fusion in
-    End-to-End Automatic Speech Recognition", 2019); of ours that is taken for nothing.
+    would count against long ones once more. Of speech recognisers the probability is divided by
+    that of the language they have learnt themselves (McDermott et al., "A Density Ratio Approach to
+    Language Model Fusion in End-to-End Automatic Speech Recognition", 2019); ours is taken to have
+    learnt that all characters are as likely.
     """
     return log_probability(word) - _at_random(word)
 
