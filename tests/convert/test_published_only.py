@@ -83,6 +83,7 @@ def test_the_papers_sets_select_the_live_ones_of_what_it_quantises(model):
         assert bool(first_match(rules, path)) == bool(wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "unused"), [("edsr", 24), ("tbsrn", 115), ("cdistnet", 18_935_808)]
 )

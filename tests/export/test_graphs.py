@@ -114,6 +114,7 @@ def test_the_pixel_shuffle_moves_whole_blocks_of_channels(traced):
     assert orders == [(0, 1, 3, 2, 4, 5)]
 
 
+@pytest.mark.slow
 def test_channels_are_reordered_for_it(source):
     network, variables = source.sr
     graph = graphs.super_resolution(network, variables)

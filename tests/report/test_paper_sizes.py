@@ -79,6 +79,7 @@ def test_the_size_of_a_packed_file_is_told_from_shapes_alone():
     assert told == len(packed_files.to_bytes(pair))
 
 
+@pytest.mark.slow
 def test_the_report_tells_the_erratum_and_the_dead_parameters():
     text = " ".join(paper_sizes.notes())
     assert "prints 1329.20, which is the size at 6 bits" in text

@@ -187,6 +187,7 @@ def test_patience_ends_a_stage_that_many_validations_after_its_best(tmp_path, ca
     assert last(tmp_path / "w")[0] == step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crash", [1, 3, 5, 6])
 def test_a_crash_while_waiting_changes_nothing(tmp_path, crash):
     """The score falls from the first validation on, so that the stage ends at step 4."""
