@@ -23,7 +23,7 @@ from textsr_jax.errors import UserError
 # How much of what is read are English words and numbers, the rest anything: as the generator draws.
 _ENGLISH, _NUMBER, _ANY = 0.80, 0.12, 0.08
 _DIGITS = 10
-# By how much `log_ratio` of two texts of 17 letters differs at most.
+# By how much `log_ratio` of two texts of up to 17 letters differs at most.
 _SPREAD = 60.0
 _SEVERAL_DIGITS = re.compile("[0-9]{2,}")
 
@@ -39,7 +39,7 @@ def log_probability(word: str) -> float:
     if word.isdigit():
         number = math.log(_NUMBER) - (len(word) + 1) * math.log(_DIGITS + 1)
         return float(np.logaddexp(anything, number))
-    # The list has 00th for 10th to 99th and the like.
+    # The list has 00th for 00th to 99th and the like.
     shape = _SEVERAL_DIGITS.sub(lambda digits: "0" * len(digits[0]), word)
     zeros = sum(map(len, _SEVERAL_DIGITS.findall(word)))
     if frequency := _frequencies().get(shape):
@@ -93,12 +93,14 @@ def _frequencies() -> Mapping[str, float]:
     Every digit of several is a 0 in it.
     """
     listed = wordfreq.get_frequency_dict("en", wordlist="large")
-    found = {word: value for word, value in listed.items() if word.isascii() and word.isalnum()}
+    found: dict[str, float] = {}
     for word, value in listed.items():
-        if word.isascii() and not word.isalnum():
-            plain = text.normalize(word)
+        if not word.isascii():
+            continue
+        plain = word if word.isalnum() else text.normalize(word)
+        if plain and not plain.isdigit():
             found[plain] = found.get(plain, 0.0) + value
-    return {word: value for word, value in found.items() if word and not word.isdigit()}
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
