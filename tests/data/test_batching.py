@@ -19,7 +19,7 @@ from textsr_jax.data.batching import (
     evaluation_batches,
     train_batches,
 )
-from textsr_jax.data.records import HR_SHAPE, LR_SHAPE, Record, keys, labels
+from textsr_jax.data.records import HR_SHAPE, LR_SHAPE, Record, images, keys, labels
 from textsr_jax.errors import UserError
 
 
@@ -59,6 +59,30 @@ def test_attention_comes_by_the_records_number():
         batch, expected = next(known), next(plain)
         np.testing.assert_array_equal(batch.attention, attention[batch.index])
         assert_same(batch.replace(attention=None), expected)
+
+
+def test_without_images_the_stream_is_the_same():
+    stream = {"batch_size": 4, "max_length": 2, "seed": 3}
+    source = numbered(11)  # W10 is too long
+    plain, bare = train_batches(source, **stream), train_batches(source, images=False, **stream)
+    for _ in range(6):
+        batch = next(plain)
+        assert_same(next(bare), batch.replace(lr=None, hr=None))
+    restored = train_batches(source, images=False, **stream)
+    restored.set_state(bare.get_state())
+    assert_same(next(restored), next(bare))
+
+
+def test_all_images_of_sources_made_of_others():
+    source, other = numbered(5), numbered(3)
+    sr = np.random.default_rng(0).integers(0, 256, (5, *HR_SHAPE), np.uint8)
+    for made in (
+        Concatenated([source, other, Replaced(source, sr)]),
+        Subset(Replaced(source, sr), [4, 0, 2]),
+    ):
+        for field in ("lr", "hr"):
+            expected = np.stack([getattr(made[n], field) for n in range(len(made))])
+            np.testing.assert_array_equal(images(made, field), expected)
 
 
 def test_a_batch_holds_what_its_records_hold():

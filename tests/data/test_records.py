@@ -19,13 +19,20 @@ def root(tmp_path):
     return tmp_path / "root"
 
 
-def test_example_wants_exact_images():
-    lr, hr = np.zeros(records.LR_SHAPE, np.uint8), np.zeros(records.HR_SHAPE, np.uint8)
-    assert set(records.example(records.Record("k", lr, hr, "word"))) == {"key", "label", "lr", "hr"}
-    with pytest.raises(ValueError, match="expected uint8"):
-        records.example(records.Record("k", hr, hr, "word"))
-    with pytest.raises(ValueError, match="expected uint8"):
-        records.example(records.Record("k", lr, hr / 255, "word"))
+def test_all_images_of_a_prepared_set(root, tmp_path, monkeypatch):
+    builder = TextZoom(root=root, data_dir=tmp_path / "prepared")
+    records.prepare(builder)
+    source = records.TfdsSource(builder, "train1")
+    plain = [source[index] for index in range(30)]
+    expected = {name: np.stack([getattr(r, name) for r in plain]) for name in ("lr", "hr")}
+    assert len(np.unique(expected["hr"], axis=0)) > 20
+    for name, images in expected.items():
+        np.testing.assert_array_equal(records.images(plain, name), images)
+        np.testing.assert_array_equal(records.images(source, name), images)
+    # By several processes, the last of which has fewer.
+    monkeypatch.setattr(records, "_MANY", 30)
+    monkeypatch.setattr(records, "_CHUNK", 4)
+    np.testing.assert_array_equal(records.images(source, "hr"), expected["hr"])
 
 
 def test_a_list_of_records_is_a_source():

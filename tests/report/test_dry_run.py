@@ -82,6 +82,18 @@ def test_parts_of_a_batch_need_less_memory_for_the_same_arithmetic(config):
     assert parts.peak_bytes < 0.6 * whole.peak_bytes
 
 
+def test_images_on_the_devices_need_their_bytes(config):
+    config = config.copy_and_resolve_references()
+    config.stages, config.stage2.augment = "stage2", False
+    (on_the_way,) = dry_run.report(config)
+    config.stage2.on_device = True
+    (at_hand,) = dry_run.report(config)
+    # A batch's images are no longer an argument, but come to be within the step.
+    images = at_hand.records * 32 * 128 * 3
+    batch = at_hand.batch_size * (16 * 64 + 32 * 128) * 3 / jax.device_count()
+    assert images - batch <= at_hand.peak_bytes - on_the_way.peak_bytes <= images + batch
+
+
 def test_a_config_that_cannot_be_trained_is_refused(config):
     config = config.copy_and_resolve_references()
     config.stages = "stage3"

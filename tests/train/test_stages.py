@@ -28,7 +28,7 @@ from textsr_jax.data.batching import Concatenated
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.evaluation import workdirs
 from textsr_jax.images import to_float, to_uint8
-from textsr_jax.models import build_focus, build_sr, part_of, together
+from textsr_jax.models import build_focus, build_ocr, build_sr, part_of, together
 from textsr_jax.models.bicubic import enlarge
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.train import loop, stages
@@ -108,6 +108,28 @@ def test_stage_2_reads_the_images_of_the_frozen_stage_1_model(trained, data_root
     # Batches of another size may round a level differently.
     assert np.abs(cached.astype(int) - expected).max() <= 1
     assert np.load(trained / "stage2" / "sr_synthetic.npy").shape == (24, 32, 128, 3)
+
+
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_images_on_the_devices_train_the_same_bits(trained, data_root, tmp_path, stage):
+    config = micro_config(data_root, tmp_path / "data")
+    config.stages, config.stage2.images = stage, "both"
+    settings, network = config[stage], build_sr(config.sr)
+    if stage == "stage2":
+        network = build_ocr(config.ocr)
+    settings.augment = False
+    states = {}
+    for on_device in (False, True):
+        settings.on_device, workdir = on_device, tmp_path / f"{on_device}"
+        for before in ("pretrain_ocr", "pretrain_focus", *(["stage1"] * (stage == "stage2"))):
+            shutil.copytree(trained / before, workdir / before)
+        stages.train(config, workdir, "again")
+        states[on_device] = last_state(workdir, stage, network, settings)
+    (step, plain, _), (_, at_hand, _) = states.values()
+    assert step == settings.steps
+    assert same(plain, at_hand)
+    start = checkpoints.load_best(trained, stage, checkpoints.abstract(network.template))[0]
+    assert not same(start["params"], at_hand.params)
 
 
 def test_stage_1_may_see_synthetic_pairs_too(data_root, tmp_path, monkeypatch):
@@ -253,6 +275,17 @@ def test_values_that_are_none_are_named(data_root, tmp_path, part, field, value,
     with pytest.raises(UserError, match=re.escape(message)):
         stages.train(config, tmp_path / "w", "again")
     assert not (tmp_path / "w").exists()
+
+
+def test_images_that_change_do_not_lie_on_devices(data_root, tmp_path):
+    config = micro_config(data_root, tmp_path / "data")
+    config.stage2.augment = config.stage2.on_device = True
+    with pytest.raises(UserError, match=r"stage2\.on_device=True: .*set config.stage2.augment=Fa"):
+        stages.train(config, tmp_path / "w", "again")
+    config.stages, config.stage2.augment = "stage0", False
+    config.stage0.augment, config.stage0.on_device = False, True
+    with pytest.raises(UserError, match=r"stage0\.on_device=True: photographs are cropped anew"):
+        stages.train(config, tmp_path / "w", "again")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(data_root, tmp_path):

@@ -38,21 +38,28 @@ class Batch:
       valid: bool (batch,), False for repeated records that only fill the batch up.
       attention: float32 (batch, heads, steps, positions), where the text-focus recogniser looks in
         `hr`; None where nobody has asked it yet.
+
+    Of a stage whose images lie on the devices `lr` and `hr` are None until its step takes them by
+    `index`.
     """
 
-    lr: np.ndarray
-    hr: np.ndarray
+    lr: np.ndarray | None
+    hr: np.ndarray | None
     characters: np.ndarray
     index: np.ndarray
     valid: np.ndarray
     attention: np.ndarray | None = None
 
 
-def shapes(batch_size: int, max_length: int) -> Batch:
-    """The shapes and dtypes of a batch."""
+def shapes(batch_size: int, max_length: int, *, images: bool = True) -> Batch:
+    """The shapes and dtypes of a batch, with its images or without."""
+    lr, hr = (
+        jax.ShapeDtypeStruct((batch_size, *shape), np.uint8) if images else None
+        for shape in (records.LR_SHAPE, records.HR_SHAPE)
+    )
     return Batch(
-        lr=jax.ShapeDtypeStruct((batch_size, *records.LR_SHAPE), np.uint8),
-        hr=jax.ShapeDtypeStruct((batch_size, *records.HR_SHAPE), np.uint8),
+        lr=lr,
+        hr=hr,
         characters=jax.ShapeDtypeStruct((batch_size, max_length), np.int32),
         index=jax.ShapeDtypeStruct((batch_size,), np.int32),
         valid=jax.ShapeDtypeStruct((batch_size,), np.bool_),
@@ -67,6 +74,7 @@ def train_batches(
     seed: int,
     augment: Callable[[Record, np.random.Generator], Record] | None = None,
     attention: np.ndarray | None = None,
+    images: bool = True,
     process_index: int = 0,
     process_count: int = 1,
     threads: int = _READ_OPTIONS.num_threads,
@@ -87,6 +95,8 @@ def train_batches(
       attention: (len(source), heads, steps, positions), what `Batch.attention` takes by the
         record's number; a memory-mapped array will do. It is that of images as they are, so it
         goes with no `augment`.
+      images: whether batches bring their images; without, nothing is decoded, `lr` and `hr` are
+        None, and there is no `augment`.
       process_index: which process this is.
       process_count: how many there are.
       threads: how many decode batches ahead; what they give does not depend on it.
@@ -114,10 +124,16 @@ def train_batches(
             " give a data root with train folders"
         )
     dataset = grain.MapDataset.source(kept).seed(seed).shuffle().repeat()
-    dataset = dataset.map(lambda index: (index, source[index]))
-    if augment is not None:
-        dataset = dataset.random_map(lambda pair, rng: (pair[0], augment(pair[1], rng)))
-    collate = functools.partial(_collate, batch_size=batch_size, max_length=max_length)
+    if images:
+        dataset = dataset.map(lambda index: (index, source[index]))
+        if augment is not None:
+            dataset = dataset.random_map(lambda pair, rng: (pair[0], augment(pair[1], rng)))
+        collate = functools.partial(_collate, batch_size=batch_size, max_length=max_length)
+    else:
+        collate = functools.partial(
+            _without_images,
+            characters=text.encode([word[:max_length] for word in words], max_length),
+        )
     dataset = dataset.batch(batch_size, drop_remainder=True, batch_fn=collate)
     if attention is not None:
         dataset = dataset.map(lambda batch: batch.replace(attention=attention[batch.index]))
@@ -156,6 +172,17 @@ def _collate(pairs: Sequence[tuple[int, Record]], *, batch_size: int, max_length
     )
 
 
+def _without_images(indices: Sequence[int], *, characters: np.ndarray) -> Batch:
+    index = np.array(indices, np.int32)
+    return Batch(
+        lr=None,
+        hr=None,
+        characters=characters[index],
+        index=index,
+        valid=np.ones(len(index), np.bool_),
+    )
+
+
 class Subset:
     """The records of `source` with the given numbers, in the given order."""
 
@@ -168,6 +195,9 @@ class Subset:
 
     def __getitem__(self, index: int) -> Record:
         return self._source[self._indices[index]]
+
+    def images(self, field: str) -> np.ndarray:
+        return records.images(self._source, field)[self._indices]
 
     @property
     def keys(self) -> list[str]:
@@ -195,6 +225,9 @@ class Concatenated:
             raise IndexError(f"record {index} of {len(self)}")
         place = bisect.bisect_right(self._ends, index)
         return self._sources[place][index - self._ends[place] + len(self._sources[place])]
+
+    def images(self, field: str) -> np.ndarray:
+        return np.concatenate([records.images(source, field) for source in self._sources])
 
     @property
     def keys(self) -> list[str]:
@@ -228,6 +261,9 @@ class Replaced:
 
     def __getitem__(self, index: int) -> Record:
         return dataclasses.replace(self._source[index], hr=self._images[index])
+
+    def images(self, field: str) -> np.ndarray:
+        return self._images if field == "hr" else records.images(self._source, field)
 
     @property
     def keys(self) -> list[str]:

@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from textsr_jax.data import degradation, fonts, rendering, vocabulary
+from textsr_jax.data import degradation, fonts, png, rendering, vocabulary
 from textsr_jax.errors import UserError
 
 # Raise it whenever the same settings and fonts begin to give other pictures.
@@ -24,6 +24,9 @@ VERSION = 3
 
 # A split's place in this list is part of its words' seeds.
 SPLITS = ("train", "validation", "test_easy", "test_medium", "test_hard")
+
+LR_SHAPE = (16, 64, 3)
+HR_SHAPE = (32, 128, 3)
 
 _DIFFICULTIES = tuple(degradation.DIFFICULTIES)
 _CHUNK = 32  # words that travel from a worker at once
@@ -78,6 +81,18 @@ class WordPair(NamedTuple):
 
     lr: np.ndarray
     hr: np.ndarray
+    label: str
+
+    def encoded(self) -> "EncodedPair":
+        """The pair with its images as PNG files."""
+        return EncodedPair(png.encode(self.lr, LR_SHAPE), png.encode(self.hr, HR_SHAPE), self.label)
+
+
+class EncodedPair(NamedTuple):
+    """One word at both resolutions, as PNG files, and its text."""
+
+    lr: bytes
+    hr: bytes
     label: str
 
 
@@ -146,7 +161,7 @@ class Workers:
                 process.communicate()
         self._processes = []
 
-    def draw(self, split: str) -> Iterator[WordPair]:
+    def draw(self, split: str) -> Iterator[EncodedPair]:
         """The words of a split in order. Splits are drawn one after the other.
 
         Raises:
@@ -155,8 +170,7 @@ class Workers:
         chunks = _chunks(self._settings.size(split))
         if not self._processes:
             for chunk in chunks:
-                for index in chunk:
-                    yield draw(self._settings, split, index)
+                yield from _encoded(self._settings, split, chunk)
             return
         for first, process in enumerate(self._processes):
             job = (self._settings, split, first, len(self._processes))
@@ -179,6 +193,11 @@ def _chunks(size: int) -> list[range]:
     return [range(start, min(start + _CHUNK, size)) for start in range(0, size, _CHUNK)]
 
 
+def _encoded(settings: Settings, split: str, chunk: range) -> list[EncodedPair]:
+    # To write PNG files takes a tenth as long as to draw; one process could not do it for ten.
+    return [draw(settings, split, index).encoded() for index in chunk]
+
+
 def _work() -> None:
     """A worker's life: every job on its standard input names the chunks that it must draw."""
     jobs, results = sys.stdin.buffer, sys.stdout.buffer
@@ -190,5 +209,5 @@ def _work() -> None:
         except EOFError:
             return
         for chunk in _chunks(settings.size(split))[first::step]:
-            pickle.dump([draw(settings, split, index) for index in chunk], results)
+            pickle.dump(_encoded(settings, split, chunk), results)
             results.flush()

@@ -8,23 +8,28 @@ import dataclasses
 import functools
 import io
 import logging
+import multiprocessing.pool
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 from unittest import mock
 
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
-from PIL import Image
 from tensorflow_datasets.core import shuffle
+from tqdm import tqdm
 
+from textsr_jax.data import png
+from textsr_jax.data.generation import HR_SHAPE, LR_SHAPE, EncodedPair
 from textsr_jax.errors import UserError
 
-LR_SHAPE = (16, 64, 3)
-HR_SHAPE = (32, 128, 3)
+# From so many images on it pays to start processes that decode them.
+_MANY = 20_000
+_CHUNK = 256  # that go to a process at once
+_SHAPES = {"lr": LR_SHAPE, "hr": HR_SHAPE}
 
 _logger = logging.getLogger(__name__)
 
@@ -68,6 +73,16 @@ def keys(source: Source) -> list[str]:
     return [source[index].key for index in range(len(source))]
 
 
+def images(source: Source, field: str) -> np.ndarray:
+    """Every `lr` or `hr` image of `source` in order: uint8 (len, height, width, 3).
+
+    Where the source can do so, nothing else of it is decoded.
+    """
+    if hasattr(source, "images"):
+        return source.images(field)
+    return np.stack([getattr(source[index], field) for index in range(len(source))])
+
+
 def features() -> tfds.features.FeaturesDict:
     """The TFDS features of a record: `key`, `label`, and `lr` and `hr` as PNG images."""
     return tfds.features.FeaturesDict(
@@ -80,26 +95,10 @@ def features() -> tfds.features.FeaturesDict:
     )
 
 
-def example(record: Record) -> dict[str, Any]:
-    """`record` as a builder yields it: TFDS without TensorFlow wants images already encoded.
-
-    Raises:
-      ValueError: an image has the wrong shape or is not uint8.
-    """
-    return {
-        "key": record.key,
-        "label": record.label,
-        "lr": io.BytesIO(_png(record.lr, LR_SHAPE)),
-        "hr": io.BytesIO(_png(record.hr, HR_SHAPE)),
-    }
-
-
-def _png(image: np.ndarray, shape: tuple[int, int, int]) -> bytes:
-    if image.shape != shape or image.dtype != np.uint8:
-        raise ValueError(f"expected uint8 {shape}, got {image.dtype} {image.shape}")
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, format="PNG")
-    return stream.getvalue()
+def example(key: str, pair: EncodedPair) -> dict[str, Any]:
+    """A record as a builder yields it: TFDS without TensorFlow wants images already encoded."""
+    lr, hr = io.BytesIO(pair.lr), io.BytesIO(pair.hr)
+    return {"key": key, "label": pair.label, "lr": lr, "hr": hr}
 
 
 class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -229,8 +228,8 @@ class TfdsSource:
         fields = self._examples[index]
         return Record(
             key=fields["key"].decode(),
-            lr=_pixels(fields["lr"]),
-            hr=_pixels(fields["hr"]),
+            lr=png.decode(fields["lr"]),
+            hr=png.decode(fields["hr"]),
             label=fields["label"].decode(),
         )
 
@@ -241,6 +240,27 @@ class TfdsSource:
     def _texts(self) -> tuple[list[str], list[str]]:
         texts = [(fields["key"].decode(), fields["label"].decode()) for fields in self._examples]
         return [key for key, _ in texts], [label for _, label in texts]
+
+    def images(self, field: str) -> np.ndarray:
+        """As `images`; where there are many, by as many processes as there are cores."""
+        made = np.empty((len(self), *_SHAPES[field]), np.uint8)
+        bar = tqdm(total=len(self), desc=f"reading {field}", unit="word", leave=False, disable=None)
+        count = os.cpu_count() or 1
+        chunk = _CHUNK * count
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(bar)
+            decode = png.decode_all
+            if len(self) >= _MANY and count > 1:
+                # Not forked, since JAX has threads.
+                context = multiprocessing.get_context("spawn")
+                pool = stack.enter_context(context.Pool(count))
+                decode = functools.partial(_decoded_by, pool)
+            for start in range(0, len(self), chunk):
+                numbers = range(start, min(start + chunk, len(self)))
+                files = [fields[field] for fields in self._examples.__getitems__(numbers)]
+                made[start : start + len(files)] = decode(files)
+                bar.update(len(files))
+        return made
 
     @property
     def keys(self) -> list[str]:
@@ -253,6 +273,6 @@ class TfdsSource:
         return self._texts[1]
 
 
-def _pixels(png: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(png)) as image:
-        return np.asarray(image)
+def _decoded_by(pool: multiprocessing.pool.Pool, files: Sequence[bytes]) -> np.ndarray:
+    parts = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
+    return np.concatenate(pool.map(png.decode_all, parts, chunksize=1))

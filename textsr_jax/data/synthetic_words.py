@@ -82,7 +82,7 @@ class SyntheticWords(records.LocalBuilder):
             disable=None,  # where nobody watches
         )
         for number, pair in enumerate(pairs, start=1):
-            yield number, records.example(records.Record(f"{split}:{number}", *pair))
+            yield number, records.example(f"{split}:{number}", pair)
 
 
 def _fingerprint(settings: Settings) -> str:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from textsr_jax import text
 from textsr_jax.data import lmdb_folders, records
+from textsr_jax.data.generation import WordPair
 from textsr_jax.errors import UserError
 
 _EXPECTED = "expected TextZoom's LMDB folders, such as train1, train2, test/easy, test/medium"
@@ -101,12 +102,12 @@ class TextZoom(records.LocalBuilder):
             self.info.metadata["folders"][folder] = {"records": total, "skipped": skipped}
             for number in range(1, total + 1):
                 try:
-                    record = _read(samples, number, key=f"{folder}:{number}")
+                    pair = _read(samples, number)
                 except _SkippedError as skip:
                     count, first = skipped.get(skip.reason, (0, number))
                     skipped[skip.reason] = [count + 1, first]
                 else:
-                    yield number, records.example(record)
+                    yield number, records.example(f"{folder}:{number}", pair.encoded())
 
     @property
     def splits(self) -> dict[str, str | None]:
@@ -140,7 +141,7 @@ class _SkippedError(Exception):
         self.reason = reason
 
 
-def _read(samples: lmdb_folders.Samples, number: int, *, key: str) -> records.Record:
+def _read(samples: lmdb_folders.Samples, number: int) -> WordPair:
     """Reads record `number`, counted from 1; raises `_SkippedError` where it is unusable."""
     label = samples.get("label", number)
     hr = samples.get("image_hr", number)
@@ -155,12 +156,7 @@ def _read(samples: lmdb_folders.Samples, number: int, *, key: str) -> records.Re
         raise _SkippedError("label not UTF-8") from error
     if not text.normalize(label):
         raise _SkippedError("empty label")
-    return records.Record(
-        key=key,
-        lr=_decode(lr, records.LR_SHAPE),
-        hr=_decode(hr, records.HR_SHAPE),
-        label=label,
-    )
+    return WordPair(_decode(lr, records.LR_SHAPE), _decode(hr, records.HR_SHAPE), label)
 
 
 def _decode(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:

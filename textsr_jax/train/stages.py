@@ -65,8 +65,8 @@ FINETUNE_SR, FINETUNE_OCR = "finetune_sr", "finetune_ocr"
 # Of every stage's `optimization` config.
 _FIELDS = (
     *("steps", "batch_size", "accumulate", "average", "learning_rate", "warmup", "b1", "b2"),
-    *("weight_decay", "clip", "augment", "skip_at_most", "validate_every", "patience"),
-    "checkpoint_every",
+    *("weight_decay", "clip", "augment", "on_device", "skip_at_most", "validate_every"),
+    *("patience", "checkpoint_every"),
 )
 
 _PICTURES = 8
@@ -294,6 +294,15 @@ def _check(config: ConfigDict, field: str) -> None:
             raise UserError(f"config.{field}.{name}={settings[name]}: must be at least 1")
     if not 0 <= settings.warmup < 1:
         raise UserError(f"config.{field}.warmup={settings.warmup}: must be from 0 to below 1")
+    if settings.on_device and settings.augment:
+        raise UserError(
+            f"config.{field}.on_device=True: augmentation changes images before they come to a "
+            f"device; set config.{field}.augment=False"
+        )
+    if settings.on_device and field == STAGE0:
+        raise UserError(
+            f"config.{field}.on_device=True: photographs are cropped anew; set it False"
+        )
     if settings.patience < 0:
         raise UserError(f"config.{field}.patience={settings.patience}: must be at least 0")
     if not 0 <= settings.average < 1:
@@ -390,8 +399,13 @@ class _Training:
             PRETRAIN_FOCUS: self.all_words,
             STAGE2: Concatenated(list(self.stage2_words.values()) * kinds),
         }.get(name, self.stage1_pairs)
-        batch = batching.shapes(size, config.max_length)
-        return Outline(name, settings, *self.learns(name), frozen, batch, len(records))
+        network, loss = self.learns(name)
+        batch = batching.shapes(size, config.max_length, images=not settings.on_device)
+        if settings.on_device:
+            images = batching.shapes(len(records), config.max_length)
+            lr = images.lr if _reads_lr(name) else None
+            loss, frozen = steps.taking_images(loss), steps.AtHand(frozen, lr, images.hr)
+        return Outline(name, settings, network, loss, frozen, batch, len(records))
 
     def learns(self, name: str) -> tuple[Network, steps.Loss]:
         """What a stage trains, and by which loss."""
@@ -495,17 +509,12 @@ class _Training:
             )
             return judged.validation(judged.means["words_right"])
 
-        network, loss = self.learns(PRETRAIN_FOCUS)
-        return loop.Stage(
-            name=PRETRAIN_FOCUS,
-            initial=network.init,
-            loss=loss,
-            frozen={},
-            settings=settings,
-            batches=self._training_batches(
-                self.all_words, settings, augmentation.recognizer_augmentation, PRETRAIN_FOCUS
-            ),
-            key_of=_keys(self.all_words),
+        return self._fed(
+            PRETRAIN_FOCUS,
+            settings,
+            self.all_words,
+            augmentation.recognizer_augmentation,
+            initial=self.focus.init,
             validate=validate,
         )
 
@@ -628,38 +637,27 @@ class _Training:
           reader: of the recogniser that reads SR validation images; None if there is none.
         """
         reader, frozen = self.layout.place(reader), self._focus_variables()
-        _, loss = self.learns(name)
-        return loop.Stage(
-            name=name,
+        return self._fed(
+            name,
+            settings,
+            self.stage1_pairs,
+            augmentation.pair_augmentation,
             initial=initial,
-            loss=loss,
-            frozen=frozen,
-            settings=settings,
-            batches=self._training_batches(
-                self.stage1_pairs,
-                settings,
-                augmentation.pair_augmentation,
-                name,
-                self._hr_attention(name, settings, frozen),
-            ),
-            key_of=_keys(self.stage1_pairs),
             validate=self._sr_validation(lambda variables: (variables, reader)),
+            frozen=frozen,
+            attention=self._hr_attention(name, settings, frozen),
         )
 
     def joint(self) -> loop.Stage:
         sr, ocr = self._sr_initial(), self._load(PRETRAIN_OCR, "ocr", self.ocr)
-        settings, (_, loss) = self.config.joint, self.learns(JOINT)
-        return loop.Stage(
-            name=JOINT,
+        return self._fed(
+            JOINT,
+            self.config.joint,
+            self.stage1_pairs,
+            augmentation.pair_augmentation,
             initial=lambda key: join(sr=sr(key), ocr=ocr),
-            loss=loss,
-            frozen=self._focus_variables(),
-            settings=settings,
-            batches=self._training_batches(
-                self.stage1_pairs, settings, augmentation.pair_augmentation, JOINT
-            ),
-            key_of=_keys(self.stage1_pairs),
             validate=self._sr_validation(lambda both: (part_of(both, "sr"), part_of(both, "ocr"))),
+            frozen=self._focus_variables(),
         )
 
     def _focus_variables(self) -> Variables:
@@ -734,17 +732,12 @@ class _Training:
             judged = self._judge(judge, read)
             return judged.validation(judged.means["accuracy"], "images")
 
-        _, loss = self.learns(name)
-        return loop.Stage(
-            name=name,
+        return self._fed(
+            name,
+            settings,
+            source,
+            augmentation.recognizer_augmentation,
             initial=initial,
-            loss=loss,
-            frozen={},
-            settings=settings,
-            batches=self._training_batches(
-                source, settings, augmentation.recognizer_augmentation, name
-            ),
-            key_of=_keys(source),
             validate=validate,
         )
 
@@ -790,23 +783,45 @@ class _Training:
             means |= {f"accuracy_{name}": scores["accuracy"] for name, scores in found.items()}
         return _Judged(means, pictures, readings)
 
-    def _training_batches(
+    def _fed(
         self,
-        source: Source,
-        settings: ConfigDict,
-        augment: Callable,
         name: str,
+        settings: ConfigDict,
+        source: Source,
+        augment: Callable,
+        *,
+        initial: Callable[[jax.Array], Variables],
+        validate: Callable[[Variables], loop.Validation],
+        frozen: Variables | None = None,
         attention: np.ndarray | None = None,
-    ) -> Any:
-        return train_batches(
+    ) -> loop.Stage:
+        """A stage of words, and where its batches get their images: on the way, or from devices."""
+        _, loss = self.learns(name)
+        frozen = frozen or {}
+        if settings.on_device:
+            lr = records.images(source, "lr") if _reads_lr(name) else None
+            loss = steps.taking_images(loss)
+            frozen = steps.AtHand(frozen, lr, records.images(source, "hr"))
+        batches = train_batches(
             source,
             batch_size=settings.batch_size // jax.process_count(),
             max_length=self.config.max_length,
             seed=self._seed(name),
             augment=augment if settings.augment else None,
             attention=attention,
+            images=not settings.on_device,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
+        )
+        return loop.Stage(
+            name=name,
+            initial=initial,
+            loss=loss,
+            frozen=frozen,
+            settings=settings,
+            batches=batches,
+            key_of=_keys(source),
+            validate=validate,
         )
 
     def _seed(self, name: str) -> int:
@@ -873,18 +888,20 @@ class _Training:
         """SR images of a source, uint8 (len, 32, 128, 3)."""
         enlarge_batch = jax.jit(lambda variables, lr: to_uint8(sr(variables, to_float(lr))))
         variables = self.layout.place(variables)
-        batches = tqdm(
-            self._batches(source),
-            total=-(-len(source) // self._evaluation_size),
+        lr, size = records.images(source, "lr"), self._evaluation_size
+        starts = tqdm(
+            range(0, len(lr), size),
             desc="SR images",
             leave=False,
             disable=True if jax.process_index() else None,
         )
-        made = []
-        for batch in batches:
-            images = enlarge_batch(variables, self.layout.shard_whole(batch.lr))
-            made.append(meshes.gather(images)[batch.valid])
-        return np.concatenate(made)
+        made = np.empty((len(lr), *records.HR_SHAPE), np.uint8)
+        for start in starts:
+            part = lr[start : start + size]
+            filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+            images = enlarge_batch(variables, self.layout.shard_whole(filled))
+            made[start : start + size] = meshes.gather(images)[: len(part)]
+        return made
 
     def _hr_attention(
         self, name: str, settings: ConfigDict, frozen: Variables
@@ -942,6 +959,11 @@ class _Training:
                 ) from error
         meshes.wait_for_all(str(path))
         return np.load(path, mmap_mode="r")
+
+
+def _reads_lr(stage: str) -> bool:
+    """Whether a stage's loss reads LR images; a recogniser's reads HR ones alone."""
+    return stage.startswith((STAGE1, FINETUNE_SR, JOINT))
 
 
 def _tiles(columns: Sequence[np.ndarray]) -> np.ndarray:

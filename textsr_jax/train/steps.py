@@ -7,6 +7,7 @@ minimise, its parts for the log, and the batch statistics after the batch.
 from collections.abc import Callable
 from typing import Any
 
+import flax
 import jax
 import jax.numpy as jnp
 import optax
@@ -109,6 +110,33 @@ def make_step(
         return state, parts
 
     return step
+
+
+@flax.struct.dataclass
+class AtHand:
+    """What a step reads and nobody changes, on every device: a pytree.
+
+    Attributes:
+      frozen: variables, as the loss takes them.
+      lr, hr: all the images of training, uint8 (records, height, width, 3), by their number; None
+        for those that the loss does not read.
+    """
+
+    frozen: Variables
+    lr: jax.Array | None
+    hr: jax.Array
+
+
+def taking_images(loss: Loss) -> Loss:
+    """`loss` for batches without images, which takes them out of an `AtHand` by their index."""
+
+    def taken(
+        variables: Variables, at_hand: AtHand, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Parts, Any]]:
+        lr, hr = jax.tree.map(lambda images: images[batch.index], (at_hand.lr, at_hand.hr))
+        return loss(variables, at_hand.frozen, batch.replace(lr=lr, hr=hr), key)
+
+    return taken
 
 
 def recognizer_loss(ocr: Network, axis_name: str | None = None) -> Loss:

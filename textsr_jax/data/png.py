@@ -1,0 +1,34 @@
+"""Word images to PNG files in memory and back.
+
+Every worker process that draws words imports this; JAX and TensorFlow Datasets stay out of it.
+"""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+
+def encode(image: np.ndarray, shape: tuple[int, int, int]) -> bytes:
+    """A PNG file of `image`, uint8 RGB of `shape`.
+
+    Raises:
+      ValueError: it has another shape or type.
+    """
+    if image.shape != shape or image.dtype != np.uint8:
+        raise ValueError(f"expected uint8 {shape}, got {image.dtype} {image.shape}")
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def decode(data: bytes) -> np.ndarray:
+    """uint8 (height, width, 3), RGB, of a PNG file that `encode` made."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image)
+
+
+def decode_all(files: Sequence[bytes]) -> np.ndarray:
+    """uint8 (files, height, width, 3): those of one size, at least one, decoded by `decode`."""
+    return np.stack([decode(file) for file in files])
