@@ -6,8 +6,9 @@ where TEXTZOOM holds the LMDB folders train1, train2, test/easy, test/medium, te
 
 Cost: 42.6 and 46.5 million live parameters; for accelerators. A step of stage 1 is about 250 GFLOP
 a pair for EDSR alone, so one epoch of TextZoom (17,367 pairs) is some 4 PFLOP.
-Reaches: not trained by us yet. The paper prints a mean PSNR of 21.42 dB and a mean accuracy of
-71.08 % on TextZoom, from a DIV2K-trained EDSR and the published CDistNet as starting points.
+Reaches: not trained to its end by us yet; docs/models.md has what some minutes of a GPU gave. The
+paper prints a mean PSNR of 21.42 dB and a mean accuracy of 71.08 % on TextZoom, from a
+DIV2K-trained EDSR and the published CDistNet as starting points.
 """
 
 from ml_collections import ConfigDict

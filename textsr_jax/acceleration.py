@@ -1,6 +1,6 @@
 """Quantised networks in integer arithmetic, through Qwix: ACIQ's codes meet int8 activations.
 
-Values are tested on CPUs. No accelerator was at hand: how fast one is with this was not measured.
+Values are tested on CPUs. How fast an accelerator is with this has not been measured.
 """
 
 import dataclasses

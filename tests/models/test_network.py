@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from tests.conftest import same
-from textsr_jax.models.network import Network, count_parameters
+from textsr_jax.models.network import Keys, Network, count_parameters
 from textsr_jax.quantization import Rule, dequantize, quantize
 
 
@@ -39,6 +39,15 @@ def test_the_seed_decides_every_bit(network):
     first, again = (network.init(jax.random.key(seed)) for seed in (1, 1))
     assert same(first, again)
     assert not same(first, network.init(jax.random.key(2)))
+
+
+def test_the_draws_are_nnxs_own(network):
+    module = Tiny(nnx.Rngs(params=jax.random.key(7)))
+    kernel = network.init(jax.random.key(7))["params"]["layers"]["0"]["kernel"]
+    np.testing.assert_array_equal(kernel, module.layers[0].kernel[...])
+    rngs, keys = nnx.Rngs(params=jax.random.key(3)), Keys(jax.random.key(3))
+    for _ in range(4):
+        assert rngs.params() == keys.params()
 
 
 def test_evaluation_computes_the_module_and_changes_nothing(network):

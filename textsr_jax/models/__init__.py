@@ -16,6 +16,7 @@ from textsr_jax.models.cdistnet import CDistNet
 from textsr_jax.models.crnn import CRNN
 from textsr_jax.models.edsr import EDSR
 from textsr_jax.models.network import (
+    Keys,
     Network,
     Variables,
     count_parameters,
@@ -72,7 +73,7 @@ def build_sr(config: ConfigDict, variables: Variables | None = None) -> Network:
     make_network = _maker(SR_NETWORKS, config, "sr")
     stn_arguments = _arguments(config, "stn")
 
-    def build(rngs: nnx.Rngs) -> SuperResolver:
+    def build(rngs: Keys) -> SuperResolver:
         # Without `dtype`: in bfloat16 the control points would be off by a quarter of a pixel.
         rectifier = None if mode == "never" else STN(**stn_arguments, rngs=rngs)
         return SuperResolver(name, make_network(rngs), rectifier, mode)
@@ -116,7 +117,7 @@ def build_rescaler(resampler: ConfigDict, sr: ConfigDict) -> Network:
 
 def _maker(
     networks: dict[str, type[nnx.Module]], config: ConfigDict, field: str
-) -> Callable[[nnx.Rngs], nnx.Module]:
+) -> Callable[[Keys], nnx.Module]:
     name = config.name
     if name not in networks:
         raise UserError(
