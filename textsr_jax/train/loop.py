@@ -25,7 +25,7 @@ from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
 from textsr_jax.train.logs import Logs
 from textsr_jax.train.mesh import Layout
-from textsr_jax.train.steps import Loss, make_step
+from textsr_jax.train.steps import AtHand, Loss, make_step
 
 _LOG_EVERY = 20
 
@@ -52,7 +52,7 @@ class Stage:
       name: the stage's folder in the workdir.
       initial: makes the variables to start from, from a key.
       loss: see `steps`.
-      frozen: variables that the loss reads and nobody changes.
+      frozen: variables that the loss reads and nobody changes, or a `steps.AtHand` of them.
       settings: the stage's `optimization` config.
       batches: an endless iterator of `data.Batch` with `get_state` and `set_state`; this process's
         part of each batch.
@@ -63,7 +63,7 @@ class Stage:
     name: str
     initial: Callable[[jax.Array], Variables]
     loss: Loss
-    frozen: Variables
+    frozen: Variables | AtHand
     settings: ConfigDict
     batches: Any
     key_of: Callable[[int], str]
