@@ -19,20 +19,28 @@ from textsr_jax.report import calibration, plots
 def parts():
     rng = np.random.default_rng(0)
     made = {}
-    for name, n in ((calibration.VALIDATION, 4000), (calibration.TEST, 2000)):
+    for name, n in (
+        (calibration.VALIDATION, 1500),
+        (calibration.DRAWN, 2500),
+        (calibration.TEST, 2000),
+    ):
         log_probability = 2 * np.log(rng.uniform(0.1, 0.999, n))
         made[name] = Sample(log_probability, rng.random(n) < np.exp(log_probability / 2))
     return made
 
 
-def test_the_temperature_comes_from_validation_words_alone():
+def test_the_temperature_comes_from_validation_and_drawn_words():
     sound = parts()
     results = calibration.measure(sound)
     assert results["temperature"] == pytest.approx(2, rel=0.1)
     broken = Sample(sound["test"].log_probability, ~sound["test"].right)
     assert calibration.measure(sound | {"test": broken})["temperature"] == results["temperature"]
+    for name in (calibration.VALIDATION, calibration.DRAWN):
+        less_sure = Sample(2 * sound[name].log_probability, sound[name].right)
+        other = calibration.measure(sound | {name: less_sure})
+        assert other["temperature"] > 1.2 * results["temperature"]
     errors = {(row["words"], row["when"]): row["calibration_error"] for row in results["rows"]}
-    for words in ("validation", "test"):
+    for words in ("validation", "drawn", "test"):
         assert errors[words, "before"] > 0.1
         assert errors[words, "after"] < 0.04
 
@@ -70,7 +78,8 @@ def packed(data_root, tmp_path_factory):
 @pytest.mark.slow
 def test_a_packed_file_is_written_again(packed, data_root, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    found, name = calibration.samples(packed, str(data_root))
+    found, name = calibration.samples(packed, str(data_root), drawn=70)
+    assert len(found["drawn"].right) == 70
     assert name.startswith("textzoom/")
     # An untrained pair reads nothing rightly; so half the words are said to be right.
     found = {
@@ -85,6 +94,7 @@ def test_a_packed_file_is_written_again(packed, data_root, tmp_path, monkeypatch
     assert again.provenance["calibration"] == {
         "data": "textzoom",
         "words": len(found["validation"].right),
+        "drawn": 70,
     }
     assert again.provenance["commit"] == "c"
     assert {**again.config["decoding"], "temperature": 0} == {
@@ -99,7 +109,7 @@ def test_data_without_words_to_fit_on(packed, data_root, tmp_path, monkeypatch):
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "easy").symlink_to(data_root / "test" / "easy")
     with pytest.raises(UserError, match="has no validation words"):
-        calibration.samples(packed, str(tmp_path))
+        calibration.samples(packed, str(tmp_path), drawn=1)
 
 
 @pytest.mark.slow

@@ -45,6 +45,14 @@ class Sample:
         return np.exp(self.log_probability / temperature)
 
 
+def joined(*samples: Sample) -> Sample:
+    """The words of several samples as one."""
+    return Sample(
+        np.concatenate([sample.log_probability for sample in samples]),
+        np.concatenate([sample.right for sample in samples]),
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Bin:
     """Words of like confidence.

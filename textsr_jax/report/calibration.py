@@ -1,7 +1,7 @@
 """Calibrates a packed file: python -m textsr_jax.report.calibration --model=FILE --out=FILE
 
-Fits the temperature of its confidence on the words that training held out for validation, says what
-that does to the test words, and writes the file again with it.
+Fits the temperature of its confidence on the words that training held out for validation and on
+drawn ones, says what that does to the test words, and writes the file again with it.
 """
 
 import dataclasses
@@ -13,22 +13,30 @@ from rich.table import Table
 
 from textsr_jax import packed_files, reading
 from textsr_jax.command_line import run_script
+from textsr_jax.data import generation
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import calibration, workdirs
 from textsr_jax.evaluation.calibration import Sample
 from textsr_jax.report import plots
 from textsr_jax.report.tables import print_table, write_json
 
-VALIDATION, TEST = "validation", "test"
+VALIDATION, DRAWN, TEST = "validation", "drawn", "test"
 BEFORE, AFTER = "before", "after"
 
+# Of drawn words, far from the seeds of training.
+SEED = 3_000_000
 
-def samples(model: str | pathlib.Path, data_root: str | None) -> tuple[dict[str, Sample], str]:
-    """The validation and test words as the pair in a packed file reads them, and their data's name.
+
+def samples(
+    model: str | pathlib.Path, data_root: str | None, drawn: int
+) -> tuple[dict[str, Sample], str]:
+    """Validation, drawn and test words as a packed file's pair reads them, and the data's name.
 
     Args:
       model: the packed file.
       data_root: TextZoom's LMDB folders; None for the config's own data.
+      drawn: how many words to draw, as the config's `data.synthetic` draws them, but photographed
+        all; at least 1.
 
     Raises:
       UserError: a file or data that cannot be read, or that lack words.
@@ -42,15 +50,24 @@ def samples(model: str | pathlib.Path, data_root: str | None) -> tuple[dict[str,
         if not any(len(source) for source in splits.values()):
             raise UserError(f"{pairs.name}: has no {name} words; name another --data_root")
     reader = reading.load(model, config=config)
-    made = {name: calibration.collect(reader, [*splits.values()]) for name, splits in parts.items()}
+    synthetic = config.data.synthetic
+    bounds = {name: synthetic[name] for name in ("words", "min_length", "max_length")}
+    settings = generation.Settings(seed=SEED, **bounds)
+    words = [generation.draw(settings, "validation", index) for index in range(drawn)]
+    sources = {
+        VALIDATION: [*pairs.validation_splits.values()],
+        DRAWN: [words],
+        TEST: [*pairs.test.values()],
+    }
+    made = {name: calibration.collect(reader, source) for name, source in sources.items()}
     return made, pairs.name
 
 
 def measure(parts: dict[str, Sample]) -> dict[str, Any]:
-    """The temperature that fits the validation words, and errors of all words without and with it.
+    """The temperature that fits validation and drawn words, and errors of all without and with it.
 
     Args:
-      parts: by the names `VALIDATION` and `TEST`.
+      parts: by the names `VALIDATION`, `DRAWN` and `TEST`.
 
     Returns:
       `temperature`, and `rows`: a row for each part, without and with the temperature.
@@ -58,7 +75,7 @@ def measure(parts: dict[str, Sample]) -> dict[str, Any]:
     Raises:
       UserError: see `calibration.fit_temperature`.
     """
-    fitted = calibration.fit_temperature(parts[VALIDATION])
+    fitted = calibration.fit_temperature(calibration.joined(parts[VALIDATION], parts[DRAWN]))
     rows = []
     for name, sample in parts.items():
         for when, temperature in ((BEFORE, 1.0), (AFTER, fitted)):
@@ -105,10 +122,8 @@ def table(results: dict[str, Any]) -> Table:
 def calibrated(pair: packed_files.PackedPair, results: dict[str, Any]) -> packed_files.PackedPair:
     """The pair with the temperature in its config, and in its provenance what it was fitted on."""
     decoding = pair.config["decoding"] | {"temperature": results["temperature"]}
-    (fitted,) = [
-        row for row in results["rows"] if (row["words"], row["when"]) == (VALIDATION, AFTER)
-    ]
-    about = {"data": results["data"], "words": fitted["n"]}
+    counts = {row["words"]: row["n"] for row in results["rows"]}
+    about = {"data": results["data"], "words": counts[VALIDATION], "drawn": counts[DRAWN]}
     return dataclasses.replace(
         pair,
         config=pair.config | {"decoding": decoding},
@@ -122,7 +137,7 @@ def main(arguments: list[str]) -> None:
     model, out = flags.FLAGS.model, flags.FLAGS.out
     if out and not pathlib.Path(out).parent.is_dir():
         raise UserError(f"--out={out}: there is no such folder; make it first")
-    parts, name = samples(model, flags.FLAGS.data_root)
+    parts, name = samples(model, flags.FLAGS.data_root, flags.FLAGS.drawn)
     # Of a prepared data set its kind and version, not the digest of a path on this machine.
     results = {"model": pathlib.Path(model).name, "data": name.split("/")[0], **measure(parts)}
     print_table(table(results))
@@ -137,6 +152,7 @@ def main(arguments: list[str]) -> None:
 if __name__ == "__main__":
     flags.DEFINE_string("model", str(reading.SHIPPED), "The packed file to calibrate.")
     flags.DEFINE_string("data_root", None, "TextZoom's LMDB folders; default: the model's data.")
+    flags.DEFINE_integer("drawn", 1000, "Words that are drawn for the fit.", lower_bound=1)
     flags.DEFINE_string("out", None, "The packed file to write; it may be --model itself.")
     flags.DEFINE_string("json", "docs/calibration.json", "The file for the figures.")
     flags.DEFINE_string("plot", "docs/reliability.png", "The file for the picture.")
