@@ -114,6 +114,18 @@ def test_confidence_is_the_share_of_all_beams():
     np.testing.assert_allclose(np.exp(words.log_confidence), 1 / (1 + np.exp(-ahead)), rtol=1e-6)
 
 
+def test_a_word_that_the_recogniser_hardly_believes_is_doubted():
+    search = WordSearch(5, STEPS, 0.25)
+    likely, doubted = beams(("open", -4.9), ("xq", -4.9)), beams(("open", -8.0), ("xq", -8.0))
+    believed, words = search.words(likely), search.words(doubted)
+    assert believed.texts == words.texts == ["open"]
+    assert believed.log_confidence > np.log(0.8)
+    np.testing.assert_allclose(words.log_confidence, believed.log_confidence - 3.0, rtol=1e-6)
+    # Of what is cut a window sees a part, which no recogniser believes.
+    (whole,) = search.words(doubted, [True]).log_confidence
+    np.testing.assert_allclose(np.exp(whole), 0.5, rtol=1e-6)
+
+
 def test_what_is_clearly_no_word_is_read_as_it_is():
     found = beams(("b00k7", -0.01), ("book7", -6.0), ("book", -9.0))
     words = WordSearch(5, STEPS, 0.25).words(found)
@@ -122,7 +134,7 @@ def test_what_is_clearly_no_word_is_read_as_it_is():
 
 
 def test_beams_that_were_given_up_are_never_taken():
-    found = beams(("xqz", -30.0), ("the", -np.inf))
+    found = beams(("xqz", -4.0), ("the", -np.inf))
     words = WordSearch(5, STEPS, 10.0).words(found)
     assert words.texts == ["xqz"]
     assert words.log_confidence == 0

@@ -25,6 +25,9 @@ _ENGLISH, _NUMBER, _ANY = 0.80, 0.12, 0.08
 _DIGITS = 10
 # By how much `log_ratio` of two texts of up to 17 letters differs at most.
 _SPREAD = 60.0
+# The logarithm of 1 in 150: a word that the recogniser thinks less likely is doubted. Chosen on
+# validation and drawn words (docs/calibration.md).
+_DOUBTED = -5.0
 _SEVERAL_DIGITS = re.compile("[0-9]{2,}")
 
 
@@ -72,7 +75,7 @@ class Words(NamedTuple):
       texts: the words.
       log_probability: float64 (batch,), of the words, their ends included, by the recogniser.
       log_confidence: float64 (batch,), at most 0: the same, or where a word was chosen among beams
-        the logarithm of its share of all of them.
+        the logarithm of its share of all of them, and less for a word that is doubted.
     """
 
     texts: list[str]
@@ -158,7 +161,9 @@ class WordSearch:
           found: as arrays of JAX or numpy the best beam of each word, or all of its beams
             (`decoding.every_beam`). Of these that one is taken whose log probability +
             `language_weight` x `log_ratio` is highest; how far it is ahead of the other
-            beams in that sum says how sure it is.
+            beams in that sum says how sure it is. Where nothing can be read, that would still be
+            some long English word: so one that the recogniser itself thinks less likely than 1 in
+            150 is as much less sure.
           cut: of each image whether its edges cut words, which are none then: its language weight
             is 0. None: of no image.
         """
@@ -172,9 +177,8 @@ class WordSearch:
         weights = np.where(np.zeros(batch, bool) if cut is None else cut, 0.0, self.language_weight)
         together = by_recognizer + weights[:, None] * by_text
         best, rows = np.argmax(together, axis=1), np.arange(batch)
-        return Words(
-            [texts[row * beams + best[row]] for row in rows],
-            by_recognizer[rows, best],
-            # Rounding may take it above 0.
-            np.minimum(together[rows, best] - np.logaddexp.reduce(together, axis=1), 0.0),
-        )
+        alone = by_recognizer[rows, best]
+        # Rounding may take it above 0.
+        share = np.minimum(together[rows, best] - np.logaddexp.reduce(together, axis=1), 0.0)
+        doubt = np.where(weights > 0, np.minimum(alone - _DOUBTED, 0.0), 0.0)
+        return Words([texts[row * beams + best[row]] for row in rows], alone, share + doubt)
