@@ -49,7 +49,7 @@ def get_config() -> ConfigDict:
     config.focus.embedding = 128
 
     config.decoding.steps = 26
-    # Not the paper's: 6 points more of real LR words, 3 of sharp ones (docs/models.md).
+    # Not the paper's: 4 points more of real LR words, 3 of sharp ones (docs/models.md).
     config.decoding.language_weight = 0.3
 
     config.pretrain.ocr.update(paper.optimization(30_000, 64, 1e-3))

@@ -219,8 +219,9 @@ class Reader:
     """Enhances and reads word images.
 
     The confidence in a word of probability p, its end included, is p ** (1 / T), with the
-    temperature T that was fitted on validation words; 1 leaves probabilities as they are. (Guo et
-    al., "On Calibration of Modern Neural Networks", scale logits so; here it is the whole word's.)
+    temperature T that was fitted on held-out and drawn words; 1 leaves probabilities as they are.
+    (Guo et al., "On Calibration of Modern Neural Networks", scale logits so; here it is the whole
+    word's.)
     Where a word was chosen among beams, p is its share of them, less some doubt: see
     `language.WordSearch.words`.
 

@@ -67,7 +67,7 @@ def test_workers_draw_the_same_words():
 @pytest.mark.slow
 def test_workers_end_when_left_early():
     with pytest.raises(KeyboardInterrupt), Workers(SMALL, 2) as workers:
-        processes = list(workers._processes)
+        processes = list(workers.children)
         assert len(list(itertools.islice(workers.draw("train"), 3))) == 3
         raise KeyboardInterrupt
     assert all(process.returncode == -signal.SIGKILL for process in processes)
@@ -75,7 +75,7 @@ def test_workers_end_when_left_early():
 
 def test_a_dead_worker_is_reported():
     with Workers(SMALL, 2) as workers:
-        os.kill(workers._processes[1].pid, signal.SIGKILL)
+        os.kill(workers.children[1].pid, signal.SIGKILL)
         with pytest.raises(RuntimeError, match="drew train stopped with status -9"):
             list(workers.draw("train"))
 

@@ -16,7 +16,8 @@ SHAPE = (4, 6, 3)
 def test_pixels_come_back(images):
     files = [png.encode(image, SHAPE) for image in images]
     np.testing.assert_array_equal(png.decode(files[0]), images[0])
-    np.testing.assert_array_equal(png.decode_all(files), np.stack(images))
+    (decoded,) = png.decode_all(files)
+    np.testing.assert_array_equal(decoded, np.stack(images))
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4, 3), np.uint8), np.zeros(SHAPE)])

@@ -3,20 +3,14 @@
 Nothing here needs JAX or TensorFlow Datasets, since every worker process imports it.
 """
 
-import contextlib
 import dataclasses
-import os
-import pickle
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from types import TracebackType
 from typing import NamedTuple, Self
 
 import numpy as np
 
 from textsr_jax.data import degradation, fonts, png, rendering, vocabulary
+from textsr_jax.data.processes import Processes
 from textsr_jax.errors import UserError
 
 # Raise it whenever the same settings and fonts begin to give other pictures.
@@ -110,11 +104,10 @@ def draw(settings: Settings, split: str, index: int) -> WordPair:
     return WordPair(degradation.degrade(hr, difficulty(split, index), rng), hr, word)
 
 
-class Workers:
+class Workers(Processes):
     """Draws whole splits, in this process or by several others; a context manager.
 
-    The others are plain child processes, not `multiprocessing`'s, which would import the caller's
-    script, and JAX with it. They end with the context, however it ends.
+    The others end with the context, however it ends.
 
     Args:
       settings: what to draw.
@@ -122,44 +115,15 @@ class Workers:
     """
 
     def __init__(self, settings: Settings, count: int) -> None:
+        super().__init__(count)
         self._settings = settings
-        self._count = count
-        self._processes: list[subprocess.Popen] = []
 
     def __enter__(self) -> Self:
         # Words that cannot be drawn at all are reported here, before any worker starts.
         fonts.families()
         settings = self._settings
         vocabulary.load(settings.words, settings.min_length, settings.max_length)
-        if self._count > 1:
-            # A worker has one core: the threads of a linear algebra library would only disturb.
-            paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-            environment = os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"}
-            for _ in range(self._count):
-                self._processes.append(
-                    subprocess.Popen(
-                        [sys.executable, "-c", f"from {__name__} import _work; _work()"],
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.PIPE,
-                        env=environment,
-                        # Ctrl-C is for the parent, which then ends its workers.
-                        start_new_session=True,
-                    )
-                )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for process in self._processes:
-            process.kill()
-        for process in self._processes:
-            with contextlib.suppress(BrokenPipeError):
-                process.communicate()
-        self._processes = []
+        return super().__enter__()
 
     def draw(self, split: str) -> Iterator[EncodedPair]:
         """The words of a split in order. Splits are drawn one after the other.
@@ -167,47 +131,26 @@ class Workers:
         Raises:
           RuntimeError: a worker died; its last words are on the standard error output.
         """
-        chunks = _chunks(self._settings.size(split))
-        if not self._processes:
-            for chunk in chunks:
-                yield from _encoded(self._settings, split, chunk)
+        count = len(self)
+        if not count:
+            for chunk in _drawn(self._settings, split, 0, 1):
+                yield from chunk
             return
-        for first, process in enumerate(self._processes):
-            job = (self._settings, split, first, len(self._processes))
-            # A worker that is dead already is reported below, where its words are missed.
-            with contextlib.suppress(BrokenPipeError):
-                pickle.dump(job, process.stdin)
-                process.stdin.flush()
+        for first in range(count):
+            self.ask(first, _drawn, self._settings, split, first, count)
         # A worker whose pipe is full waits, so nothing piles up here.
-        for number in range(len(chunks)):
-            process = self._processes[number % len(self._processes)]
-            try:
-                yield from pickle.load(process.stdout)
-            except EOFError:
-                raise RuntimeError(
-                    f"a worker that drew {split} stopped with status {process.wait()}"
-                ) from None
+        for number in range(len(_chunks(self._settings.size(split)))):
+            yield from self.take(number % count, f"drew {split}")
 
 
 def _chunks(size: int) -> list[range]:
     return [range(start, min(start + _CHUNK, size)) for start in range(0, size, _CHUNK)]
 
 
-def _encoded(settings: Settings, split: str, chunk: range) -> list[EncodedPair]:
-    # To write PNG files takes a tenth as long as to draw; one process could not do it for ten.
-    return [draw(settings, split, index).encoded() for index in chunk]
+def _drawn(settings: Settings, split: str, first: int, step: int) -> Iterator[list[EncodedPair]]:
+    """Every `step`-th chunk of a split, from number `first` on.
 
-
-def _work() -> None:
-    """A worker's life: every job on its standard input names the chunks that it must draw."""
-    jobs, results = sys.stdin.buffer, sys.stdout.buffer
-    # The parent may go at any time, and then there is nothing left to do or say.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    while True:
-        try:
-            settings, split, first, step = pickle.load(jobs)
-        except EOFError:
-            return
-        for chunk in _chunks(settings.size(split))[first::step]:
-            pickle.dump(_encoded(settings, split, chunk), results)
-            results.flush()
+    Who draws a word writes its PNG files too: one process could not do it for ten.
+    """
+    for chunk in _chunks(settings.size(split))[first::step]:
+        yield [draw(settings, split, index).encoded() for index in chunk]

@@ -4,7 +4,7 @@ Every worker process that draws words imports this; JAX and TensorFlow Datasets 
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -29,6 +29,6 @@ def decode(data: bytes) -> np.ndarray:
         return np.asarray(image)
 
 
-def decode_all(files: Sequence[bytes]) -> np.ndarray:
-    """uint8 (files, height, width, 3): those of one size, at least one, decoded by `decode`."""
-    return np.stack([decode(file) for file in files])
+def decode_all(files: Sequence[bytes]) -> Iterator[np.ndarray]:
+    """Once, uint8 (files, height, width, 3): those of one size, at least one, by `decode`."""
+    yield np.stack([decode(file) for file in files])

@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import io
 import logging
-import multiprocessing.pool
 import os
 import re
 import struct
@@ -24,6 +23,7 @@ from tqdm import tqdm
 
 from textsr_jax.data import png
 from textsr_jax.data.generation import HR_SHAPE, LR_SHAPE, EncodedPair
+from textsr_jax.data.processes import Processes
 from textsr_jax.errors import UserError
 
 # From so many images on it pays to start processes that decode them.
@@ -245,20 +245,12 @@ class TfdsSource:
         """As `images`; where there are many, by as many processes as there are cores."""
         made = np.empty((len(self), *_SHAPES[field]), np.uint8)
         bar = tqdm(total=len(self), desc=f"reading {field}", unit="word", leave=False, disable=None)
-        count = os.cpu_count() or 1
-        chunk = _CHUNK * count
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(bar)
-            decode = png.decode_all
-            if len(self) >= _MANY and count > 1:
-                # Not forked, since JAX has threads.
-                context = multiprocessing.get_context("spawn")
-                pool = stack.enter_context(context.Pool(count))
-                decode = functools.partial(_decoded_by, pool)
-            for start in range(0, len(self), chunk):
-                numbers = range(start, min(start + chunk, len(self)))
+        count = (os.cpu_count() or 1) if len(self) >= _MANY else 1
+        with bar, Processes(count) as processes:
+            for start in range(0, len(self), _CHUNK * count):
+                numbers = range(start, min(start + _CHUNK * count, len(self)))
                 files = [fields[field] for fields in self._examples.__getitems__(numbers)]
-                made[start : start + len(files)] = decode(files)
+                made[start : start + len(files)] = _decoded(files, processes)
                 bar.update(len(files))
         return made
 
@@ -273,6 +265,11 @@ class TfdsSource:
         return self._texts[1]
 
 
-def _decoded_by(pool: multiprocessing.pool.Pool, files: Sequence[bytes]) -> np.ndarray:
+def _decoded(files: Sequence[bytes], processes: Processes) -> np.ndarray:
+    """The images in PNG files, at most `_CHUNK` a process; of none, this one decodes them."""
+    if not len(processes):
+        return next(png.decode_all(files))
     parts = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
-    return np.concatenate(pool.map(png.decode_all, parts, chunksize=1))
+    for number, part in enumerate(parts):
+        processes.ask(number, png.decode_all, part)
+    return np.concatenate([processes.take(n, "decoded images") for n in range(len(parts))])

@@ -45,20 +45,16 @@ def samples(
     with config.unlocked():
         config.decoding.temperature = 1.0
     pairs = workdirs.open_pairs(config, data_root)
-    parts = {VALIDATION: pairs.validation_splits, TEST: pairs.test}
-    for name, splits in parts.items():
-        if not any(len(source) for source in splits.values()):
+    sources = {VALIDATION: [*pairs.validation_splits.values()], TEST: [*pairs.test.values()]}
+    for name, splits in sources.items():
+        if not any(len(source) for source in splits):
             raise UserError(f"{pairs.name}: has no {name} words; name another --data_root")
     reader = reading.load(model, config=config)
     synthetic = config.data.synthetic
     bounds = {name: synthetic[name] for name in ("words", "min_length", "max_length")}
     settings = generation.Settings(seed=SEED, **bounds)
     words = [generation.draw(settings, "validation", index) for index in range(drawn)]
-    sources = {
-        VALIDATION: [*pairs.validation_splits.values()],
-        DRAWN: [words],
-        TEST: [*pairs.test.values()],
-    }
+    sources = {VALIDATION: sources[VALIDATION], DRAWN: [words], TEST: sources[TEST]}
     made = {name: calibration.collect(reader, source) for name, source in sources.items()}
     return made, pairs.name
 

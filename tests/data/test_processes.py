@@ -1,0 +1,41 @@
+"""Child processes: results in order, none for one, and word of one that died."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from textsr_jax.data import png
+from textsr_jax.data.processes import Processes
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 6, 3), np.uint8)
+FILES = [png.encode(image, (4, 6, 3)) for image in IMAGES]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_process_is_the_caller(count):
+    with Processes(count) as processes:
+        assert len(processes) == 0
+        assert processes.children == []
+
+
+def test_each_does_its_own_jobs_in_order():
+    with Processes(2) as processes:
+        for number in (0, 1):
+            for part in (FILES[number::4], FILES[number + 2 :: 4]):
+                processes.ask(number, png.decode_all, part)
+        for number in (0, 1):
+            for part in (IMAGES[number::4], IMAGES[number + 2 :: 4]):
+                np.testing.assert_array_equal(processes.take(number, "decoded"), part)
+        children = processes.children
+    assert all(child.returncode == -signal.SIGKILL for child in children)
+
+
+def test_one_that_died_is_named_by_what_it_did():
+    with Processes(2) as processes:
+        os.kill(processes.children[1].pid, signal.SIGKILL)
+        processes.children[1].wait()
+        processes.ask(1, png.decode_all, FILES)
+        with pytest.raises(RuntimeError, match="a worker that decoded stopped with status -9"):
+            processes.take(1, "decoded")
