@@ -13,7 +13,7 @@ from textsr_jax.decoding import beam_search, every_beam, greedy, greedy_ctc, rec
 from textsr_jax.text import ALPHABET, END, NUM_CTC_CLASSES, PAD, START, decode_tokens
 
 CLASSES = 6
-WORDS, STEPS, BEAM = 2, 5, 3
+WORDS, STEPS, BEAM = 5, 5, 3
 
 
 def chain(tables):
@@ -189,6 +189,26 @@ def test_every_beam_stops_when_nothing_is_left_to_choose_from():
     assert (decoded.log_probability[:, 1:] == -np.inf).all()
 
 
+def test_long_words_go_on_without_those_that_have_ended():
+    ends = [1, 2, 3, 6, 2, 4, 2, 1]
+    rows = [[4] * (end - 1) + [END] + [4] * (6 - end) for end in ends]
+    step, cache = script(*rows)
+    taken = []
+
+    def counting(tokens, position, cache):
+        taken.append((int(position), len(tokens)))
+        return step(tokens, position, cache)
+
+    with jax.disable_jit():
+        decoded = every_beam(counting, cache, 8, 6, 2, margin=1.0)
+    # Of 8 words 3 go on after two steps and 2 after three, in places for 4 and 2; 2 beams each.
+    assert taken == [(0, 16), (1, 16), (2, 8), (3, 4), (4, 4), (5, 4)]
+    np.testing.assert_array_equal(decoded.lengths[:, 0], ends)
+    for word, end in enumerate(ends):
+        np.testing.assert_array_equal(decoded.tokens[word, 0, :end], rows[word][:end])
+        np.testing.assert_allclose(decoded.log_probability[word, 0], end * np.log(0.9), rtol=1e-5)
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_one_beam_is_greedy(seed):
@@ -226,20 +246,32 @@ def test_histories_follow_their_beams_and_memories_stay(seed):
     rng = np.random.default_rng(seed)
     memory = rng.normal(size=(WORDS, CLASSES)).astype(np.float32)
     tables = rng.normal(size=(CLASSES, CLASSES)).astype(np.float32)
-    decoded = run_with_history(memory, tables)
+    best, every = run_with_history(memory, tables)
     for word in range(WORDS):
-        # Teacher forcing: the score is that of the whole prefix at every step.
-        history, score = np.zeros(CLASSES, np.float32), 0.0
-        tokens = [START, *decoded.tokens[word, : decoded.lengths[word]]]
-        for previous, token in itertools.pairwise(tokens):
-            history = 0.5 * history + tables[previous]
-            score += jax.nn.log_softmax(history + memory[word])[token]
-        np.testing.assert_allclose(decoded.log_probability[word], score, rtol=1e-4)
+        np.testing.assert_allclose(
+            best.log_probability[word],
+            forced(memory[word], tables, best.tokens[word, : best.lengths[word]]),
+            rtol=1e-4,
+        )
+        for beam in range(BEAM):
+            tokens = every.tokens[word, beam, : every.lengths[word, beam]]
+            np.testing.assert_allclose(
+                every.log_probability[word, beam], forced(memory[word], tables, tokens), rtol=1e-4
+            )
+
+
+def forced(memory, tables, tokens):
+    """The log probability of tokens by teacher forcing: of the whole prefix at every step."""
+    history, score = np.zeros(CLASSES, np.float32), 0.0
+    for previous, token in itertools.pairwise([START, *np.asarray(tokens)]):
+        history = 0.5 * history + tables[previous]
+        score += np.asarray(jax.nn.log_softmax(history + memory))[token]
+    return score
 
 
 @jax.jit
 def run_with_history(memory, tables):
-    """Logits depend on all tokens before, through a history of one row per beam."""
+    """Both searches, where logits depend on all tokens before by a history of one row per beam."""
 
     def step(tokens, position, cache):
         memory, history = cache
@@ -247,7 +279,8 @@ def run_with_history(memory, tables):
         return history + jnp.repeat(memory, BEAM, axis=0), (memory, history)
 
     cache = (memory, jnp.zeros((WORDS * BEAM, CLASSES)))
-    return beam_search(step, cache, WORDS, STEPS, beam=BEAM)
+    best = beam_search(step, cache, WORDS, STEPS, beam=BEAM)
+    return best, every_beam(step, cache, WORDS, STEPS, BEAM, margin=np.inf)
 
 
 def collapse(path):
