@@ -68,8 +68,12 @@ def main(arguments: list[str]) -> None:
     evaluation = workdirs.open_data(config, _DATA_ROOT.value)
     rows, images = workdirs.evaluate(models, evaluation, others, judge)
     search = dataclasses.asdict(evaluation.search)
-    how = f", language weight {weight:g}" if (weight := search["language_weight"]) else ""
-    tables.print_rows(rows, f"{source or 'models'} on {evaluation.name}{how}")
+    how = [
+        f", {field.replace('_', ' ')} {search[field]:g}"
+        for field in ("language_weight", "second_look")
+        if search[field]
+    ]
+    tables.print_rows(rows, f"{source or 'models'} on {evaluation.name}{''.join(how)}")
     out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value or "") / "results.json")
     results = {"data": evaluation.name, "search": search, "rows": [row.as_json() for row in rows]}
     tables.write_json(out, results)

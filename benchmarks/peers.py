@@ -30,7 +30,7 @@ from textsr_jax.report.tables import print_table, write_json
 
 THREADS = 2
 PEER, OURS = "PP-OCRv4", "ours"
-# Our recogniser's best beam, whatever its language weight.
+# Our recogniser's best beam, whatever its language weight, by one look.
 ALONE = "ours, language weight 0"
 BICUBIC, LR, SR, HR, AS_IS = "LR, bicubic", "LR", "our SR", "HR", "as they are"
 RESULTS = pathlib.Path(__file__).parents[1] / "docs" / "peers.json"
@@ -273,8 +273,8 @@ def main(arguments: list[str]) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     peer, model = pp_ocr(THREADS), pathlib.Path(flags.FLAGS.model)
     readers, config = {OURS: reading.load(model)}, configuration.load(model)
-    if WordSearch.of(config).language_weight:
-        config.decoding.language_weight = 0.0
+    if WordSearch.of(config).margin is not None:
+        config.decoding.language_weight = config.decoding.second_look = 0.0
         readers[ALONE] = reading.load(model, config=config)
     splits = []
     if flags.FLAGS.data_root:

@@ -51,6 +51,7 @@ def get_config() -> ConfigDict:
     config.decoding.steps = 26
     # Not the paper's: 4 points more of real LR words, 3 of sharp ones (docs/models.md).
     config.decoding.language_weight = 0.3
+    config.decoding.second_look = 0.8
 
     config.pretrain.ocr.update(paper.optimization(30_000, 64, 1e-3))
     config.pretrain.focus.update(paper.optimization(10_000, 64, 1e-3))

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from textsr_jax import images
@@ -79,3 +81,19 @@ def test_resize_is_pillows_bicubic():
     expected = Image.fromarray(image).resize((64, 16), Image.Resampling.BICUBIC)
     assert (images.resize(image, images.LR_SIZE) == np.asarray(expected)).all()
     assert images.resize(image, (50, 20)) is image
+
+
+@given(
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
+    right=st.integers(-7, 7),
+    down=st.integers(-7, 7),
+)
+def test_what_is_moved_leaves_its_edge_behind(height, width, right, down):
+    before = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), np.uint8)
+    after = images.moved(before, right, down)
+    assert after.shape == before.shape and after.dtype == np.uint8
+    for row in range(height):
+        for column in range(width):
+            there = min(max(row - down, 0), height - 1), min(max(column - right, 0), width - 1)
+            np.testing.assert_array_equal(after[:, row, column], before[:, *there])

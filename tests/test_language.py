@@ -12,7 +12,7 @@ from configs import paper, small
 from textsr_jax import language, text
 from textsr_jax.decoding import Decoded
 from textsr_jax.errors import UserError
-from textsr_jax.language import Words, WordSearch, log_probability, log_ratio
+from textsr_jax.language import WordSearch, log_probability, log_ratio
 from textsr_jax.text import END, FIRST_CHARACTER, PAD
 
 STEPS = 9
@@ -148,30 +148,137 @@ def test_best_beams_are_taken_as_they_are():
     np.testing.assert_array_equal(words.log_confidence, [-1, -2])
 
 
-def test_batches_are_joined():
-    one, two = (WordSearch(5, STEPS).words(beams((word, -1.0))) for word in ("a", "no7"))
-    joined = Words.joined([one, two])
-    assert joined.texts == ["a", "no7"]
-    np.testing.assert_array_equal(joined.log_confidence, [0, 0])
+def test_beams_of_the_same_text_count_as_one():
+    found = beams(("xq", -1.0), ("xz", -1.5), ("xz", -1.5), ("xq", -9.0), ("xz", -np.inf))
+    words = WordSearch(5, STEPS, 1e-9).words(found)
+    assert words.texts == ["xz"]
+    np.testing.assert_allclose(words.log_probability, np.log(2) - 1.5, rtol=1e-6)
+    others = np.exp(-1) + np.exp(-9)
+    share = 2 * np.exp(-1.5) / (2 * np.exp(-1.5) + others)
+    np.testing.assert_allclose(np.exp(words.log_confidence), share, rtol=1e-5)
+
+
+class Eyes:
+    """Beams of images by the place of their one white pixel, and which images were looked at."""
+
+    def __init__(self, seen):
+        self.seen, self.looks = seen, []
+
+    def __call__(self, images):
+        places = [np.argwhere(image[..., 0])[0] for image in images]
+        self.looks.append([tuple(map(int, place)) for place in places])
+        found = [self.seen[place] for place in self.looks[-1]]
+        return Decoded(*(np.concatenate(part) for part in zip(*found, strict=True)))
+
+
+def dotted(*places):
+    images = np.zeros((len(places), 32, 128, 3), np.uint8)
+    for image, place in zip(images, places, strict=True):
+        image[place] = 255
+    return images
+
+
+def test_an_unsure_word_is_looked_at_four_times_more():
+    sure, unsure = (10, 20), (12, 60)
+    eyes = Eyes(
+        {
+            sure: beams(("xq", -0.01), ("xz", -5.0)),
+            unsure: beams(("xq", -0.6), ("xz", -0.9)),
+            # Moved by two to each corner.
+            (10, 62): beams(("xz", -0.2), ("xq", -3.0)),
+            (14, 58): beams(("xz", -0.4), ("yz", -2.0)),
+            (14, 62): beams(("xz", -0.3), ("xq", -1.5)),
+            (10, 58): beams(("xq", -0.1), ("xz", -np.inf)),
+        }
+    )
+    search = WordSearch(2, STEPS, 1e-9, second_look=0.9)
+    words = search.read(eyes, dotted(sure, unsure, sure))
+    assert eyes.looks == [[sure, unsure, sure], [(10, 62), (14, 58), (14, 62), (10, 58)]]
+    assert words.texts == ["xq", "xz", "xq"]
+    means = [
+        np.exp([-0.9, -0.2, -0.4, -0.3]).sum() / 5,
+        np.exp([-0.6, -3.0, -1.5, -0.1]).sum() / 5,
+        np.exp(-2.0) / 5,
+    ]
+    np.testing.assert_allclose(np.exp(words.log_probability[1]), means[0], rtol=1e-5)
+    np.testing.assert_allclose(np.exp(words.log_confidence[1]), means[0] / sum(means), rtol=1e-5)
+    # The others are as they were.
+    first = search.words(beams(("xq", -0.01), ("xz", -5.0)))
+    for row in (0, 2):
+        assert words.log_confidence[row] == first.log_confidence[0]
+
+
+# Of (9, 9).
+CORNERS = ((7, 11), (11, 7), (11, 11), (7, 7))
+
+
+@pytest.mark.parametrize(
+    ("beam", "bound", "looks"), [(2, 0.0, 1), (1, 0.9, 1), (2, 0.1, 1), (2, 0.6, 2), (2, 1.0, 2)]
+)
+def test_who_looks_again(beam, bound, looks):
+    place = (9, 9)
+    found = beams(("xq", -0.6), ("xz", -0.9))
+    if beam == 1:
+        found = Decoded(*(part[:, 0] for part in found))
+    eyes = Eyes(dict.fromkeys((place, *CORNERS), found))
+    words = WordSearch(beam, STEPS, 1e-9, bound).read(eyes, dotted(place))
+    assert len(eyes.looks) == looks
+    # The same seen five times makes no surer.
+    once = WordSearch(beam, STEPS, 1e-9).words(found)
+    assert words.texts == once.texts == ["xq"]
+    np.testing.assert_allclose(words.log_confidence, once.log_confidence, rtol=1e-5)
+    np.testing.assert_allclose(words.log_probability, once.log_probability, rtol=1e-5)
+
+
+def test_a_second_look_at_what_is_cut_weighs_no_english():
+    eyes = Eyes(dict.fromkeys(((9, 9), *CORNERS), beams(("0pen", -0.9), ("open", -1.2))))
+    words = WordSearch(2, STEPS, 0.25, 1.0).read(eyes, dotted((9, 9), (9, 9)), [True, False])
+    assert words.texts == ["0pen", "open"]
+    assert eyes.looks[1] == [corner for corner in CORNERS for _ in range(2)]
 
 
 def test_of_a_config():
     config = paper.get_config()
-    assert WordSearch.of(config) == WordSearch(10, 49, 0.0)
+    assert WordSearch.of(config) == WordSearch(10, 49, 0.0, 0.0)
     assert WordSearch.of(config).margin is None
     config.decoding.language_weight = 0.25
     assert WordSearch.of(config).margin == 15
-    assert WordSearch(1, 49, 0.25).margin is None
-    for wrong in (-0.1, float("nan"), "much"):
-        with config.ignore_type():
-            config.decoding.language_weight = wrong
-        with pytest.raises(UserError, match=r"config.decoding.language_weight=.*from 0 on"):
-            WordSearch.of(config)
+    assert WordSearch(1, 49, 0.25, 0.9).margin is None
+    config.decoding.second_look = 0.9
+    assert WordSearch.of(config) == WordSearch(10, 49, 0.25, 0.9)
     older = small.get_config()
     with older.unlocked():
-        del older.decoding.language_weight
-    assert WordSearch.of(older).language_weight == 0
-    crnn = paper.get_config()
-    crnn.ocr.name, crnn.decoding.language_weight = "crnn", 0.5
-    with pytest.raises(UserError, match="crnn reads without beams"):
-        WordSearch.of(crnn)
+        del older.decoding.language_weight, older.decoding.second_look
+    assert WordSearch.of(older) == WordSearch(10, 26, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "message"),
+    [
+        ("language_weight", -0.1, "from 0 on"),
+        ("language_weight", float("nan"), "from 0 on"),
+        ("language_weight", float("inf"), "from 0 on"),
+        ("language_weight", "much", "from 0 on"),
+        ("second_look", -0.1, "from 0 to 1"),
+        ("second_look", 90, "from 0 to 1"),
+        ("second_look", "often", "from 0 to 1"),
+    ],
+)
+def test_of_a_config_with_a_wrong_number(field, wrong, message):
+    config = paper.get_config()
+    with config.ignore_type():
+        config.decoding[field] = wrong
+    with pytest.raises(UserError, match=rf"config.decoding.{field}=.*: set it .*{message}"):
+        WordSearch.of(config)
+
+
+@pytest.mark.parametrize("field", ["language_weight", "second_look"])
+def test_ctc_has_no_beams(field):
+    config = paper.get_config()
+    config.ocr.name, config.decoding[field] = "crnn", 0.5
+    with pytest.raises(UserError, match=f"{field}=0.5: crnn reads without beams"):
+        WordSearch.of(config)
+
+
+def test_without_a_weight_beams_are_kept_for_a_second_look():
+    assert WordSearch(10, STEPS, 0.0, 0.9).margin == WordSearch(10, STEPS, 1e-9).margin == 10

@@ -25,6 +25,7 @@ _FREE = (
     "data.synthetic.workers",
     "quantization.",
     "decoding.language_weight",
+    "decoding.second_look",
     "decoding.temperature",
 )
 

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from textsr_jax.compilation import KeptFunctions, jit_sparingly
+from textsr_jax.concurrency import Concurrent
 from textsr_jax.decoding import Decoded
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.language import Words, WordSearch
@@ -20,11 +21,11 @@ from textsr_jax.language import Words, WordSearch
 if TYPE_CHECKING:
     from textsr_jax.models import Network, Variables
 
-_BATCH = 32
+_BATCH = 16
 
 
 class JaxEngine:
-    """Enlarges and recognises in batches of 32 images or of one: two compilations each at most.
+    """Enlarges and recognises in batches of 16 images, or one by one: two compilations each.
 
     Args:
       search: how words are searched.
@@ -50,22 +51,23 @@ class JaxEngine:
 
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3); n at least 1."""
-        parts = [
-            self._enlarger(len(part))(self._sr_leaves, part)[:count] for part, count in _batches(lr)
-        ]
-        return np.concatenate(parts)
+        batches, counts = _batches(lr)
+        made = self._enlarger(len(batches[0]))(batches, self._sr_leaves)
+        return np.concatenate([part[:count] for part, count in zip(made, counts, strict=True)])
 
     def recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
-        """The words in images, uint8 (n, 32, 128, 3), n at least 1; `cut` as `WordSearch.words`."""
-        parts, done = [], 0
-        for part, count in _batches(images):
-            found = self._recognizer(len(part))(self._ocr_leaves, part)
-            beams = Decoded(*(values[:count] for values in found))
-            parts.append(self._search.words(beams, cut[done : done + count]))
-            done += count
-        return Words.joined(parts)
+        """The words in images, uint8 (n, 32, 128, 3), n at least 1; `cut` as `WordSearch.read`."""
+        return self._search.read(self._beams, images, cut)
 
-    def _make_enlarger(self, size: int) -> Callable[[list[Any], np.ndarray], jax.Array]:
+    def _beams(self, images: np.ndarray) -> Decoded:
+        batches, counts = _batches(images)
+        found = self._recognizer(len(batches[0]))(batches, self._ocr_leaves)
+        parts = [
+            [values[:count] for values in beams] for beams, count in zip(found, counts, strict=True)
+        ]
+        return Decoded(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def _make_enlarger(self, size: int) -> Concurrent:
         def enlarge(leaves: list[Any], lr: jax.Array) -> jax.Array:
             sr, _ = self._networks()
             variables = jax.tree.unflatten(self._sr_structure, leaves)
@@ -74,9 +76,9 @@ class JaxEngine:
         if self._kept is not None:
             shape = jax.ShapeDtypeStruct((size, 16, 64, 3), np.uint8)
             enlarge = self._kept.function(f"enlarge-{size}", enlarge, self._sr_leaves, shape)
-        return jit_sparingly(enlarge)
+        return Concurrent(jit_sparingly(enlarge))
 
-    def _make_recognizer(self, size: int) -> Callable[[list[Any], np.ndarray], Sequence[jax.Array]]:
+    def _make_recognizer(self, size: int) -> Concurrent:
         def recognize(leaves: list[Any], images: jax.Array) -> tuple[jax.Array, ...]:
             _, ocr = self._networks()
             read = self._search.recognizer(ocr)
@@ -87,15 +89,14 @@ class JaxEngine:
             recognize = self._kept.function(
                 f"recognize-{size}", recognize, self._ocr_leaves, images
             )
-        return jax.jit(recognize)
+        return Concurrent(jax.jit(recognize))
 
 
-def _batches(images: np.ndarray) -> list[tuple[np.ndarray, int]]:
+def _batches(images: np.ndarray) -> tuple[list[np.ndarray], list[int]]:
     """The images in batches of one size, or of one image, and how many of each are no padding."""
-    size = 1 if len(images) == 1 else _BATCH
-    batches = []
-    for start in range(0, len(images), size):
-        part = images[start : start + size]
-        padding = np.repeat(part[:1], size - len(part), axis=0)
-        batches.append((np.concatenate([part, padding]), len(part)))
-    return batches
+    # On CPUs, where several are computed at once, a batch is no faster than its images one by one.
+    few = _BATCH if jax.default_backend() == "cpu" else 1
+    size = 1 if len(images) <= few else _BATCH
+    parts = [images[start : start + size] for start in range(0, len(images), size)]
+    batches = [np.concatenate([part, *[part[:1]] * (size - len(part))]) for part in parts]
+    return batches, [len(part) for part in parts]

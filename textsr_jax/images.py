@@ -33,6 +33,20 @@ def to_uint8(images: jax.Array) -> jax.Array:
     return jnp.round(jnp.clip(images, 0, 1) * 255).astype(jnp.uint8)
 
 
+def moved(images: np.ndarray, right: int, down: int) -> np.ndarray:
+    """Images with what they show moved by some pixels, their edges drawn on behind it.
+
+    Args:
+      images: (n, height, width, 3).
+      right, down: by how many pixels; negative to the left and up.
+    """
+    _, height, width, _ = images.shape
+    across, along = abs(right), abs(down)
+    padded = np.pad(images, ((0, 0), (along, along), (across, across), (0, 0)), mode="edge")
+    top, left = along - down, across - right
+    return padded[:, top : top + height, left : left + width]
+
+
 def open_rgb(path: str | pathlib.Path) -> np.ndarray:
     """Opens an image of any mode as it is meant to be seen.
 

@@ -1,7 +1,7 @@
 """How words are searched: the recogniser's beams, and the choice among them by likely English.
 
-A recogniser that is unsure takes the commoner word; every text stays possible, so this is no
-lexicon. It is not part of the paper, whose search takes the likeliest beam alone.
+A recogniser that is unsure looks four times more, and takes the commoner word; every text stays
+possible, so this is no lexicon. Neither is the paper's, whose search takes the likeliest beam.
 """
 
 import dataclasses
@@ -19,12 +19,18 @@ from ml_collections import ConfigDict
 from textsr_jax import decoding, text
 from textsr_jax.decoding import Decoded
 from textsr_jax.errors import UserError
+from textsr_jax.images import moved
 
 # How much of what is read are English words and numbers, the rest anything: as the generator draws.
 _ENGLISH, _NUMBER, _ANY = 0.80, 0.12, 0.08
 _DIGITS = 10
 # By how much `log_ratio` of two texts of up to 17 letters differs at most.
 _SPREAD = 60.0
+# A beam by so much less likely than the best one counts nothing beside it.
+_NEGLIGIBLE = 10.0
+# How images are moved to be looked at again, in pixels to the right and down: a backbone with
+# strides sees something else then. Chosen on validation and drawn words (docs/reading.md).
+_MOVES = ((2, -2), (-2, 2), (2, 2), (-2, -2))
 # The logarithm of 1 in 150: a word that the recogniser thinks less likely is doubted. Chosen on
 # validation and drawn words (docs/calibration.md).
 _DOUBTED = -5.0
@@ -82,12 +88,6 @@ class Words(NamedTuple):
     log_probability: np.ndarray
     log_confidence: np.ndarray
 
-    @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
-        """Those of several batches."""
-        texts, *numbers = zip(*parts, strict=True)
-        return cls([word for part in texts for word in part], *map(np.concatenate, numbers))
-
 
 @functools.cache
 def _frequencies() -> Mapping[str, float]:
@@ -115,55 +115,101 @@ class WordSearch:
       steps: tokens per word at most, the end token included.
       language_weight: what `log_ratio` counts beside the recogniser's log probability; 0, as
         published, takes the recogniser's best beam.
+      second_look: a word that is less sure than this, in [0, 1], is looked at four times more, its
+        image moved by two pixels to each corner, where there are beams to choose from; 0, as
+        published: never.
     """
 
     beam: int
     steps: int
     language_weight: float = 0.0
+    second_look: float = 0.0
 
     @classmethod
     def of(cls, config: ConfigDict) -> Self:
-        """That of an experiment; configs from before `language_weight` have none: it is 0 there.
+        """That of an experiment; configs from before the last two have none: they are 0 there.
 
         Raises:
-          UserError: the weight is not a number of at least 0, or the recogniser writes no beams to
-            choose from.
+          UserError: the weight is not a number of at least 0, or the bound of the second look not
+            one from 0 to 1; or the recogniser writes no beams to choose from.
         """
         settings = config.decoding
-        weight = settings.get("language_weight", 0.0)
-        if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-            raise UserError(
-                f"config.decoding.language_weight={weight!r}: set it to a number from 0 on"
-            )
-        if weight and config.ocr.name == "crnn":
-            raise UserError(
-                f"config.decoding.language_weight={weight}: crnn reads without beams to choose "
-                "from; set it to 0"
-            )
-        return cls(settings.beam, settings.steps, float(weight))
+        limits = {"language_weight": (math.inf, "from 0 on"), "second_look": (1, "from 0 to 1")}
+        for field, (most, which) in limits.items():
+            value = settings.get(field, 0.0)
+            if not isinstance(value, int | float) or not 0 <= value <= most or value == math.inf:
+                raise UserError(f"config.decoding.{field}={value!r}: set it to a number {which}")
+            if value and config.ocr.name == "crnn":
+                raise UserError(
+                    f"config.decoding.{field}={value}: crnn reads without beams to choose from; "
+                    "set it to 0"
+                )
+        return cls(
+            settings.beam, settings.steps, *(float(settings.get(field, 0.0)) for field in limits)
+        )
 
     @property
     def margin(self) -> float | None:
         """How far behind the best beam one may lie that is still worth a choice.
 
-        None where there is no choice: without a weight, or with one beam.
+        None where there is no choice: with one beam, or with neither a weight nor a second look.
         """
-        return self.language_weight * _SPREAD if self.language_weight and self.beam > 1 else None
+        if self.beam == 1 or not (self.language_weight or self.second_look):
+            return None
+        return max(self.language_weight * _SPREAD, _NEGLIGIBLE)
 
     def recognizer(self, ocr: Any) -> Callable[[Any, jax.Array], Decoded]:
         """`decoding.recognizer` with the beams that `words` takes."""
         return decoding.recognizer(ocr, beam=self.beam, steps=self.steps, margin=self.margin)
+
+    def read(
+        self,
+        beams: Callable[[np.ndarray], Decoded],
+        images: np.ndarray,
+        cut: Sequence[bool] | None = None,
+    ) -> Words:
+        """The words in images, with a second look at those that are unsure.
+
+        Of these the mean of the probabilities is taken that a text has as the image is and as it is
+        moved: what a network reads by chance it does not read again.
+
+        Args:
+          beams: what `recognizer` finds in images, uint8 (any number, 32, 128, 3).
+          images: uint8 (n, 32, 128, 3).
+          cut: as `words` takes it.
+        """
+        found = Decoded(*(np.asarray(part) for part in beams(images)))
+        words = self.words(found, cut)
+        if not self.second_look or self.margin is None:
+            return words
+        unsure = np.flatnonzero(words.log_confidence < math.log(self.second_look))
+        if not len(unsure):
+            return words
+        again = beams(np.concatenate([moved(images[unsure], *by) for by in _MOVES]))
+        looks = Decoded(
+            *(
+                np.concatenate([first[unsure], *np.split(np.asarray(others), len(_MOVES))], axis=1)
+                for first, others in zip(found, again, strict=True)
+            )
+        )
+        looks = looks._replace(log_probability=looks.log_probability - math.log(1 + len(_MOVES)))
+        better = self.words(looks, None if cut is None else [cut[row] for row in unsure])
+        for row, text_of_row in zip(unsure, better.texts, strict=True):
+            words.texts[row] = text_of_row
+        words.log_probability[unsure] = better.log_probability
+        words.log_confidence[unsure] = better.log_confidence
+        return words
 
     def words(self, found: Decoded, cut: Sequence[bool] | None = None) -> Words:
         """The words of a batch.
 
         Args:
           found: as arrays of JAX or numpy the best beam of each word, or all of its beams
-            (`decoding.every_beam`). Of these that one is taken whose log probability +
-            `language_weight` x `log_ratio` is highest; how far it is ahead of the other
-            beams in that sum says how sure it is. Where nothing can be read, that would still be
-            some long English word: so one that the recogniser itself thinks less likely than 1 in
-            150 is as much less sure.
+            (`decoding.every_beam`), of which those of the same text count as one. That one is taken
+            whose log probability + `language_weight` x `log_ratio` is highest; how far it is ahead
+            of the other beams in that sum says how sure it is. Where nothing can be read, that
+            would still be some long English word: so one that the recogniser itself thinks less
+            likely than 1 in 150 is as much less sure.
           cut: of each image whether its edges cut words, which are none then: its language weight
             is 0. None: of no image.
         """
@@ -173,6 +219,13 @@ class WordSearch:
             return Words(text.decode_tokens(found.tokens), by_recognizer, by_recognizer)
         batch, beams, _ = found.tokens.shape
         texts = text.decode_tokens(found.tokens.reshape(batch * beams, -1))
+        for row in range(batch):
+            firsts: dict[str, int] = {}
+            for beam in range(beams):
+                first = firsts.setdefault(texts[row * beams + beam], beam)
+                if first != beam:
+                    both = by_recognizer[row, [first, beam]]
+                    by_recognizer[row, [first, beam]] = np.logaddexp(*both), -np.inf
         by_text = np.array([log_ratio(word) for word in texts]).reshape(batch, beams)
         weights = np.where(np.zeros(batch, bool) if cut is None else cut, 0.0, self.language_weight)
         together = by_recognizer + weights[:, None] * by_text

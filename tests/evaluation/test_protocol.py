@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import WORDS, record, write_lmdb
-from textsr_jax import configuration, metrics
+from textsr_jax import configuration, metrics, reading
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import workdirs
 from textsr_jax.images import to_float
@@ -61,6 +61,22 @@ def test_case_and_punctuation_do_not_count(evaluation):
     }
     row = evaluation.row("HR", "", evaluation.hr, loud)
     assert row.mean["accuracy"] == 100
+
+
+@pytest.mark.slow
+def test_a_second_look_reads_as_a_reader_does(data_root):
+    changed = configuration.load(reading.SHIPPED).copy_and_resolve_references().unlock()
+    changed.evaluation.batch_size, changed.decoding.second_look = 4, 1.0
+    evaluation = workdirs.open_data(changed, str(data_root))
+    models = reading.load_models(reading.SHIPPED, changed)
+    images = {"hard": evaluation.bicubic()["hard"]}
+    (found,) = evaluation.read(models.ocr, models.fine_tuned, images).values()
+    reader = reading.load(reading.SHIPPED, config=changed)
+    # Nine words in batches of four, in one of 32, and a few at a time.
+    assert found == [one.text for one in reader.read_enhanced(images["hard"])]
+    few = [reader.read_enhanced(images["hard"][start : start + 3]) for start in (0, 3, 6)]
+    assert found == [one.text for part in few for one in part]
+    assert len(set(found)) > 5
 
 
 @pytest.mark.parametrize(

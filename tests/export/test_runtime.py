@@ -33,10 +33,14 @@ def write(folder, source, traced, int8):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("beam", [1, 3])
-def test_float32_reads_as_jax_does(source, folder, images, beam):
+@pytest.mark.parametrize(("beam", "second_look"), [(1, 0.0), (3, 0.0), (3, 1.0)])
+def test_float32_reads_as_jax_does(source, folder, images, tmp_path, beam, second_look):
     config = source.config.copy_and_resolve_references()
-    config.decoding.beam = beam
+    config.decoding.beam, config.decoding.second_look = beam, second_look
+    record = json.loads((folder / RECORD).read_text())
+    record["decoding"]["second_look"] = second_look
+    folder = shutil.copytree(folder, tmp_path / "copy")
+    (folder / RECORD).write_text(json.dumps(record))
     networks, variables = zip(source.sr, source.ocr, strict=True)
     wanted = reading.Reader(JaxEngine(WordSearch.of(config), lambda: networks, *variables))
     found = runtime.load(folder, "float32", threads=1, beam=beam)

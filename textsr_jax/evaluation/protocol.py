@@ -6,7 +6,8 @@ SR images are scored as the 8-bit files that a user gets: clipped to [0, 1] and 
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+import operator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -16,6 +17,8 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from textsr_jax import data, metrics, text
+from textsr_jax.concurrency import Concurrent
+from textsr_jax.decoding import Decoded
 from textsr_jax.errors import UserError
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.language import WordSearch
@@ -110,30 +113,31 @@ class Evaluation:
             self.lr[name] = np.stack([record.lr for record in records])
             self.hr[name] = np.stack([record.hr for record in records])
             self.labels[name] = [record.label for record in records]
-        self._enlarge: Callable = jax.jit(
-            lambda sr, variables, lr: to_uint8(sr(variables, to_float(lr))), static_argnums=0
-        )
-        self._bicubic: Callable = jax.jit(lambda lr: to_uint8(enlarge(to_float(lr))))
-        # Compiled once for each recogniser.
         self.search = WordSearch.of(config)
-        self._reader = functools.cache(self.search.recognizer)
+        # Compiled once for each network.
+        self._enlarger = functools.cache(_enlarger)
+        self._reader = functools.cache(lambda ocr: _reader(self.search, ocr))
+        self._bicubic = Concurrent(jax.jit(lambda lr: to_uint8(enlarge(to_float(lr)))))
         self._quality = jax.jit(_quality)
 
     def bicubic(self) -> Images:
-        return self._map(lambda lr: self._bicubic(lr), self.lr, "bicubic")
+        return self._made(self._bicubic, "bicubic")
 
     def enhance(self, sr: Network, variables: Variables) -> Images:
         """SR images of all splits."""
-        return self._map(lambda lr: self._enlarge(sr, variables, lr), self.lr, "SR")
+        return self._made(self._enlarger(sr), "SR", variables)
 
     def read(self, ocr: Network, variables: Variables, images: Images) -> dict[str, list[str]]:
         """The words that the recogniser reads in `images`."""
 
-        def words(part: np.ndarray) -> list[str]:
-            return self.search.words(self._reader(ocr)(variables, to_float(part))).texts
+        def beams(rows: np.ndarray) -> Decoded:
+            # Those of a second look come on top.
+            bar.total = max(bar.total, bar.n + self._batches(rows))
+            parts = self._results(self._reader(ocr), rows, bar, variables)
+            return Decoded(*map(np.concatenate, zip(*parts, strict=True)))
 
-        read = self._map(words, images, "reading")
-        return {name: words.tolist() for name, words in read.items()}
+        with self._progress(images, "reading") as bar:
+            return {name: self.search.read(beams, rows).texts for name, rows in images.items()}
 
     def row(self, sr: str, ocr: str, images: Images, words: dict[str, list[str]]) -> Row:
         """Scores `images` against HR, and `words` against the labels."""
@@ -180,17 +184,37 @@ class Evaluation:
                 ),
             )
 
-    def _map(self, function: Callable, images: Images, what: str) -> dict[str, np.ndarray]:
-        total = sum(math.ceil(len(rows) / self._batch_size) for rows in images.values())
-        with tqdm(total=total, desc=what, unit="batch", leave=False, disable=None) as bar:
-            made = {}
-            for name, rows in images.items():
-                parts = []
-                for count, part in self._chunks(rows):
-                    parts.append(np.asarray(function(part))[:count])
-                    bar.update()
-                made[name] = np.concatenate(parts)
-        return made
+    def _batches(self, rows: np.ndarray) -> int:
+        return math.ceil(len(rows) / self._batch_size)
+
+    def _progress(self, images: Images, what: str) -> tqdm:
+        total = sum(map(self._batches, images.values()))
+        return tqdm(total=total, desc=what, unit="batch", leave=False, disable=None)
+
+    def _made(self, function: Concurrent, what: str, *arguments: Any) -> Images:
+        with self._progress(self.lr, what) as bar:
+            return {
+                name: np.concatenate([*self._results(function, rows, bar, *arguments)])
+                for name, rows in self.lr.items()
+            }
+
+    def _results(
+        self, function: Concurrent, rows: np.ndarray, bar: tqdm, *arguments: Any
+    ) -> Iterator[Any]:
+        """What a function of `arguments` and a batch makes of the rows, without the padding."""
+        counts, batches = zip(*self._chunks(rows), strict=True)
+        for count, made in zip(counts, function(batches, *arguments), strict=True):
+            bar.update()
+            yield jax.tree.map(operator.itemgetter(slice(count)), made)
+
+
+def _enlarger(sr: Network) -> Concurrent:
+    return Concurrent(jax.jit(lambda variables, lr: to_uint8(sr(variables, to_float(lr)))))
+
+
+def _reader(search: WordSearch, ocr: Network) -> Concurrent:
+    read = search.recognizer(ocr)
+    return Concurrent(lambda variables, images: read(variables, to_float(images)))
 
 
 def _is_plain(label: str) -> bool:

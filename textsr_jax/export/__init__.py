@@ -11,7 +11,7 @@ CALIBRATIONS = ("aciq", "minmax", "entropy", "percentile")
 # The graphs of a pair, in the order in which an image goes through them.
 GRAPHS = ("sr", "encoder", "decoder_start", "decoder_step")
 RECORD = "model.json"
-VERSION = 3
+VERSION = 4
 
 
 def graph_file(name: str, precision: str) -> str:

@@ -146,14 +146,16 @@ class OnnxEngine:
         return np.concatenate(made)
 
     def recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
-        """The words in images, uint8 (n, 32, 128, 3), n at least 1; `cut` as `WordSearch.words`."""
-        parts = []
+        """The words in images, uint8 (n, 32, 128, 3), n at least 1; `cut` as `WordSearch.read`."""
+        return self._search.read(self._beams, images, cut)
+
+    def _beams(self, images: np.ndarray) -> Decoded:
+        found = []
         for start in range(0, len(images), _BATCH):
             part = to_float(images[start : start + _BATCH])
             memory = self._encoder.run(None, {"images": part})[0]
-            found = self._decoder.search(memory, self._search)
-            parts.append(self._search.words(found, cut[start : start + _BATCH]))
-        return Words.joined(parts)
+            found.append(self._decoder.search(memory, self._search))
+        return Decoded(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def load(
@@ -194,6 +196,7 @@ def load(
         beam=decoding["beam"] if beam is None else beam,
         steps=decoding["steps"],
         language_weight=decoding["language_weight"],
+        second_look=decoding["second_look"],
     )
     return Reader(OnnxEngine(sessions, search), decoding["temperature"])
 
@@ -233,6 +236,7 @@ def _record(folder: pathlib.Path) -> dict[str, Any]:
         )
         sound &= 0 < record["decoding"]["temperature"] < math.inf
         sound &= 0 <= record["decoding"]["language_weight"] < math.inf
+        sound &= 0 <= record["decoding"]["second_look"] <= 1
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, f"{RECORD}: {error!r}") from error
     if version != VERSION or alphabet != text.ALPHABET:

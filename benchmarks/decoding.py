@@ -1,7 +1,7 @@
-"""How much likely English should count: python -m benchmarks.language --data_root=TEXTZOOM
+"""How words should be searched: python -m benchmarks.decoding --data_root=TEXTZOOM
 
-Accuracy by `config.decoding.language_weight`, on words that training held out for validation and on
-drawn words, numbers and codes, as a table and JSON; never on words of a test.
+Accuracy by `config.decoding.language_weight` and by `.second_look`, on words that training held out
+for validation and on drawn words, numbers and codes, as tables and JSON; never on words of a test.
 """
 
 import pathlib
@@ -19,7 +19,11 @@ from textsr_jax.errors import UserError
 from textsr_jax.evaluation import workdirs
 from textsr_jax.report.tables import print_table, write_json
 
-WEIGHTS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+# What each field of `config.decoding` is tried at, the other as the pair has it.
+VALUES = {
+    "language_weight": (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4),
+    "second_look": (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0),
+}
 KINDS = ("dictionary", "numbers", "codes")
 # Of drawn words, beside the pair's own training.
 SEED = 1_000_000
@@ -47,14 +51,14 @@ def drawn(count: int) -> dict[str, tuple[list[np.ndarray], list[str]]]:
 
 
 def measure(
-    model: str | pathlib.Path, sets: dict[str, tuple[list[np.ndarray], list[str]]]
+    model: str | pathlib.Path, field: str, sets: dict[str, tuple[list[np.ndarray], list[str]]]
 ) -> list[dict[str, Any]]:
-    """A row for each of `WEIGHTS`: the accuracy in per cent of each set."""
+    """A row for each of a field's `VALUES`: the accuracy in per cent of each set."""
     config, rows = configuration.load(model).copy_and_resolve_references().unlock(), []
-    for weight in tqdm(WEIGHTS, desc="weights", disable=None):
-        config.decoding.language_weight = weight
+    for value in tqdm(VALUES[field], desc=field, disable=None):
+        config.decoding[field] = value
         reader = reading.load(model, config=config)
-        row: dict[str, Any] = {"weight": weight}
+        row: dict[str, Any] = {field: value}
         for name, (images, labels) in sets.items():
             found = [one.text for one in reader.read(images)]
             row[name] = 100 * metrics.word_accuracy(found, labels)
@@ -68,17 +72,18 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"{wrong} TextZoom's LMDB folders in --data_root")
     model = pathlib.Path(flags.FLAGS.model)
     sets = held_out(flags.FLAGS.data_root, configuration.load(model)) | drawn(flags.FLAGS.drawn)
-    rows = measure(model, sets)
+    results = {field: measure(model, field, sets) for field in VALUES}
     counts = {name: len(labels) for name, (_, labels) in sets.items()}
-    table = Table(title=f"{model.name}: words read rightly by language weight, %")
-    table.add_column("weight", justify="right")
-    for name, count in counts.items():
-        table.add_column(f"{name}\n{count} words", justify="right")
-    for row in rows:
-        table.add_row(f"{row['weight']:g}", *(f"{row[name]:.1f}" for name in sets))
-    print_table(table)
+    for field, rows in results.items():
+        table = Table(title=f"{model.name}: words read rightly by config.decoding.{field}, %")
+        table.add_column(field, justify="right")
+        for name, count in counts.items():
+            table.add_column(f"{name}\n{count} words", justify="right")
+        for row in rows:
+            table.add_row(f"{row[field]:g}", *(f"{row[name]:.1f}" for name in sets))
+        print_table(table)
     if flags.FLAGS.out:
-        write_json(flags.FLAGS.out, {"model": model.name, "words": counts, "rows": rows})
+        write_json(flags.FLAGS.out, {"model": model.name, "words": counts, **results})
 
 
 def _define_flags() -> None:
