@@ -16,9 +16,9 @@ from textsr_jax.concurrency import Concurrent
 def two_threads(monkeypatch):
     """Whatever cores there are, two."""
     monkeypatch.setattr(concurrency.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    concurrency._threads.cache_clear()
+    concurrency.threads.cache_clear()
     yield
-    concurrency._threads.cache_clear()
+    concurrency.threads.cache_clear()
 
 
 class Watched:
@@ -86,8 +86,8 @@ def test_as_many_at_once_as_there_are_cores(monkeypatch, backend, cores, threads
     monkeypatch.setattr(
         concurrency.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False
     )
-    concurrency._threads.cache_clear()
+    concurrency.threads.cache_clear()
     try:
-        assert concurrency._threads()._max_workers == threads
+        assert concurrency.threads()._max_workers == threads
     finally:
-        concurrency._threads.cache_clear()
+        concurrency.threads.cache_clear()

@@ -13,12 +13,12 @@ from typing import Any
 import jax
 import numpy as np
 
-# More would hold more images' activations in memory at a time.
-_MOST = 4
+# Batches at once; more would hold more images' activations in memory.
+MOST = 4
 
 
 class Concurrent:
-    """A compiled function of batches, as many of them at once as there are cores, four at most.
+    """A compiled function of batches, as many of them at once as there are cores, `MOST` at most.
 
     Elsewhere than on CPUs one batch after another.
 
@@ -39,17 +39,18 @@ class Concurrent:
             for batch in itertools.islice(rest, 1):
                 yield self._result(arguments, batch)
             self._compiled = True
-        yield from _threads().map(functools.partial(self._result, arguments), rest)
+        yield from threads().map(functools.partial(self._result, arguments), rest)
 
     def _result(self, arguments: tuple[Any, ...], batch: Any) -> Any:
         return jax.tree.map(np.asarray, self._function(*arguments, batch))
 
 
 @functools.cache
-def _threads() -> concurrent.futures.ThreadPoolExecutor:
+def threads() -> concurrent.futures.ThreadPoolExecutor:
+    """What computes the batches of this process."""
     cores = 1
     if jax.default_backend() == "cpu":
         # Where a process may be bound to some cores it is known to which.
         bound = getattr(os, "sched_getaffinity", None)
         cores = len(bound(0)) if bound else os.cpu_count() or 1
-    return concurrent.futures.ThreadPoolExecutor(min(cores, _MOST))
+    return concurrent.futures.ThreadPoolExecutor(min(cores, MOST))
