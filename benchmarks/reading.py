@@ -87,7 +87,7 @@ def batches(folders: dict[str, pathlib.Path]) -> list[dict[str, Any]]:
     if _ONNX.value:
         from textsr_jax.export import runtime
 
-        readers["ONNX Runtime, int8"] = lambda: runtime.load(_ONNX.value, "int8", THREADS)
+        readers["ONNX Runtime, int8"] = lambda: runtime.load(_ONNX.value, "int8")
     rows = []
     for name, load in readers.items():
         reader = load()

@@ -82,12 +82,11 @@ def test_an_error_in_a_batch_is_raised(two_threads):
     ("backend", "cores", "threads"), [("cpu", 3, 3), ("cpu", 64, 4), ("gpu", 64, 1)]
 )
 def test_as_many_at_once_as_there_are_cores(monkeypatch, backend, cores, threads):
-    monkeypatch.setattr(concurrency.jax, "default_backend", lambda: backend)
     monkeypatch.setattr(
         concurrency.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False
     )
     concurrency.threads.cache_clear()
     try:
-        assert concurrency.threads()._max_workers == threads
+        assert concurrency.threads(backend)._max_workers == threads
     finally:
         concurrency.threads.cache_clear()

@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime
 
 from textsr_jax import text
+from textsr_jax.concurrency import Concurrent
 from textsr_jax.decoding import Decoded
 from textsr_jax.errors import UserError
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, graph_file
@@ -21,7 +22,8 @@ from textsr_jax.language import Words, WordSearch
 from textsr_jax.reading import Reader
 from textsr_jax.text import END, PAD, START
 
-_BATCH = 32
+# Several batches are computed at once.
+_BATCH = 16
 
 
 class Decoder:
@@ -133,35 +135,41 @@ class OnnxEngine:
     """
 
     def __init__(self, sessions: dict[str, onnxruntime.InferenceSession], search: WordSearch):
-        self._sr, self._encoder, start, step = (sessions[name] for name in GRAPHS)
-        self._decoder = Decoder(start, step)
+        sr, encoder, start, step = (sessions[name] for name in GRAPHS)
+        decoder = Decoder(start, step)
+
+        def enlarge(lr: np.ndarray) -> np.ndarray:
+            return to_uint8(sr.run(None, {"lr": to_float(lr)})[0])
+
+        def beams(images: np.ndarray) -> Decoded:
+            (memory,) = encoder.run(None, {"images": to_float(images)})
+            return decoder.search(memory, search)
+
+        self._enlarge, self._beams = Concurrent(enlarge, "cpu"), Concurrent(beams, "cpu")
         self._search = search
 
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3); n at least 1."""
-        made = []
-        for start in range(0, len(lr), _BATCH):
-            part = to_float(lr[start : start + _BATCH])
-            made.append(to_uint8(self._sr.run(None, {"lr": part})[0]))
-        return np.concatenate(made)
+        return np.concatenate([*self._enlarge(_batches(lr))])
 
     def recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
         """The words in images, uint8 (n, 32, 128, 3), n at least 1; `cut` as `WordSearch.read`."""
-        return self._search.read(self._beams, images, cut)
 
-    def _beams(self, images: np.ndarray) -> Decoded:
-        found = []
-        for start in range(0, len(images), _BATCH):
-            part = to_float(images[start : start + _BATCH])
-            memory = self._encoder.run(None, {"images": part})[0]
-            found.append(self._decoder.search(memory, self._search))
-        return Decoded(*map(np.concatenate, zip(*found, strict=True)))
+        def beams(images: np.ndarray) -> Decoded:
+            parts = self._beams(_batches(images))
+            return Decoded(*map(np.concatenate, zip(*parts, strict=True)))
+
+        return self._search.read(beams, images, cut)
+
+
+def _batches(images: np.ndarray) -> list[np.ndarray]:
+    return [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
 
 
 def load(
     folder: str | pathlib.Path,
     precision: str = "int8",
-    threads: int | None = None,
+    threads: int = 1,
     beam: int | None = None,
 ) -> Reader:
     """Opens a folder that `python -m textsr_jax.export` wrote.
@@ -169,7 +177,8 @@ def load(
     Args:
       folder: the folder.
       precision: which of its graphs, one of `PRECISIONS`.
-      threads: of each session; None for one a core.
+      threads: of each session, of which several batches are computed at once: with more, these
+        wait for each other.
       beam: beams per word; None for what the pair was exported with.
 
     Raises:
