@@ -40,7 +40,7 @@ class Concurrent:
             # Alone, so that it is not compiled several times.
             for batch in itertools.islice(rest, 1):
                 yield self._result(arguments, batch)
-            self._compiled = True
+                self._compiled = True
         workers = threads(self._backend or jax.default_backend())
         yield from workers.map(functools.partial(self._result, arguments), rest)
 
