@@ -67,15 +67,14 @@ def main(arguments: list[str]) -> None:
     judge = workdirs.load_judge(_JUDGE.value, config) if _JUDGE.value else None
     evaluation = workdirs.open_data(config, _DATA_ROOT.value)
     rows, images = workdirs.evaluate(models, evaluation, others, judge)
-    search = dataclasses.asdict(evaluation.search)
-    how = [
-        f", {field.replace('_', ' ')} {search[field]:g}"
-        for field in ("language_weight", "second_look")
-        if search[field]
-    ]
-    tables.print_rows(rows, f"{source or 'models'} on {evaluation.name}{''.join(how)}")
+    search = evaluation.search
+    tables.print_rows(rows, f"{source or 'models'} on {evaluation.name}{search.beyond_paper}")
     out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value or "") / "results.json")
-    results = {"data": evaluation.name, "search": search, "rows": [row.as_json() for row in rows]}
+    results = {
+        "data": evaluation.name,
+        "search": dataclasses.asdict(search),
+        "rows": [row.as_json() for row in rows],
+    }
     tables.write_json(out, results)
     columns = [(f"{row.sr}, {row.ocr} recogniser", images[row.sr], row.words) for row in rows]
     pictures = out.with_name(f"{out.stem}_pictures")

@@ -96,12 +96,12 @@ def main(arguments: list[str]) -> None:
 
     models = reading.load_models(_WORKDIR.value, config)
     pairs = workdirs.open_pairs(config, _DATA_ROOT.value)
-    pair = quantized.Pair(models, protocol.Evaluation(config, pairs))
+    evaluation = protocol.Evaluation(config, pairs)
     job = report.Job(
-        pair=pair,
+        pair=quantized.Pair(models, evaluation),
         pairs=pairs,
         folder=pathlib.Path(_WORKDIR.value or ""),
-        what=f"{_WORKDIR.value or 'models'} on {pairs.name}",
+        what=f"{_WORKDIR.value or 'models'} on {pairs.name}{evaluation.search.beyond_paper}",
         json=_JSON.value,
         out=_OUT.value,
     )

@@ -49,7 +49,8 @@ def get_config() -> ConfigDict:
     config.focus.embedding = 128
 
     config.decoding.steps = 26
-    # Not the paper's: 4 points more of real LR words, 3 of sharp ones (docs/models.md).
+    # Neither is the paper's: the first is 4 points more of real LR words and 3 of sharp ones, the
+    # second 1 more (docs/models.md).
     config.decoding.language_weight = 0.3
     config.decoding.second_look = 0.8
 

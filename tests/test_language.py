@@ -246,6 +246,10 @@ def test_of_a_config():
     assert WordSearch(1, 49, 0.25, 0.9).margin is None
     config.decoding.second_look = 0.9
     assert WordSearch.of(config) == WordSearch(10, 49, 0.25, 0.9)
+    assert WordSearch.of(config).beyond_paper == ", language weight 0.25, second look 0.9"
+    assert WordSearch(10, 49, 0.0, 0.9).beyond_paper == ", second look 0.9"
+    # One beam leaves nothing to choose from.
+    assert WordSearch(10, 49).beyond_paper == WordSearch(1, 49, 0.25, 0.9).beyond_paper == ""
     older = small.get_config()
     with older.unlocked():
         del older.decoding.language_weight, older.decoding.second_look

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -134,10 +135,13 @@ class WordSearch:
             one from 0 to 1; or the recogniser writes no beams to choose from.
         """
         settings = config.decoding
-        limits = {"language_weight": (math.inf, "from 0 on"), "second_look": (1, "from 0 to 1")}
-        for field, (most, which) in limits.items():
+        bounds = {
+            "language_weight": (sys.float_info.max, "from 0 on"),
+            "second_look": (1, "from 0 to 1"),
+        }
+        for field, (most, which) in bounds.items():
             value = settings.get(field, 0.0)
-            if not isinstance(value, int | float) or not 0 <= value <= most or value == math.inf:
+            if not isinstance(value, int | float) or not 0 <= value <= most:
                 raise UserError(f"config.decoding.{field}={value!r}: set it to a number {which}")
             if value and config.ocr.name == "crnn":
                 raise UserError(
@@ -145,8 +149,16 @@ class WordSearch:
                     "set it to 0"
                 )
         return cls(
-            settings.beam, settings.steps, *(float(settings.get(field, 0.0)) for field in limits)
+            settings.beam, settings.steps, *(float(settings.get(field, 0.0)) for field in bounds)
         )
+
+    @property
+    def beyond_paper(self) -> str:
+        """What the published search has not, for titles: ", language weight 0.3" or nothing."""
+        ours = {"language weight": self.language_weight, "second look": self.second_look}
+        if self.margin is None:
+            return ""
+        return "".join(f", {name} {value:g}" for name, value in ours.items() if value)
 
     @property
     def margin(self) -> float | None:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import Any, Self
 
 
@@ -45,12 +44,7 @@ class Processes:
             )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for child in self.children:
             child.kill()
         for child in self.children:

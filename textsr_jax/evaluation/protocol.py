@@ -116,7 +116,7 @@ class Evaluation:
         self.search = WordSearch.of(config)
         # Compiled once for each network.
         self._enlarger = functools.cache(_enlarger)
-        self._reader = functools.cache(lambda ocr: _reader(self.search, ocr))
+        self._reader = functools.cache(functools.partial(_reader, self.search))
         self._bicubic = Concurrent(jax.jit(lambda lr: to_uint8(enlarge(to_float(lr)))))
         self._quality = jax.jit(_quality)
 

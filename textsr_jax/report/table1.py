@@ -223,7 +223,7 @@ def notes(config: ConfigDict, evaluation: Evaluation) -> list[str]:
     counts = ", ".join(f"{name} {len(labels)}" for name, labels in evaluation.labels.items())
     return [
         f"Ours: {_words(config)}, test words: {counts}. Accuracy in per cent, PSNR in dB; mean: "
-        "the plain mean over splits.",
+        f"the plain mean over splits{evaluation.search.beyond_paper}.",
         "The paper's figures are of TextZoom, with its networks and its training. They stand here "
         "for the order of the rows; ours compare with them only where the words are TextZoom's "
         "and the networks the paper's.",
