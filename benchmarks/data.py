@@ -7,7 +7,7 @@ batches that Grain reads from the prepared set, by workers and threads. A table,
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,17 +19,12 @@ from tqdm import tqdm
 from configs import paper
 from textsr_jax import data
 from textsr_jax.command_line import run_script
-from textsr_jax.data import augmentation, generation, textzoom
+from textsr_jax.data import generation, textzoom
 from textsr_jax.data.batching import train_batches
 from textsr_jax.data.records import Source
 from textsr_jax.errors import UserError
 from textsr_jax.report.tables import write_json
 
-AUGMENTATIONS: dict[str, Callable | None] = {
-    "no augmentation": None,
-    "stage 1's": augmentation.pair_augmentation,
-    "the recognisers'": augmentation.recognizer_augmentation,
-}
 BATCH = 64
 SEED = 0
 
@@ -70,21 +65,20 @@ def preparing(root: str, folder: str) -> dict[str, Any]:
     return _row("LMDB to prepared set", "processes", 1, count / seconds, 0.0)
 
 
-def reading(source: Source, name: str, threads: int, words: int) -> dict[str, Any]:
-    """Training batches by Grain: PNGs decoded, augmented and stacked."""
+def reading(source: Source, threads: int, words: int) -> dict[str, Any]:
+    """Training batches by Grain: PNGs decoded and stacked."""
     batches = train_batches(
         source,
         batch_size=BATCH,
         max_length=paper.get_config().max_length,
         seed=SEED,
-        augment=AUGMENTATIONS[name],
         threads=threads,
     )
     # What is read ahead of the clock must not count.
     for _ in range(16):
         next(batches)
     start, pairs = rate(batches, words // BATCH, BATCH)
-    return _row(f"batches, {name}", "threads", threads, pairs, start)
+    return _row("batches", "threads", threads, pairs, start)
 
 
 def _row(what: str, unit: str, count: int, pairs: float, start: float) -> dict[str, Any]:
@@ -112,9 +106,7 @@ def main(arguments: list[str]) -> None:
         if flags.FLAGS.data_root:
             works.append(lambda: preparing(flags.FLAGS.data_root, folder))
         works += [
-            lambda name=name, count=count: reading(data.load(config).train, name, count, words)
-            for name in AUGMENTATIONS
-            for count in counts
+            lambda count=count: reading(data.load(config).train, count, words) for count in counts
         ]
         for work in tqdm(works, desc="measuring", unit="row", disable=None):
             results["rows"].append(work())

@@ -30,7 +30,6 @@ from textsr_jax import convert, data, text
 from textsr_jax.command_line import run_script
 from textsr_jax.convert import stn
 from textsr_jax.convert.table import NameTable, to_state_dict
-from textsr_jax.data import augmentation
 from textsr_jax.data.batching import Batch, Replaced, train_batches
 from textsr_jax.errors import UserError
 from textsr_jax.images import to_float
@@ -84,7 +83,7 @@ class Work:
 def work(stage: str, config: ConfigDict) -> Work:
     """The stage of a config like `configs.paper`; STN and recognisers have their published sizes.
 
-    Dropout is left out on both sides, since they cannot draw alike.
+    Dropout and augmentation are left out on both sides, since they cannot draw alike.
     """
     config = config.copy_and_resolve_references()
     settings = config[stage]
@@ -284,7 +283,7 @@ def matrix_peak(dtype: str, size: int, device: torch.device, runs: int = 5) -> f
 def training_batches(
     stage: str, config: ConfigDict, batch_size: int, folder: str
 ) -> Iterator[Batch]:
-    """The stage's real batches: prepared data, augmentation, Grain.
+    """The stage's real batches: prepared data, Grain; what changes images is left out of the step.
 
     Args:
       folder: for prepared data. Stage 2 reads its images from an array, as it reads SR images.
@@ -292,17 +291,11 @@ def training_batches(
     config = config.copy_and_resolve_references()
     config.data.data_dir = folder
     config.data.synthetic.update(train=WORDS, validation=1, test=1)
-    source, augment = data.load(config.data).train, augmentation.pair_augmentation
+    source = data.load(config.data).train
     if stage == "stage2":
         images = np.stack([source[index].hr for index in range(len(source))])
-        source, augment = Replaced(source, images), augmentation.recognizer_augmentation
-    return train_batches(
-        source,
-        batch_size=batch_size,
-        max_length=config.max_length,
-        seed=SEED,
-        augment=augment if config[stage].augment else None,
-    )
+        source = Replaced(source, images)
+    return train_batches(source, batch_size=batch_size, max_length=config.max_length, seed=SEED)
 
 
 def main(arguments: list[str]) -> None:

@@ -217,9 +217,9 @@ def optimization(
     config.b2 = 0.999
     config.weight_decay = 0.0
     config.clip = clip  # of the gradient's global norm
-    config.augment = True
+    config.augment = True  # changes images at random, in the step
     # Training images lie on every device (12 kB a word, 15 in stage 1), read once before the first
-    # step: where reading them is what a step would wait for. Not with `augment`.
+    # step: where reading them is what a step would wait for.
     config.on_device = False
     config.skip_at_most = 10  # batches whose loss is not finite; one more stops the run
     config.validate_every = max(1, steps // 20)

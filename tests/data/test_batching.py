@@ -1,6 +1,5 @@
 """Batches: every record once an epoch over all processes, exact resuming, padding, sources."""
 
-import dataclasses
 import json
 import logging
 
@@ -38,11 +37,6 @@ def words(*names: str) -> list[Record]:
 
 def numbered(count: int) -> list[Record]:
     return words(*(f"W{number}" for number in range(count)))
-
-
-def noise(record: Record, rng: np.random.Generator) -> Record:
-    """A quick augmentation."""
-    return dataclasses.replace(record, hr=rng.integers(0, 256, HR_SHAPE, np.uint8))
 
 
 def assert_same(a: Batch, b: Batch) -> None:
@@ -121,7 +115,7 @@ def test_each_record_once_an_epoch_over_all_processes(processes):
 
 
 def test_processes_together_see_what_one_process_sees():
-    source, options = numbered(7), {"max_length": 5, "seed": 4, "augment": noise}
+    source, options = numbered(7), {"max_length": 5, "seed": 4}
     one = train_batches(source, batch_size=6, **options)
     two = [
         train_batches(source, batch_size=3, process_index=p, process_count=2, **options)
@@ -147,7 +141,6 @@ def test_a_restored_iterator_goes_on_exactly(count, batch_size, stop, seed):
             batch_size=batch_size,
             max_length=5,
             seed=seed,
-            augment=noise,
         )
 
     original = start()
@@ -161,16 +154,12 @@ def test_a_restored_iterator_goes_on_exactly(count, batch_size, stop, seed):
         assert_same(next(original), next(restored))
 
 
-def test_the_seed_decides_order_and_augmentation():
-    def first(seed, augment=None):
-        return next(
-            train_batches(numbered(12), batch_size=12, max_length=5, seed=seed, augment=augment)
-        )
+def test_the_seed_decides_the_order():
+    def first(seed):
+        return next(train_batches(numbered(12), batch_size=12, max_length=5, seed=seed))
 
-    assert_same(first(1, noise), first(1, noise))
+    assert_same(first(1), first(1))
     assert list(first(1).index) != list(first(2).index)
-    a, b = first(1, noise), first(2, noise)
-    assert not np.array_equal(a.hr[np.argsort(a.index)], b.hr[np.argsort(b.index)])
 
 
 def test_neighbouring_seeds_do_not_share_epochs():
@@ -179,11 +168,6 @@ def test_neighbouring_seeds_do_not_share_epochs():
         return [tuple(next(batches).index) for _ in range(epoch + 1)][-1]
 
     assert order(0, epoch=1) != order(1, epoch=0)
-
-
-def test_augmentation_differs_from_epoch_to_epoch():
-    batches = train_batches(numbered(1), batch_size=1, max_length=5, seed=0, augment=noise)
-    assert len({next(batches).hr.tobytes() for _ in range(6)}) > 3
 
 
 def test_labels_too_long_are_left_out_of_training_with_one_warning(caplog):
@@ -200,15 +184,6 @@ def test_labels_too_long_are_left_out_of_training_with_one_warning(caplog):
 def test_nothing_to_train_on(source):
     with pytest.raises(UserError, match="training set: has no record"):
         train_batches(source, batch_size=3, max_length=4, seed=0)
-
-
-def test_an_error_in_augmentation_reaches_the_loop():
-    def broken(record, rng):
-        raise ZeroDivisionError
-
-    batches = train_batches(numbered(3), batch_size=1, max_length=4, seed=0, augment=broken)
-    with pytest.raises(ZeroDivisionError):
-        next(batches)
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 7, 8])

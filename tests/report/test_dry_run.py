@@ -84,7 +84,7 @@ def test_parts_of_a_batch_need_less_memory_for_the_same_arithmetic(config):
 
 def test_images_on_the_devices_need_their_bytes(config):
     config = config.copy_and_resolve_references()
-    config.stages, config.stage2.augment = "stage2", False
+    config.stages = "stage2"
     (on_the_way,) = dry_run.report(config)
     config.stage2.on_device = True
     (at_hand,) = dry_run.report(config)

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import flax
 import grain
@@ -72,7 +72,6 @@ def train_batches(
     batch_size: int,
     max_length: int,
     seed: int,
-    augment: Callable[[Record, np.random.Generator], Record] | None = None,
     attention: np.ndarray | None = None,
     images: bool = True,
     process_index: int = 0,
@@ -83,20 +82,18 @@ def train_batches(
 
     The stream of records holds every record once an epoch, in a new order each time; batches are
     cut from it without regard to where an epoch ends. Process p of n gets batches p, p + n,
-    p + 2n, ... Thus n processes together see what one process with an n times larger batch sees,
-    augmentation included. Records whose label does not fit are left out, with a warning.
+    p + 2n, ... Thus n processes together see what one process with an n times larger batch sees.
+    Records whose label does not fit are left out, with a warning.
 
     Args:
       source: the records.
       batch_size: records a batch, on this process.
       max_length: the most characters in a label, and the width of `Batch.characters`.
-      seed: a number from 0 to 2^32 - 1 for the order of records and for `augment`.
-      augment: changes a record by a random generator; called for each record in each epoch.
+      seed: a number from 0 to 2^32 - 1 for the order of records.
       attention: (len(source), heads, steps, positions), what `Batch.attention` takes by the
-        record's number; a memory-mapped array will do. It is that of images as they are, so it
-        goes with no `augment`.
+        record's number; a memory-mapped array will do.
       images: whether batches bring their images; without, nothing is decoded, `lr` and `hr` are
-        None, and there is no `augment`.
+        None.
       process_index: which process this is.
       process_count: how many there are.
       threads: how many decode batches ahead; what they give does not depend on it.
@@ -126,8 +123,6 @@ def train_batches(
     dataset = grain.MapDataset.source(kept).seed(seed).shuffle().repeat()
     if images:
         dataset = dataset.map(lambda index: (index, source[index]))
-        if augment is not None:
-            dataset = dataset.random_map(lambda pair, rng: (pair[0], augment(pair[1], rng)))
         collate = functools.partial(_collate, batch_size=batch_size, max_length=max_length)
     else:
         collate = functools.partial(

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from textsr_jax import checkpoints, configuration, data, decoding, losses, metrics, text
 from textsr_jax.compilation import keep_compiled
-from textsr_jax.data import augmentation, batching, photographs, records
+from textsr_jax.data import batching, photographs, records
 from textsr_jax.data.batching import (
     Batch,
     Concatenated,
@@ -51,7 +51,7 @@ from textsr_jax.models.bicubic import enlarge, reduce
 from textsr_jax.models.resampler import SCALE
 from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.models.text_focus import to_gray
-from textsr_jax.train import loop, run_file, steps
+from textsr_jax.train import augmentation, loop, run_file, steps
 from textsr_jax.train import mesh as meshes
 
 STAGES = ("stage0", "pretrain", "stage1", "stage2", "joint")
@@ -294,11 +294,6 @@ def _check(config: ConfigDict, field: str) -> None:
             raise UserError(f"config.{field}.{name}={settings[name]}: must be at least 1")
     if not 0 <= settings.warmup < 1:
         raise UserError(f"config.{field}.warmup={settings.warmup}: must be from 0 to below 1")
-    if settings.on_device and settings.augment:
-        raise UserError(
-            f"config.{field}.on_device=True: augmentation changes images before they come to a "
-            f"device; set config.{field}.augment=False"
-        )
     if settings.on_device and field == STAGE0:
         raise UserError(
             f"config.{field}.on_device=True: photographs are cropped anew; set it False"
@@ -399,13 +394,22 @@ class _Training:
             PRETRAIN_FOCUS: self.all_words,
             STAGE2: Concatenated(list(self.stage2_words.values()) * kinds),
         }.get(name, self.stage1_pairs)
-        network, loss = self.learns(name)
+        network, _ = self.learns(name)
         batch = batching.shapes(size, config.max_length, images=not settings.on_device)
         if settings.on_device:
             images = batching.shapes(len(records), config.max_length)
             lr = images.lr if _reads_lr(name) else None
-            loss, frozen = steps.taking_images(loss), steps.AtHand(frozen, lr, images.hr)
+            frozen = steps.AtHand(frozen, lr, images.hr)
+        loss = self._loss(name, settings)
         return Outline(name, settings, network, loss, frozen, batch, len(records))
+
+    def _loss(self, name: str, settings: ConfigDict) -> steps.Loss:
+        """The loss of a stage of words as its step computes it, from the images on."""
+        _, loss = self.learns(name)
+        if settings.augment:
+            change = augmentation.change_pairs if _reads_lr(name) else augmentation.change_words
+            loss = steps.changing(loss, change)
+        return steps.taking_images(loss) if settings.on_device else loss
 
     def learns(self, name: str) -> tuple[Network, steps.Loss]:
         """What a stage trains, and by which loss."""
@@ -513,7 +517,6 @@ class _Training:
             PRETRAIN_FOCUS,
             settings,
             self.all_words,
-            augmentation.recognizer_augmentation,
             initial=self.focus.init,
             validate=validate,
         )
@@ -641,7 +644,6 @@ class _Training:
             name,
             settings,
             self.stage1_pairs,
-            augmentation.pair_augmentation,
             initial=initial,
             validate=self._sr_validation(lambda variables: (variables, reader)),
             frozen=frozen,
@@ -654,7 +656,6 @@ class _Training:
             JOINT,
             self.config.joint,
             self.stage1_pairs,
-            augmentation.pair_augmentation,
             initial=lambda key: join(sr=sr(key), ocr=ocr),
             validate=self._sr_validation(lambda both: (part_of(both, "sr"), part_of(both, "ocr"))),
             frozen=self._focus_variables(),
@@ -736,7 +737,6 @@ class _Training:
             name,
             settings,
             source,
-            augmentation.recognizer_augmentation,
             initial=initial,
             validate=validate,
         )
@@ -788,7 +788,6 @@ class _Training:
         name: str,
         settings: ConfigDict,
         source: Source,
-        augment: Callable,
         *,
         initial: Callable[[jax.Array], Variables],
         validate: Callable[[Variables], loop.Validation],
@@ -796,18 +795,15 @@ class _Training:
         attention: np.ndarray | None = None,
     ) -> loop.Stage:
         """A stage of words, and where its batches get their images: on the way, or from devices."""
-        _, loss = self.learns(name)
         frozen = frozen or {}
         if settings.on_device:
             lr = records.images(source, "lr") if _reads_lr(name) else None
-            loss = steps.taking_images(loss)
             frozen = steps.AtHand(frozen, lr, records.images(source, "hr"))
         batches = train_batches(
             source,
             batch_size=settings.batch_size // jax.process_count(),
             max_length=self.config.max_length,
             seed=self._seed(name),
-            augment=augment if settings.augment else None,
             attention=attention,
             images=not settings.on_device,
             process_index=jax.process_index(),
@@ -816,7 +812,7 @@ class _Training:
         return loop.Stage(
             name=name,
             initial=initial,
-            loss=loss,
+            loss=self._loss(name, settings),
             frozen=frozen,
             settings=settings,
             batches=batches,

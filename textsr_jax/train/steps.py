@@ -139,6 +139,18 @@ def taking_images(loss: Loss) -> Loss:
     return taken
 
 
+def changing(loss: Loss, change: Callable[[Batch, jax.Array], Batch]) -> Loss:
+    """`loss` of batches whose images `change` has changed at random (`train.augmentation`)."""
+
+    def changed(
+        variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Parts, Any]]:
+        of_change, of_loss = jax.random.split(key)
+        return loss(variables, frozen, change(batch, of_change), of_loss)
+
+    return changed
+
+
 def recognizer_loss(ocr: Network, axis_name: str | None = None) -> Loss:
     """The recogniser's own loss on `batch.hr`: CDistNet's cross-entropy, or CTC for CRNN.
 
