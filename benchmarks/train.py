@@ -235,9 +235,11 @@ def measure(work: Work, batches: Iterator[Batch], runs: int, *, gpu: bool) -> di
 
 def _flops(work: Work, *arguments: Any) -> float:
     """Of a step, as XLA counts them before it optimises."""
-    with counted():
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
+    # For a GPU it says nothing before it has compiled (jax 0.11).
+    with counted(), jax.default_device(jax.devices("cpu")[0]):
         step, _ = step_functions(work)
-        return float(step.lower(*arguments).cost_analysis()["flops"])
+        return float(step.lower(*shapes).cost_analysis()["flops"])
 
 
 def rates(settings: ConfigDict, count: int) -> list[float]:

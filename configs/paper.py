@@ -122,6 +122,9 @@ def get_config() -> ConfigDict:
     config.init.focus = ""
     # A recogniser that pre-training goes on from.
     config.init.pretrain = ""
+    # Whether `ocr` and `pretrain` name a smaller CDistNet of the same width, which grows to
+    # config.ocr's size and begins by computing what it did (textsr_jax/models/growth.py).
+    config.init.grow = False
 
     config.parallel = ConfigDict()
     # Over how many devices each parameter, and what the optimiser keeps for it, is split; 1: every

@@ -40,7 +40,8 @@ def test_every_row_is_measured(data_root, tmp_path):
         ("generator", 1),
         ("generator", 2),
         ("LMDB to prepared set", 1),
-        *((f"batches, {name}", count) for name in data.AUGMENTATIONS for count in (1, 2)),
+        ("batches", 1),
+        ("batches", 2),
     ]
     assert all(row["pairs_per_s"] > 1 for row in rows)
     assert all(row["per_worker"] == row["pairs_per_s"] / row["count"] for row in rows)

@@ -279,6 +279,32 @@ def test_values_that_are_none_are_named(data_root, tmp_path, part, field, value,
     assert not (tmp_path / "w").exists()
 
 
+def test_a_smaller_recogniser_grows(trained, data_root, tmp_path, monkeypatch):
+    config = micro_config(data_root, tmp_path / "data")
+    config.stages, config.init.sr, config.init.ocr = "stage2", str(trained), str(trained)
+    cdistnet = config.ocr.cdistnet
+    cdistnet.depths = tuple(depth + 1 for depth in cdistnet.depths)
+    begun = []
+    monkeypatch.setattr(loop, "run", lambda stage, *rest: begun.append(stage))
+    with pytest.raises(UserError, match=r"config\.init\.ocr="):
+        stages.train(config, tmp_path / "w", "again")
+    config.init.grow = True
+    shutil.rmtree(tmp_path / "w")
+    stages.train(config, tmp_path / "w", "again")
+    start = begun[-1].initial(jax.random.key(0))
+    small = build_ocr(micro_config(data_root, tmp_path / "data").ocr)
+    before = checkpoints.load_best(trained, "pretrain_ocr", checkpoints.abstract(small.template))[0]
+    images = np.random.default_rng(0).random((2, 32, 128, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+        build_ocr(config.ocr)(start, images, method="encode"),
+        small(before, images, method="encode"),
+        atol=1e-5,
+    )
+    cdistnet.heads *= 2
+    with pytest.raises(UserError, match=r"wants a CDistNet of as many heads as config\.ocr"):
+        stages.train(config, tmp_path / "v", "again")
+
+
 def test_photographs_do_not_lie_on_devices(data_root, tmp_path):
     config = micro_config(data_root, tmp_path / "data")
     config.stages, config.stage0.on_device = "stage0", True

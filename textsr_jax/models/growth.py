@@ -1,7 +1,7 @@
-"""A recogniser of a larger size that begins as a smaller one left off.
+"""A CDistNet of a larger size that begins as a smaller one left off.
 
-After "Net2Net: Accelerating Learning via Knowledge Transfer" (Chen et al., 2016); here new channels
-are drawn and nobody listens to them yet, rather than being copies of old ones.
+After "Net2Net: Accelerating Learning via Knowledge Transfer" (Chen et al., 2016); new channels here
+are drawn, and nobody listens to them yet, rather than being copies of old ones.
 """
 
 import re
@@ -13,31 +13,46 @@ import jax.numpy as jnp
 from textsr_jax.errors import UserError
 from textsr_jax.models.network import Network, Variables
 
-_BLOCK = re.compile(r"backbone/stages/\d+/\d+/")
-_LAYER = re.compile(r"encoder/(\d+)/")
+# What may be larger: channels and hidden units. What may be more: blocks and encoder layers.
+_LARGER = re.compile(r"(^|/)(backbone|rectifier)/|/linear[12]/")
+_MORE = re.compile(r".*(backbone/stages/\d+|encoder)/\d+/")
+_ENCODER = re.compile(r"(.*)encoder/(\d+)/")
 
 
-def grow(variables: Variables, network: Network, key: jax.Array) -> Variables:
+def grow(variables: Variables, network: Network, key: jax.Array, place: str) -> Variables:
     """The variables of a larger CDistNet that computes nearly what a smaller one does.
 
-    Channels of the backbone and hidden units may be more: old ones read old ones alone, new ones,
-    whose kernels are drawn, read all. Blocks of a stage may be more: they begin as the identity. If
-    that is all, outside training the network computes the same. Layers of the encoder may be more:
-    they begin as the identity but for normalising anew what is normalised already.
+    Channels of backbone and rectifier and hidden units may be more: old ones read old ones alone,
+    new ones, whose kernels are drawn, read all. Blocks of a stage may be more: they begin as the
+    identity. If that is all, the network computes the same, but for BatchNorm's statistics in
+    training. Layers of the encoder may be more: they begin as the identity but for normalising once
+    more what is normalised already.
 
     Args:
       variables: of the smaller network.
-      network: the larger one, of the same width.
+      network: the larger one, of the same width and heads.
       key: draws the new kernels.
+      place: where the user named the smaller one, for messages.
 
     Raises:
-      UserError: in some tensor the network is smaller, or it is no CDistNet.
+      UserError: the network is smaller somewhere, or other parts of it are larger or new.
     """
-    old, fresh = (dict(_leaves(tree)) for tree in (variables, network.init(key)))
-    if missing := sorted(old.keys() - fresh.keys()):
-        raise UserError(f"{missing[0]}: the larger network has no such tensor; take a larger one")
+    fresh = network.init(key)
+    old, new = dict(_leaves(variables)), dict(_leaves(fresh))
+    there = {found.group() for found in map(_MORE.match, old) if found}
+    for name in sorted(old.keys() | new.keys()):
+        before, after = (tree[name].shape if name in tree else None for tree in (old, new))
+        part = _MORE.match(name)
+        if before == after or (before is None and part and part.group() not in there):
+            continue
+        fits = before and after and all(a <= b for a, b in zip(before, after, strict=True))
+        if not (fits and _LARGER.search(name)):
+            raise UserError(
+                f"{place}: {name} is {before} there and {after} by config.ocr; only channels, "
+                "hidden units, blocks of the backbone and layers of the encoder can grow"
+            )
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: _grown(_name(path), leaf, old), network.init(key)
+        lambda path, leaf: _grown(_name(path), leaf, old), fresh
     )
 
 
@@ -45,9 +60,7 @@ def _grown(name: str, leaf: jax.Array, old: dict[str, jax.Array]) -> jax.Array:
     kept = old.get(name)
     if kept is None:
         return _beginning(name, leaf, old)
-    if kept.ndim != leaf.ndim or any(a > b for a, b in zip(kept.shape, leaf.shape, strict=True)):
-        raise UserError(f"{name}: {kept.shape} does not fit into the larger network's {leaf.shape}")
-    if name.endswith("/kernel") and kept.shape != leaf.shape:
+    if name.endswith("/kernel"):
         # What is old must not hear what is new.
         leaf = leaf.at[..., kept.shape[-2] :, : kept.shape[-1]].set(0)
     return leaf.at[tuple(slice(size) for size in kept.shape)].set(kept)
@@ -55,22 +68,17 @@ def _grown(name: str, leaf: jax.Array, old: dict[str, jax.Array]) -> jax.Array:
 
 def _beginning(name: str, leaf: jax.Array, old: dict[str, jax.Array]) -> jax.Array:
     """What a tensor of a new block or layer begins with."""
-    if _BLOCK.search(name):
-        return jnp.zeros_like(leaf) if name.endswith("conv2/bn/scale") else leaf
-    layer = _LAYER.search(name)
-    if layer is None:
-        raise UserError(f"{name}: only blocks of the backbone and layers of the encoder can be new")
-    if re.search(r"(out_proj|linear2)/", name):
+    if name.endswith("/conv2/bn/scale") or re.search(r"/(out_proj|linear2)/", name):
         return jnp.zeros_like(leaf)
-    if "/norm" in name:
-        # The layer before ends with a scale and a bias, which a normalisation would undo.
-        last = max(int(n) for n in (m.group(1) for m in map(_LAYER.search, old) if m))
-        before = name[: layer.start(1)] + f"{last}/norm2/"
-        scale, bias = old[before + "scale"], old[before + "bias"]
-        if name.endswith("/bias"):
-            return jnp.full_like(leaf, bias.mean())
-        return jnp.full_like(leaf, jnp.sqrt((scale**2).mean() + bias.var()))
-    return leaf
+    if "/norm" not in name:
+        return leaf
+    # The layer before ends with a scale and a bias, which another normalisation undoes.
+    layers = [found for found in map(_ENCODER.match, old) if found]
+    before = max(layers, key=lambda found: int(found.group(2))).group() + "norm2/"
+    scale, bias = old[before + "scale"], old[before + "bias"]
+    if name.endswith("/bias"):
+        return jnp.full_like(leaf, bias.mean())
+    return jnp.full_like(leaf, jnp.sqrt((scale**2).mean() + bias.var()))
 
 
 def _leaves(tree: Any) -> list[tuple[str, jax.Array]]:

@@ -43,6 +43,7 @@ from textsr_jax.models import (
     build_ocr,
     build_rescaler,
     build_sr,
+    growth,
     join,
     part_of,
     together,
@@ -51,6 +52,7 @@ from textsr_jax.models.bicubic import enlarge, reduce
 from textsr_jax.models.resampler import SCALE
 from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.models.text_focus import to_gray
+from textsr_jax.parameter_files import is_parameter_file
 from textsr_jax.train import augmentation, loop, run_file, steps
 from textsr_jax.train import mesh as meshes
 
@@ -459,10 +461,7 @@ class _Training:
         settings, judge = self.config.pretrain.ocr, self.pairs.validation_splits
         initial, init = self.ocr.init, self.config.init.pretrain
         if init:
-            place, name = f"config.init.pretrain={init}", self.config.ocr.name
-            start = checkpoints.load_start(
-                init, PRETRAIN_OCR, "ocr", name, self.ocr.template, place
-            )
+            start = self._recognizer_start(init, f"config.init.pretrain={init}")
             initial = lambda key: start  # noqa: E731
         return self._recognizer(PRETRAIN_OCR, initial, settings, self.all_words, judge)
 
@@ -840,10 +839,36 @@ class _Training:
     def _load(self, stage: str, part: str, network: Network) -> Variables:
         """What `config.init` names for a part of the model, or this workdir's best of `stage`."""
         init = self.config.init[part]
+        if init and part == "ocr":
+            return self._recognizer_start(init, f"config.init.ocr={init}")
         if init:
             name = self.config[part].get("name", part)
             return checkpoints.load_start(init, stage, part, name, network.template)
         return self._best(stage, part, network)
+
+    def _recognizer_start(self, init: str, place: str) -> Variables:
+        """The recogniser that `config.init` names, grown where that is asked for."""
+        config, network = self.config, self.ocr
+        if config.init.grow:
+            if is_parameter_file(init):
+                raise UserError(
+                    f"{place}: config.init.grow=True wants a workdir or a packed file, which say "
+                    "how large their recogniser is"
+                )
+            smaller = configuration.load(init).ocr
+            heads = [ocr.get("cdistnet", {}).get("heads") for ocr in (smaller, config.ocr)]
+            if {smaller.name, config.ocr.name} != {"cdistnet"} or heads[0] != heads[1]:
+                raise UserError(
+                    f"{place}: config.init.grow=True wants a CDistNet of as many heads as "
+                    f"config.ocr.cdistnet.heads={heads[1]}, there are {heads[0]}; set it False"
+                )
+            network = build_ocr(smaller)
+        start = checkpoints.load_start(
+            init, PRETRAIN_OCR, "ocr", config.ocr.name, network.template, place
+        )
+        if not config.init.grow:
+            return start
+        return growth.grow(start, self.ocr, jax.random.key(self._seed(PRETRAIN_OCR)), place)
 
     def _best(self, stage: str, part: str, network: Network) -> Variables:
         if not loop.is_finished(self.workdir, stage, _settings(self.config, stage).steps):

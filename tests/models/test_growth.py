@@ -1,0 +1,102 @@
+"""Growth: a larger CDistNet computes what the smaller one did, and learns by its new parts."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.models.test_cdistnet import TINY, random_variables
+from textsr_jax.errors import UserError
+from textsr_jax.models.cdistnet import CDistNet
+from textsr_jax.models.growth import grow
+from textsr_jax.models.network import Network
+
+IMAGES = np.random.default_rng(0).random((2, 32, 128, 3)).astype(np.float32)
+TOKENS = np.array([[2, 9, 10, 11], [2, 30, 4, 0]], np.int32)
+LARGER = {
+    "channels": (6, 4, 7, 6, 9, 8),
+    "depths": (1, 3, 1, 2, 1),
+    "encoder_hidden": 32,
+    "decoder_hidden": 25,
+    "positional_hidden": 16,
+    "rectifier_channels": (4, 5, 6, 9),
+}
+
+
+SMALL = TINY | {"channels": (4, 4, 5, 6, 7, 8)}
+
+
+def network(**sizes) -> Network:
+    return Network(lambda rngs: CDistNet(**(SMALL | {"dropout": 0.0} | sizes), rngs=rngs))
+
+
+@pytest.fixture(scope="module")
+def small():
+    return random_variables(network().template)
+
+
+def test_more_channels_hidden_units_and_blocks_compute_the_same(small):
+    larger = network(**LARGER)
+    grown = grow(small, larger, jax.random.key(1), "init")
+    jax.tree.map(
+        lambda leaf, wanted: leaf.shape == wanted.shape or pytest.fail(), grown, larger.template
+    )
+    expected = network()(small, IMAGES, TOKENS)
+    np.testing.assert_allclose(larger(grown, IMAGES, TOKENS), expected, atol=2e-5)
+    assert float(jnp.abs(expected).max()) > 0.5
+
+
+def test_another_encoder_layer_is_the_identity_behind_an_even_scale_and_bias(small):
+    norm = small["params"]["encoder"]["0"]["norm2"]
+    even = {
+        name: jnp.full_like(norm[name], value) for name, value in (("scale", 0.8), ("bias", 0.3))
+    }
+    variables = jax.tree.map(lambda leaf: leaf, small)
+    variables["params"]["encoder"]["0"]["norm2"] = even
+    larger = network(encoder_layers=3)
+    grown = grow(variables, larger, jax.random.key(1), "init")
+    expected = network()(variables, IMAGES, method="encode")
+    np.testing.assert_allclose(larger(grown, IMAGES, method="encode"), expected, atol=1e-4)
+
+
+def test_every_new_number_learns_within_two_steps(small):
+    larger = network(**LARGER)
+    grown = grow(small, larger, jax.random.key(1), "init")
+
+    def loss(params, stats):
+        logits, stats = larger.train({"params": params, "stats": stats}, IMAGES, TOKENS)
+        return (jax.nn.logsumexp(logits, -1) - logits[..., 5]).mean(), stats
+
+    params, stats = grown["params"], grown["stats"]
+    for _ in range(3):
+        gradient, stats = jax.jit(jax.grad(loss, has_aux=True))(params, stats)
+        params = jax.tree.map(lambda a, b: a - 0.1 * jnp.sign(b), params, gradient)
+    first, second = (params["backbone"]["stages"][s][b] for s, b in (("1", "2"), ("3", "1")))
+    for block in (first, second):
+        assert (block["conv2"]["bn"]["scale"] != 0).any()
+    kernel = params["backbone"]["stages"]["1"]["0"]["conv1"]["conv"]["kernel"]
+    began = grown["params"]["backbone"]["stages"]["1"]["0"]["conv1"]["conv"]["kernel"]
+    assert (began[..., 4:, :4] == 0).all() or began.shape[-2] == 4
+    assert (kernel != began).mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("sizes", "tensor"),
+    [
+        ({"channels": (4, 4, 5, 6, 6, 8)}, "backbone/stages/3/0/conv1"),
+        ({"width": 32}, "embedding"),
+        ({"decoder_layers": 3}, "mdcdp/2"),
+        ({"depths": (1, 1, 1, 1, 1)}, "backbone/stages/1/1"),
+        ({"rectify": False}, "rectifier"),
+    ],
+)
+def test_what_cannot_grow_is_named(small, sizes, tensor):
+    with pytest.raises(UserError, match=rf"^init: .*{tensor}.* is .* by config\.ocr"):
+        grow(small, network(**sizes), jax.random.key(0), "init")
+
+
+def test_a_block_that_adds_its_input_as_it_is_cannot_take_to_a_shortcut():
+    straight = network(channels=(4, 4, 4, 6, 7, 8))
+    variables = random_variables(straight.template)
+    with pytest.raises(UserError, match=r"backbone/stages/1/0/shortcut.* is None there"):
+        grow(variables, network(), jax.random.key(0), "init")
