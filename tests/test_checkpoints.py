@@ -68,6 +68,20 @@ def test_no_readable_checkpoint_is_an_error_that_names_the_folder(saved):
         saved.restore(TEMPLATE)
 
 
+def test_another_networks_model_is_named(tmp_path):
+    made = Checkpoints(checkpoints.best_directory(tmp_path, "stage1"))
+    made.save(3, tree(1), {})
+    made.close()
+    assert same(checkpoints.load_best(tmp_path, "stage1", TEMPLATE)[0], tree(1))
+    longer = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*leaf.shape, 2), leaf.dtype), TEMPLATE)
+    for template, found in (
+        (longer, "by the config it is \\(.*2\\)"),
+        ({}, "by the config it is None"),
+    ):
+        with pytest.raises(UserError, match=f"best: another network was saved there, .*{found};"):
+            checkpoints.load_best(tmp_path, "stage1", template)
+
+
 def test_an_empty_folder_has_none(tmp_path):
     made = Checkpoints(tmp_path / "new")
     assert made.restore(TEMPLATE) is None

@@ -105,6 +105,22 @@ class Checkpoints:
             )
         return None
 
+    def check_shapes(self, template: Any) -> None:
+        """Refuses a newest checkpoint that is whole and holds other arrays than `template`."""
+        try:
+            folder = self.directory / str(self.steps()[-1]) / "tree"
+            there = _shapes(ocp.StandardCheckpointHandler().metadata(folder).tree)
+        except Exception:  # there is none, or it is damaged, which `restore` finds
+            return
+        wanted = _shapes(template)
+        for name in sorted(there.keys() | wanted.keys()):
+            if there.get(name) != wanted.get(name):
+                raise UserError(
+                    f"{self.directory}: another network was saved there, its {name} is "
+                    f"{there.get(name)}, by the config it is {wanted.get(name)}; take the sizes of "
+                    "its config.json, or another model"
+                )
+
     def discard_after(self, step: int) -> None:
         """Deletes the checkpoints behind `step`: unreadable ones, which newer ones replace."""
         for later in self.steps():
@@ -146,6 +162,11 @@ def _without_late_callbacks(unraisable: Any) -> None:
         sys.__unraisablehook__(unraisable)
 
 
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {"/".join(key.key for key in path): tuple(leaf.shape) for path, leaf in leaves}
+
+
 def best_directory(workdir: pathlib.Path, stage: str) -> pathlib.Path:
     return workdir / stage / "best"
 
@@ -163,6 +184,7 @@ def load_best(
         return None
     checkpoints = Checkpoints(directory)
     try:
+        checkpoints.check_shapes(template)
         restored = checkpoints.restore(template)
     finally:
         checkpoints.close()
