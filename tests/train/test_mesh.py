@@ -20,9 +20,9 @@ from textsr_jax.data.batching import Batch
 from textsr_jax.errors import UserError
 from textsr_jax.images import to_float
 from textsr_jax.models import Network, build_focus, build_ocr, build_sr
+from textsr_jax.train import augmentation, steps
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
-from textsr_jax.train import steps
 
 ROOT = pathlib.Path(__file__).parents[2]
 # (devices, fsdp), the first of which the others are held against.
@@ -203,6 +203,22 @@ def compare_pmap() -> None:
     print(json.dumps(found))
 
 
+def compare_augmentation() -> None:
+    """Prints how far images lie apart that one device or eight have changed, and how far they moved."""
+    batch, found = words(), {}
+    for name in ("change_words", "change_pairs"):
+        change = jax.jit(getattr(augmentation, name))
+        results = []
+        for devices in (1, 8):
+            layout = meshes.make_layout(parallel(), jax.devices()[:devices])
+            changed = change(layout.shard_whole(batch), jax.random.key(3))
+            results.append(np.asarray(changed.hr, np.int16))
+        difference = np.abs(results[1] - results[0])
+        moved = np.abs(results[0] - batch.hr).mean()
+        found[name] = [int(difference.max()), float((difference > 0).mean()), float(moved)]
+    print(json.dumps(found))
+
+
 def on_eight_devices(function: str):
     environment = os.environ | {
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
@@ -241,6 +257,15 @@ def test_devices_change_no_result():
         assert found["variables"] < 1e-5
         channels, held = found["channels"]
         assert held == channels // fsdp == found["momentum"]
+
+
+@pytest.mark.slow
+def test_devices_change_images_alike():
+    for most, share, moved in on_eight_devices("compare_augmentation").values():
+        # A value between two levels may be rounded either way.
+        assert most <= 1
+        assert share < 1e-3
+        assert moved > 2
 
 
 def test_an_undividable_batch_is_refused(monkeypatch):
