@@ -204,7 +204,7 @@ def compare_pmap() -> None:
 
 
 def compare_augmentation() -> None:
-    """Prints how far images lie apart that one device or eight have changed, and how far they moved."""
+    """Prints how far images lie apart that one device or eight changed, and how far they moved."""
     batch, found = words(), {}
     for name in ("change_words", "change_pairs"):
         change = jax.jit(getattr(augmentation, name))
