@@ -59,6 +59,7 @@ def test_another_encoder_layer_is_the_identity_behind_an_even_scale_and_bias(sma
     np.testing.assert_allclose(larger(grown, IMAGES, method="encode"), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_new_number_learns_within_two_steps(small):
     larger = network(**LARGER)
     grown = grow(small, larger, jax.random.key(1), "init")
