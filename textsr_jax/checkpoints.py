@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 
 from textsr_jax import configuration, packed_files, parameter_files
 from textsr_jax.errors import UserError
-from textsr_jax.models import build_rescaler
+from textsr_jax.models import build_rescaler, shape_difference
 from textsr_jax.quantization import dequantize
 
 _logger = logging.getLogger(__name__)
@@ -109,17 +109,15 @@ class Checkpoints:
         """Refuses a newest checkpoint that is whole and holds other arrays than `template`."""
         try:
             folder = self.directory / str(self.steps()[-1]) / "tree"
-            there = _shapes(ocp.StandardCheckpointHandler().metadata(folder).tree)
+            there = ocp.StandardCheckpointHandler().metadata(folder).tree
         except Exception:  # there is none, or it is damaged, which `restore` finds
             return
-        wanted = _shapes(template)
-        for name in sorted(there.keys() | wanted.keys()):
-            if there.get(name) != wanted.get(name):
-                raise UserError(
-                    f"{self.directory}: another network was saved there, its {name} is "
-                    f"{there.get(name)}, by the config it is {wanted.get(name)}; take the sizes of "
-                    "its config.json, or another model"
-                )
+        if difference := shape_difference(there, template):
+            path, found, wanted = difference
+            raise UserError(
+                f"{self.directory}: another network was saved there, its {path} is {found}, by the "
+                f"config it is {wanted}; take the sizes of its config.json, or another model"
+            )
 
     def discard_after(self, step: int) -> None:
         """Deletes the checkpoints behind `step`: unreadable ones, which newer ones replace."""
@@ -160,11 +158,6 @@ def _without_late_callbacks(unraisable: Any) -> None:
     late = unraisable.exc_type is RuntimeError
     if not (late and str(unraisable.exc_value) == "Event loop is closed"):
         sys.__unraisablehook__(unraisable)
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {"/".join(key.key for key in path): tuple(leaf.shape) for path, leaf in leaves}
 
 
 def best_directory(workdir: pathlib.Path, stage: str) -> pathlib.Path:

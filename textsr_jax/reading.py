@@ -24,7 +24,7 @@ from textsr_jax.engine import JaxEngine
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE, open_rgb, resize, to_rgb
 from textsr_jax.language import Words, WordSearch
-from textsr_jax.quantization import dequantize, is_quantized
+from textsr_jax.quantization import dequantize
 
 if TYPE_CHECKING:
     # Flax and Orbax take a second to import: functions that need them do so themselves.
@@ -177,21 +177,14 @@ def _load_packed(
 
 def _check_fits(network: Network, tree: Variables, place: str) -> None:
     """Refuses variables, quantised or not, that are not the network's."""
+    from textsr_jax.models import shape_difference
 
-    def shapes(tree: Variables) -> dict[str, tuple[int, ...]]:
-        leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_quantized)
-        return {
-            jax.tree_util.keystr(keys, simple=True, separator="/"): tuple(leaf.shape)
-            for keys, leaf in leaves
-        }
-
-    wanted, found = shapes(network.template), shapes(tree)
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            raise UserError(
-                f"{place} has {name} of shape {wanted.get(name)}, but its arrays have "
-                f"{found.get(name)}; quantise the pair again"
-            )
+    if difference := shape_difference(tree, network.template):
+        path, found, wanted = difference
+        raise UserError(
+            f"{place} has {path} of shape {wanted}, but its arrays have {found}; quantise the pair "
+            "again"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,7 @@ from textsr_jax.models.network import (
     count_parameters,
     join,
     part_of,
+    shape_difference,
     together,
 )
 from textsr_jax.models.resampler import Resampler
@@ -42,6 +43,7 @@ __all__ = [
     "count_parameters",
     "join",
     "part_of",
+    "shape_difference",
     "together",
 ]
 

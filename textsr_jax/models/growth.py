@@ -5,13 +5,12 @@ are drawn, and nobody listens to them yet, rather than being copies of old ones.
 """
 
 import re
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from textsr_jax.errors import UserError
-from textsr_jax.models.network import Network, Variables
+from textsr_jax.models.network import Network, Variables, leaves_by_path
 
 # What may be larger: channels and hidden units. What may be more: blocks and encoder layers.
 _LARGER = re.compile(r"(^|/)(backbone|rectifier)/|/linear[12]/")
@@ -38,7 +37,7 @@ def grow(variables: Variables, network: Network, key: jax.Array, place: str) -> 
       UserError: the network is smaller somewhere, or other parts of it are larger or new.
     """
     fresh = network.init(key)
-    old, new = dict(_leaves(variables)), dict(_leaves(fresh))
+    old, new = leaves_by_path(variables), leaves_by_path(fresh)
     there = {found.group() for found in map(_MORE.match, old) if found}
     for name in sorted(old.keys() | new.keys()):
         before, after = (tree[name].shape if name in tree else None for tree in (old, new))
@@ -51,8 +50,8 @@ def grow(variables: Variables, network: Network, key: jax.Array, place: str) -> 
                 f"{place}: {name} is {before} there and {after} by config.ocr; only channels, "
                 "hidden units, blocks of the backbone and layers of the encoder can grow"
             )
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: _grown(_name(path), leaf, old), fresh
+    return jax.tree.unflatten(
+        jax.tree.structure(fresh), [_grown(name, leaf, old) for name, leaf in new.items()]
     )
 
 
@@ -79,11 +78,3 @@ def _beginning(name: str, leaf: jax.Array, old: dict[str, jax.Array]) -> jax.Arr
     if name.endswith("/bias"):
         return jnp.full_like(leaf, bias.mean())
     return jnp.full_like(leaf, jnp.sqrt((scale**2).mean() + bias.var()))
-
-
-def _leaves(tree: Any) -> list[tuple[str, jax.Array]]:
-    return [(_name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    return "/".join(str(key.key) for key in path)

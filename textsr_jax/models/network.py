@@ -167,6 +167,31 @@ def join(**parts: Variables) -> Variables:
     }
 
 
+def leaves_by_path(tree: Variables) -> dict[str, Any]:
+    """What nested dicts hold, by paths such as `params/head/kernel`; all but a dict is a leaf."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree, lambda node: not isinstance(node, dict))
+    return {jax.tree_util.keystr(keys, simple=True, separator="/"): leaf for keys, leaf in leaves}
+
+
+def shape_difference(
+    tree: Variables, template: Variables
+) -> tuple[str, tuple[int, ...] | None, tuple[int, ...] | None] | None:
+    """The first path whose leaf has another shape in `template`, and both; None for none there.
+
+    Returns:
+      None where all are alike.
+    """
+    shapes = [
+        {path: tuple(leaf.shape) for path, leaf in leaves_by_path(variables).items()}
+        for variables in (tree, template)
+    ]
+    for path in sorted(shapes[0].keys() | shapes[1].keys()):
+        found, wanted = (by_path.get(path) for by_path in shapes)
+        if found != wanted:
+            return path, found, wanted
+    return None
+
+
 def count_parameters(variables: Variables) -> int:
     """The number of parameters, batch statistics left out."""
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
