@@ -140,7 +140,9 @@ def _differences(files: list[str]) -> str:
     text = (
         "The largest difference of each array of the parity vectors from ours. `relative` and `of "
         "the largest` are parts of the value and of the array's largest value; `unequal` is the "
-        "share of elements. bfloat16 is the compute dtype: parameters and the STN stay float32. "
+        "share of elements. `bound` is what the vectors ask of float32. bfloat16 is the compute "
+        "dtype: parameters and the STN stay float32. Nobody publishes bounds for it, so its "
+        "`tolerance` is our own: some three times what was measured, to catch what grows. "
         "Tokens of random weights fall either way there, so what float32 says of them is held. "
         f"JAX {jax.__version__}.\n"
     )
