@@ -15,6 +15,7 @@ from tests import golden_outputs, golden_vectors
 from textsr_jax.command_line import run_script
 from textsr_jax.errors import UserError
 from textsr_jax.models import count_parameters
+from textsr_jax.storage import atomic
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "fidelity.md"
 
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> None:
     parts = [_HEAD, _sizes(), _times(networks.taken())]
     files = sorted(path.stem for path in golden_vectors.FOLDER.glob("*.npz"))
     parts.append(_differences(files))
-    PAGE.write_text("\n".join(parts))
+    atomic.write_text(PAGE, "\n".join(parts))
     print(f"page: {PAGE}")
 
 

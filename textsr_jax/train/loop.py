@@ -20,7 +20,7 @@ from textsr_jax import checkpoints
 from textsr_jax.checkpoints import Checkpoints
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.models import Variables
-from textsr_jax.parameter_files import write_file
+from textsr_jax.storage import atomic
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
 from textsr_jax.train.logs import Logs
@@ -300,7 +300,7 @@ class _Skipped:
         keys = [self._stage.key_of(number) for number in numbers]
         self._entries.append({"step": outcome.step, "batch": outcome.drawn, "records": keys})
         if jax.process_index() == 0:
-            write_file(self.path, json.dumps(self._entries, indent=1).encode())
+            atomic.write_text(self.path, json.dumps(self._entries, indent=1))
 
 
 def _listed(values: dict[str, float]) -> str:

@@ -53,6 +53,7 @@ from textsr_jax.models.resampler import SCALE
 from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.parameter_files import is_parameter_file
+from textsr_jax.storage import atomic
 from textsr_jax.train import augmentation, loop, run_file, steps
 from textsr_jax.train import mesh as meshes
 
@@ -894,14 +895,12 @@ class _Training:
         self, sr: Network, variables: Variables, name: str, source: Source
     ) -> np.ndarray:
         """SR images of a source, uint8 (len, 32, 128, 3): made once, then read from a file."""
-        folder = self.workdir / STAGE2
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"sr_{name}.npy"
+        path = self.workdir / STAGE2 / f"sr_{name}.npy"
         made = None if path.exists() else self.enlarge(sr, variables, source)
         if made is not None and jax.process_index() == 0:
-            partial = path.with_name(f"{path.stem}_partial.npy")
-            np.save(partial, made)
-            partial.rename(path)
+            fix = f"free {made.nbytes / 1e9:.1f} GB and run the same command again"
+            with atomic.replacing(path, parents=True, fix=fix) as file:
+                np.save(file, made)
         meshes.wait_for_all(str(path))
         return np.load(path, mmap_mode="r")
 
@@ -954,8 +953,6 @@ class _Training:
             return None
         path = self.workdir / name / "hr_attention.npy"
         if not path.exists() and jax.process_index() == 0:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{path.stem}_partial.npy")
             attend = jax.jit(attend)
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             batches = tqdm(
@@ -965,19 +962,13 @@ class _Training:
                 leave=False,
                 disable=None,
             )
-            try:
-                with partial.open("wb") as file:
-                    np.lib.format.write_array_header_2_0(file, header)
-                    for batch in batches:
-                        made = np.asarray(attend(frozen, batch.hr, batch.characters))
-                        file.write(made[batch.valid].astype("<f4").tobytes())
-                partial.rename(path)
-            except OSError as error:
-                partial.unlink(missing_ok=True)
-                raise UserError(
-                    f"{path}: cannot write it ({error.strerror}); free "
-                    f"{4 * math.prod(shape) / 1e9:.1f} GB or set config.stage1.hr_cache_gb=0"
-                ) from error
+            size = 4 * math.prod(shape) / 1e9
+            fix = f"free {size:.1f} GB or set config.stage1.hr_cache_gb=0"
+            with atomic.replacing(path, parents=True, fix=fix) as file:
+                np.lib.format.write_array_header_2_0(file, header)
+                for batch in batches:
+                    made = np.asarray(attend(frozen, batch.hr, batch.characters))
+                    file.write(made[batch.valid].astype("<f4").tobytes())
         meshes.wait_for_all(str(path))
         return np.load(path, mmap_mode="r")
 
