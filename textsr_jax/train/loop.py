@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from textsr_jax import checkpoints
-from textsr_jax.checkpoints import Checkpoints
+from textsr_jax.checkpoints import Checkpoints, SavedCheckpoints
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.models import Variables
 from textsr_jax.storage import atomic
@@ -71,17 +71,17 @@ class Stage:
 
 
 def is_finished(workdir: pathlib.Path, name: str, steps: int) -> bool:
-    """Whether a stage has run all its steps in this workdir, or was stopped early."""
-    directory = workdir / name / "checkpoints"
-    if not directory.is_dir():
+    """Whether a stage has run all its steps in this workdir, or was stopped early.
+
+    Its best model has to be there too: a run without it makes it again.
+    """
+    saved = SavedCheckpoints(workdir / name / "checkpoints")
+    record = saved.last_record()
+    if not record:
         return False
-    saved = Checkpoints(directory)
-    try:
-        if not saved.steps():
-            return False
-        return saved.steps()[-1] >= steps or saved.last_record().get("stopped_early", False)
-    finally:
-        saved.close()
+    best = SavedCheckpoints(checkpoints.best_directory(workdir, name)).steps()
+    ended = saved.steps()[-1] >= steps or record.get("stopped_early", False)
+    return ended and record["best_step"] in best
 
 
 def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, again: str) -> None:
