@@ -169,8 +169,8 @@ def _checked(config: ConfigDict, workdir: pathlib.Path) -> tuple[set[str], "_Tra
         pairs = training.pairs
         if not len(pairs.train) or not len(pairs.validation):
             raise UserError(
-                f"{pairs.name}: {len(pairs.train)} training and {len(pairs.validation)} validation "
-                "words; training wants some of both (folders train1, train2 or train_*)"
+                f"{pairs.title}: {len(pairs.train)} training and {len(pairs.validation)} "
+                "validation words; training wants some of both (folders train1, train2 or train_*)"
             )
     if JOINT in chosen and not training.learned:
         raise UserError(
