@@ -1,6 +1,11 @@
 """What can be named to be read: files, folders, patterns, lists, LMDBs; and what is wrong there."""
 
+import codecs
+import io
+import logging
 import os
+import socket
+import sys
 
 import lmdb
 import numpy as np
@@ -11,8 +16,8 @@ from textsr_jax.data import sources
 from textsr_jax.images import LR_SIZE
 
 
-def read(*names, lines=()):
-    found = sources.expand(map(str, names), lines)
+def read(*names, listed=b""):
+    found = sources.expand(map(str, names), io.BytesIO(listed))
     return [item for source in found for item in source.items()], sources.count(found)
 
 
@@ -56,8 +61,8 @@ def test_a_pattern(folder):
 
 
 def test_a_list_names_any_source_a_line(folder):
-    lines = [f"{folder / 'c.jpg'}\n", "\n", f"{folder / 'none.png'}\r\n", str(folder)]
-    items, count = read("-", folder / "b.png", lines=lines)
+    listed = f"{folder / 'c.jpg'}\n\n{folder / 'none.png'}\r\n{folder}".encode()
+    items, count = read("-", folder / "b.png", listed=listed)
     assert [os.path.basename(item.source) for item in items] == [
         *("c.jpg", "none.png", "a.PNG", "b.png", "c.jpg"),
         "b.png",
@@ -67,12 +72,13 @@ def test_a_list_names_any_source_a_line(folder):
 
 
 def test_a_list_is_read_as_it_comes(folder):
-    def lines():
-        yield str(folder / "a.PNG")
-        raise AssertionError("the second line was not asked for yet")
-
-    (source,) = sources.expand(["-"], lines())
-    assert next(source.items()).image is not None
+    readable, writable = os.pipe()
+    with open(readable, "rb") as listed, open(writable, "wb") as other_program:
+        (source,) = sources.expand(["-"], listed)
+        other_program.write(f"{folder / 'a.PNG'}\n".encode())
+        other_program.flush()
+        # More may come: it is not waited for.
+        assert next(source.items()).image is not None
 
 
 def test_textzoom_s_lr_side_with_its_labels(tmp_path):
