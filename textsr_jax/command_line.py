@@ -1,6 +1,7 @@
 """How the four scripts start: flags are parsed, and errors of users become one line each."""
 
 import logging
+import signal
 import sys
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ from textsr_jax.errors import UserError, one_line_errors
 def run_script(main: Callable[[list[str]], None]) -> None:
     """Runs a script's `main` on the arguments behind its flags."""
     with one_line_errors():
+        # What is half-written is deleted, as after Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         # ml_collections looks for overrides of the config there.
         sys.argv = configuration.fill_in(sys.argv)
         main(_parse(sys.argv)[1:])
