@@ -44,14 +44,13 @@ class SavedCheckpoints:
 
     def steps(self) -> list[int]:
         """The steps that have a whole checkpoint, oldest first."""
-        if not self.directory.is_dir():
-            return []
-        found = [path for path in self.directory.iterdir() if path.name.isdecimal()]
-        return sorted(
+        found = self.directory.iterdir() if self.directory.is_dir() else ()
+        whole = [
             int(path.name)
             for path in found
-            if all((path / item).is_dir() for item in (_TREE, _RECORD))
-        )
+            if path.name.isdecimal() and all((path / item).is_dir() for item in (_TREE, _RECORD))
+        ]
+        return from_first(sorted(whole))
 
     def record(self, step: int) -> dict[str, Any]:
         """The record of a checkpoint; empty if it is damaged or gone."""
@@ -271,6 +270,15 @@ def _agreed() -> Iterator[None]:
         )
     if failure is not None:
         raise failure
+
+
+def from_first(steps: list[int]) -> list[int]:
+    """What the first process has in `steps`: a shared disk may show others less for a while."""
+    if jax.process_count() == 1:
+        return steps
+    count = int(multihost_utils.broadcast_one_to_all(np.asarray(len(steps))))
+    filled = np.resize(np.asarray(steps or [0]), count)
+    return multihost_utils.broadcast_one_to_all(filled).tolist()
 
 
 def best_directory(workdir: pathlib.Path, stage: str) -> pathlib.Path:
