@@ -210,7 +210,7 @@ def compare_pair(source: pairs.Source, calibrations: Sequence[str]) -> dict[str,
             rows.append(_scores(evaluation.row(side, source.name, made[side], found), plain, beam))
     return {
         "source": source.name,
-        "data": evaluation.name.split("/")[0],
+        "data": evaluation.name,
         "calibration_images": len(lr),
         "rows": rows,
     }

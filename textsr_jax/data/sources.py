@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from textsr_jax import text
 from textsr_jax.data import lmdb_folders
 from textsr_jax.errors import UserError
 from textsr_jax.images import SUFFIXES, decode_rgb, open_rgb
 
 _LIST = "-"
 _PATTERN = frozenset("*?[")
-_EXPECTED = "expected keys such as num-samples, image-000000001 or image_lr-000000001"
+_EXPECTED = "expected keys such as image-000000001 or image_lr-000000001"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +27,10 @@ class Item:
     """An image to read.
 
     Attributes:
-      source: its file, or `FOLDER:NUMBER` for a record of an LMDB, counted from 1.
+      source: its file, or `FOLDER:NUMBER` for a record of an LMDB, by the number in its keys.
       image: uint8 (height, width, 3); None where it cannot be read.
-      label: the true word, as the LMDB has it; None where it is not known.
+      label: the true word, as the LMDB has it, its letters folded (`text.fold`); None where it is
+        not known.
       error: why there is no image, and the mend; empty where there is one.
     """
 
@@ -74,6 +76,8 @@ def _expand(name: str, lines: Iterable[str]) -> Source:
         return Source(lambda: _listed(lines), None)
     path = pathlib.Path(name)
     try:
+        if lmdb_folders.is_lmdb(path):
+            return _lmdb(path)
         if path.is_dir():
             return _folder(path)
         if not path.exists() and _PATTERN.intersection(name):
@@ -91,8 +95,6 @@ def _listed(lines: Iterable[str]) -> Iterator[Item]:
 
 
 def _folder(path: pathlib.Path) -> Source:
-    if (path / lmdb_folders.FILE).is_file():
-        return _lmdb(path)
     try:
         names = sorted(os.listdir(path))
     except OSError as error:
@@ -127,22 +129,26 @@ def _files(names: Sequence[str]) -> Source:
     return Source(items, len(names))
 
 
-def _lmdb(folder: pathlib.Path) -> Source:
-    with lmdb_folders.open_samples(folder, _EXPECTED) as samples:
-        total = len(samples)
+def _lmdb(path: pathlib.Path) -> Source:
+    with lmdb_folders.open_samples(path, _EXPECTED) as samples:
+        total, complaint = len(samples.numbers), samples.complaint
+        if not total:
+            raise UserError(f"{samples.file}: holds no images; {_EXPECTED}")
 
     def items() -> Iterator[Item]:
-        with lmdb_folders.open_samples(folder, _EXPECTED) as samples:
-            for number in range(1, total + 1):
-                yield _record(samples, f"{folder}:{number}", number)
+        if complaint:
+            yield Item(str(path), error=f"{samples.file}: {complaint}")
+        with lmdb_folders.open_samples(path, _EXPECTED) as opened:
+            for number in opened.numbers:
+                yield _record(opened, f"{path}:{number}", number)
 
-    return Source(items, total)
+    return Source(items, total + bool(complaint))
 
 
 def _record(samples: lmdb_folders.Samples, name: str, number: int) -> Item:
     try:
         label = samples.get("label", number)
-        label = None if label is None else label.decode(errors="replace")
+        label = None if label is None else text.fold(label.decode(errors="replace"))
         data = samples.get("image_lr", number) or samples.get("image", number)
         if data is None:
             raise UserError(f"{name}: has no image; {_EXPECTED}")
