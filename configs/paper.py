@@ -29,6 +29,11 @@ def get_config() -> ConfigDict:
     config.data.root = ""
     # Where prepared data sets are kept; empty: TFDS's own default, ~/tensorflow_datasets.
     config.data.data_dir = ""
+    # How labels with letters beside 0-9a-z are read. "strip" drops these letters (café: caf), as
+    # the published code of TextZoom, TBSRN and CDistNet does, so that published scores can be
+    # compared; "fold" takes their plain forms first (café: cafe, full-width ＯＰＥＮ: open), as
+    # PARSeq does: what the image shows. config.evaluation.punctuation is about what is left then.
+    config.data.labels = "strip"
     # The part of the training pairs that chooses checkpoints. Test splits never do.
     config.data.validation_fraction = 0.05
     config.data.synthetic = ConfigDict()
@@ -200,7 +205,8 @@ def get_config() -> ConfigDict:
     config.evaluation.batch_size = 64
     # How many images the published code's PSNR pools.
     config.evaluation.psnr_batch = 16
-    # Words with more than letters and digits: "strip" it (as TextZoom does), "skip" or "keep" them.
+    # Words whose labels hold more than 0-9a-z, as config.data.labels reads them: "strip" that (as
+    # TextZoom does), "skip" or "keep" them.
     config.evaluation.punctuation = "strip"
     return config.lock()
 
