@@ -3,6 +3,7 @@
 A workdir belongs to one config; fields that change no result may differ from run to run.
 """
 
+import copy
 import difflib
 import json
 import pathlib
@@ -36,7 +37,23 @@ _LATER_PLACES = (
     ("photographs", "validation"),
     ("init", "resampler"),
     ("init", "pretrain"),
+    ("stage1", "confusion"),
 )
+
+# Fields that came later still, and what a file without them was made with.
+_STAGES = (
+    *("stage0", "pretrain.ocr", "pretrain.focus", "stage1", "stage2", "joint"),
+    *("quantization.finetune_sr", "quantization.finetune_ocr"),
+)
+_LATER = {
+    "sr.tbsrn.dropout": 0.0,
+    "focus.dropout": 0.0,
+    "stage1.confusion": "",
+    **{f"{stage}.schedule": "cosine" for stage in _STAGES},
+    **{f"{stage}.final_from": 1.0 for stage in _STAGES},
+    **{f"{stage}.final_learning_rate": 0.0 for stage in _STAGES},
+    **{f"{stage}.eps": 1e-8 for stage in _STAGES},
+}
 
 # Beams and steps of decoding that no packed file asks for more of: both are allocated.
 _MAX_DECODING = 1000
@@ -163,6 +180,7 @@ def without_places(config: ConfigDict) -> dict[str, Any]:
     content = plain(config)
     content["data"].update(root=pathlib.Path(content["data"]["root"]).name, data_dir="")
     content.get("photographs", {}).update(train="", validation="")
+    content.get("stage1", {}).update(confusion="")
     content["init"] = dict.fromkeys(content["init"], "")
     return content
 
@@ -186,7 +204,7 @@ def from_packed(plain: Mapping[str, Any], leaves: int, place: str) -> ConfigDict
         if not isinstance(plain[part].get(name), str):
             raise UserError(f"{place}: its config.{part}.{name} is not a text; {mend}")
     try:
-        config = ConfigDict(_with_tuples(plain)).lock()
+        config = ConfigDict(_with_tuples(_completed(plain))).lock()
         fields = list(_fields({part: plain[part] for part in ("sr", "ocr", "decoding")}))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -215,7 +233,11 @@ def same_network(config: ConfigDict, other: ConfigDict, part: str) -> bool:
     def tree(config: ConfigDict) -> tuple[Any, ...]:
         settings = plain(config)[part]
         stn = settings.get("apply_stn") != "never" and settings.get("stn")
-        return settings["name"], settings.get(settings["name"]), stn
+        sizes = dict(settings.get(settings["name"]) or {})
+        # They change how a network is trained, not what it holds.
+        for name in ("dropout", "remat"):
+            sizes.pop(name, None)
+        return settings["name"], sizes, stn
 
     return tree(config) == tree(other)
 
@@ -244,9 +266,22 @@ def _with_tuples(plain: Any) -> Any:
     return tuple(map(_with_tuples, plain)) if isinstance(plain, list) else plain
 
 
+def _completed(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with the fields of `_LATER` that a file from before them has not."""
+    completed = copy.deepcopy(dict(plain))
+    for field, value in _LATER.items():
+        *path, name = field.split(".")
+        part: Any = completed
+        for key in path:
+            part = part.get(key) if isinstance(part, dict) else None
+        if isinstance(part, dict):
+            part.setdefault(name, value)
+    return completed
+
+
 def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        return _completed(json.loads(path.read_text()))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot read the config ({error}); restore the file") from error
 

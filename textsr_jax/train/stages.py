@@ -53,8 +53,9 @@ from textsr_jax.models.resampler import SCALE
 from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.parameter_files import is_parameter_file
-from textsr_jax.train import augmentation, loop, run_file, steps
+from textsr_jax.train import augmentation, confusions, loop, run_file, steps
 from textsr_jax.train import mesh as meshes
+from textsr_jax.train import state as states
 
 STAGES = ("stage0", "pretrain", "stage1", "stage2", "joint")
 PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2 = "pretrain_ocr", "pretrain_focus", "stage1", "stage2"
@@ -66,9 +67,9 @@ FINETUNE_SR, FINETUNE_OCR = "finetune_sr", "finetune_ocr"
 
 # Of every stage's `optimization` config.
 _FIELDS = (
-    *("steps", "batch_size", "accumulate", "average", "learning_rate", "warmup", "b1", "b2"),
-    *("weight_decay", "clip", "augment", "on_device", "skip_at_most", "validate_every"),
-    *("patience", "checkpoint_every"),
+    *("steps", "batch_size", "accumulate", "average", "learning_rate", "schedule", "warmup"),
+    *("final_from", "final_learning_rate", "b1", "b2", "eps", "weight_decay", "clip", "augment"),
+    *("on_device", "skip_at_most", "validate_every", "patience", "checkpoint_every"),
 )
 
 _PICTURES = 8
@@ -296,6 +297,21 @@ def _check(config: ConfigDict, field: str) -> None:
             raise UserError(f"config.{field}.{name}={settings[name]}: must be at least 1")
     if not 0 <= settings.warmup < 1:
         raise UserError(f"config.{field}.warmup={settings.warmup}: must be from 0 to below 1")
+    if settings.schedule not in states.SCHEDULES:
+        hint = configuration.nearest(settings.schedule, list(states.SCHEDULES))
+        raise UserError(
+            f"config.{field}.schedule={settings.schedule!r}: there is no such schedule; {hint}"
+        )
+    if not 0 <= settings.final_from <= 1:
+        raise UserError(
+            f"config.{field}.final_from={settings.final_from}: is a part of the steps, from 0 to 1"
+        )
+    if settings.final_learning_rate < 0:
+        raise UserError(
+            f"config.{field}.final_learning_rate={settings.final_learning_rate}: must be at least 0"
+        )
+    if not settings.eps > 0:
+        raise UserError(f"config.{field}.eps={settings.eps}: must be above 0")
     if settings.on_device and field == STAGE0:
         raise UserError(
             f"config.{field}.on_device=True: photographs are cropped anew; set it False"
@@ -353,6 +369,9 @@ class _Training:
         self.layout = meshes.make_layout(config.parallel)
         self.sr, self.ocr = build_sr(config.sr), build_ocr(config.ocr)
         self.focus = build_focus(config.focus)
+        path = config.stage1.confusion
+        # Read at once: a file that cannot be is found before hours of pre-training.
+        self._confusion_weights = confusions.load_weights(path) if path else None
 
     @functools.cached_property
     def _read(self) -> Callable:
@@ -423,10 +442,20 @@ class _Training:
             return self.focus, steps.focus_loss(self.focus)
         if name == JOINT:
             both, reading = together(sr=self.sr, ocr=self.ocr), config.joint.reading
-            loss = steps.joint_loss(self.sr, self.ocr, self.focus, config.stage1, reading)
+            loss = steps.joint_loss(
+                self.sr,
+                self.ocr,
+                self.focus,
+                config.stage1,
+                reading,
+                weights=self._confusion_weights,
+            )
             return both, loss
         if name.startswith((STAGE1, FINETUNE_SR)):
-            return self.sr, steps.super_resolution_loss(self.sr, self.focus, config.stage1)
+            loss = steps.super_resolution_loss(
+                self.sr, self.focus, config.stage1, weights=self._confusion_weights
+            )
+            return self.sr, loss
         return self.ocr, steps.recognizer_loss(self.ocr)
 
     @property
