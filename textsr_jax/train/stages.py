@@ -55,8 +55,9 @@ from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.parameter_files import is_parameter_file
 from textsr_jax.storage import locks
-from textsr_jax.train import augmentation, caches, loop, run_file, steps, stopping
+from textsr_jax.train import augmentation, caches, confusions, loop, run_file, steps, stopping
 from textsr_jax.train import mesh as meshes
+from textsr_jax.train import state as states
 
 PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2 = "pretrain_ocr", "pretrain_focus", "stage1", "stage2"
 STAGE0, JOINT = "stage0", "joint"
@@ -313,6 +314,9 @@ class _Training:
         self.layout = meshes.make_layout(config.parallel)
         self.sr, self.ocr = build_sr(config.sr), build_ocr(config.ocr)
         self.focus = build_focus(config.focus)
+        path = config.stage1.confusion
+        # Read at once: a file that cannot be is found before hours of pre-training.
+        self._confusion_weights = confusions.load_weights(path) if path else None
 
     @functools.cached_property
     def _read(self) -> Callable:
@@ -383,10 +387,20 @@ class _Training:
             return self.focus, steps.focus_loss(self.focus)
         if name == JOINT:
             both, reading = together(sr=self.sr, ocr=self.ocr), config.joint.reading
-            loss = steps.joint_loss(self.sr, self.ocr, self.focus, config.stage1, reading)
+            loss = steps.joint_loss(
+                self.sr,
+                self.ocr,
+                self.focus,
+                config.stage1,
+                reading,
+                weights=self._confusion_weights,
+            )
             return both, loss
         if name.startswith((STAGE1, FINETUNE_SR)):
-            return self.sr, steps.super_resolution_loss(self.sr, self.focus, config.stage1)
+            loss = steps.super_resolution_loss(
+                self.sr, self.focus, config.stage1, weights=self._confusion_weights
+            )
+            return self.sr, loss
         return self.ocr, steps.recognizer_loss(self.ocr)
 
     @property
