@@ -57,7 +57,6 @@ from textsr_jax.parameter_files import is_parameter_file
 from textsr_jax.storage import locks
 from textsr_jax.train import augmentation, caches, confusions, loop, run_file, steps, stopping
 from textsr_jax.train import mesh as meshes
-from textsr_jax.train import state as states
 
 PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2 = "pretrain_ocr", "pretrain_focus", "stage1", "stage2"
 STAGE0, JOINT = "stage0", "joint"
