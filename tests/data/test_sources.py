@@ -1,11 +1,7 @@
 """What can be named to be read: files, folders, patterns, lists, LMDBs; and what is wrong there."""
 
-import codecs
 import io
-import logging
 import os
-import socket
-import sys
 
 import lmdb
 import numpy as np

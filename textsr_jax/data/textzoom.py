@@ -21,6 +21,7 @@ from textsr_jax import text
 from textsr_jax.data import lmdb_folders, records
 from textsr_jax.data.generation import WordPair
 from textsr_jax.errors import UserError
+from textsr_jax.images import FORMATS
 
 _EXPECTED = "expected TextZoom's LMDB folders, such as train1, train2, test/easy, test/medium"
 
@@ -162,7 +163,7 @@ def _read(samples: lmdb_folders.Samples, number: int) -> WordPair:
 def _decode(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     """Decodes an image to uint8 RGB of `shape`, resized by Pillow's bicubic filter."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=tuple(FORMATS)) as image:
             image = image.convert("RGB")
     except Exception as error:
         # Pillow's decoders raise a dozen kinds of exception for broken data.
