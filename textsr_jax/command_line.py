@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 
@@ -21,6 +22,8 @@ def run_script(main: Callable[[list[str]], None]) -> None:
             stream.reconfigure(errors="backslashreplace")
     with one_line_errors():
         sys.argv = [sys.argv[0], *map(_expanded, sys.argv[1:])]
+        # What is half-written is deleted, as after Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         # ml_collections looks for overrides of the config there.
         sys.argv = configuration.fill_in(sys.argv)
         main(_parse(sys.argv)[1:])

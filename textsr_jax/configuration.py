@@ -15,6 +15,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from textsr_jax.errors import UserError
+from textsr_jax.storage import atomic
 
 FILE = "config.json"
 
@@ -117,14 +118,13 @@ def save(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Writes the config into a new workdir, or checks that it is the one of an old workdir.
 
     Raises:
-      UserError: the workdir was made with another config; names the first field that differs.
+      UserError: the workdir was made with another config, and names the first field that differs;
+        or it cannot be written.
     """
     path = workdir / FILE
     if not path.exists():
-        workdir.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(plain(config), indent=2) + "\n")
-        partial.rename(path)
+        content = json.dumps(plain(config), indent=2) + "\n"
+        atomic.write_text(path, content, parents=True, fix="name another --workdir")
         return
     old, new = dict(_fields(_read(path))), dict(_fields(plain(config)))
     for name in sorted(old.keys() | new.keys()):

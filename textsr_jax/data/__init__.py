@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import pathlib
 from typing import TYPE_CHECKING
 
 from textsr_jax.errors import UserError
@@ -28,7 +29,8 @@ class WordPairs:
     """A data set of word image pairs, ready to be batched.
 
     Attributes:
-      name: the prepared TFDS data set, e.g. "textzoom/0123456789abcdef/1.0.0".
+      name: the prepared TFDS data set, e.g. "textzoom/0123456789abcdef/1.0.0": which records.
+      title: what people call it: the data root's name, or "synthetic words".
       train: training records; empty where the data root has no train folder.
       validation_splits: records held out from training, by the train folder that they were cut
         from, each that has some; or "synthetic".
@@ -37,6 +39,7 @@ class WordPairs:
     """
 
     name: str
+    title: str
     train: Source
     validation_splits: dict[str, Source]
     test: dict[str, Source]
@@ -68,6 +71,11 @@ def load(config: ml_collections.ConfigDict) -> WordPairs:
     if config.root:
         return _textzoom(config.root, data_dir, config.validation_fraction)
     return _synthetic(data_dir, config.synthetic)
+
+
+def title(root: str) -> str:
+    """What people call the data set of `config.data.root`, for titles and files of results."""
+    return pathlib.Path(root).expanduser().resolve().name if root else "synthetic words"
 
 
 def load_photographs(
@@ -127,6 +135,7 @@ def _synthetic(data_dir: str | None, settings: ml_collections.ConfigDict) -> Wor
     records.prepare(builder)
     return WordPairs(
         name=builder.info.full_name,
+        title=title(""),
         train=records.TfdsSource(builder, "train"),
         validation_splits={"synthetic": records.TfdsSource(builder, "validation")},
         test={name: records.TfdsSource(builder, f"test_{name}") for name in _TEST_ORDER},
@@ -161,6 +170,7 @@ def _textzoom(root: str, data_dir: str | None, validation_fraction: float) -> Wo
     order = {name: place for place, name in enumerate(_TEST_ORDER)}
     return WordPairs(
         name=builder.info.full_name,
+        title=title(root),
         train=batching.Subset(together, kept),
         validation_splits=validation,
         test=dict(sorted(test.items(), key=lambda item: order.get(item[0], len(order)))),

@@ -58,7 +58,8 @@ class Evaluation:
     """Test splits in memory, and the compiled functions that enlarge and read them.
 
     Attributes:
-      name: of the data set.
+      name: of the prepared data set, which tells its records from others.
+      title: what people call the data set.
       search: how words are searched.
       lr, hr: images of each split, uint8 (n, 16, 64, 3) and (n, 32, 128, 3).
       labels: of each split.
@@ -78,7 +79,7 @@ class Evaluation:
     """
 
     def __init__(self, config: ConfigDict, pairs: data.WordPairs):
-        self.name = pairs.name
+        self.name, self.title = pairs.name, pairs.title
         settings = config.evaluation
         if settings.punctuation not in PUNCTUATION:
             raise UserError(
@@ -91,11 +92,11 @@ class Evaluation:
         self._keep_punctuation = settings.punctuation == "keep"
         self._psnr_batch = settings.psnr_batch
         if not pairs.test:
-            raise UserError(f"{pairs.name} has no test split; it needs folders such as test/easy")
+            raise UserError(f"{pairs.title} has no test split; it needs folders such as test/easy")
         for name, source in pairs.test.items():
             if not len(source):
                 raise UserError(
-                    f"{pairs.name}: test/{name} has no readable word; remove or mend it"
+                    f"{pairs.title}: test/{name} has no readable word; remove or mend it"
                 )
         self._batch_size = settings.batch_size
         self.lr: Images = {}
@@ -107,7 +108,7 @@ class Evaluation:
                 records = [record for record in records if _is_plain(record.label)]
             if not records:
                 raise UserError(
-                    f"{pairs.name}: every label of test/{name} holds punctuation; set "
+                    f"{pairs.title}: every label of test/{name} holds punctuation; set "
                     "config.evaluation.punctuation to strip"
                 )
             self.lr[name] = np.stack([record.lr for record in records])

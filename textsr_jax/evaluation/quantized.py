@@ -215,7 +215,7 @@ def pack(
     row = pair.score(quantization.dequantize(packed.sr), quantization.dequantize(packed.ocr))
     size = quantization.size_mbit(packed.sr) + quantization.size_mbit(packed.ocr)
     scores = {"splits": row.splits, "mean": row.mean, "size_mbit": size}
-    whole = packed.provenance | {"data": pair.evaluation.name, "scores": scores} | about
+    whole = packed.provenance | {"data": pair.evaluation.title, "scores": scores} | about
     stored = packed_files.save(path, dataclasses.replace(packed, provenance=whole))
     used = [target for part, target in (("sr", "SR"), ("ocr", "OCR")) if rules[part]]
     widths = {rule.bits for part in rules for rule in rules[part] if rule.bits is not None}

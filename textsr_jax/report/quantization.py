@@ -15,6 +15,7 @@ from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantized import Setting
 from textsr_jax.models import Variables
 from textsr_jax.report import plots, tables
+from textsr_jax.storage import locks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Job:
     def write(self, mode: str, **content: Any) -> pathlib.Path:
         """Writes the JSON file of a mode and says where; returns its path."""
         path = pathlib.Path(self.json or self.folder / f"{mode}.json")
-        tables.write_json(path, {"data": self.pair.evaluation.name, **content})
+        tables.write_json(path, {"data": self.pair.evaluation.title, **content})
         print(f"scores: {path}")
         return path
 
@@ -53,8 +54,12 @@ def grid(job: Job, targets: Sequence[str], bits: Sequence[float], priors: Sequen
     """Every setting and the paper's Table 2."""
     settings = quantized.grid(job.pair, targets, bits, priors, job.measured)
     chosen = quantized.with_stored(job.pair, quantized.table2(settings))
-    tables.print_settings(settings, f"every setting: {job.what}")
-    tables.print_settings(chosen, f"Table 2, for {job.what}")
+    losses = f"{quantized.MAX_PSNR_LOSS:g} dB and {quantized.MAX_ACCURACY_LOSS:g} point"
+    mark = (
+        f"Table 2: of each target the smallest that loses at most {losses}, or else the most "
+        "accurate; stored: its packed file"
+    )
+    tables.print_settings(settings, f"every setting: {job.what}", chosen, mark)
     job.write("quantized", settings=_as_json(settings), table2=_as_json(chosen))
 
 
@@ -162,6 +167,13 @@ def search(
 
 def fine_tune(job: Job, bits: Sequence[float], workdir: pathlib.Path, again: str) -> None:
     """Quantisation-aware fine-tuning at each number of bits, and what it gains."""
+    from textsr_jax.train import stopping
+
+    with stopping.listening(again), locks.held(workdir):
+        _fine_tune(job, bits, workdir, again)
+
+
+def _fine_tune(job: Job, bits: Sequence[float], workdir: pathlib.Path, again: str) -> None:
     pair = job.pair
     size = quantization.size_mbit(pair.sr) + quantization.size_mbit(pair.ocr)
     rows = [Setting("none", None, None, size, None, pair.score(pair.sr, pair.ocr))]

@@ -20,6 +20,7 @@ from textsr_jax.data.sources import Item
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.images import HR_SIZE, to_rgb
 from textsr_jax.reading import Reader, Reading, batches
+from textsr_jax.storage import atomic
 
 FORMATS = ("text", "tsv", "jsonl")
 
@@ -176,12 +177,8 @@ def _check_grid(name: str | None) -> None:
 
 def _save(picture: np.ndarray | Image.Image, path: pathlib.Path) -> None:
     picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    try:
-        picture.save(path)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot write it ({error.strerror}); name another place"
-        ) from error
+    with atomic.replacing(path) as stream:
+        picture.save(stream, format="PNG")
 
 
 def _write_grid(name: str, shown: list[tuple[Item, Reading, np.ndarray]]) -> None:

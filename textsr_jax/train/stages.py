@@ -11,6 +11,7 @@ Without a pre-trained recogniser at hand PSNR decides alone.
 """
 
 import collections
+import contextlib
 import functools
 import math
 import pathlib
@@ -53,7 +54,8 @@ from textsr_jax.models.resampler import SCALE
 from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.parameter_files import is_parameter_file
-from textsr_jax.train import augmentation, loop, run_file, steps
+from textsr_jax.storage import locks
+from textsr_jax.train import augmentation, caches, loop, run_file, steps, stopping
 from textsr_jax.train import mesh as meshes
 
 STAGES = ("stage0", "pretrain", "stage1", "stage2", "joint")
@@ -81,13 +83,22 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
       again: the command that goes on with the run, for the message when it is stopped.
 
     Raises:
-      UserError: a config or a data set that cannot be trained, or a stage whose start is missing.
+      UserError: a config or a data set that cannot be trained, a stage whose start is missing, or
+        another training in the workdir.
       Stopped: after Ctrl-C or SIGTERM; everything is saved.
     """
+    with stopping.listening(again), contextlib.ExitStack() as held:
+        _train(config, workdir, again, held)
+
+
+def _train(
+    config: ConfigDict, workdir: pathlib.Path, again: str, held: contextlib.ExitStack
+) -> None:
     chosen, training = _checked(config, workdir)
     stage0 = None
     if STAGE0 in chosen and not loop.is_finished(workdir, STAGE0, config.stage0.steps):
         stage0 = training.stage0()
+    held.enter_context(locks.held(workdir))
     if jax.process_index() == 0:
         configuration.save(config, workdir)
     meshes.wait_for_all("config")
@@ -113,6 +124,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
             continue
         key = jax.random.fold_in(root, _number(name))
         loop.run(make[name](), workdir, training.layout, key, again)
+        stopping.check()
 
 
 class Outline(NamedTuple):
@@ -168,8 +180,8 @@ def _checked(config: ConfigDict, workdir: pathlib.Path) -> tuple[set[str], "_Tra
         pairs = training.pairs
         if not len(pairs.train) or not len(pairs.validation):
             raise UserError(
-                f"{pairs.name}: {len(pairs.train)} training and {len(pairs.validation)} validation "
-                "words; training wants some of both (folders train1, train2 or train_*)"
+                f"{pairs.title}: {len(pairs.train)} training and {len(pairs.validation)} "
+                "validation words; training wants some of both (folders train1, train2 or train_*)"
             )
     if JOINT in chosen and not training.learned:
         raise UserError(
@@ -564,6 +576,7 @@ class _Training:
             sums, pictures = np.zeros(3), {}
             batches = photographs.central_crops(judge, batch_size=self._evaluation_size, crop=crop)
             for batch in batches:
+                stopping.check()
                 found = compare(variables, self.layout.shard_whole(batch.hr))
                 lr, bicubic, sr, hr, *scores = meshes.gather(found)
                 sums += [float(score[batch.valid].sum()) for score in scores]
@@ -766,6 +779,7 @@ class _Training:
         for name, source in splits.items():
             labels, sums = records.labels(source), collections.Counter()
             for batch in self._batches(source):
+                stopping.check()
                 words = [labels[index] for index in batch.index]
                 scores, shown, read = score(self.layout.shard_whole(batch), words)
                 if not pictures:
@@ -894,14 +908,14 @@ class _Training:
         self, sr: Network, variables: Variables, name: str, source: Source
     ) -> np.ndarray:
         """SR images of a source, uint8 (len, 32, 128, 3): made once, then read from a file."""
-        folder = self.workdir / STAGE2
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"sr_{name}.npy"
-        made = None if path.exists() else self.enlarge(sr, variables, source)
-        if made is not None and jax.process_index() == 0:
-            partial = path.with_name(f"{path.stem}_partial.npy")
-            np.save(partial, made)
-            partial.rename(path)
+        path = self.workdir / STAGE2 / f"sr_{name}.npy"
+        # All processes have to make them together, so that one answer counts.
+        if self.layout.any(not caches.is_kept(path)):
+            made = self.enlarge(sr, variables, source)
+            if jax.process_index() == 0:
+                fix = f"free {made.nbytes / 1e9:.1f} GB and run the same command again"
+                with caches.keeping(path, fix) as file:
+                    np.save(file, made)
         meshes.wait_for_all(str(path))
         return np.load(path, mmap_mode="r")
 
@@ -918,6 +932,7 @@ class _Training:
         )
         made = np.empty((len(lr), *records.HR_SHAPE), np.uint8)
         for start in starts:
+            stopping.check()
             part = lr[start : start + size]
             filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
             images = enlarge_batch(variables, self.layout.shard_whole(filled))
@@ -953,9 +968,7 @@ class _Training:
         ):
             return None
         path = self.workdir / name / "hr_attention.npy"
-        if not path.exists() and jax.process_index() == 0:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{path.stem}_partial.npy")
+        if jax.process_index() == 0 and not caches.is_kept(path):
             attend = jax.jit(attend)
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             batches = tqdm(
@@ -965,19 +978,13 @@ class _Training:
                 leave=False,
                 disable=None,
             )
-            try:
-                with partial.open("wb") as file:
-                    np.lib.format.write_array_header_2_0(file, header)
-                    for batch in batches:
-                        made = np.asarray(attend(frozen, batch.hr, batch.characters))
-                        file.write(made[batch.valid].astype("<f4").tobytes())
-                partial.rename(path)
-            except OSError as error:
-                partial.unlink(missing_ok=True)
-                raise UserError(
-                    f"{path}: cannot write it ({error.strerror}); free "
-                    f"{4 * math.prod(shape) / 1e9:.1f} GB or set config.stage1.hr_cache_gb=0"
-                ) from error
+            size = 4 * math.prod(shape) / 1e9
+            fix = f"free {size:.1f} GB or set config.stage1.hr_cache_gb=0"
+            with caches.keeping(path, fix) as file:
+                np.lib.format.write_array_header_2_0(file, header)
+                for batch in batches:
+                    made = np.asarray(attend(frozen, batch.hr, batch.characters))
+                    file.write(made[batch.valid].astype("<f4").tobytes())
         meshes.wait_for_all(str(path))
         return np.load(path, mmap_mode="r")
 
