@@ -71,6 +71,7 @@ _KINDS = {
     stat.S_IFBLK: "a device",
 }
 
+_SMALLER = "reduce or crop it first"
 _ORIENTATION = 0x0112
 # By EXIF's orientation: what is to be done with an image to see it upright.
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -83,7 +84,6 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda image: np.rot90(image),
 }
 
-_SMALLER = "reduce or crop it first"
 _ARRAYS = (
     "give (height, width), or (height, width, channels) of grey, grey and alpha, RGB or RGBA, as "
     "uint8, bool, uint16 up to 65535, or float in [0, 1]"
