@@ -55,9 +55,9 @@ class JaxEngine:
         made = self._enlarger(len(batches[0]))(batches, self._sr_leaves)
         return np.concatenate([part[:count] for part, count in zip(made, counts, strict=True)])
 
-    def recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
-        """The words in images, uint8 (n, 32, 128, 3), n at least 1; `cut` as `WordSearch.read`."""
-        return self._search.read(self._beams, images, cut)
+    def recognize(self, images: np.ndarray, cut: Sequence[bool], again: bool) -> Words:
+        """The words in images, uint8 (n, 32, 128, 3), n at least 1, as `WordSearch.read`."""
+        return self._search.read(self._beams, images, cut, again)
 
     def _beams(self, images: np.ndarray) -> Decoded:
         batches, counts = _batches(images)
