@@ -37,6 +37,10 @@ GAP, GAP_VARIANCE = 0.7, 0.05
 # piece so much lower than the others is a part of a letter, such as a dot.
 BLANK_ROW, PART_OF_LETTER = 0.25, 0.4
 
+# A crop of a word is a line of few, large letters: what is larger than that both ways, in pixels, no
+# wider than that, in heights, and has so much detail that 32 rows do not hold is a photograph.
+PHOTOGRAPH_PIXELS, PHOTOGRAPH_WIDTH, PHOTOGRAPH_DETAIL = 200, 2.0, 0.06
+
 # In heights of the crop: what is wider is read in windows of that width, which share that much
 # with their neighbours at least.
 WIDE, WINDOW, OVERLAP = 5.0, 4.0, 1.5
@@ -62,6 +66,23 @@ def is_blank(image: np.ndarray) -> bool:
         return True
     means = _box_means(rest[:, channel].reshape(small.shape[:2]))
     return deviation < LOUDEST_NOISE and float(means.std()) < NOISE * deviation
+
+
+def is_photograph(image: np.ndarray) -> bool:
+    """Whether an image is clearly no crop of a word, but a whole photograph.
+
+    Args:
+      image: uint8 (height, width, 3).
+    """
+    height, width = image.shape[:2]
+    if min(height, width) < PHOTOGRAPH_PIXELS or width > PHOTOGRAPH_WIDTH * height:
+        return False
+    rows = HR_SIZE[1]
+    columns = max(1, round(rows * width / height))
+    fine = resize(image, (4 * columns, 4 * rows))
+    coarse = resize(resize(fine, (columns, rows)), (4 * columns, 4 * rows))
+    grey, back = (pixels.mean(axis=2, dtype=np.float32) for pixels in (fine, coarse))
+    return float(np.square(grey - back).mean() / max(grey.var(), 1.0)) >= PHOTOGRAPH_DETAIL
 
 
 @functools.lru_cache(maxsize=64)

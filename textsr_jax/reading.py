@@ -237,7 +237,7 @@ class Reader:
         return self._enlarge([image_rgb(image) for image in images])
 
     def read(self, images: Sequence[ImageLike]) -> list[Reading]:
-        """The words in the images; raises as `enhance` does."""
+        """The words in the images; raises as `read_and_show` does."""
         return [reading for reading, _ in self.read_and_show(images)]
 
     def read_and_show(self, images: Sequence[ImageLike]) -> list[tuple[Reading, np.ndarray]]:
