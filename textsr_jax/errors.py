@@ -18,6 +18,19 @@ class Stopped(Exception):
     """Ctrl-C or SIGTERM ended long work in good order. The message says how to go on."""
 
 
+def printable(text: str, longest: int = 200) -> str:
+    """Text from a file, such as a name, for messages: on one line, and without effects.
+
+    Control characters, line and paragraph separators, marks that turn the direction of writing, and
+    halves of surrogate pairs are escaped; what is longer than `longest` characters is cut.
+    """
+    if len(text) > longest:
+        text = f"{text[: longest - 1]}…"
+    return "".join(
+        c if c == " " or c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
+
+
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Ends the process on errors that a user can mend: one line on standard error, no traceback.
@@ -28,7 +41,8 @@ def one_line_errors() -> Iterator[None]:
 
     def leave(message: str, status: int) -> None:
         sys.stdout.flush()
-        print(" ".join(message.split()), file=sys.stderr, flush=True)
+        line = " ".join(message.split())
+        print(printable(line, longest=len(line)), file=sys.stderr, flush=True)
         # Threads of the data pipeline may still run; nothing is left to write.
         os._exit(status)
 
