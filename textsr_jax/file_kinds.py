@@ -3,8 +3,6 @@
 Only its first bytes are looked at.
 """
 
-import pathlib
-
 _STARTS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself: run git lfs pull there"),
     (b"\x89HDF\r\n", "an HDF5 file, as Keras writes"),
@@ -26,15 +24,17 @@ _WEB = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--")
 _OLD_TAR = (b"sys_info", b"pickle", b"storages", b"tensors")
 
 
-def foreign(path: str | pathlib.Path) -> str | None:
+# As many bytes are looked at.
+LOOKED_AT = 4096
+
+
+def foreign(start: bytes, suffix: str = "") -> str | None:
     """What a file is, with what to do about it; None where it may be a model.
 
-    Raises:
-      OSError: it cannot be read.
+    Args:
+      start: its first `LOOKED_AT` bytes.
+      suffix: of its name.
     """
-    path = pathlib.Path(path)
-    with path.open("rb") as stream:
-        start = stream.read(4096)
     if not start:
         return "an empty file"
     for first, kind in _STARTS:
@@ -53,7 +53,7 @@ def foreign(path: str | pathlib.Path) -> str | None:
             else "a tar archive: unpack it"
         )
     # A message of ONNX begins with its version and the name of what wrote it.
-    if path.suffix.lower() == ".onnx" or (start[:1] == b"\x08" and start[2:3] == b"\x12"):
+    if suffix.lower() == ".onnx" or (start[:1] == b"\x08" and start[2:3] == b"\x12"):
         return "an ONNX graph, which has no names of a published checkpoint"
     if _is_text(start):
         return "a text"
@@ -63,7 +63,7 @@ def foreign(path: str | pathlib.Path) -> str | None:
 def _is_text(start: bytes) -> bool:
     try:
         # The last character may be cut.
-        decoded = start.decode() if len(start) < 4096 else start[:-4].decode(errors="replace")
+        decoded = start.decode() if len(start) < LOOKED_AT else start[:-4].decode(errors="replace")
     except UnicodeDecodeError:
         return False
     return all(c.isprintable() or c in "\t\r\n\f" for c in decoded) and "\ufffd" not in decoded

@@ -65,16 +65,20 @@ def read(path: str | pathlib.Path, entry: str | None = None) -> Checkpoint:
         raise UserError(f"{path}: {what}; name a .pth or {SAFETENSORS} file")
     try:
         with path.open("rb") as stream:
-            start = stream.read(9)
+            start = stream.read(file_kinds.LOOKED_AT)
     except OSError as error:
         raise UserError(f"{path}: cannot read it ({error.strerror})") from error
-    if start[8:] == b"{":
+    kind = file_kinds.foreign(start, path.suffix)
+    if start[8:9] == b"{":
         return _read_safetensors(path, entry)
-    if path.suffix == SAFETENSORS and (kind := file_kinds.foreign(path)):
-        raise _foreign(path, kind)
-    if path.suffix == SAFETENSORS and start[:2] not in (b"PK", b"\x80\x02"):
+    if path.suffix == SAFETENSORS and not start.startswith((b"PK", b"\x80")):
+        if kind is not None:
+            raise _foreign(path, kind)
         return _read_safetensors(path, entry)
-    return _read_torch(path, entry)
+    try:
+        return _read_torch(path, entry)
+    except (Damaged, MemoryError) as error:
+        raise _damaged(path, error) if kind is None else _foreign(path, kind) from error
 
 
 def encode(checkpoint: Checkpoint, suffix: str) -> bytes:
@@ -145,9 +149,8 @@ def _read_torch(path: pathlib.Path, entry: str | None) -> Checkpoint:
         ) from error
     except Foreign as error:
         raise UserError(f"{path}: {printable(str(error))}") from error
-    except (Damaged, OSError, MemoryError) as error:
-        kind = None if isinstance(error, OSError) else file_kinds.foreign(path)
-        raise _damaged(path, error) if kind is None else _foreign(path, kind) from error
+    except OSError as error:
+        raise _damaged(path, error) from error
     return Checkpoint(dict(zip(names, arrays, strict=True)), found.key, found.beside)
 
 
