@@ -85,8 +85,7 @@ def load_models(
     config = own if config is None else configuration.checked(config)
     if config is None:
         raise UserError("nothing to load; name a workdir or a config with config.init")
-    if source is not None:
-        keep_compiled(source)
+    keep_compiled()
     sr, ocr = build_sr(config.sr), build_ocr(config.ocr)
 
     def replaced(name: str) -> bool:
