@@ -18,6 +18,15 @@ class Stopped(Exception):
     """Ctrl-C or SIGTERM ended long work in good order. The message says how to go on."""
 
 
+def require_finite(finite: object, model: str) -> None:
+    """Raises a `UserError` that names the model where `finite`, a truth value, is false."""
+    if not finite:
+        raise UserError(
+            f"{model}: what it computes is not finite, for its weights are damaged or far too "
+            "large; take another model"
+        )
+
+
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Ends the process on errors that a user can mend: one line on standard error, no traceback.

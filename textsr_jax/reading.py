@@ -73,7 +73,8 @@ def load_models(
       config: the experiment; None for that of `source`.
 
     Raises:
-      UserError: `source` is neither, or a model cannot be read or belongs to another network.
+      UserError: `source` is neither, the config has a value that it cannot have, or a model cannot
+        be read or belongs to another network.
     """
     if source is not None and pathlib.Path(source).is_file():
         return _load_packed(packed_files.load(source), source, config)
@@ -81,7 +82,7 @@ def load_models(
     from textsr_jax.models import build_ocr, build_sr, part_of, together
 
     own = None if source is None else configuration.load(source)
-    config = own if config is None else config
+    config = own if config is None else configuration.checked(config)
     if config is None:
         raise UserError("nothing to load; name a workdir or a config with config.init")
     if source is not None:
@@ -141,6 +142,8 @@ def _packed_config(
 ) -> ConfigDict:
     """The config of a packed file, or the one in its place, which must ask for its networks."""
     own = pair.experiment(path)
+    if config is not None:
+        config = configuration.checked(config)
     for part in packed_files.PARTS:
         if config is not None and not configuration.same_network(config, own, part):
             raise UserError(
@@ -230,7 +233,7 @@ class Reader:
         """SR images, uint8 (len(images), 32, 128, 3), whatever an image's aspect.
 
         Raises:
-          UserError: a file that cannot be read.
+          UserError: a file that cannot be read, or a model whose output is not finite.
           ValueError: an array that is not an image.
         """
         return self._enlarge([image_rgb(image) for image in images])
@@ -381,9 +384,13 @@ def load(source: str | pathlib.Path | None = None, *, config: ConfigDict | None 
             f"or name a file in config.init.{part}"
         )
     engine = JaxEngine(
-        WordSearch.of(models.config), lambda: (models.sr, models.ocr), models.sr_variables, ocr
+        WordSearch.of(models.config),
+        lambda: (models.sr, models.ocr),
+        models.sr_variables,
+        ocr,
+        name=str(source or "the models of config.init"),
     )
-    return Reader(engine, temperature(models.config))
+    return Reader(engine, models.config.decoding.temperature)
 
 
 def _load_packed_reader(path: str | pathlib.Path, config: ConfigDict | None) -> Reader:
@@ -404,19 +411,5 @@ def _load_packed_reader(path: str | pathlib.Path, config: ConfigDict | None) -> 
     if not kept.any():
         # Checks the file; where functions of it were kept, the very same file was found sound.
         networks()
-    engine = JaxEngine(search, networks, pair.sr, pair.ocr, kept)
-    return Reader(engine, temperature(used))
-
-
-def temperature(config: ConfigDict) -> float:
-    """What confidence is scaled by (see `Reader`): `config.decoding.temperature`.
-
-    Configs from before that field have none: it is 1 there.
-
-    Raises:
-      UserError: it is not a positive number.
-    """
-    value = config.decoding.get("temperature", 1.0)
-    if not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise UserError(f"config.decoding.temperature={value!r}: set it to a number above 0")
-    return float(value)
+    engine = JaxEngine(search, networks, pair.sr, pair.ocr, kept, name=str(path))
+    return Reader(engine, used.decoding.temperature)

@@ -5,7 +5,6 @@ Images, words and searches are numpy here; JAX computes nothing.
 
 import hashlib
 import json
-import math
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,13 +14,16 @@ import onnxruntime
 
 from textsr_jax import text
 from textsr_jax.concurrency import Concurrent
+from textsr_jax.config import checks
 from textsr_jax.decoding import Decoded
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, require_finite
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, graph_file
 from textsr_jax.language import Words, WordSearch
 from textsr_jax.reading import Reader
 from textsr_jax.text import END, PAD, START
 
+# The fields of a record's part `decoding`.
+_DECODING = {"beam", "steps", "language_weight", "second_look", "temperature"}
 # Several batches are computed at once.
 _BATCH = 16
 
@@ -132,18 +134,29 @@ class OnnxEngine:
     Args:
       sessions: by the names of `GRAPHS`.
       search: how words are searched.
+      name: of the model, for messages.
     """
 
-    def __init__(self, sessions: dict[str, onnxruntime.InferenceSession], search: WordSearch):
+    def __init__(
+        self,
+        sessions: dict[str, onnxruntime.InferenceSession],
+        search: WordSearch,
+        name: str = "the model",
+    ):
         sr, encoder, start, step = (sessions[name] for name in GRAPHS)
         decoder = Decoder(start, step)
 
         def enlarge(lr: np.ndarray) -> np.ndarray:
-            return to_uint8(sr.run(None, {"lr": to_float(lr)})[0])
+            (made,) = sr.run(None, {"lr": to_float(lr)})
+            require_finite(np.isfinite(made).all(), name)
+            return to_uint8(made)
 
         def beams(images: np.ndarray) -> Decoded:
             (memory,) = encoder.run(None, {"images": to_float(images)})
-            return decoder.search(memory, search)
+            require_finite(np.isfinite(memory).all(), name)
+            found = decoder.search(memory, search)
+            require_finite(not np.isnan(found.log_probability).any(), name)
+            return found
 
         self._enlarge, self._beams = Concurrent(enlarge, "cpu"), Concurrent(beams, "cpu")
         self._search = search
@@ -201,13 +214,10 @@ def load(
             raise _damaged(folder, f"{file} is not what was written")
         sessions[name] = open_session(content, threads)
     decoding = record["decoding"]
-    search = WordSearch(
-        beam=decoding["beam"] if beam is None else beam,
-        steps=decoding["steps"],
-        language_weight=decoding["language_weight"],
-        second_look=decoding["second_look"],
-    )
-    return Reader(OnnxEngine(sessions, search), decoding["temperature"])
+    temperature = decoding.pop("temperature")
+    if beam is not None:
+        decoding = checks.checked_part(decoding | {"beam": beam}, "decoding")
+    return Reader(OnnxEngine(sessions, WordSearch(**decoding), str(folder)), temperature)
 
 
 def open_session(content: bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
@@ -239,14 +249,10 @@ def _record(folder: pathlib.Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text())
         version, alphabet = record["version"], record["alphabet"]
-        sound = isinstance(record["files"], dict) and all(
-            isinstance(record["decoding"][field], int) and record["decoding"][field] > 0
-            for field in ("beam", "steps")
-        )
-        sound &= 0 < record["decoding"]["temperature"] < math.inf
-        sound &= 0 <= record["decoding"]["language_weight"] < math.inf
-        sound &= 0 <= record["decoding"]["second_look"] <= 1
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        sound = isinstance(record["files"], dict)
+        record["decoding"] = checks.checked_part(record["decoding"], "decoding", f"{path}: its ")
+        sound &= record["decoding"].keys() == _DECODING
+    except (OSError, RecursionError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, f"{RECORD}: {error!r}") from error
     if version != VERSION or alphabet != text.ALPHABET:
         raise UserError(
