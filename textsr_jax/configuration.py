@@ -20,6 +20,7 @@ from textsr_jax.config import checks
 from textsr_jax.config.kinds import Text
 from textsr_jax.config.schema import FIELDS
 from textsr_jax.errors import UserError
+from textsr_jax.storage import atomic
 
 FILE = "config.json"
 
@@ -130,14 +131,13 @@ def save(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Writes the config into a new workdir, or checks that it is the one of an old workdir.
 
     Raises:
-      UserError: the workdir was made with another config; names the first field that differs.
+      UserError: the workdir was made with another config, and names the first field that differs;
+        or it cannot be written.
     """
     path = workdir / FILE
     if not path.exists():
-        workdir.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(plain(config), indent=2) + "\n")
-        partial.rename(path)
+        content = json.dumps(plain(config), indent=2) + "\n"
+        atomic.write_text(path, content, parents=True, fix="name another --workdir")
         return
     old, new = dict(_fields(plain(load(workdir)))), dict(_fields(plain(config)))
     for name in sorted(old.keys() | new.keys()):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,15 @@ _BATCH = 16
 class JaxEngine:
     """Enlarges and recognises in batches of 16 images, or one by one: two compilations each.
 
+    It is pickled as what makes it again, for compiled functions and locks stay in their process.
+
     Args:
       search: how words are searched.
       networks: gives the SR model and the recogniser; called when a function has to be traced.
       sr_variables, ocr_variables: what the networks take, packed or not.
       kept: where traced functions are kept; None to trace them in each process.
       name: of the model, for messages.
+      again: a function and its arguments that give this engine in another process.
     """
 
     def __init__(
@@ -45,14 +49,20 @@ class JaxEngine:
         ocr_variables: Variables,
         kept: KeptFunctions | None = None,
         name: str = "the model",
+        again: tuple[Callable[..., JaxEngine], tuple[Any, ...]] | None = None,
     ):
         self._search, self._networks, self._kept = search, networks, kept
-        self._name = name
+        self._name, self._again = name, again
         # Traced functions are kept without the structure of the trees.
         self._sr_leaves, self._sr_structure = jax.tree.flatten(sr_variables)
         self._ocr_leaves, self._ocr_structure = jax.tree.flatten(ocr_variables)
         self._enlarger = functools.cache(self._make_enlarger)
         self._recognizer = functools.cache(self._make_recognizer)
+
+    def __reduce__(self) -> tuple[Callable[..., JaxEngine], tuple[Any, ...]]:
+        if self._again is None:
+            raise pickle.PicklingError("this engine was not loaded; pickle what load() gives")
+        return self._again
 
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3); n at least 1.

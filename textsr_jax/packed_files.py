@@ -21,7 +21,6 @@ from safetensors.numpy import save as serialize
 
 from textsr_jax import configuration, text
 from textsr_jax.errors import UserError
-from textsr_jax.parameter_files import write_file
 from textsr_jax.quantization import (
     QuantizedArray,
     Rule,
@@ -30,6 +29,7 @@ from textsr_jax.quantization import (
     is_quantized,
     summary,
 )
+from textsr_jax.storage import atomic
 
 PARTS = ("sr", "ocr")
 
@@ -86,7 +86,7 @@ def save(path: str | pathlib.Path, pair: PackedPair) -> int:
       ValueError: a leaf that is neither float32 nor quantised.
     """
     content = to_bytes(pair)
-    write_file(path, content)
+    atomic.write_bytes(path, content)
     return len(content)
 
 

@@ -4,7 +4,6 @@ They are safetensors files: arrays by name and a JSON record in the header, no p
 """
 
 import json
-import os
 import pathlib
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ from safetensors.numpy import save as serialize
 
 from textsr_jax.config import checks
 from textsr_jax.errors import UserError
+from textsr_jax.storage import atomic
 
 PARTS = ("sr", "ocr", "focus", "resampler")
 
@@ -93,7 +93,7 @@ def save(path: str | pathlib.Path, file: ParameterFile, origin: Origin | None = 
         record["origin"] = {"record": origin.record, "checksum": _checksum(aside, origin.record)}
         arrays |= aside
     contiguous = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
-    write_file(path, serialize(contiguous, {_RECORD: json.dumps(record)}))
+    atomic.write_bytes(path, serialize(contiguous, {_RECORD: json.dumps(record)}))
 
 
 def load(path: str | pathlib.Path) -> ParameterFile:
@@ -209,31 +209,6 @@ def variables_for(
             f"config.{part}, or set those to the file's"
         )
     return filled
-
-
-def write_file(path: str | pathlib.Path, content: bytes) -> None:
-    """Writes a file whole or not at all: under a partial name first, then renamed.
-
-    Raises:
-      UserError: the folder is missing, cannot be written in, or its disk is full.
-    """
-    path = pathlib.Path(path)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        if path.is_dir():
-            raise UserError(f"{path}: is a folder; name a file")
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.rename(path)
-    except OSError as error:
-        if partial.is_file():
-            partial.unlink()
-        raise UserError(
-            f"{path}: cannot write it ({error.strerror}); name a place that can be written to and "
-            "has space"
-        ) from error
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:

@@ -71,9 +71,15 @@ def _optimization(place: str, steps: int, batch_size: int, **others: Any) -> dic
         ),
         "average": _recipe(0.0, _PART, "decay of the average of weights that is kept; 0: none"),
         "learning_rate": _recipe(1e-4, Number(0, 1000), "the highest learning rate"),
+        "schedule": _recipe(
+            "cosine", Choice(("cosine", "constant", "noam")), "of the learning rate, after warm-up"
+        ),
         "warmup": _recipe(0.05, _PART, "part of the steps in which the learning rate rises"),
+        "final_from": _recipe(1.0, Number(0, 1), "part of the steps before the final rate"),
+        "final_learning_rate": _recipe(0.0, Number(0, 1000), "the rate from there on"),
         "b1": _recipe(0.9, _PART, "Adam's decay of the mean gradient"),
         "b2": _recipe(0.999, _PART, "Adam's decay of the mean squared gradient"),
+        "eps": _recipe(1e-8, Number(0, 1, open_low=True), "Adam's epsilon"),
         "weight_decay": _recipe(0.0, Number(0, 1000), "AdamW's weight decay"),
         "clip": _recipe(5.0, Number(0, 1e30), "bound of the gradient's global norm"),
         "augment": _recipe(True, Flag(), "changes images at random, in the step"),
@@ -120,6 +126,9 @@ FIELDS: dict[str, Field] = {
     # The data.
     "data.root": _machine("", Text(), "a folder of TextZoom's LMDB folders; empty: drawn words"),
     "data.data_dir": _machine("", Text(), "where prepared data are kept; empty: TFDS's default"),
+    "data.labels": _recipe(
+        "strip", Choice(("strip", "fold")), "letters beside 0-9a-z: left out, or their plain forms"
+    ),
     "data.validation_fraction": _recipe(0.05, _PART, "part of the words that chooses checkpoints"),
     "data.synthetic.train": _recipe(50_000, Whole(1, 10**8), "drawn words to train on"),
     "data.synthetic.validation": _recipe(1_000, Whole(1, 10**7), "drawn words of validation"),
@@ -144,6 +153,7 @@ FIELDS: dict[str, Field] = {
     "sr.tbsrn.blocks": _network(5, _COUNT, "residual blocks"),
     "sr.tbsrn.channels": _network(64, _CHANNELS, "width of every block; a multiple of 4"),
     "sr.tbsrn.heads": _network(4, _COUNT, "heads of attention"),
+    "sr.tbsrn.dropout": _recipe(0.0, _PART, "rate of dropout in training"),
     "sr.tsrn.blocks": _network(5, _COUNT, "residual blocks"),
     "sr.tsrn.channels": _network(64, _CHANNELS, "width of every block; even"),
     "sr.apply_stn": _network("train", Choice(("train", "always", "never")), "when the STN runs"),
@@ -187,6 +197,7 @@ FIELDS: dict[str, Field] = {
     "focus.heads": _network(16, _COUNT, "heads of attention"),
     "focus.feed_forward": _network(2048, _HIDDEN, "feed-forward size"),
     "focus.embedding": _network(512, _CHANNELS, "part of a token that is its character's"),
+    "focus.dropout": _recipe(0.0, _PART, "rate of dropout in its own training"),
     "focus.dtype": _network("float32", _DTYPE, "the compute dtype"),
     # Where models start.
     "init.sr": _machine("", Text(), "a parameter file, a packed file or a workdir of an SR model"),
@@ -219,6 +230,7 @@ FIELDS: dict[str, Field] = {
     "stage1.position": _recipe(10.0, _WEIGHT, "weight of the attention's part of the loss"),
     "stage1.recognition": _recipe(0.0005, _WEIGHT, "weight of the reading's part of the loss"),
     "stage1.scale": _recipe(100.0, _WEIGHT, "weight of the whole loss"),
+    "stage1.confusion": _machine("", Text(), "a confusion matrix that weighs characters"),
     "stage1.hr_cache_gb": _machine(8.0, Number(0, 1e6), "10^9 bytes for attention that is kept"),
     **_optimization("stage2", 50_000, 128),
     "stage2.synthetic": _recipe(False, Flag(), "adds SR images of the drawn words"),

@@ -56,8 +56,8 @@ class Evaluation:
     """Test splits in memory, and the compiled functions that enlarge and read them.
 
     Attributes:
-      name: of the prepared data set, which tells its records from others.
-      title: what people call the data set.
+      title, fingerprint: of the data set.
+      skipped: of each folder of it how many words are left out, by reason.
       search: how words are searched.
       lr, hr: images of each split, uint8 (n, 16, 64, 3) and (n, 32, 128, 3).
       labels: of each split.
@@ -66,10 +66,10 @@ class Evaluation:
       config: `decoding` (`WordSearch`), and of `evaluation`
         batch_size: of the computation; it changes no score.
         psnr_batch: how many images `psnr_batch` pools, as the published code does.
-        punctuation: how words are scored whose labels hold more than letters and digits: "strip"
-          drops everything else from both sides, as TextZoom does; "skip" leaves these words out of
-          all scores, as most recognition benchmarks do; "keep" wants all of the label, case apart,
-          which a recogniser of 0-9a-z cannot read.
+        punctuation: how words are scored whose labels, as `data.labels` reads them, hold more than
+          0-9a-z: "strip" drops everything else from both sides, as TextZoom does; "skip" leaves
+          these words out of all scores, as most recognition benchmarks do; "keep" wants all of the
+          label, case apart, which a recogniser of 0-9a-z cannot read.
       pairs: the data set; its test splits are read.
 
     Raises:
@@ -77,7 +77,8 @@ class Evaluation:
     """
 
     def __init__(self, config: ConfigDict, pairs: data.WordPairs):
-        self.name, self.title = pairs.name, pairs.title
+        self.title, self.fingerprint = pairs.title, pairs.fingerprint
+        self.skipped = {folder: dict(reasons) for folder, reasons in pairs.skipped.items()}
         settings = config.evaluation
         self._keep_punctuation = settings.punctuation == "keep"
         self._psnr_batch = settings.psnr_batch
@@ -95,7 +96,10 @@ class Evaluation:
         for name, source in pairs.test.items():
             records = [source[index] for index in range(len(source))]
             if settings.punctuation == "skip":
-                records = [record for record in records if _is_plain(record.label)]
+                plain = [record for record in records if _is_plain(record.label)]
+                if left_out := len(records) - len(plain):
+                    self.skipped.setdefault(f"test/{name}", {})["punctuation"] = left_out
+                records = plain
             if not records:
                 raise UserError(
                     f"{pairs.title}: every label of test/{name} holds punctuation; set "

@@ -93,7 +93,7 @@ class Pair:
         """What every score depends on beside the rules: for a `Journal`."""
         config = configuration.plain(self.config)
         return {
-            "data": self.evaluation.name,
+            "data": self.evaluation.fingerprint,
             "variables": fingerprint((self.sr, self.ocr)),
             **{part: config[part] for part in ("sr", "ocr", "decoding", "evaluation")},
         }

@@ -5,8 +5,10 @@ Images, words and searches are numpy here; JAX computes nothing.
 
 import hashlib
 import json
+import os
 import pathlib
-from collections.abc import Iterator, Sequence
+import pickle
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from textsr_jax.decoding import Decoded
 from textsr_jax.errors import UserError, require_finite
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, graph_file
 from textsr_jax.language import Words, WordSearch
-from textsr_jax.reading import Reader
+from textsr_jax.reading import Description, Reader, check_unchanged
 from textsr_jax.text import END, PAD, START
 
 # The fields of a record's part `decoding`.
@@ -135,6 +137,7 @@ class OnnxEngine:
       sessions: by the names of `GRAPHS`.
       search: how words are searched.
       name: of the model, for messages.
+      again: a function and its arguments that give this engine in another process.
     """
 
     def __init__(
@@ -142,6 +145,7 @@ class OnnxEngine:
         sessions: dict[str, onnxruntime.InferenceSession],
         search: WordSearch,
         name: str = "the model",
+        again: tuple[Callable[..., "OnnxEngine"], tuple[Any, ...]] | None = None,
     ):
         sr, encoder, start, step = (sessions[name] for name in GRAPHS)
         decoder = Decoder(start, step)
@@ -159,7 +163,12 @@ class OnnxEngine:
             return found
 
         self._enlarge, self._beams = Concurrent(enlarge, "cpu"), Concurrent(beams, "cpu")
-        self._search = search
+        self._search, self._again = search, again
+
+    def __reduce__(self) -> tuple[Callable[..., "OnnxEngine"], tuple[Any, ...]]:
+        if self._again is None:
+            raise pickle.PicklingError("this engine was not loaded; pickle what load() gives")
+        return self._again
 
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3); n at least 1."""
@@ -180,7 +189,7 @@ def _batches(images: np.ndarray) -> list[np.ndarray]:
 
 
 def load(
-    folder: str | pathlib.Path,
+    folder: str | os.PathLike,
     precision: str = "int8",
     threads: int = 1,
     beam: int | None = None,
@@ -201,7 +210,7 @@ def load(
         raise UserError(
             f"precision {precision!r}: no such graphs; take one of {', '.join(PRECISIONS)}"
         )
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(folder).expanduser().absolute()
     record = _record(folder)
     sessions = {}
     for name in GRAPHS:
@@ -217,7 +226,21 @@ def load(
     temperature = decoding.pop("temperature")
     if beam is not None:
         decoding = checks.checked_part(decoding | {"beam": beam}, "decoding")
-    return Reader(OnnxEngine(sessions, WordSearch(**decoding), str(folder)), temperature)
+    search = WordSearch(**decoding)
+    digest = hashlib.sha256((folder / RECORD).read_bytes()).hexdigest()
+    again = (_engine, (str(folder), digest, precision, threads, beam))
+    engine = OnnxEngine(sessions, search, str(folder), again)
+    weights = f"{record['weight_bits']} bits" if precision == "int8" else precision
+    names = record["sr"], record["ocr"]
+    description = Description(str(folder), *names, weights, weights, search.beam, "ONNX Runtime")
+    return Reader(engine, temperature, description)
+
+
+def _engine(folder: str, digest: str, precision: str, threads: int, beam: int | None) -> OnnxEngine:
+    """The engine of a pickled reader, loaded again from its folder."""
+    path = pathlib.Path(folder)
+    check_unchanged(path / RECORD, digest, path)
+    return load(path, precision, threads, beam)._engine
 
 
 def open_session(content: bytes, threads: int | None = None) -> onnxruntime.InferenceSession:

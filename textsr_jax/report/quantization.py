@@ -15,6 +15,7 @@ from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantized import Setting
 from textsr_jax.models import Variables
 from textsr_jax.report import plots, tables
+from textsr_jax.storage import locks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +169,13 @@ def search(
 
 def fine_tune(job: Job, bits: Sequence[float], workdir: pathlib.Path, again: str) -> None:
     """Quantisation-aware fine-tuning at each number of bits, and what it gains."""
+    from textsr_jax.train import stopping
+
+    with stopping.listening(again), locks.held(workdir):
+        _fine_tune(job, bits, workdir, again)
+
+
+def _fine_tune(job: Job, bits: Sequence[float], workdir: pathlib.Path, again: str) -> None:
     pair = job.pair
     size = quantization.size_mbit(pair.sr) + quantization.size_mbit(pair.ocr)
     rows = [Setting("none", None, None, size, None, pair.score(pair.sr, pair.ocr))]

@@ -23,6 +23,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.evaluation import workdirs
 from textsr_jax.evaluation.protocol import Evaluation, Row
 from textsr_jax.report import tables
+from textsr_jax.storage import atomic
 
 RECOGNIZERS = "recognizers"
 TWO_STEPS, JOINT_STEP = "two steps", "one joint step"
@@ -249,7 +250,7 @@ def report(folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
     tables.write_json(folder / "table1.json", content)
     lines = [header, ["---"] * len(header), *body]
     markdown = ["| " + " | ".join(line) + " |" for line in lines] + ["", *below]
-    tables.write_text(folder / "table1.md", "\n".join(markdown) + "\n")
+    atomic.write_text(folder / "table1.md", "\n".join(markdown) + "\n")
     print(f"table: {folder / 'table1.md'}\nscores: {folder / 'table1.json'}")
     return rows
 

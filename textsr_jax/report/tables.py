@@ -11,35 +11,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from textsr_jax.errors import UserError
 from textsr_jax.evaluation.photographs import PhotographRow
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantized import Setting
 from textsr_jax.evaluation.sensitivity import LayerType
+from textsr_jax.storage import atomic
 
 # More characters than any table takes.
 _WIDE = 10_000
 
 
 def write_json(path: str | pathlib.Path, content: Any) -> None:
-    """Writes a JSON file as `write_text` does."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: str | pathlib.Path, content: str) -> None:
-    """Writes a file in whole or not at all, its folder made where it is missing.
+    """Writes a JSON file whole or not at all, its folder made where it is missing.
 
     Raises:
       UserError: the file cannot be written.
     """
-    path = pathlib.Path(path)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(content)
-        partial.rename(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot write it ({error.strerror}); name another file") from error
+    plain = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    atomic.write_text(path, plain, parents=True)
 
 
 def print_rows(rows: Sequence[Row], title: str) -> None:

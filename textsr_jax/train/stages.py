@@ -11,6 +11,7 @@ Without a pre-trained recogniser at hand PSNR decides alone.
 """
 
 import collections
+import contextlib
 import functools
 import math
 import pathlib
@@ -53,7 +54,8 @@ from textsr_jax.models.resampler import SCALE
 from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.parameter_files import is_parameter_file
-from textsr_jax.train import augmentation, loop, run_file, steps
+from textsr_jax.storage import locks
+from textsr_jax.train import augmentation, caches, confusions, loop, run_file, steps, stopping
 from textsr_jax.train import mesh as meshes
 
 PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2 = "pretrain_ocr", "pretrain_focus", "stage1", "stage2"
@@ -73,14 +75,23 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
       again: the command that goes on with the run, for the message when it is stopped.
 
     Raises:
-      UserError: a config or a data set that cannot be trained, or a stage whose start is missing.
+      UserError: a config or a data set that cannot be trained, a stage whose start is missing, or
+        another training in the workdir.
       Stopped: after Ctrl-C or SIGTERM; everything is saved.
     """
     config = configuration.checked(config)
+    with stopping.listening(again), contextlib.ExitStack() as held:
+        _train(config, workdir, again, held)
+
+
+def _train(
+    config: ConfigDict, workdir: pathlib.Path, again: str, held: contextlib.ExitStack
+) -> None:
     chosen, training = _checked(config, workdir)
     stage0 = None
     if STAGE0 in chosen and not loop.is_finished(workdir, STAGE0, config.stage0.steps):
         stage0 = training.stage0()
+    held.enter_context(locks.held(workdir))
     if jax.process_index() == 0:
         configuration.save(config, workdir)
     meshes.wait_for_all("config")
@@ -106,6 +117,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
             continue
         key = jax.random.fold_in(root, _number(name))
         loop.run(make[name](), workdir, training.layout, key, again)
+        stopping.check()
 
 
 class Outline(NamedTuple):
@@ -317,6 +329,9 @@ class _Training:
         self.layout = meshes.make_layout(config.parallel)
         self.sr, self.ocr = build_sr(config.sr), build_ocr(config.ocr)
         self.focus = build_focus(config.focus)
+        path = config.stage1.confusion
+        # Read at once: a file that cannot be is found before hours of pre-training.
+        self._confusion_weights = confusions.load_weights(path) if path else None
 
     @functools.cached_property
     def _read(self) -> Callable:
@@ -387,10 +402,20 @@ class _Training:
             return self.focus, steps.focus_loss(self.focus)
         if name == JOINT:
             both, reading = together(sr=self.sr, ocr=self.ocr), config.joint.reading
-            loss = steps.joint_loss(self.sr, self.ocr, self.focus, config.stage1, reading)
+            loss = steps.joint_loss(
+                self.sr,
+                self.ocr,
+                self.focus,
+                config.stage1,
+                reading,
+                weights=self._confusion_weights,
+            )
             return both, loss
         if name.startswith((STAGE1, FINETUNE_SR)):
-            return self.sr, steps.super_resolution_loss(self.sr, self.focus, config.stage1)
+            loss = steps.super_resolution_loss(
+                self.sr, self.focus, config.stage1, weights=self._confusion_weights
+            )
+            return self.sr, loss
         return self.ocr, steps.recognizer_loss(self.ocr)
 
     @property
@@ -523,6 +548,7 @@ class _Training:
             sums, pictures = np.zeros(3), {}
             batches = photographs.central_crops(judge, batch_size=self._evaluation_size, crop=crop)
             for batch in batches:
+                stopping.check()
                 found = compare(variables, self.layout.shard_whole(batch.hr))
                 lr, bicubic, sr, hr, *scores = meshes.gather(found)
                 sums += [float(score[batch.valid].sum()) for score in scores]
@@ -725,6 +751,7 @@ class _Training:
         for name, source in splits.items():
             labels, sums = records.labels(source), collections.Counter()
             for batch in self._batches(source):
+                stopping.check()
                 words = [labels[index] for index in batch.index]
                 scores, shown, read = score(self.layout.shard_whole(batch), words)
                 if not pictures:
@@ -853,14 +880,14 @@ class _Training:
         self, sr: Network, variables: Variables, name: str, source: Source
     ) -> np.ndarray:
         """SR images of a source, uint8 (len, 32, 128, 3): made once, then read from a file."""
-        folder = self.workdir / STAGE2
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"sr_{name}.npy"
-        made = None if path.exists() else self.enlarge(sr, variables, source)
-        if made is not None and jax.process_index() == 0:
-            partial = path.with_name(f"{path.stem}_partial.npy")
-            np.save(partial, made)
-            partial.rename(path)
+        path = self.workdir / STAGE2 / f"sr_{name}.npy"
+        # All processes have to make them together, so that one answer counts.
+        if self.layout.any(not caches.is_kept(path)):
+            made = self.enlarge(sr, variables, source)
+            if jax.process_index() == 0:
+                fix = f"free {made.nbytes / 1e9:.1f} GB and run the same command again"
+                with caches.keeping(path, fix) as file:
+                    np.save(file, made)
         meshes.wait_for_all(str(path))
         return np.load(path, mmap_mode="r")
 
@@ -877,6 +904,7 @@ class _Training:
         )
         made = np.empty((len(lr), *records.HR_SHAPE), np.uint8)
         for start in starts:
+            stopping.check()
             part = lr[start : start + size]
             filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
             images = enlarge_batch(variables, self.layout.shard_whole(filled))
@@ -912,9 +940,7 @@ class _Training:
         ):
             return None
         path = self.workdir / name / "hr_attention.npy"
-        if not path.exists() and jax.process_index() == 0:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{path.stem}_partial.npy")
+        if jax.process_index() == 0 and not caches.is_kept(path):
             attend = jax.jit(attend)
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             batches = tqdm(
@@ -924,19 +950,13 @@ class _Training:
                 leave=False,
                 disable=None,
             )
-            try:
-                with partial.open("wb") as file:
-                    np.lib.format.write_array_header_2_0(file, header)
-                    for batch in batches:
-                        made = np.asarray(attend(frozen, batch.hr, batch.characters))
-                        file.write(made[batch.valid].astype("<f4").tobytes())
-                partial.rename(path)
-            except OSError as error:
-                partial.unlink(missing_ok=True)
-                raise UserError(
-                    f"{path}: cannot write it ({error.strerror}); free "
-                    f"{4 * math.prod(shape) / 1e9:.1f} GB or set config.stage1.hr_cache_gb=0"
-                ) from error
+            size = 4 * math.prod(shape) / 1e9
+            fix = f"free {size:.1f} GB or set config.stage1.hr_cache_gb=0"
+            with caches.keeping(path, fix) as file:
+                np.lib.format.write_array_header_2_0(file, header)
+                for batch in batches:
+                    made = np.asarray(attend(frozen, batch.hr, batch.characters))
+                    file.write(made[batch.valid].astype("<f4").tobytes())
         meshes.wait_for_all(str(path))
         return np.load(path, mmap_mode="r")
 
