@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import jax
 import numpy as np
 
 from textsr_jax.compilation import KeptFunctions, jit_sparingly
-from textsr_jax.concurrency import Concurrent
+from textsr_jax.concurrency import Concurrent, bind_to_process, once
 from textsr_jax.decoding import Decoded
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.language import Words, WordSearch
@@ -42,12 +41,13 @@ class JaxEngine:
         ocr_variables: Variables,
         kept: KeptFunctions | None = None,
     ):
+        bind_to_process()
         self._search, self._networks, self._kept = search, networks, kept
         # Traced functions are kept without the structure of the trees.
         self._sr_leaves, self._sr_structure = jax.tree.flatten(sr_variables)
         self._ocr_leaves, self._ocr_structure = jax.tree.flatten(ocr_variables)
-        self._enlarger = functools.cache(self._make_enlarger)
-        self._recognizer = functools.cache(self._make_recognizer)
+        self._enlarger = once(self._make_enlarger)
+        self._recognizer = once(self._make_recognizer)
 
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3); n at least 1."""

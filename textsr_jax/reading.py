@@ -20,6 +20,7 @@ from PIL import Image
 
 from textsr_jax import configuration, crops, packed_files
 from textsr_jax.compilation import KeptFunctions, keep_compiled
+from textsr_jax.concurrency import once
 from textsr_jax.engine import JaxEngine
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE, open_rgb, resize, to_rgb
@@ -390,7 +391,7 @@ def _load_packed_reader(path: str | pathlib.Path, config: ConfigDict | None) -> 
     pair = packed_files.load(path)
     used = _packed_config(pair, path, config)
 
-    @functools.cache
+    @once
     def networks() -> tuple[Network, Network]:
         models = _load_packed(pair, path, config)
         return models.sr, models.ocr
