@@ -8,7 +8,7 @@ import pathlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ from textsr_jax.models import Variables
 from textsr_jax.parameter_files import write_file
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
+from textsr_jax.train import trained_on
 from textsr_jax.train.logs import Logs
 from textsr_jax.train.mesh import Layout
 from textsr_jax.train.steps import AtHand, Loss, make_step
@@ -58,6 +59,8 @@ class Stage:
         part of each batch.
       key_of: the key of the record that has a number in `Batch.index`.
       validate: judges variables.
+      data: fingerprints of what it is trained on, by what that is called; a run goes on with the
+        same alone.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Stage:
     batches: Any
     key_of: Callable[[int], str]
     validate: Callable[[Variables], Validation]
+    data: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def is_finished(workdir: pathlib.Path, name: str, steps: int) -> bool:
@@ -103,8 +107,8 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
 
     Raises:
       Stopped: after Ctrl-C or SIGTERM; everything is saved.
-      UserError: more than `settings.skip_at_most` batches would have to be left out, or the disk
-        is full.
+      UserError: more than `settings.skip_at_most` batches would have to be left out, the disk is
+        full, or its checkpoints were trained on other data.
     """
     directory = workdir / stage.name
     saved = Checkpoints(directory / "checkpoints")
@@ -127,10 +131,12 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
             stage.batches.set_state(first_batch)
             best.discard_after(0)
             record = {"best_score": None, "best_step": 0, "drawn": 0}
-            record |= {"waited": 0, "stopped_early": False}
+            record |= {"waited": 0, "stopped_early": False, trained_on.KEY: dict(stage.data)}
             # Copies: a step takes its state's arrays over, and these may be needed again.
             return 0, layout.place(state), record
         step, state, record = restored
+        trained_on.check(directory, record, stage.data)
+        record[trained_on.KEY] = dict(stage.data)
         stage.batches.set_state(record.pop("data"))
         saved.discard_after(step)
         best.discard_after(step)
