@@ -72,6 +72,8 @@ def main(arguments: list[str]) -> None:
     out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value or "") / "results.json")
     results = {
         "data": evaluation.title,
+        "fingerprint": evaluation.fingerprint,
+        "skipped": evaluation.skipped,
         "search": dataclasses.asdict(search),
         "rows": [row.as_json() for row in rows],
     }

@@ -19,7 +19,6 @@ import pytest
 from PIL import Image
 
 import textsr_jax
-from configs import tiny
 from tests.conftest import WORDS, micro_config, word_image
 from textsr_jax import configuration, crops, packed_files, reading, text
 from textsr_jax.errors import UserError
@@ -195,29 +194,13 @@ def test_confidence_is_the_engine_s_and_turns_are_judged_by_probability():
     assert surest[0].text in ("open", "nepo")
 
 
-def test_the_temperature_of_a_config():
-    config = tiny.get_config()
-    assert reading.temperature(config) == 1.0
-    config.decoding.temperature = 2.5
-    assert reading.temperature(config) == 2.5
-    with config.unlocked():
-        # As in configs from before it.
-        del config.decoding["temperature"]
-    assert reading.temperature(config) == 1.0
-    for wrong in (0.0, -1.0, math.inf, math.nan, "2"):
-        with config.unlocked(), config.ignore_type():
-            config.decoding.temperature = wrong
-        with pytest.raises(UserError, match=r"config\.decoding\.temperature=.* above 0"):
-            reading.temperature(config)
-
-
 def test_the_shipped_file_is_sound():
     pair = packed_files.load(reading.SHIPPED)
     assert pair.fine_tuned
     assert reading.SHIPPED.stat().st_size <= 12 * 2**20
     # It says where it comes from, and that is not a test set.
     assert pair.provenance["data"] and pair.provenance["commit"]
-    assert reading.temperature(configuration.load(reading.SHIPPED)) > 0
+    assert configuration.load(reading.SHIPPED).decoding.temperature > 0
 
 
 @pytest.mark.slow
@@ -236,7 +219,7 @@ def test_a_packed_file_applies_its_temperature(tmp_path):
     pair = packed_files.load(reading.SHIPPED)
     image = word_image("open")
     (plain,) = textsr_jax.load().read([image])
-    own = reading.temperature(pair.experiment(reading.SHIPPED))
+    own = pair.experiment(reading.SHIPPED).decoding.temperature
     pair.config["decoding"]["temperature"] = 3 * own
     packed_files.save(tmp_path / "file", pair)
     (scaled,) = textsr_jax.load(tmp_path / "file").read([image])

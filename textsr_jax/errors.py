@@ -40,6 +40,15 @@ def _escaped(character: str) -> str:
     return character
 
 
+def require_finite(finite: object, model: str) -> None:
+    """Raises a `UserError` that names the model where `finite`, a truth value, is false."""
+    if not finite:
+        raise UserError(
+            f"{model}: what it computes is not finite, for its weights are damaged or far too "
+            "large; take another model"
+        )
+
+
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Ends the process on errors that a user can mend: one line on standard error, no traceback.

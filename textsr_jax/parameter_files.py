@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from textsr_jax.config import checks
 from textsr_jax.errors import UserError
 from textsr_jax.storage import atomic
 
@@ -67,7 +68,8 @@ def save(path: str | pathlib.Path, file: ParameterFile, origin: Origin | None = 
       origin: kept aside; `load` never reads its tensors.
 
     Raises:
-      UserError: the folder is missing, cannot be written in, or its disk is full.
+      UserError: the folder is missing, cannot be written in, or its disk is full; or an array has
+        values that are not finite.
       ValueError: a leaf that is not float32, a key that is empty or holds a slash, or a part that
         is none.
     """
@@ -77,6 +79,8 @@ def save(path: str | pathlib.Path, file: ParameterFile, origin: Origin | None = 
     for name, array in arrays.items():
         if array.dtype != np.float32 or name.split("/")[0] not in _TREE:
             raise ValueError(f"leaf {name!r} is {array.dtype}; params and stats are float32")
+        if not np.isfinite(array).all():
+            raise UserError(f"{name}: not all values are finite; take another checkpoint")
     record: dict[str, Any] = {
         "version": _VERSION,
         "model": file.model,
@@ -96,21 +100,32 @@ def load(path: str | pathlib.Path) -> ParameterFile:
     """Reads a parameter file.
 
     Raises:
-      UserError: it is missing, damaged or cut off, or no parameter file.
+      UserError: it is missing, damaged or cut off, or no parameter file; or it has an array that is
+        not float32 or not finite, or settings that no network has.
     """
     opened = _Opened(path)
     record = opened.record
     about = [record["model"], record["part"], record["settings"]]
     arrays = opened.arrays(lambda name: not name.startswith(_DROPPED))
     opened.check(_checksum(arrays, about), record["checksum"])
+    settings = checks.checked_part(record["settings"], record["part"], f"{path}: its ")
     variables: dict[str, Any] = {name: {} for name in _TREE}
     for name, array in arrays.items():
+        if array.dtype != np.float32:
+            raise UserError(
+                f"{path}: {name!r} is {array.dtype}, and parameters are float32; convert the "
+                "published file again"
+            )
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{path}: {name!r} has values that are not finite; take another checkpoint"
+            )
         *folders, leaf = name.split("/")
         node = variables
         for folder in folders:
             node = node.setdefault(folder, {})
         node[leaf] = array
-    return ParameterFile(record["model"], record["part"], record["settings"], variables)
+    return ParameterFile(record["model"], record["part"], settings, variables)
 
 
 def load_origin(path: str | pathlib.Path) -> Origin | None:

@@ -73,7 +73,8 @@ def load_models(
       config: the experiment; None for that of `source`.
 
     Raises:
-      UserError: `source` is neither, or a model cannot be read or belongs to another network.
+      UserError: `source` is neither, the config has a value that it cannot have, or a model cannot
+        be read or belongs to another network.
     """
     if source is not None and pathlib.Path(source).is_file():
         return _load_packed(packed_files.load(source), source, config)
@@ -81,7 +82,7 @@ def load_models(
     from textsr_jax.models import build_ocr, build_sr, part_of, together
 
     own = None if source is None else configuration.load(source)
-    config = own if config is None else config
+    config = own if config is None else configuration.checked(config)
     if config is None:
         raise UserError("nothing to load; name a workdir or a config with config.init")
     if source is not None:
@@ -141,6 +142,8 @@ def _packed_config(
 ) -> ConfigDict:
     """The config of a packed file, or the one in its place, which must ask for its networks."""
     own = pair.experiment(path)
+    if config is not None:
+        config = configuration.checked(config)
     for part in packed_files.PARTS:
         if config is not None and not configuration.same_network(config, own, part):
             raise UserError(
@@ -276,7 +279,8 @@ class Reader:
           uint8 (32, 128, 3) for one image, (n, 32, 128, 3) for n.
 
         Raises:
-          UserError: a file that cannot be read, or is too large.
+          UserError: a file that cannot be read, or is too large; a model whose output is not
+            finite.
           ValueError: what is no image, or may mean several: floats out of [0, 1], NaN, other shapes
             or dtypes. The message says what to give.
         """
@@ -457,9 +461,11 @@ def _unpacked_reader(models: Models, ocr: Variables, source: str | None) -> Read
         lambda: (models.sr, models.ocr),
         sr,
         ocr,
+        name=source or "the models of config.init",
         again=(_unpacked_engine, (config.to_dict(), sr, ocr)),
     )
-    return Reader(engine, temperature(config), _description(source, config, search, sr, ocr))
+    description = _description(source, config, search, sr, ocr)
+    return Reader(engine, config.decoding.temperature, description)
 
 
 def _unpacked_engine(settings: dict[str, Any], sr: Variables, ocr: Variables) -> JaxEngine:
@@ -498,9 +504,9 @@ def _load_packed_reader(path: pathlib.Path, config: ConfigDict | None) -> Reader
     # The file that comes with the package lies elsewhere on another machine.
     place = None if path == SHIPPED else str(path.absolute())
     again = (_packed_engine, (place, hashlib.sha256(content).hexdigest(), used.to_dict()))
-    engine = JaxEngine(search, networks, pair.sr, pair.ocr, kept, again)
+    engine = JaxEngine(search, networks, pair.sr, pair.ocr, kept, str(path), again)
     description = _description(str(path.absolute()), used, search, pair.sr, pair.ocr)
-    return Reader(engine, temperature(used), description)
+    return Reader(engine, used.decoding.temperature, description)
 
 
 def _packed_engine(place: str | None, digest: str, settings: dict[str, Any]) -> JaxEngine:
@@ -546,17 +552,3 @@ def _precision(variables: Variables) -> str:
     if not bits:
         return "float32"
     return f"{min(bits)} bits" if min(bits) == max(bits) else f"{min(bits)} to {max(bits)} bits"
-
-
-def temperature(config: ConfigDict) -> float:
-    """What confidence is scaled by (see `Reader`): `config.decoding.temperature`.
-
-    Configs from before that field have none: it is 1 there.
-
-    Raises:
-      UserError: it is not a positive number.
-    """
-    value = config.decoding.get("temperature", 1.0)
-    if not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise UserError(f"config.decoding.temperature={value!r}: set it to a number above 0")
-    return float(value)

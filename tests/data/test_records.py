@@ -104,10 +104,10 @@ def test_a_damaged_copy_is_named(root, tmp_path):
     records.prepare(builder)
     (file,) = builder.data_path.glob("*.array_record*")
     file.unlink()
-    with pytest.raises(UserError, match=r"1\.0\.0: the prepared data are damaged; delete"):
+    with pytest.raises(UserError, match=r"2\.0\.0: the prepared data are damaged; delete"):
         records.prepare(TextZoom(root=root, data_dir=tmp_path / "prepared"))
     (builder.data_path / "dataset_info.json").unlink()
-    with pytest.raises(UserError, match=r"1\.0\.0: the prepared data are damaged; delete"):
+    with pytest.raises(UserError, match=r"2\.0\.0: the prepared data are damaged; delete"):
         records.prepare(TextZoom(root=root, data_dir=tmp_path / "prepared"))
 
 

@@ -120,8 +120,28 @@ def test_what_is_wrong_with_an_lmdb_is_one_item(tmp_path):
     word_image("a").save(tmp_path / "a.png")
     items, _ = read(tmp_path / "cut", tmp_path / "other", tmp_path / "a.png")
     assert "data.mdb: is not a readable LMDB" in items[0].error
-    assert "data.mdb: has no count under the key num-samples" in items[1].error
+    assert "data.mdb: holds no images; expected keys such as image-000000001" in items[1].error
     assert items[2].error == ""
+
+
+@pytest.mark.parametrize("count", [0, 2, 10**12, 10**30, "many", -1])
+def test_an_lmdb_that_miscounts_is_read_whole_and_told_of(tmp_path, count):
+    words = tmp_path / "words"
+    write_lmdb(words, [record(word) for word in ("open", "exit", "taxi")], count, first=0)
+    (told, *items), total = read(words)
+    assert f"data.mdb: its num-samples is '{count}"[:40] in told.error
+    assert "3 records are there (numbers 0 to 2) and are all read" in told.error
+    assert [item.source for item in items] == [f"{words}:{n}" for n in (0, 1, 2)]
+    assert [item.label for item in items] == ["open", "exit", "taxi"]
+    assert total == 4
+
+
+def test_an_lmdb_s_file_and_a_pattern_of_it(tmp_path):
+    write_lmdb(tmp_path / "words", [record("café"), record("ＯＰＥＮ")])
+    for name in (tmp_path / "words" / "data.mdb", tmp_path / "w*" / "data.mdb"):
+        items, count = read(name)
+        assert [item.label for item in items] == ["cafe", "OPEN"] and count == 2
+        assert items[1].source == f"{tmp_path / 'words' / 'data.mdb'}:2"
 
 
 def test_a_damaged_image_leaves_the_others(folder):
@@ -213,7 +233,7 @@ def test_labels_behind_a_tab(folder):
     listed = "\n".join(str(folder / line) for line in lines).encode()
     items, _ = read("-", listed=listed)
     assert names(items) == ["a.PNG", "b.png", "none.png", "c.jpg", "tab\tin.png"]
-    assert [item.label for item in items] == ["Open", "Été", "x", "", None]
+    assert [item.label for item in items] == ["Open", "Ete", "x", "", None]
     assert [bool(item.error) for item in items] == [False, False, True, False, False]
 
 

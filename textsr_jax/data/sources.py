@@ -17,13 +17,14 @@ from typing import BinaryIO
 
 import numpy as np
 
+from textsr_jax import text
 from textsr_jax.data import lmdb_folders
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.images import READ_PIXELS, SUFFIXES, decode_rgb, open_rgb
 
 _LIST = "-"
 _PATTERN = frozenset("*?[")
-_EXPECTED = "expected keys such as num-samples, image-000000001 or image_lr-000000001"
+_EXPECTED = "expected keys such as image-000000001 or image_lr-000000001"
 
 _logger = logging.getLogger(__name__)
 
@@ -33,9 +34,10 @@ class Item:
     """An image to read.
 
     Attributes:
-      source: its file, or `FOLDER:NUMBER` for a record of an LMDB, counted from 1.
+      source: its file, or `FOLDER:NUMBER` for a record of an LMDB, by the number in its keys.
       image: uint8 (height, width, 3), of at most `READ_PIXELS`; None where it cannot be read.
-      label: the true word, as the LMDB or the list has it; None where it is not known.
+      label: the true word, as the LMDB or the list has it, its letters folded (`text.fold`); None
+        where it is not known.
       error: why there is no image, and the mend; empty where there is one.
     """
 
@@ -85,6 +87,8 @@ def count(sources: Sequence[Source]) -> int | None:
 def _expand(name: str) -> Source:
     path = name if os.path.lexists(name) else os.path.expanduser(name)
     try:
+        if lmdb_folders.is_lmdb(pathlib.Path(path)):
+            return _lmdb(pathlib.Path(path))
         if os.path.isdir(path):
             return _folder(pathlib.Path(path))
         if not os.path.lexists(path) and _PATTERN.intersection(path):
@@ -96,7 +100,9 @@ def _expand(name: str) -> Source:
 
 def _failed(name: str, error: Exception) -> Source:
     reason = str(error)
-    if isinstance(error, OSError):
+    if isinstance(error, PermissionError):
+        reason = f"{name}: {error.strerror}; see to its permissions"
+    elif isinstance(error, OSError):
         reason = f"{name}: cannot read it ({error.strerror or error}); name another source"
     item = Item(name, error=reason)
     return Source(lambda: iter([item]), 1)
@@ -137,7 +143,8 @@ def _lines(listed: BinaryIO) -> Iterator[tuple[str, str | None]]:
         label = None
         if b"\t" in line and not os.path.lexists(name):
             line, _, rest = line.partition(b"\t")
-            name, label = os.fsdecode(line), rest.split(b"\t")[0].decode(errors="replace")
+            label = text.fold(rest.split(b"\t")[0].decode(errors="replace"))
+            name = os.fsdecode(line)
         yield name, label
 
 
@@ -151,8 +158,6 @@ def _utf16_lines(first: bytes, listed: BinaryIO) -> Iterator[bytes]:
 
 
 def _folder(path: pathlib.Path) -> Source:
-    if (path / lmdb_folders.FILE).is_file():
-        return _lmdb(path)
     try:
         entries = sorted(os.scandir(path), key=lambda entry: entry.name)
     except OSError as error:
@@ -205,22 +210,26 @@ def _files(names: Sequence[str]) -> Source:
     return Source(items, len(names))
 
 
-def _lmdb(folder: pathlib.Path) -> Source:
-    with lmdb_folders.open_samples(folder, _EXPECTED) as samples:
-        total = len(samples)
+def _lmdb(path: pathlib.Path) -> Source:
+    with lmdb_folders.open_samples(path, _EXPECTED) as samples:
+        total, complaint = len(samples.numbers), samples.complaint
+        if not total:
+            raise UserError(f"{samples.file}: holds no images; {_EXPECTED}")
 
     def items() -> Iterator[Item]:
-        with lmdb_folders.open_samples(folder, _EXPECTED) as samples:
-            for number in range(1, total + 1):
-                yield _record(samples, f"{folder}:{number}", number)
+        if complaint:
+            yield Item(str(path), error=f"{samples.file}: {complaint}")
+        with lmdb_folders.open_samples(path, _EXPECTED) as opened:
+            for number in opened.numbers:
+                yield _record(opened, f"{path}:{number}", number)
 
-    return Source(items, total)
+    return Source(items, total + bool(complaint))
 
 
 def _record(samples: lmdb_folders.Samples, name: str, number: int) -> Item:
     try:
         label = samples.get("label", number)
-        label = None if label is None else label.decode(errors="replace")
+        label = None if label is None else text.fold(label.decode(errors="replace"))
         data = samples.get("image_lr", number) or samples.get("image", number)
         if data is None:
             raise UserError(f"{name}: has no image; {_EXPECTED}")

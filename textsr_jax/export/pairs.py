@@ -215,7 +215,7 @@ def described(
         "alphabet": text.ALPHABET,
         "decoding": {
             **dataclasses.asdict(search),
-            "temperature": reading.temperature(source.config),
+            "temperature": source.config.decoding.temperature,
         },
         "calibration": {"method": settings.calibration, "images": images},
         "weight_bits": settings.weight_bits,

@@ -75,6 +75,7 @@ def pack(job: Job, target: str | None, bits: Sequence[float], priors: Sequence[s
         part: job.pair.rules(part, **changes) if part in parts else () for part in ("sr", "ocr")
     }
     setting = quantized.pack(job.pair, rules, job.out, {})
+    print(setting.ranges)
     tables.print_settings([setting], f"{job.out}: {job.what}")
     if job.json:
         job.write("packed", setting=setting.as_json())
@@ -162,6 +163,7 @@ def search(
     if job.out:
         rules = {part: searcher.rules(winner.bits, part) for part in ("sr", "ocr")}
         packed = quantized.pack(pair, rules, job.out, {"search": allowed})
+        print(packed.ranges)
         tables.print_settings([packed], f"{job.out}: {job.what}")
 
 
@@ -224,6 +226,7 @@ def _fine_tuned(
         parts = (stages.FINETUNE_SR, stages.FINETUNE_OCR)
         steps = {name: pair.config.quantization[name].steps for name in parts}
         packed = quantized.pack(tuned, rules, job.out, {"fine_tuned_steps": steps})
+        print(packed.ranges)
         after = dataclasses.replace(after, stored_bytes=packed.stored_bytes)
     return setting(pair, "SR + OCR"), after
 

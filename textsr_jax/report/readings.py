@@ -109,7 +109,7 @@ def line(item: Item, reading: Reading | None, format: str) -> str:
             about = {"text": None, "confidence": None, "error": item.error}
         else:
             about = {"text": reading.text, "confidence": reading.confidence}
-        return json.dumps({"source": item.source, **about})
+        return json.dumps({"source": item.source, **about}, allow_nan=False)
     if reading is None:
         return ""
     if format == "tsv":
