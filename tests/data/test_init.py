@@ -15,8 +15,8 @@ from textsr_jax.data.records import HR_SHAPE, keys, labels
 from textsr_jax.errors import UserError
 
 
-def load(tmp_path, **fields):
-    config = ml_collections.ConfigDict(
+def settings(tmp_path, **fields):
+    return ml_collections.ConfigDict(
         {
             "root": str(tmp_path / "root"),
             "data_dir": str(tmp_path / "prepared"),
@@ -25,7 +25,10 @@ def load(tmp_path, **fields):
             **fields,
         }
     )
-    return data.load(config)
+
+
+def load(tmp_path, **fields):
+    return data.load(settings(tmp_path, **fields))
 
 
 @pytest.fixture
@@ -47,6 +50,21 @@ def test_sources_of_a_data_root(root, tmp_path):
     everything = {f"train1:{n}" for n in range(1, 31)} | {f"train2:{n}" for n in range(1, 21)}
     assert sorted(keys(pairs.train) + keys(pairs.validation)) == sorted(everything)
     assert labels(pairs.train) == [pairs.train[n].label for n in range(45)]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_data_set_is_counted_as_it_would_be_loaded_and_nothing_is_made(root, tmp_path, own):
+    synthetic = {"train": 4, "validation": 2, "test": 3, "seed": 5, "workers": 1}
+    fields = {"root": str(root) if own else "", "synthetic": synthetic}
+    counted = data.count(settings(tmp_path, **fields))
+    assert not (tmp_path / "prepared").exists()
+    pairs = load(tmp_path, **fields)
+    assert counted.title == pairs.title == ("root" if own else "synthetic words")
+    for field in ("train", "validation"):
+        assert len(getattr(counted, field)) == len(getattr(pairs, field)), field
+    assert {k: len(v) for k, v in counted.test.items()} == {
+        k: len(v) for k, v in pairs.test.items()
+    }
 
 
 def test_validation_is_always_the_same_and_grows_by_adding(root, tmp_path):

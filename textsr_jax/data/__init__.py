@@ -81,6 +81,48 @@ def load(config: ml_collections.ConfigDict) -> WordPairs:
     return _synthetic(data_dir, config.synthetic)
 
 
+def count(config: ml_collections.ConfigDict) -> WordPairs:
+    """The sizes of the data set that `load` would prepare; nothing is drawn, decoded or written.
+
+    Args:
+      config: as of `load`.
+
+    Returns:
+      Pairs whose sources have a length and no records: of a data root what its LMDBs say they hold,
+      some of which `load` may leave out.
+
+    Raises:
+      UserError: bad input.
+    """
+    from textsr_jax.data import generation, lmdb_folders, textzoom
+
+    if not config.root:
+        fields = {name: value for name, value in config.synthetic.items() if name != "workers"}
+        settings = generation.Settings(**fields)
+        return WordPairs(
+            name="synthetic_words",
+            title=title(""),
+            train=range(settings.size("train")),
+            validation_splits={"synthetic": range(settings.size("validation"))},
+            test={name: range(settings.size(f"test_{name}")) for name in _TEST_ORDER},
+        )
+    _check_fraction(config.validation_fraction)
+    root, sizes = pathlib.Path(config.root).expanduser(), {}
+    for folder in textzoom.folders(root):
+        with lmdb_folders.open_samples(root / folder, "expected TextZoom's LMDBs") as samples:
+            sizes[folder] = len(samples)
+    test = {name: size for name, size in sizes.items() if name.startswith("test/")}
+    words = sum(size for name, size in sizes.items() if name not in test)
+    held_out = round(config.validation_fraction * words)
+    return WordPairs(
+        name="textzoom",
+        title=title(config.root),
+        train=range(words - held_out),
+        validation_splits={"train": range(held_out)},
+        test={name.removeprefix("test/"): range(size) for name, size in test.items()},
+    )
+
+
 def title(root: str) -> str:
     """What people call the data set of `config.data.root`, for titles and files of results."""
     return pathlib.Path(root).expanduser().resolve().name if root else "synthetic words"
@@ -162,10 +204,7 @@ def _textzoom(
 
     if labels not in text.LABELS:
         raise UserError(f"config.data.labels={labels!r}: take one of {', '.join(text.LABELS)}")
-    if not 0 <= validation_fraction < 1:
-        raise UserError(
-            f"validation_fraction: is {validation_fraction}; set it to at least 0 and below 1"
-        )
+    _check_fraction(validation_fraction)
     builder = textzoom.load(root, data_dir, labels)
     train, test = {}, {}
     for folder, split in builder.splits.items():
@@ -195,6 +234,11 @@ def _textzoom(
         test=dict(sorted(test.items(), key=lambda item: order.get(item[0], len(order)))),
         skipped=builder.skipped,
     )
+
+
+def _check_fraction(fraction: float) -> None:
+    if not 0 <= fraction < 1:
+        raise UserError(f"validation_fraction: is {fraction}; set it to at least 0 and below 1")
 
 
 def _held_out(keys: list[str], fraction: float) -> set[int]:

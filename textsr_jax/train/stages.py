@@ -97,7 +97,7 @@ def _train(
     meshes.wait_for_all("config")
     # Checks it in every process, and finds a workdir that they do not share.
     configuration.save(config, workdir)
-    keep_compiled(workdir)
+    keep_compiled()
     if jax.process_index() == 0:
         run_file.note_start(workdir, config, again)
     make = {
@@ -145,17 +145,22 @@ class Outline(NamedTuple):
 def outlines(config: ConfigDict) -> tuple[list[Outline], meshes.Layout]:
     """The stages of `config.stages` in their order, and the layout they would run in.
 
-    Data sets are prepared where they are not yet; nothing else is read or written.
+    Nothing is drawn, decoded, compiled or written: words are counted as `data.count` does.
 
     Raises:
       UserError: as `train`.
     """
     config = configuration.checked(config)
-    chosen, training = _checked(config, pathlib.Path("a workdir that is not there"))
+    workdir = pathlib.Path("a workdir that is not there")
+    chosen, training = _checked(config, workdir, data.count)
     return [training.outline(name) for name in training.plan(chosen)], training.layout
 
 
-def _checked(config: ConfigDict, workdir: pathlib.Path) -> tuple[set[str], "_Training"]:
+def _checked(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    words: Callable[[ConfigDict], data.WordPairs] = data.load,
+) -> tuple[set[str], "_Training"]:
     """The stages that the config names, and what they share; raises `UserError` if they cannot."""
     chosen = {name.strip() for name in config.stages.split(",") if name.strip()}
     stage0 = (STAGE0,) if STAGE0 in chosen else ()
@@ -167,7 +172,7 @@ def _checked(config: ConfigDict, workdir: pathlib.Path) -> tuple[set[str], "_Tra
                 f"{workdir}: {JOINT} stands in place of {STAGE1} and {STAGE2}, but {name} is "
                 "chosen or was run there too; take another --workdir or change --config.stages"
             )
-    training = _Training(config, workdir)
+    training = _Training(config, workdir, words)
     if chosen - {STAGE0}:
         pairs = training.pairs
         if not len(pairs.train) or not len(pairs.validation):
@@ -306,10 +311,21 @@ def _number(stage: str) -> int:
 
 
 class _Training:
-    """What the stages of one run share: data, networks, layout, and where models come from."""
+    """What the stages of one run share: data, networks, layout, and where models come from.
 
-    def __init__(self, config: ConfigDict, workdir: pathlib.Path):
-        self.config, self.workdir = config, workdir
+    Args:
+      config: the experiment.
+      workdir: where its stages are.
+      words: gives the data set of `config.data`; see `data.load`.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: pathlib.Path,
+        words: Callable[[ConfigDict], data.WordPairs] = data.load,
+    ):
+        self.config, self.workdir, self._load_words = config, workdir, words
         self.layout = meshes.make_layout(config.parallel)
         self.sr, self.ocr = build_sr(config.sr), build_ocr(config.ocr)
         self.focus = build_focus(config.focus)
@@ -414,7 +430,7 @@ class _Training:
 
     @functools.cached_property
     def pairs(self) -> data.WordPairs:
-        return data.load(self.config.data)
+        return self._load_words(self.config.data)
 
     @functools.cached_property
     def words(self) -> dict[str, Source]:
@@ -423,7 +439,7 @@ class _Training:
         if self.config.data.root and self.config.pretrain.synthetic:
             synthetic = self.config.data.copy_and_resolve_references()
             synthetic.root = ""
-            words["synthetic"] = data.load(synthetic).train
+            words["synthetic"] = self._load_words(synthetic).train
         return words
 
     @property
