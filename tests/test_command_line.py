@@ -43,6 +43,12 @@ def test_the_user_s_folder_in_every_argument(arguments, expected):
     assert run(*arguments).stdout.decode() == expected + "\n"
 
 
+def test_without_a_console():
+    script = f"import sys\nsys.stdin = sys.stdout = sys.stderr = None\n{SCRIPT}"
+    done = subprocess.run([sys.executable, "-c", script, "--path=x"], capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 @pytest.mark.parametrize(
     ("encoding", "shown"),
     [

@@ -167,12 +167,12 @@ def test_a_folder_passes_over_what_is_no_image_in_one_line(folder, caplog):
     assert count == 8 and not any(item.error for item in items)
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"{folder}: passed over 6 of 14 entries (2 folders, 2 hidden, 2 no images by their names); "
-        "name them to read them"
+        f"{folder}: passed over 6 of 14 entries (folders: 2, hidden: 2, no images by their names: "
+        "2); name them to read them"
     )
     (folder / "below" / ".a.png").write_bytes(b"")
     items, _ = read(folder / "below")
-    assert "holds neither images nor an LMDB's data.mdb (passed over: 1 hidden)" in items[0].error
+    assert "holds neither images nor an LMDB's data.mdb (passed over: hidden: 1)" in items[0].error
 
 
 def test_what_is_no_file_in_a_folder_is_an_item(folder):

@@ -183,6 +183,23 @@ def test_a_numbered_name_that_a_file_has_already():
     assert given == ["a_sr.png", "a_sr_2.png", "a_sr_2_sr.png", "a_sr_3.png"]
 
 
+def test_any_source_gives_a_name_that_a_file_can_have(tmp_path, capsys):
+    sources = [f"{FORGING}", "字" * 85, "字" * 85 + ".jpg", f"{'a' * 255}:7", "x/\udcff:8"]
+    shade = np.full((16, 64, 3), 64, np.uint8)
+    write([Item(source, shade) for source in sources], save_sr=str(tmp_path / "sr"))
+    saved = sorted(path.name for path in (tmp_path / "sr").iterdir())
+    stem = "字" * 66
+    assert saved == sorted(
+        [
+            f"{ESCAPED.removesuffix('.png')}_sr.png",
+            f"{stem}_sr.png",
+            f"{stem}_sr_2.png",
+            f"{'a' * 200}_7_sr.png",
+            r"\xff_8_sr.png",
+        ]
+    )
+
+
 def test_the_grid_shows_images_words_and_what_is_wrong(tmp_path, capsys):
     place = tmp_path / "grid.png"
 

@@ -174,7 +174,7 @@ def _folder(path: pathlib.Path) -> Source:
             others["no images by their names"] += 1
         else:
             files.append(entry.path)
-    passed = ", ".join(f"{number} {what}" for what, number in sorted(others.items()))
+    passed = ", ".join(f"{what}: {number}" for what, number in sorted(others.items()))
     if not files:
         raise UserError(
             f"{path}: holds neither images nor an LMDB's {lmdb_folders.FILE}"
