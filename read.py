@@ -1,7 +1,8 @@
 """Reads word images: python read.py SOURCE... [--format=text|tsv|jsonl] [--model=FILE]
 
 A SOURCE is an image, a folder of images, a pattern such as 'photos/*.png', an LMDB folder, or - for
-a list of these on standard input. Without a model the one that comes with the package reads.
+a list of these on standard input, one a line, behind a tab perhaps the true word. Without a model
+the one that comes with the package reads.
 """
 
 from __future__ import annotations

@@ -16,9 +16,13 @@ from textsr_jax.errors import UserError, one_line_errors
 
 def run_script(main: Callable[[list[str]], None]) -> None:
     """Runs a script's `main` on the arguments behind its flags."""
-    for stream in (sys.stdout, sys.stderr):
-        # Consoles of other encodings show what they lack as escapes.
-        if hasattr(stream, "reconfigure"):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        # Consoles of other encodings show what they lack as escapes. Where there is none, as behind
+        # `>&-`, nobody reads.
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     with one_line_errors():
         sys.argv = [sys.argv[0], *map(_expanded, sys.argv[1:])]

@@ -126,7 +126,7 @@ def test_a_name_cannot_forge_a_line(capsys):
 
 def test_large_images_make_small_batches(capsys):
     """As many bytes are held, whatever the images' sizes."""
-    alive, most = weakref.WeakSet(), 0
+    made, most = [], 0
 
     def items():
         nonlocal most
@@ -135,13 +135,16 @@ def test_large_images_make_small_batches(capsys):
             image = np.full((1024, 1024, 3), number, np.uint8).view(
                 type("Image", (np.ndarray,), {})
             )
-            alive.add(image)
-            most = max(most, len(alive))
+            made.append(weakref.ref(image))
+            most = max(most, sum(there() is not None for there in made))
             yield Item(f"{number}.png", image)
             del image
 
-    engine = Shades()
-    assert readings.write(items(), 40, lambda: Reader(engine), readings.Settings()) == 0
+    class Fast(Reader):
+        def read_and_show(self, images):
+            return [(Reading("a", 1.0), image[:32]) for image in images]
+
+    assert readings.write(items(), 40, lambda: Fast(Shades()), readings.Settings()) == 0
     assert len(capsys.readouterr().out.splitlines()) == 40
     # A batch, and the one that is read next.
     assert most <= 17
@@ -178,6 +181,23 @@ def test_a_numbered_name_that_a_file_has_already():
     names = Counter()
     given = [readings.free_name(s, names) for s in ("a.png", "b/a.png", "a_sr_2.png", "c/a.png")]
     assert given == ["a_sr.png", "a_sr_2.png", "a_sr_2_sr.png", "a_sr_3.png"]
+
+
+def test_any_source_gives_a_name_that_a_file_can_have(tmp_path, capsys):
+    sources = [f"{FORGING}", "字" * 85, "字" * 85 + ".jpg", f"{'a' * 255}:7", "x/\udcff:8"]
+    shade = np.full((16, 64, 3), 64, np.uint8)
+    write([Item(source, shade) for source in sources], save_sr=str(tmp_path / "sr"))
+    saved = sorted(path.name for path in (tmp_path / "sr").iterdir())
+    stem = "字" * 66
+    assert saved == sorted(
+        [
+            f"{ESCAPED.removesuffix('.png')}_sr.png",
+            f"{stem}_sr.png",
+            f"{stem}_sr_2.png",
+            f"{'a' * 200}_7_sr.png",
+            r"\xff_8_sr.png",
+        ]
+    )
 
 
 def test_the_grid_shows_images_words_and_what_is_wrong(tmp_path, capsys):

@@ -122,12 +122,17 @@ def line(item: Item, reading: Reading | None, format: str) -> str:
 def free_name(source: str, names: Counter[str]) -> str:
     """A PNG's name for the image of a source; images of the same name are numbered.
 
+    Names are as `errors.escaped` has them, and cut where they are too long for a file's.
+
     Args:
       source: of the item.
       names: how often each was given; counted on.
     """
     path, _, number = source.rpartition(":")
-    stem = f"{pathlib.Path(path).name}_{number}" if number.isdigit() else pathlib.Path(source).stem
+    numbered = number.isdigit()
+    stem = pathlib.Path(path).name if numbered else pathlib.Path(source).stem
+    stem = escaped(stem).encode()[:200].decode(errors="ignore")
+    stem += f"_{number}" if numbered else ""
     name = f"{stem}_sr.png"
     while names[name]:
         names[name] += 1
