@@ -68,10 +68,12 @@ def main(arguments: list[str]) -> None:
     evaluation = workdirs.open_data(config, _DATA_ROOT.value)
     rows, images = workdirs.evaluate(models, evaluation, others, judge)
     search = evaluation.search
-    tables.print_rows(rows, f"{source or 'models'} on {evaluation.name}{search.beyond_paper}")
+    tables.print_rows(rows, f"{source or 'models'} on {evaluation.title}{search.beyond_paper}")
     out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value or "") / "results.json")
     results = {
-        "data": evaluation.name,
+        "data": evaluation.title,
+        "fingerprint": evaluation.fingerprint,
+        "skipped": evaluation.skipped,
         "search": dataclasses.asdict(search),
         "rows": [row.as_json() for row in rows],
     }

@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> None:
         pair=quantized.Pair(models, evaluation),
         pairs=pairs,
         folder=pathlib.Path(_WORKDIR.value or ""),
-        what=f"{_WORKDIR.value or 'models'} on {pairs.name}{evaluation.search.beyond_paper}",
+        what=f"{_WORKDIR.value or 'models'} on {pairs.title}{evaluation.search.beyond_paper}",
         json=_JSON.value,
         out=_OUT.value,
     )

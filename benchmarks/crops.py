@@ -78,8 +78,7 @@ def real_words(data_root: str, crops_of: str, limit: int) -> dict[str, Words]:
 def _side(folder: str | pathlib.Path, name: str, limit: int) -> Words:
     folder, words = pathlib.Path(folder), []
     with lmdb_folders.open_samples(folder, f"expected keys such as {name}-000000001") as samples:
-        step = max(1, len(samples) // limit)
-        for number in range(1, len(samples) + 1, step):
+        for number in samples.numbers[:: max(1, len(samples.numbers) // limit)]:
             image, label = samples.get(name, number), samples.get("label", number)
             if image is not None and label is not None and text.normalize(label.decode()):
                 place = f"{folder}:{number}"

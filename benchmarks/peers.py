@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from benchmarks.data import machine
 from configs import paper
-from textsr_jax import configuration, metrics, provenance, reading
+from textsr_jax import configuration, metrics, provenance, reading, text
 from textsr_jax.command_line import run_script
 from textsr_jax.data import sources
 from textsr_jax.errors import UserError
@@ -132,8 +132,8 @@ def measure(reader: str, read: Read, words: Words, images: str) -> dict[str, Any
       images: which of `words.images`.
 
     Returns:
-      `accuracy` in per cent (case apart, letters and digits only, no lexicon), `words_per_s`, the
-      number of words `n`, and what they are of.
+      `accuracy` in per cent (case and accents apart, letters and digits only, no lexicon),
+      `words_per_s`, the number of words `n`, and what they are of.
     """
     crops = words.images[images]
     read(crops[0])
@@ -148,7 +148,8 @@ def measure(reader: str, read: Read, words: Words, images: str) -> dict[str, Any
         "images": images,
         "words": words.name,
         "n": len(crops),
-        "accuracy": 100 * metrics.word_accuracy(found, words.labels),
+        "accuracy": 100
+        * metrics.word_accuracy(list(map(text.fold, found)), list(map(text.fold, words.labels))),
         "words_per_s": len(crops) / seconds,
     }
 

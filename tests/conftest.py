@@ -69,17 +69,27 @@ def word_image(word: str) -> Image.Image:
     return image
 
 
-def write_lmdb(folder: pathlib.Path, records: list[dict[str, bytes]], count: int | None = None):
-    """Writes an LMDB of TextZoom's form: records hold `image_lr`, `image_hr`, `label`."""
+def write_lmdb(
+    folder: pathlib.Path,
+    records: list[dict[str, bytes]],
+    count: int | str | None = None,
+    first: int = 1,
+):
+    """Writes an LMDB of TextZoom's form: records hold `image_lr`, `image_hr`, `label`.
+
+    Args:
+      count: what `num-samples` says; None for how many they are.
+      first: the first one's number.
+    """
     folder.mkdir(parents=True)
     with (
         lmdb.open(str(folder), map_size=1 << 24) as environment,
         environment.begin(write=True) as transaction,
     ):
-        for number, record in enumerate(records, 1):
+        for number, record in enumerate(records, first):
             for name, value in record.items():
                 transaction.put(f"{name}-{number:09d}".encode(), value)
-        transaction.put(b"num-samples", str(count or len(records)).encode())
+        transaction.put(b"num-samples", str(len(records) if count is None else count).encode())
 
 
 def record(word: str) -> dict[str, bytes]:

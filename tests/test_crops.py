@@ -35,16 +35,6 @@ def test_detail_is_the_part_of_the_variance_that_is_lost():
     assert crops.detail(stripes) == pytest.approx(1, abs=0.05)
 
 
-def test_only_tall_images_are_turned():
-    image = np.arange(31 * 20 * 3, dtype=np.uint16).astype(np.uint8).reshape(31, 20, 3)
-    up, left, right = crops.turns(image)
-    assert np.array_equal(up, image)
-    # Against the clock: the last column becomes the first row.
-    assert np.array_equal(left[0], image[:, -1])
-    assert np.array_equal(right[-1], image[:, -1][::-1])
-    assert len(crops.turns(image[:30])) == 1
-
-
 def test_windows_cover_a_wide_image_and_overlap():
     image = np.random.default_rng(0).integers(0, 256, (20, 300, 3), np.uint8)
     places = crops.windows(image)

@@ -1,5 +1,7 @@
 """Characters: the label format of all systems, and its turn into each system's tokens."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,6 +23,32 @@ def test_normalize_is_idempotent_and_stays_in_the_alphabet(label):
     word = text.normalize(label)
     assert text.normalize(word) == word
     assert set(word) <= set(text.ALPHABET)
+
+
+@pytest.mark.parametrize(
+    ("label", "folded"),
+    [
+        ("café", "cafe"),
+        ("cafe\u0301", "cafe"),
+        ("ﬁnd", "find"),
+        ("ＯＰＥＮ２４", "OPEN24"),
+        ("Ångström x²", "Angstrom x2"),
+        # These have no plain form.
+        ("straße, Øl, улица", "straße, Øl, улица"),
+    ],
+)
+def test_folding_gives_letters_their_plain_forms(label, folded):
+    assert text.fold(label) == folded
+
+
+@given(st.text(max_size=30))
+def test_folding_is_idempotent_and_keeps_what_is_plain(label):
+    once = text.fold(label)
+    assert text.fold(once) == once
+    assert text.fold(text.normalize(label)) == text.normalize(label)
+    # As PARSeq counts letters: all ASCII of the compatible forms.
+    ascii_ = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode()
+    assert text.normalize(once) == text.normalize(ascii_)
 
 
 @given(words)

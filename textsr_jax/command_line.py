@@ -1,6 +1,9 @@
 """How the four scripts start: flags are parsed, and errors of users become one line each."""
 
 import logging
+import os
+import re
+import signal
 import sys
 from collections.abc import Callable
 
@@ -13,10 +16,29 @@ from textsr_jax.errors import UserError, one_line_errors
 
 def run_script(main: Callable[[list[str]], None]) -> None:
     """Runs a script's `main` on the arguments behind its flags."""
+    for stream in (sys.stdout, sys.stderr):
+        # Consoles of other encodings show what they lack as escapes.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     with one_line_errors():
+        sys.argv = [sys.argv[0], *map(_expanded, sys.argv[1:])]
+        # What is half-written is deleted, as after Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         # ml_collections looks for overrides of the config there.
         sys.argv = configuration.fill_in(sys.argv)
         main(_parse(sys.argv)[1:])
+
+
+def _expanded(argument: str) -> str:
+    """An argument with `~` for the user's folder, as shells expand it unless behind a flag's `=`.
+
+    In a flag's list, as `--photographs=~/a,~/b`, each part may begin with it.
+    """
+    flag, equals, value = argument.partition("=")
+    if not (flag.startswith("-") and equals):
+        return os.path.expanduser(argument)
+    parts = re.split("(,)", value)
+    return flag + equals + "".join(map(os.path.expanduser, parts))
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -9,12 +9,14 @@ import hashlib
 import json
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax import export
+
+from textsr_jax.errors import UserError
+from textsr_jax.storage import atomic
 
 _SPARING = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
@@ -98,12 +100,8 @@ def _read(path: pathlib.Path) -> export.Exported | None:
 
 def _write(path: pathlib.Path, traced: export.Exported) -> None:
     content = bytes(traced.serialize())
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(hashlib.sha256(content).digest() + content)
-        os.replace(partial, path)
+    with contextlib.suppress(UserError):
+        atomic.write_bytes(path, hashlib.sha256(content).digest() + content, parents=True)
 
 
 @functools.cache

@@ -22,7 +22,7 @@ TALL = 1.5
 BLANK, MARGIN = 8, 0.15
 
 # Blank rows are cut where they are more than this part of what is between them: crops have some.
-ROOM = 0.5
+ROOM = 1.0
 
 # An image of fewer pixels than that one way, or of less contrast, holds no text: the standard
 # deviation in levels of what is left when a smooth gradient is taken away. Of 1,431 training words
@@ -37,8 +37,8 @@ GAP, GAP_VARIANCE = 0.7, 0.05
 # piece so much lower than the others is a part of a letter, such as a dot.
 BLANK_ROW, PART_OF_LETTER = 0.25, 0.4
 
-# A crop of a word is a line of few, large letters: what is larger than that both ways, in pixels, no
-# wider than that, in heights, and has so much detail that 32 rows do not hold is a photograph.
+# A crop of a word is a line of few, large letters. What is larger than that both ways, in pixels,
+# no wider than that, in heights, and has so much detail that 32 rows do not hold is a photograph.
 PHOTOGRAPH_PIXELS, PHOTOGRAPH_WIDTH, PHOTOGRAPH_DETAIL = 200, 2.0, 0.06
 
 # In heights of the crop: what is wider is read in windows of that width, which share that much
@@ -111,14 +111,12 @@ def trimmed(image: np.ndarray) -> np.ndarray:
     Returns:
       uint8 (at most height, at most width, 3); the image itself where nothing in it stands out.
     """
-    # Noise may differ more from the edge than the words' own columns were allowed to.
-    above, below = (
-        _blank(turned, noisy=True) for turned in (image.swapaxes(0, 1), image[::-1].swapaxes(0, 1))
-    )
+    lying = image.swapaxes(0, 1)
+    above, below = (_blank(turned, noisy=True) for turned in (lying, lying[:, ::-1]))
     inside = image.shape[0] - above - below
-    margin = math.ceil(MARGIN * inside)
-    top, bottom = (max(0, rows - margin) if rows > ROOM * inside else 0 for rows in (above, below))
-    image = image[top : image.shape[0] - bottom]
+    if inside >= LEAST_PIXELS and max(above, below) > ROOM * inside:
+        margin = math.ceil(MARGIN * inside)
+        image = image[max(0, above - margin) : image.shape[0] - max(0, below - margin)]
     height, width = image.shape[:2]
     margin = math.ceil(MARGIN * height)
     left, right = (max(0, _blank(turned) - margin) for turned in (image, image[:, ::-1]))

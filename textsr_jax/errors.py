@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 
 
@@ -16,6 +17,36 @@ class UserError(Exception):
 
 class Stopped(Exception):
     """Ctrl-C or SIGTERM ended long work in good order. The message says how to go on."""
+
+
+def escaped(text: str) -> str:
+    r"""Text as one line of plain characters, to be printed: names may hold what forges lines.
+
+    Controls, line and paragraph separators, and what hides or turns text around are written as
+    `\n`, `\x1b` or `\u202e`; so are bytes of a file's name that are no text, as `\xff`. All else
+    stays, the backslash included.
+    """
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Cs" and "\udc80" <= character <= "\udcff":
+        # How Python holds a byte that could not be decoded.
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    joins = character in "\u200c\u200d"  # letters of Persian, and emoji
+    if category in ("Cc", "Zl", "Zp", "Cs") or (category == "Cf" and not joins):
+        return character.encode("unicode_escape").decode("ascii")
+    return character
+
+
+def require_finite(finite: object, model: str) -> None:
+    """Raises a `UserError` that names the model where `finite`, a truth value, is false."""
+    if not finite:
+        raise UserError(
+            f"{model}: what it computes is not finite, for its weights are damaged or far too "
+            "large; take another model"
+        )
 
 
 @contextlib.contextmanager
@@ -28,7 +59,7 @@ def one_line_errors() -> Iterator[None]:
 
     def leave(message: str, status: int) -> None:
         sys.stdout.flush()
-        print(" ".join(message.split()), file=sys.stderr, flush=True)
+        print(escaped(" ".join(message.split())), file=sys.stderr, flush=True)
         # Threads of the data pipeline may still run; nothing is left to write.
         os._exit(status)
 

@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import math
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -19,7 +18,6 @@ from ml_collections import ConfigDict
 
 from textsr_jax import decoding, text
 from textsr_jax.decoding import Decoded
-from textsr_jax.errors import UserError
 from textsr_jax.images import moved
 
 # How much of what is read are English words and numbers, the rest anything: as the generator draws.
@@ -128,29 +126,9 @@ class WordSearch:
 
     @classmethod
     def of(cls, config: ConfigDict) -> Self:
-        """That of an experiment; configs from before the last two have none: they are 0 there.
-
-        Raises:
-          UserError: the weight is not a number of at least 0, or the bound of the second look not
-            one from 0 to 1; or the recogniser writes no beams to choose from.
-        """
+        """That of an experiment."""
         settings = config.decoding
-        bounds = {
-            "language_weight": (sys.float_info.max, "from 0 on"),
-            "second_look": (1, "from 0 to 1"),
-        }
-        for field, (most, which) in bounds.items():
-            value = settings.get(field, 0.0)
-            if not isinstance(value, int | float) or not 0 <= value <= most:
-                raise UserError(f"config.decoding.{field}={value!r}: set it to a number {which}")
-            if value and config.ocr.name == "crnn":
-                raise UserError(
-                    f"config.decoding.{field}={value}: crnn reads without beams to choose from; "
-                    "set it to 0"
-                )
-        return cls(
-            settings.beam, settings.steps, *(float(settings.get(field, 0.0)) for field in bounds)
-        )
+        return cls(settings.beam, settings.steps, settings.language_weight, settings.second_look)
 
     @property
     def beyond_paper(self) -> str:

@@ -4,7 +4,6 @@ They are safetensors files: arrays by name and a JSON record in the header, no p
 """
 
 import json
-import os
 import pathlib
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from textsr_jax.config import checks
 from textsr_jax.errors import UserError
+from textsr_jax.storage import atomic
 
 PARTS = ("sr", "ocr", "focus", "resampler")
 
@@ -67,7 +68,8 @@ def save(path: str | pathlib.Path, file: ParameterFile, origin: Origin | None = 
       origin: kept aside; `load` never reads its tensors.
 
     Raises:
-      UserError: the folder is missing, cannot be written in, or its disk is full.
+      UserError: the folder is missing, cannot be written in, or its disk is full; or an array has
+        values that are not finite.
       ValueError: a leaf that is not float32, a key that is empty or holds a slash, or a part that
         is none.
     """
@@ -77,6 +79,8 @@ def save(path: str | pathlib.Path, file: ParameterFile, origin: Origin | None = 
     for name, array in arrays.items():
         if array.dtype != np.float32 or name.split("/")[0] not in _TREE:
             raise ValueError(f"leaf {name!r} is {array.dtype}; params and stats are float32")
+        if not np.isfinite(array).all():
+            raise UserError(f"{name}: not all values are finite; take another checkpoint")
     record: dict[str, Any] = {
         "version": _VERSION,
         "model": file.model,
@@ -89,28 +93,39 @@ def save(path: str | pathlib.Path, file: ParameterFile, origin: Origin | None = 
         record["origin"] = {"record": origin.record, "checksum": _checksum(aside, origin.record)}
         arrays |= aside
     contiguous = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
-    write_file(path, serialize(contiguous, {_RECORD: json.dumps(record)}))
+    atomic.write_bytes(path, serialize(contiguous, {_RECORD: json.dumps(record)}))
 
 
 def load(path: str | pathlib.Path) -> ParameterFile:
     """Reads a parameter file.
 
     Raises:
-      UserError: it is missing, damaged or cut off, or no parameter file.
+      UserError: it is missing, damaged or cut off, or no parameter file; or it has an array that is
+        not float32 or not finite, or settings that no network has.
     """
     opened = _Opened(path)
     record = opened.record
     about = [record["model"], record["part"], record["settings"]]
     arrays = opened.arrays(lambda name: not name.startswith(_DROPPED))
     opened.check(_checksum(arrays, about), record["checksum"])
+    settings = checks.checked_part(record["settings"], record["part"], f"{path}: its ")
     variables: dict[str, Any] = {name: {} for name in _TREE}
     for name, array in arrays.items():
+        if array.dtype != np.float32:
+            raise UserError(
+                f"{path}: {name!r} is {array.dtype}, and parameters are float32; convert the "
+                "published file again"
+            )
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{path}: {name!r} has values that are not finite; take another checkpoint"
+            )
         *folders, leaf = name.split("/")
         node = variables
         for folder in folders:
             node = node.setdefault(folder, {})
         node[leaf] = array
-    return ParameterFile(record["model"], record["part"], record["settings"], variables)
+    return ParameterFile(record["model"], record["part"], settings, variables)
 
 
 def load_origin(path: str | pathlib.Path) -> Origin | None:
@@ -194,31 +209,6 @@ def variables_for(
             f"config.{part}, or set those to the file's"
         )
     return filled
-
-
-def write_file(path: str | pathlib.Path, content: bytes) -> None:
-    """Writes a file whole or not at all: under a partial name first, then renamed.
-
-    Raises:
-      UserError: the folder is missing, cannot be written in, or its disk is full.
-    """
-    path = pathlib.Path(path)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        if path.is_dir():
-            raise UserError(f"{path}: is a folder; name a file")
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.rename(path)
-    except OSError as error:
-        if partial.is_file():
-            partial.unlink()
-        raise UserError(
-            f"{path}: cannot write it ({error.strerror}); name a place that can be written to and "
-            "has space"
-        ) from error
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:

@@ -3,6 +3,7 @@
 One label format serves every system: character indices, 1-36 for `0-9a-z` and 0 for "no character".
 """
 
+import unicodedata
 from collections.abc import Sequence
 
 import jax
@@ -23,12 +24,26 @@ NUM_FOCUS_CLASSES = 1 + len(ALPHABET)
 BLANK = 0
 NUM_CTC_CLASSES = 1 + len(ALPHABET)
 
+# What `data.labels` of a config may be: how labels with letters beside 0-9a-z are read.
+LABELS = ("strip", "fold")
+
 _INDEX = {character: index + 1 for index, character in enumerate(ALPHABET)}
 
 
 def normalize(label: str) -> str:
     """Lower-cases `label` and keeps 0-9a-z: the form in which TextZoom scores words."""
     return "".join(character for character in label.lower() if character in _INDEX)
+
+
+def fold(label: str) -> str:
+    """Turns letters and digits into their plain forms: Unicode's NFKD without combining marks.
+
+    `café` becomes `cafe`, a ligature `ﬁ` `fi`, full-width `ＯＰＥＮ` `OPEN`, `x²` `x2`. What has no
+    such form stays: `ß`, `ø`, letters of other alphabets. PARSeq folds so, and then drops all that
+    is not ASCII.
+    """
+    decomposed = unicodedata.normalize("NFKD", label)
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
 
 
 def encode(labels: Sequence[str], length: int) -> np.ndarray:

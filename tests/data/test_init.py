@@ -1,5 +1,7 @@
 """`data.load`: from a config to sources for training, validation and tests."""
 
+import os
+import shutil
 import subprocess
 import sys
 
@@ -8,7 +10,7 @@ import pytest
 
 from tests.conftest import write_lmdb
 from tests.data.test_textzoom import sample
-from textsr_jax import data
+from textsr_jax import data, text
 from textsr_jax.data.records import HR_SHAPE, keys, labels
 from textsr_jax.errors import UserError
 
@@ -38,7 +40,7 @@ def root(tmp_path):
 
 def test_sources_of_a_data_root(root, tmp_path):
     pairs = load(tmp_path)
-    assert pairs.name.startswith("textzoom/")
+    assert pairs.title == "root"
     assert list(pairs.test) == ["easy", "medium", "hard", "blurred"]
     assert [source[0].label for source in pairs.test.values()] == list(pairs.test)
     assert (len(pairs.train), len(pairs.validation)) == (45, 5)
@@ -81,6 +83,78 @@ def test_a_test_set_without_usable_records_is_empty_but_there(root, tmp_path):
     }
 
 
+def test_a_fingerprint_is_of_what_is_in_the_folders(root, tmp_path):
+    """Not of where they lie, when they were copied, or how an LMDB is laid out."""
+    first = load(tmp_path)
+    shutil.copytree(root, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "train2")
+    backwards = [sample(f"b{n}", n) for n in reversed(range(20))]
+    write_lmdb(tmp_path / "copy" / "train2", backwards[::-1])
+    copy = load(tmp_path, root=str(tmp_path / "copy"))
+    assert (copy.fingerprint, copy.training) == (first.fingerprint, first.training)
+    assert copy.name == f"copy-{first.fingerprint[:8]}"
+
+    # One more test set is other data, but trained on is what was.
+    write_lmdb(root / "test" / "new", [sample("new")])
+    more = load(tmp_path)
+    assert more.fingerprint != first.fingerprint and more.training == first.training
+    # The same records in another order are other data.
+    shutil.rmtree(tmp_path / "copy" / "train2")
+    write_lmdb(tmp_path / "copy" / "train2", backwards)
+    assert load(tmp_path, root=str(tmp_path / "copy")).training != first.training
+    # So are labels that are read in another way.
+    assert load(tmp_path, labels="fold").training != first.training
+
+
+def test_an_exchanged_file_with_the_size_and_time_of_the_old_one_is_read_again(tmp_path):
+    write_lmdb(tmp_path / "root" / "train1", [sample("old")])
+    write_lmdb(tmp_path / "other" / "train1", [sample("new")])
+    file, other = (tmp_path / name / "train1" / "data.mdb" for name in ("root", "other"))
+    before = file.stat()
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (before.st_size, before.st_mtime_ns) == (other.stat().st_size, other.stat().st_mtime_ns)
+    assert labels(load(tmp_path).train) == ["old"]
+    other.rename(file)
+    assert labels(load(tmp_path).train) == ["new"]
+
+
+def test_names_of_odd_folders_do_no_harm_in_titles(tmp_path):
+    root = tmp_path / "my [red]words\n"
+    write_lmdb(root / "test" / "easy", [sample("one")])
+    name, _, digits = load(tmp_path, root=str(root)).name.rpartition("-")
+    assert name == "my_red_words_" and len(digits) == 8
+
+
+WORDS = ["café", "ﬁnd", "ＯＰＥＮ", "２０２４", "straße", "don't", "日本", " ", "x²"]
+
+
+def test_labels_are_stripped_or_folded(tmp_path, caplog):
+    records = [sample(word, seed) for seed, word in enumerate(WORDS)]
+    write_lmdb(tmp_path / "root" / "test" / "easy", records)
+    stripped = load(tmp_path)
+    assert [text.normalize(label) for label in labels(stripped.test["easy"])] == [
+        *("caf", "nd", "strae", "dont", "x"),
+    ]
+    assert stripped.skipped == {
+        "test/easy": {
+            "label that only config.data.labels=fold reads": 2,
+            "label without 0-9a-z": 1,
+            "empty label": 1,
+        }
+    }
+    assert caplog.messages == [
+        "test/easy: skipped 4 of 9 records (2 label that only config.data.labels=fold reads, "
+        "first: record 3; 1 label without 0-9a-z, first: record 7; 1 empty label, first: record 8)"
+    ]
+    folded = load(tmp_path, labels="fold")
+    assert [text.normalize(label) for label in labels(folded.test["easy"])] == [
+        *("cafe", "find", "open", "2024", "strae", "dont", "x2"),
+    ]
+    assert folded.skipped == {"test/easy": {"label without 0-9a-z": 1, "empty label": 1}}
+    with pytest.raises(UserError, match=r"config.data.labels='folded': take one of strip, fold"):
+        load(tmp_path, labels="folded")
+
+
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, 5.0])
 def test_validation_fraction_out_of_range(root, tmp_path, fraction):
     with pytest.raises(UserError, match=f"validation_fraction: is {fraction}"):
@@ -108,7 +182,9 @@ def test_a_missing_root_is_named(tmp_path):
 def test_without_a_root_words_are_synthesised(tmp_path):
     synthetic = {"train": 4, "validation": 2, "test": 3, "seed": 5, "workers": 1}
     pairs = load(tmp_path, root="", synthetic=synthetic)
-    assert pairs.name.startswith("synthetic_words/")
+    assert pairs.title == "synthetic words"
+    other = load(tmp_path, root="", synthetic=synthetic | {"seed": 6})
+    assert other.fingerprint != pairs.fingerprint
     assert (len(pairs.train), len(pairs.validation)) == (4, 2)
     assert list(pairs.validation_splits) == ["synthetic"]
     assert {name: len(source) for name, source in pairs.test.items()} == {

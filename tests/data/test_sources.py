@@ -1,5 +1,6 @@
 """What can be named to be read: files, folders, patterns, lists, LMDBs; and what is wrong there."""
 
+import io
 import os
 
 import lmdb
@@ -11,8 +12,8 @@ from textsr_jax.data import sources
 from textsr_jax.images import LR_SIZE
 
 
-def read(*names, lines=()):
-    found = sources.expand(map(str, names), lines)
+def read(*names, listed=b""):
+    found = sources.expand(map(str, names), io.BytesIO(listed))
     return [item for source in found for item in source.items()], sources.count(found)
 
 
@@ -56,8 +57,8 @@ def test_a_pattern(folder):
 
 
 def test_a_list_names_any_source_a_line(folder):
-    lines = [f"{folder / 'c.jpg'}\n", "\n", f"{folder / 'none.png'}\r\n", str(folder)]
-    items, count = read("-", folder / "b.png", lines=lines)
+    listed = f"{folder / 'c.jpg'}\n\n{folder / 'none.png'}\r\n{folder}".encode()
+    items, count = read("-", folder / "b.png", listed=listed)
     assert [os.path.basename(item.source) for item in items] == [
         *("c.jpg", "none.png", "a.PNG", "b.png", "c.jpg"),
         "b.png",
@@ -67,12 +68,13 @@ def test_a_list_names_any_source_a_line(folder):
 
 
 def test_a_list_is_read_as_it_comes(folder):
-    def lines():
-        yield str(folder / "a.PNG")
-        raise AssertionError("the second line was not asked for yet")
-
-    (source,) = sources.expand(["-"], lines())
-    assert next(source.items()).image is not None
+    readable, writable = os.pipe()
+    with open(readable, "rb") as listed, open(writable, "wb") as other_program:
+        (source,) = sources.expand(["-"], listed)
+        other_program.write(f"{folder / 'a.PNG'}\n".encode())
+        other_program.flush()
+        # More may come: it is not waited for.
+        assert next(source.items()).image is not None
 
 
 def test_textzoom_s_lr_side_with_its_labels(tmp_path):
@@ -113,8 +115,28 @@ def test_what_is_wrong_with_an_lmdb_is_one_item(tmp_path):
     word_image("a").save(tmp_path / "a.png")
     items, _ = read(tmp_path / "cut", tmp_path / "other", tmp_path / "a.png")
     assert "data.mdb: is not a readable LMDB" in items[0].error
-    assert "data.mdb: has no count under the key num-samples" in items[1].error
+    assert "data.mdb: holds no images; expected keys such as image-000000001" in items[1].error
     assert items[2].error == ""
+
+
+@pytest.mark.parametrize("count", [0, 2, 10**12, 10**30, "many", -1])
+def test_an_lmdb_that_miscounts_is_read_whole_and_told_of(tmp_path, count):
+    words = tmp_path / "words"
+    write_lmdb(words, [record(word) for word in ("open", "exit", "taxi")], count, first=0)
+    (told, *items), total = read(words)
+    assert f"data.mdb: its num-samples is '{count}"[:40] in told.error
+    assert "3 records are there (numbers 0 to 2) and are all read" in told.error
+    assert [item.source for item in items] == [f"{words}:{n}" for n in (0, 1, 2)]
+    assert [item.label for item in items] == ["open", "exit", "taxi"]
+    assert total == 4
+
+
+def test_an_lmdb_s_file_and_a_pattern_of_it(tmp_path):
+    write_lmdb(tmp_path / "words", [record("café"), record("ＯＰＥＮ")])
+    for name in (tmp_path / "words" / "data.mdb", tmp_path / "w*" / "data.mdb"):
+        items, count = read(name)
+        assert [item.label for item in items] == ["cafe", "OPEN"] and count == 2
+        assert items[1].source == f"{tmp_path / 'words' / 'data.mdb'}:2"
 
 
 def test_a_damaged_image_leaves_the_others(folder):

@@ -179,7 +179,7 @@ def test_stage_0_goes_on_from_parameter_files(stage0, photographs, tmp_path):
         (
             "stage0.crop",
             20,
-            r"crop=20: must be a multiple of 8, at least 16; take 16",
+            r"crop=20: must be a multiple of 8 from 16 to 4096",
         ),
         ("photographs.train", "", r"config.photographs.train is empty"),
         ("photographs.train", "nowhere", r"nowhere: no such folder"),

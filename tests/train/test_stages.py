@@ -251,11 +251,11 @@ def test_a_stage_without_its_start_says_which_to_run(data_root, tmp_path):
 def test_bad_configs_are_named(data_root, tmp_path):
     config = micro_config(data_root, tmp_path / "data")
     config.stages = "stage1,stagee2"
-    with pytest.raises(UserError, match=r"no stage 'stagee2'; did you mean 'stage2'\?"):
+    with pytest.raises(UserError, match=r"config.stages='stage1,stagee2': .*mean 'stage2'\?"):
         stages.train(config, tmp_path / "w", "again")
     config.stages = "stage1"
     config.stage2.steps = 0
-    with pytest.raises(UserError, match=r"config.stage2.steps=0: must be at least 1"):
+    with pytest.raises(UserError, match=r"config.stage2.steps=0: must be a whole number"):
         stages.train(config, tmp_path / "w", "again")
     assert not (tmp_path / "w").exists()
 
@@ -263,12 +263,12 @@ def test_bad_configs_are_named(data_root, tmp_path):
 @pytest.mark.parametrize(
     ("part", "field", "value", "message"),
     [
-        ("stage2", "images", "lr", "config.stage2.images='lr': there are no such images; "),
-        ("stage2", "patience", -1, "config.stage2.patience=-1: must be at least 0"),
-        ("stage1", "error", "psnr", "config.stage1.error='psnr': there is no such error; "),
-        ("stage1", "position", -1.0, "config.stage1.position=-1.0: must be at least 0"),
-        ("joint", "reading", 0.0, "config.joint.reading=0.0: must be above 0"),
-        ("joint", "steps", 0, "config.joint.steps=0: must be at least 1"),
+        ("stage2", "images", "lr", "config.stage2.images='lr': must be one of 'sr', 'hr', "),
+        ("stage2", "patience", -1, "config.stage2.patience=-1: must be a whole number from 0"),
+        ("stage1", "error", "psnr", "config.stage1.error='psnr': must be one of 'mse', "),
+        ("stage1", "position", -1.0, "config.stage1.position=-1.0: must be a number from 0"),
+        ("joint", "reading", 0.0, "config.joint.reading=0.0: must be a number above 0"),
+        ("joint", "steps", 0, "config.joint.steps=0: must be a whole number from 1"),
     ],
 )
 def test_values_that_are_none_are_named(data_root, tmp_path, part, field, value, message):
@@ -474,17 +474,6 @@ def test_the_best_joint_model_is_the_one_that_reads_sr_validation_words_best(joi
     accuracy = 100 * metrics.word_accuracy(words, records.labels(source))
     assert record["scalars"]["accuracy"] == pytest.approx(accuracy)
     assert record["score"] == [record["scalars"]["accuracy"], record["scalars"]["psnr"]]
-
-
-def test_a_config_of_an_older_version_is_one_line(data_root, tmp_path):
-    config = micro_config(data_root, tmp_path / "data")
-    with config.unlocked():
-        del config.stage1["patience"]
-    with pytest.raises(
-        UserError, match=r"config\.stage1 has no field 'patience': its workdir comes"
-    ):
-        stages.train(config, tmp_path / "w", "again")
-    assert not (tmp_path / "w").exists()
 
 
 def test_joint_and_two_steps_do_not_share_a_workdir(trained, jointly, data_root, tmp_path):

@@ -17,6 +17,7 @@ from textsr_jax.models import (
     build_ocr,
     build_sr,
     join,
+    together,
 )
 from textsr_jax.models.crnn import CRNN
 from textsr_jax.models.text_focus import to_gray
@@ -165,6 +166,50 @@ def test_parts_of_a_batch_together_make_its_step(accumulate):
     drawn = [float(jax.random.uniform(jax.random.fold_in(key, i))) for i in range(accumulate)]
     assert len(set(drawn)) == accumulate
     assert float(parts["noise"]) == pytest.approx(np.mean(drawn), rel=1e-6)
+
+
+def one_image_in_many() -> Batch:
+    """One image four times, so that BatchNorm sees in each part what it sees in the whole batch.
+
+    Labels of unequal lengths: the parts, every other word, hold 10 and 6 characters.
+    """
+    whole = batch()
+    return whole.replace(
+        lr=np.repeat(whole.lr[:1], 4, axis=0),
+        hr=np.repeat(whole.hr[:1], 4, axis=0),
+        characters=text.encode(["open", "2nd", "ab12", "z"], CONFIG.max_length),
+    )
+
+
+# The joint loss holds those of both stages.
+@pytest.mark.parametrize("kind", ["focus", "joint"])
+def test_words_of_unequal_lengths_accumulate_to_the_gradient_of_the_batch(kind):
+    sr, ocr, focus = build_sr(CONFIG.sr), build_ocr(CONFIG.ocr), build_focus(CONFIG.focus)
+    # All parts weigh alike in the sum.
+    settings = CONFIG.stage1.copy_and_resolve_references()
+    settings.position, settings.recognition, settings.scale = 10.0, 1.0, 1.0
+    network, loss = {
+        "focus": lambda: (focus, steps.focus_loss(focus)),
+        "joint": lambda: (
+            together(sr=sr, ocr=ocr),
+            steps.joint_loss(sr, ocr, focus, settings, reading=1.0),
+        ),
+    }[kind]()
+    # The difference that a step makes is the gradient.
+    optimizer = optax.sgd(1.0)
+    state = states.create(network.init(jax.random.key(0)), optimizer, jax.random.key(1))
+    frozen, words = focus.init(jax.random.key(9)), one_image_in_many()
+    made = {}
+    for accumulate in (1, 2):
+        step = jax.jit(steps.make_step(loss, optimizer, accumulate=accumulate))
+        after, parts = step(state, frozen, words)
+        made[accumulate] = jax.tree.map(jnp.subtract, after.params, state.params), parts
+    (whole, whole_parts), (split, split_parts) = made[1], made[2]
+    size = float(optax.global_norm(whole))
+    difference = float(optax.global_norm(jax.tree.map(jnp.subtract, whole, split)))
+    assert size > 1e-3 and difference < 3e-5 * size
+    for name, value in whole_parts.items():
+        assert float(split_parts[name]) == pytest.approx(float(value), rel=2e-5), name
 
 
 def test_a_recogniser_learns_from_parts_of_batches():

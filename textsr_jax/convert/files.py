@@ -27,6 +27,7 @@ from textsr_jax.convert.table import COMPUTED, UNUSED, bare_name
 from textsr_jax.errors import UserError
 from textsr_jax.models import build_focus, build_ocr, build_sr, count_parameters
 from textsr_jax.parameter_files import Origin, ParameterFile
+from textsr_jax.storage import atomic
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def export_file(model: str, source: str, out: str) -> list[str]:
     suffix = pathlib.Path(out).suffix
     if suffix == checkpoint_files.SAFETENSORS:
         checkpoint = Checkpoint(checkpoint.tensors)
-    parameter_files.write_file(out, checkpoint_files.encode(checkpoint, suffix))
+    atomic.write_bytes(out, checkpoint_files.encode(checkpoint, suffix))
     lines = [title, f"written to {out}: {_wrapping(checkpoint)}"]
     if origin is None:
         lines += _differences(model, variables)

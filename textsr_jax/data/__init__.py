@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import pathlib
 from typing import TYPE_CHECKING
 
 from textsr_jax.errors import UserError
@@ -28,18 +29,25 @@ class WordPairs:
     """A data set of word image pairs, ready to be batched.
 
     Attributes:
-      name: the prepared TFDS data set, e.g. "textzoom/0123456789abcdef/1.0.0".
+      title: what people call it: the data root's name, or "synthetic words".
+      fingerprint: of all that was read, wherever it lies: 16 hexadecimal digits.
+      training: likewise of what `train` and `validation_splits` are cut from.
       train: training records; empty where the data root has no train folder.
       validation_splits: records held out from training, by the train folder that they were cut
         from, each that has some; or "synthetic".
       test: the test sets by name: easy, medium, hard, then any others; one whose records are all
         unusable is empty.
+      skipped: of each folder how many records were left out, by reason.
     """
 
     name: str
+    title: str
+    fingerprint: str
+    training: str
     train: Source
     validation_splits: dict[str, Source]
     test: dict[str, Source]
+    skipped: dict[str, dict[str, int]]
 
     @property
     def validation(self) -> Source:
@@ -56,6 +64,7 @@ def load(config: ml_collections.ConfigDict) -> WordPairs:
       config: has the fields
         root: a folder of TextZoom's LMDB folders; "" for synthetic words.
         data_dir: where TFDS keeps prepared data; "" for its default.
+        labels: how labels are read, one of `text.LABELS`; see `TextZoom`.
         validation_fraction: the part of the training records, from 0 to below 1, that is held out,
           a validation split for each train folder. A hash of the key chooses them, so they stay the
           same. Synthetic words have a validation split of their own.
@@ -66,8 +75,15 @@ def load(config: ml_collections.ConfigDict) -> WordPairs:
     """
     data_dir = config.data_dir or None
     if config.root:
-        return _textzoom(config.root, data_dir, config.validation_fraction)
+        # Configs of older workdirs and packed files do not have it.
+        labels = config.get("labels", "strip")
+        return _textzoom(config.root, data_dir, labels, config.validation_fraction)
     return _synthetic(data_dir, config.synthetic)
+
+
+def title(root: str) -> str:
+    """What people call the data set of `config.data.root`, for titles and files of results."""
+    return pathlib.Path(root).expanduser().resolve().name if root else "synthetic words"
 
 
 def load_photographs(
@@ -125,22 +141,32 @@ def _synthetic(data_dir: str | None, settings: ml_collections.ConfigDict) -> Wor
 
     builder = synthetic_words.SyntheticWords(data_dir=data_dir, **dict(settings))
     records.prepare(builder)
+    # Settings, fonts and the generator's version decide every bit of them.
+    fingerprint = builder.builder_config.name
     return WordPairs(
-        name=builder.info.full_name,
+        title=title(""),
+        fingerprint=fingerprint,
+        training=fingerprint,
         train=records.TfdsSource(builder, "train"),
         validation_splits={"synthetic": records.TfdsSource(builder, "validation")},
         test={name: records.TfdsSource(builder, f"test_{name}") for name in _TEST_ORDER},
+        skipped={},
     )
 
 
-def _textzoom(root: str, data_dir: str | None, validation_fraction: float) -> WordPairs:
+def _textzoom(
+    root: str, data_dir: str | None, labels: str, validation_fraction: float
+) -> WordPairs:
+    from textsr_jax import text
     from textsr_jax.data import batching, records, textzoom
 
+    if labels not in text.LABELS:
+        raise UserError(f"config.data.labels={labels!r}: take one of {', '.join(text.LABELS)}")
     if not 0 <= validation_fraction < 1:
         raise UserError(
             f"validation_fraction: is {validation_fraction}; set it to at least 0 and below 1"
         )
-    builder = textzoom.load(root, data_dir)
+    builder = textzoom.load(root, data_dir, labels)
     train, test = {}, {}
     for folder, split in builder.splits.items():
         if folder.startswith("test/"):
@@ -159,11 +185,15 @@ def _textzoom(root: str, data_dir: str | None, validation_fraction: float) -> Wo
         if own:
             validation[folder] = batching.Subset(source, own)
     order = {name: place for place, name in enumerate(_TEST_ORDER)}
+    fingerprint = builder.fingerprint()
     return WordPairs(
-        name=builder.info.full_name,
+        title=title(root),
+        fingerprint=fingerprint,
+        training=builder.fingerprint("train"),
         train=batching.Subset(together, kept),
         validation_splits=validation,
         test=dict(sorted(test.items(), key=lambda item: order.get(item[0], len(order)))),
+        skipped=builder.skipped,
     )
 
 

@@ -1,18 +1,31 @@
-"""LMDB folders of words, as TextZoom and the benchmarks of text recognition have them.
+"""LMDBs of words, as TextZoom and the benchmarks of text recognition have them.
 
-Keys are such as `label-000000001`, counted from 1; `num-samples` says how many there are.
+Keys are such as `label-000000001`, counted from 1 or from 0; `num-samples` says how many there are.
 """
 
+import array
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import lmdb
+import numpy as np
 
 from textsr_jax.errors import UserError
 
 FILE = "data.mdb"
+
+_SUFFIXES = (".mdb", ".lmdb")
+_FIELDS = ("image", "image_hr", "image_lr", "label")
+_KEY = re.compile(rb"(?:image|image_hr|image_lr|label)-(\d{9})")
+_COUNT = "num-samples"
+
+
+def is_lmdb(path: Path) -> bool:
+    """Whether a path is a folder that holds `FILE`, or a file that has an LMDB's name."""
+    return (path / FILE).is_file() or (path.suffix in _SUFFIXES and path.is_file())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,45 +36,39 @@ class Samples:
       file: its file.
       expected: what should be in it, for messages.
       transaction: what is read with.
+      numbers: of the records that have a label or an image, ascending. They are what is in the
+        file, whatever `num-samples` says.
+      complaint: how `num-samples` disagrees with that; empty where it does not.
     """
 
     file: Path
     expected: str
     transaction: lmdb.Transaction
-
-    def __len__(self) -> int:
-        """How many records there are; raises `UserError` where that is not said."""
-        count = self._get("num-samples")
-        if count is None or not count.isdigit():
-            raise UserError(f"{self.file}: has no count under the key num-samples; {self.expected}")
-        return int(count)
+    numbers: Sequence[int]
+    complaint: str
 
     def get(self, name: str, number: int) -> bytes | None:
-        """What record `number`, from 1, has as `name`, such as `label`; raises `UserError`."""
-        return self._get(f"{name}-{number:09d}")
-
-    def _get(self, key: str) -> bytes | None:
-        try:
+        """What record `number` has as `name`, such as `label`; raises `UserError`."""
+        key = f"{name}-{number:09d}"
+        with _damage(self.file, key):
             return self.transaction.get(key.encode())
-        except lmdb.Error as error:
-            raise UserError(f"{self.file}: is damaged at {key}; copy the file again") from error
 
 
 @contextlib.contextmanager
-def open_samples(folder: Path, expected: str) -> Iterator[Samples]:
+def open_samples(place: Path, expected: str) -> Iterator[Samples]:
     """Opens an LMDB without writing anything, not even a lock file, next to it.
 
     Args:
-      folder: that holds `FILE`.
+      place: a folder that holds `FILE`, or the file itself.
       expected: what should be in it, for messages.
 
     Raises:
       UserError: it cannot be read, or is cut short.
     """
-    file = folder / FILE
+    file = place / FILE if place.is_dir() else place
     try:
         environment = lmdb.open(
-            str(folder), readonly=True, lock=False, readahead=False, max_readers=1
+            str(file), subdir=False, readonly=True, lock=False, readahead=False, max_readers=1
         )
     except lmdb.Error as error:
         raise UserError(f"{file}: is not a readable LMDB ({error}); {expected}") from error
@@ -71,4 +78,73 @@ def open_samples(folder: Path, expected: str) -> Iterator[Samples]:
         if pages * environment.stat()["psize"] > file.stat().st_size:
             raise UserError(f"{file}: is cut short; copy the file again")
         with environment.begin() as transaction:
-            yield Samples(file, expected, transaction)
+            with _damage(file, _COUNT):
+                said = transaction.get(_COUNT.encode())
+            with _damage(file, "its keys"):
+                numbers = _numbers(transaction, environment.stat()["entries"], said is not None)
+            yield Samples(file, expected, transaction, numbers, _complaint(said, numbers))
+
+
+@contextlib.contextmanager
+def _damage(file: Path, key: str) -> Iterator[None]:
+    try:
+        yield
+    except lmdb.Error as error:
+        raise UserError(f"{file}: is damaged at {key}; copy the file again") from error
+
+
+def _numbers(transaction: lmdb.Transaction, entries: int, counted: bool) -> Sequence[int]:
+    """The numbers of the records that are there, ascending.
+
+    Args:
+      transaction: reads.
+      entries: how many keys there are.
+      counted: whether `num-samples` is one of them.
+    """
+    with transaction.cursor() as cursor:
+        spans = [span for name in _FIELDS if len(span := _span(cursor, name))]
+        # As almost all LMDBs are: no gaps, and nothing else. Millions of keys take no time.
+        if len(set(spans)) == 1 and len(spans) * len(spans[0]) + counted == entries:
+            return spans[0]
+        cursor.first()
+        found = np.unique(np.fromiter(_scan(cursor, entries), np.int64))
+    return array.array("q", found.tobytes())
+
+
+def _span(cursor: lmdb.Cursor, name: str) -> range:
+    """From the first to the last number of the keys of one field."""
+    ends = []
+    if cursor.set_range(f"{name}-".encode()):
+        ends.append(cursor.key())
+        # "." comes next after "-".
+        if cursor.prev() if cursor.set_range(f"{name}.".encode()) else cursor.last():
+            ends.append(cursor.key())
+    found = [match for key in ends if (match := _KEY.fullmatch(key))]
+    if len(found) < 2 or not all(key.startswith(f"{name}-".encode()) for key in ends):
+        return range(0)
+    return range(int(found[0][1]), int(found[1][1]) + 1)
+
+
+def _scan(cursor: lmdb.Cursor, entries: int) -> Iterator[int]:
+    """The number in every key of a record."""
+    for place, key in enumerate(cursor.iternext(values=False)):
+        if place >= entries:
+            raise lmdb.CorruptedError("more keys than entries")
+        if found := _KEY.fullmatch(key):
+            yield int(found[1])
+
+
+def _complaint(said: bytes | None, numbers: Sequence[int]) -> str:
+    """How `num-samples` disagrees with the records that are there."""
+    # Compared as text: a number of thousands of digits is none that Python reads.
+    digits = (said or b"").strip()
+    if digits.isdigit() and digits.lstrip(b"0") == str(len(numbers) or "").encode():
+        return ""
+    there = f"{len(numbers)} records are there"
+    if len(numbers):
+        there += f" (numbers {numbers[0]} to {numbers[-1]}) and are all read"
+    if said is None:
+        return f"has no key {_COUNT}; {there}"
+    # What was written there may be anything, of any length.
+    shown = ascii(said[:24])[2:-1] + "..." * (len(said) > 24)
+    return f"its {_COUNT} is '{shown}'; {there}"

@@ -3,7 +3,6 @@
 Training crops are a pure function of (source, seed, step), which makes resuming exact.
 """
 
-import io
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -14,10 +13,9 @@ import grain
 import jax
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
 from textsr_jax.errors import UserError
-from textsr_jax.images import SUFFIXES, image_size, open_rgb
+from textsr_jax.images import FORMATS, SUFFIXES, decode_rgb, image_size, open_rgb
 
 # Each crop decodes a whole photograph; Pillow lets other threads run meanwhile.
 _READ_OPTIONS = grain.ReadOptions(num_threads=16, prefetch_buffer_size=16)
@@ -82,7 +80,7 @@ class PhotographFolder:
         )
         if not self._paths:
             raise UserError(
-                f"{folder}: has no images ({', '.join(SUFFIXES)}); name a folder of them, such as "
+                f"{folder}: has no images ({', '.join(FORMATS)}); name a folder of them, such as "
                 "DIV2K_train_HR"
             )
         for path in self._paths:
@@ -138,8 +136,7 @@ class PreparedDiv2k:
         return len(self._examples)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        with Image.open(io.BytesIO(self._examples[index]["hr"])) as image:
-            return np.asarray(image.convert("RGB"))
+        return decode_rgb(self._examples[index]["hr"], f"{self._name}:{index}")
 
     @property
     def keys(self) -> list[str]:

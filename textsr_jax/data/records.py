@@ -5,11 +5,14 @@ Both TFDS builders, `textzoom` and `synthetic_words`, share this file. TensorFlo
 
 import contextlib
 import dataclasses
+import fcntl
 import functools
 import io
 import logging
 import os
+import pathlib
 import re
+import shutil
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -18,7 +21,7 @@ from unittest import mock
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
-from tensorflow_datasets.core import shuffle
+from tensorflow_datasets.core import constants, shuffle
 from tqdm import tqdm
 
 from textsr_jax.data import png
@@ -167,7 +170,8 @@ def prepare(builder: LocalBuilder) -> None:
     """Writes `builder`'s data set as ArrayRecord files, unless that is done already.
 
     TFDS writes into a temporary folder and renames it at the end, so that no half-prepared set is
-    ever taken for a whole one. Several processes may prepare the same set at once.
+    ever taken for a whole one. Several processes may prepare the same set at once. What killed
+    processes left is deleted, unless another one prepares the set now.
 
     Raises:
       UserError: the data folder cannot be written, its disk is full, or what is there is damaged.
@@ -176,7 +180,11 @@ def prepare(builder: LocalBuilder) -> None:
     if not path.exists():
         _logger.info("preparing %s in %s", builder.name, path)
         try:
-            with _quiet(), mock.patch.object(shuffle, "Shuffler", _InOrder):
+            with (
+                _preparing(pathlib.Path(path.parent)),
+                _quiet(),
+                mock.patch.object(shuffle, "Shuffler", _InOrder),
+            ):
                 builder.download_and_prepare()
         except (OSError, RuntimeError) as error:
             reason = _refusal(error)
@@ -196,6 +204,24 @@ def prepare(builder: LocalBuilder) -> None:
         whole = False
     if not whole:
         raise UserError(f"{path}: the prepared data are damaged; delete this folder and try again")
+
+
+@contextlib.contextmanager
+def _preparing(folder: pathlib.Path) -> Iterator[None]:
+    """Shares a lock on the folder while it is prepared in; who is there alone tidies it first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems have no locks: there, what was left stays.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in folder.glob(f"{constants.INCOMPLETE_PREFIX}*"):
+                shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _refusal(error: OSError | RuntimeError) -> str | None:

@@ -4,7 +4,6 @@ Broken records are left out and counted; the counts stay with the prepared set.
 """
 
 import hashlib
-import io
 import itertools
 import logging
 import os
@@ -15,14 +14,16 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
 from textsr_jax import text
 from textsr_jax.data import lmdb_folders, records
 from textsr_jax.data.generation import WordPair
 from textsr_jax.errors import UserError
+from textsr_jax.images import HR_SIZE, LR_SIZE, decode_rgb, resize
 
 _EXPECTED = "expected TextZoom's LMDB folders, such as train1, train2, test/easy, test/medium"
+
+_FIELDS = ("label", "image_hr", "image_lr")
 
 _logger = logging.getLogger(__name__)
 
@@ -31,9 +32,13 @@ def folders(root: str | os.PathLike) -> list[str]:
     """Names the LMDB folders below `root`: `train*`, sorted, then `test/*`, sorted.
 
     Raises:
-      UserError: `root` is not a folder or has no such folders.
+      UserError: `root` is not a folder, has no such folders, or is one of them.
     """
     root = Path(root)
+    if lmdb_folders.is_lmdb(root):
+        folder = root if root.is_dir() else root.parent
+        above = folder.parent.parent if folder.parent.name == "test" else folder.parent
+        raise UserError(f"{root}: is one LMDB; name the folder above its train* or test/*: {above}")
     if not root.is_dir():
         raise UserError(f"{root}: is not a folder; {_EXPECTED} in the data root")
     found = [path for path in sorted(root.glob("train*")) if path.is_dir()]
@@ -47,30 +52,41 @@ class TextZoom(records.LocalBuilder):
     """TFDS builder `textzoom` (Wang et al., "Scene Text Image Super-Resolution in the Wild").
 
     Each folder named by `folders` becomes one split, in the LMDB's order; `info.metadata` tells
-    how many records it has and which were left out. Images are resized, where need be, to 64x16
-    (LR) and 128x32 (HR) by Pillow's bicubic filter, as the reference does. Records whose label
-    has nothing of 0-9a-z in it cannot be scored and are left out.
+    how many records it has, which were left out, and a digest of what its LMDB holds. Images are
+    opened as `images.decode_rgb` does it and resized, where need be, to 64x16 (LR) and 128x32 (HR)
+    by Pillow's bicubic filter, as the reference does. Records whose label has nothing of 0-9a-z in
+    it cannot be scored and are left out.
 
     Args:
       root: the folder that holds the LMDB folders; only read, never written.
+      labels: one of `text.LABELS`. "strip" leaves labels as they are, so that every letter beside
+        0-9a-z is dropped (`café` is `caf`); "fold" turns them into plain letters (`text.fold`).
       data_dir: TFDS's data folder, for the prepared copy; None for TFDS's default. The copy is
-        named by the path of `root` and the size and time of every data.mdb, so a changed source
-        is read again.
+        named by `labels`, the path of `root` and the size and times of every data.mdb, so a changed
+        source is read again.
 
     Raises:
       UserError: `root` has no data, or one of its folders holds no such LMDB.
     """
 
     name = "textzoom"
-    VERSION = tfds.core.Version("1.0.0")
+    # Raise it when the same LMDBs begin to give other records.
+    VERSION = tfds.core.Version("2.0.0")
 
-    def __init__(self, *, root: str | os.PathLike, data_dir: str | os.PathLike | None = None):
+    def __init__(
+        self,
+        *,
+        root: str | os.PathLike,
+        labels: str = "strip",
+        data_dir: str | os.PathLike | None = None,
+    ):
         self._root = Path(root).expanduser().absolute()
         self._folders = folders(self._root)
-        config = tfds.core.BuilderConfig(name=_fingerprint(self._root, self._folders))
+        self._labels = labels
+        config = tfds.core.BuilderConfig(name=_name(self._root, self._folders, labels))
         super().__init__(config=config, data_dir=data_dir)
         # For pickling, which builds the object again from its arguments.
-        self._original_state = {"root": root, "data_dir": data_dir}
+        self._original_state = {"root": root, "labels": labels, "data_dir": data_dir}
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -91,23 +107,31 @@ class TextZoom(records.LocalBuilder):
             if first is not None:
                 generators[_split(folder)] = itertools.chain([first], examples)
         if not generators:
-            reasons = "; ".join(self.skipped())
+            reasons = "; ".join(self.complaints())
             raise UserError(f"{self._root}: has no usable record ({reasons}); mend the data root")
         return generators
 
     def _generate_examples(self, folder: str) -> Iterator[tuple[int, dict]]:
         skipped: dict[str, list[int]] = {}
+        digest = hashlib.sha256()
         with lmdb_folders.open_samples(self._root / folder, _EXPECTED) as samples:
-            total = len(samples)
-            self.info.metadata["folders"][folder] = {"records": total, "skipped": skipped}
-            for number in range(1, total + 1):
+            account = {"records": len(samples.numbers), "skipped": skipped}
+            account["complaint"] = samples.complaint
+            self.info.metadata["folders"][folder] = account
+            for number in samples.numbers:
+                values = [samples.get(field, number) for field in _FIELDS]
+                sizes = [-1 if value is None else len(value) for value in values]
+                digest.update(f"{number} {sizes}".encode())
+                for value in values:
+                    digest.update(value or b"")
                 try:
-                    pair = _read(samples, number)
+                    pair = _read(*values, f"{folder}:{number}", self._labels)
                 except _SkippedError as skip:
                     count, first = skipped.get(skip.reason, (0, number))
                     skipped[skip.reason] = [count + 1, first]
                 else:
                     yield number, records.example(f"{folder}:{number}", pair.encoded())
+        account["digest"] = digest.hexdigest()
 
     @property
     def splits(self) -> dict[str, str | None]:
@@ -115,10 +139,35 @@ class TextZoom(records.LocalBuilder):
         written = {folder: _split(folder) for folder in self._folders}
         return {f: split if split in self.info.splits else None for f, split in written.items()}
 
-    def skipped(self) -> list[str]:
-        """One line for each folder that lost records, how many and why, or that never had any."""
+    @property
+    def skipped(self) -> dict[str, dict[str, int]]:
+        """Of each folder how many records were left out, by reason."""
+        return {
+            folder: {reason: count for reason, (count, _) in account["skipped"].items()}
+            for folder, account in self.info.metadata["folders"].items()
+        }
+
+    def fingerprint(self, folders: str = "") -> str:
+        """Names what is in the LMDBs, wherever they lie: 16 hexadecimal digits.
+
+        The fields of every record and how labels are read decide it. A copy has the same; the
+        size and times of files and what else is in an LMDB do not count.
+
+        Args:
+          folders: what the names of the folders that count begin with.
+        """
+        digest = hashlib.sha256(self._labels.encode())
+        for folder, account in sorted(self.info.metadata["folders"].items()):
+            if folder.startswith(folders):
+                digest.update(f"\n{folder} {account['digest']}".encode())
+        return digest.hexdigest()[:16]
+
+    def complaints(self) -> list[str]:
+        """What was odd: a line for each folder that lost records, that has none, or miscounts."""
         lines = []
         for folder, account in self.info.metadata["folders"].items():
+            if account["complaint"]:
+                lines.append(f"{folder}: {account['complaint']}")
             if not account["records"]:
                 lines.append(f"{folder}: has no records")
             elif account["skipped"]:
@@ -141,36 +190,36 @@ class _SkippedError(Exception):
         self.reason = reason
 
 
-def _read(samples: lmdb_folders.Samples, number: int) -> WordPair:
-    """Reads record `number`, counted from 1; raises `_SkippedError` where it is unusable."""
-    label = samples.get("label", number)
-    hr = samples.get("image_hr", number)
-    lr = samples.get("image_lr", number)
+def _read(
+    label: bytes | None, hr: bytes | None, lr: bytes | None, place: str, labels: str
+) -> WordPair:
+    """Makes a pair of a record's fields; raises `_SkippedError` where they are unusable."""
     if label is None:
         raise _SkippedError("missing label")
     if hr is None or lr is None:
         raise _SkippedError("missing image")
     try:
-        label = label.decode()
+        word = label.decode()
     except UnicodeDecodeError as error:
         raise _SkippedError("label not UTF-8") from error
-    if not text.normalize(label):
+    if not word.strip():
         raise _SkippedError("empty label")
-    return WordPair(_decode(lr, records.LR_SHAPE), _decode(hr, records.HR_SHAPE), label)
+    folded = text.fold(word)
+    if labels == "fold":
+        word = folded
+    if not text.normalize(word):
+        if text.normalize(folded):
+            raise _SkippedError("label that only config.data.labels=fold reads")
+        raise _SkippedError("label without 0-9a-z")
+    return WordPair(_decode(lr, LR_SIZE, place), _decode(hr, HR_SIZE, place), word)
 
 
-def _decode(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
-    """Decodes an image to uint8 RGB of `shape`, resized by Pillow's bicubic filter."""
+def _decode(data: bytes, size: tuple[int, int], place: str) -> np.ndarray:
+    """Decodes an image to uint8 RGB of `size`, resized by Pillow's bicubic filter."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image = image.convert("RGB")
-    except Exception as error:
-        # Pillow's decoders raise a dozen kinds of exception for broken data.
+        return resize(decode_rgb(data, place), size)
+    except UserError as error:
         raise _SkippedError("undecodable image") from error
-    size = shape[1], shape[0]
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BICUBIC)
-    return np.asarray(image)
 
 
 def _split(folder: str) -> str:
@@ -179,26 +228,36 @@ def _split(folder: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]", lambda match: f"_{ord(match[0]):x}_", name)
 
 
-def _fingerprint(root: Path, names: list[str]) -> str:
-    """Names the state of the sources: the path, and each data.mdb's size and time."""
+def _name(root: Path, names: list[str], labels: str) -> str:
+    """Names the state of the sources, and how labels are read.
+
+    The path and each data.mdb's size and times, of which nobody can set the last.
+    """
     digest = hashlib.sha256(os.fsencode(root))
+    digest.update(f"\nlabels {labels}".encode())
     for name in names:
         file = root / name / "data.mdb"
         if not file.is_file():
             raise UserError(f"{file}: does not exist; {_EXPECTED} with a data.mdb in each")
         stat = file.stat()
-        digest.update(f"\n{name} {stat.st_size} {stat.st_mtime_ns}".encode())
+        state = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+        digest.update(f"\n{name} {state}".encode())
     return digest.hexdigest()[:16]
 
 
-def load(root: str | os.PathLike, data_dir: str | os.PathLike | None = None) -> TextZoom:
-    """Prepares TextZoom's folders below `root` where needed, and warns of what was left out.
+def load(
+    root: str | os.PathLike, data_dir: str | os.PathLike | None = None, labels: str = "strip"
+) -> TextZoom:
+    """Prepares TextZoom's folders below `root` where needed, and warns of what is odd there.
+
+    Args:
+      root, data_dir, labels: as of `TextZoom`.
 
     Raises:
       UserError: bad input (see `TextZoom`), or `data_dir` cannot be written.
     """
-    builder = TextZoom(root=root, data_dir=data_dir)
+    builder = TextZoom(root=root, labels=labels, data_dir=data_dir)
     records.prepare(builder)
-    for line in builder.skipped():
+    for line in builder.complaints():
         _logger.warning("%s", line)
     return builder

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from textsr_jax import text
-from textsr_jax.errors import UserError
 from textsr_jax.evaluation.photographs import Detail
+from textsr_jax.storage import atomic
 
 _SCALE = 2
 _WIDTH, _HEIGHT = 128 * _SCALE, 32 * _SCALE
@@ -101,17 +101,20 @@ def write_sheets(
       lr: LR images of each split, uint8 (n, 16, 64, 3).
       columns: (title, images of each split, words read in each split).
       labels: of each split.
+
+    Raises:
+      UserError: the folder cannot be written.
     """
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    folder, paths = pathlib.Path(folder), []
     for split, truth in labels.items():
         chosen = np.unique(np.linspace(0, len(truth) - 1, min(count, len(truth))).astype(int))
         shown = [("LR", lr[split][chosen], None)]
         for title, images, words in columns:
             shown.append((title, images[split][chosen], [words[split][row] for row in chosen]))
         path = folder / f"{split}.png"
-        word_sheet(shown, [truth[row] for row in chosen]).save(path)
+        sheet = word_sheet(shown, [truth[row] for row in chosen])
+        with atomic.replacing(path, parents=True, fix="name another --out") as stream:
+            sheet.save(stream, format="PNG")
         paths.append(path)
     return paths
 
@@ -126,13 +129,8 @@ def write_details(folder: str | pathlib.Path, details: Mapping[str, Sequence[Det
     for number, (name, rows) in enumerate(details.items(), 1):
         # The name may be a path.
         path = folder / f"{number}_{pathlib.Path(name).name}.png"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _detail_sheet(rows).save(path)
-        except OSError as error:
-            raise UserError(
-                f"{path}: cannot write it ({error.strerror}); name another --out"
-            ) from error
+        with atomic.replacing(path, parents=True, fix="name another --out") as stream:
+            _detail_sheet(rows).save(stream, format="PNG")
 
 
 def _detail_sheet(rows: Sequence[Detail]) -> Image.Image:

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.sensitivity import LayerType
+from textsr_jax.storage import atomic
 
 # Colours that colour-blind people can tell apart (Okabe and Ito), then other line styles.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -183,9 +183,5 @@ def _count(parameters: int) -> str:
 
 
 def _save(figure: Figure, path: str | pathlib.Path) -> None:
-    path = pathlib.Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise UserError(f"{path}: cannot write it ({error.strerror}); name another file") from error
+    with atomic.replacing(path, parents=True) as stream:
+        figure.savefig(stream, format=pathlib.Path(path).suffix[1:] or "png", dpi=110)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from textsr_jax import configuration, provenance
 from textsr_jax.errors import UserError
-from textsr_jax.parameter_files import write_file
+from textsr_jax.storage import atomic
 
 FILE = "run.json"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -51,4 +51,4 @@ def note_start(workdir: pathlib.Path, config: ConfigDict, command: str) -> None:
         }
     )
     content = {"config": configuration.plain(config), "starts": starts}
-    write_file(path, (json.dumps(content, indent=2) + "\n").encode())
+    atomic.write_text(path, json.dumps(content, indent=2) + "\n")
