@@ -171,7 +171,7 @@ def check(image: np.ndarray) -> None:
 def _lines(image: np.ndarray, tall: bool = False) -> list[Layout]:
     """A line in one piece; and where there is wide space in it, its words apart."""
     words = crops.apart(image)
-    if len(words) == 1:
+    if len(words) == 1 and words[0].shape == image.shape:
         return [Layout.of(words, tall=tall)]
     apart = Layout.of(words, tall=tall)
     if crops.count_windows(image) > MOST_IN_ONE_PIECE:
