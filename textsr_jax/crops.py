@@ -53,8 +53,14 @@ def is_blank(image: np.ndarray) -> bool:
     Args:
       image: uint8 (height, width, 3).
     """
-    if min(image.shape[:2]) < LEAST_PIXELS:
+    short, long = sorted(image.shape[:2])
+    if short < LEAST_PIXELS:
         return True
+    # As many heights as a word has, so that one of them shows in a long line; at most 64 parts.
+    parts = math.ceil(long / max(WIDE * short, long / 64))
+    if parts > 1:
+        along = int(image.shape[1] == long)
+        return all(map(is_blank, np.array_split(image, parts, axis=along)))
     width, height = HR_SIZE
     small = resize(image, (min(width, image.shape[1]), min(height, image.shape[0])))
     rest = small.reshape(-1, 3).astype(np.float32)
