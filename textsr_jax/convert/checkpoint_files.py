@@ -19,7 +19,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, installing
 
 SAFETENSORS = ".safetensors"
 
@@ -195,7 +195,7 @@ def _torch(purpose: str) -> types.ModuleType:
         import torch
     except ImportError as error:
         raise UserError(
-            f"{purpose} needs PyTorch: pip install -e '.[convert]'; {SAFETENSORS} files go without"
+            f"{purpose} needs PyTorch: {installing('convert')}; {SAFETENSORS} files go without"
         ) from error
     return torch
 

@@ -110,7 +110,7 @@ def count(config: ml_collections.ConfigDict) -> WordPairs:
     root, sizes = pathlib.Path(config.root).expanduser(), {}
     for folder in textzoom.folders(root):
         with lmdb_folders.open_samples(root / folder, "expected TextZoom's LMDBs") as samples:
-            sizes[folder] = len(samples)
+            sizes[folder] = len(samples.numbers)
     test = {name: size for name, size in sizes.items() if name.startswith("test/")}
     words = sum(size for name, size in sizes.items() if name not in test)
     held_out = round(config.validation_fraction * words)

@@ -20,6 +20,7 @@ from textsr_jax.data.sources import Item
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.images import HR_SIZE, to_rgb
 from textsr_jax.reading import Reader, Reading, batches
+from textsr_jax.runtime.progress import Progress
 from textsr_jax.storage import atomic
 
 FORMATS = ("text", "tsv", "jsonl")
@@ -68,7 +69,7 @@ def write(
     names: Counter[str] = Counter()
     shown: list[tuple[Item, Reading, np.ndarray]] = []
     reader, bad = None, 0
-    with tqdm(total=total, unit="image", disable=None) as progress, logging_redirect_tqdm():
+    with Progress(total=total, unit="image", disable=None) as progress, logging_redirect_tqdm():
         for batch in batches(items, lambda item: item.image):
             readable = [item for item in batch if item.image is not None]
             if readable and reader is None:

@@ -1,0 +1,1 @@
+"""What every part runs on: how work in progress is shown."""
