@@ -186,9 +186,15 @@ def _write_grid(name: str, shown: list[tuple[Item, Reading, np.ndarray]]) -> Non
     # Brings the evaluation along, which reading does without.
     from textsr_jax.report import figures
 
-    items, readings, pictures = zip(*shown, strict=True)
-    columns = [
-        ("image (LR)", [item.image for item in items], None),
-        ("as it was read (SR)", pictures, [reading.text for reading in readings]),
+    words = [
+        figures.Word(
+            escaped(pathlib.PurePath(item.source).name),
+            item.image,
+            picture,
+            reading.text,
+            reading.confidence,
+            item.label,
+        )
+        for item, reading, picture in shown
     ]
-    _save(figures.word_sheet(columns, [item.label for item in items]), pathlib.Path(name))
+    _save(figures.grid(words), pathlib.Path(name))
