@@ -4,8 +4,11 @@ import errno
 import pathlib
 import subprocess
 import sys
+import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from textsr_jax import errors
 
@@ -45,3 +48,22 @@ def test_denied_permission_is_mended_by_permissions():
     denied, missing = (OSError(number, "") for number in (errno.EACCES, errno.ENOENT))
     assert errors.mend(denied, "restore it") == "see to its permissions"
     assert errors.mend(missing, "restore it") == "restore it"
+
+
+@given(st.text())
+def test_escaped_text_is_one_line_of_plain_characters(text):
+    shown = errors.escaped(text)
+    # Python holds wide spaces and what Unicode has not given a meaning for not printable.
+    others = {c for c in shown if not c.isprintable()}
+    assert {unicodedata.category(c) for c in others - {*"\u200c\u200d"}} <= {"Cn", "Co", "Zs"}
+    assert len(shown.splitlines()) <= 1
+    shown.encode()
+    # Twice is as once.
+    assert errors.escaped(shown) == shown
+    if text.isprintable():
+        assert shown == text
+
+
+def test_letters_of_every_language_stay():
+    text = "Straße 字 नमस्ते \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 👩\u200d🔧 C:\\dir"
+    assert errors.escaped(text) == text

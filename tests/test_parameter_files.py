@@ -167,6 +167,8 @@ def test_foreign_files(tmp_path):
     assert "is a folder" in complaint(parameter_files.load, tmp_path)
     path.write_bytes(b"")
     assert "not a parameter file, or a damaged one" in complaint(parameter_files.load, path)
+    path.write_text("<!DOCTYPE html><title>404</title>")
+    assert ": a web page, not the file itself" in complaint(parameter_files.load, path)
     path.write_text("a text that is longer than a header")
     assert "not a parameter file, or a damaged one" in complaint(parameter_files.load, path)
     path.write_bytes(b"PK\x03\x04 and more of a zip archive")

@@ -75,13 +75,13 @@ class JaxEngine:
         require_finite(all(map(bool, finite)), self._name)
         return np.concatenate([part[:count] for part, count in zip(made, counts, strict=True)])
 
-    def recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
-        """The words in images, uint8 (n, 32, 128, 3), n at least 1; `cut` as `WordSearch.read`.
+    def recognize(self, images: np.ndarray, cut: Sequence[bool], again: bool) -> Words:
+        """The words in images, uint8 (n, 32, 128, 3), n at least 1, as `WordSearch.read`.
 
         Raises:
           UserError: their probabilities are not finite.
         """
-        return self._search.read(self._beams, images, cut)
+        return self._search.read(self._beams, images, cut, again)
 
     def _beams(self, images: np.ndarray) -> Decoded:
         batches, counts = _batches(images)

@@ -20,13 +20,15 @@ class Stopped(Exception):
     """Ctrl-C or SIGTERM ended long work in good order. The message says how to go on."""
 
 
-def escaped(text: str) -> str:
+def escaped(text: str, longest: int | None = None) -> str:
     r"""Text as one line of plain characters, to be printed: names may hold what forges lines.
 
     Controls, line and paragraph separators, and what hides or turns text around are written as
     `\n`, `\x1b` or `\u202e`; so are bytes of a file's name that are no text, as `\xff`. All else
-    stays, the backslash included.
+    stays, the backslash included. What is longer than `longest` characters is cut.
     """
+    if longest is not None and len(text) > longest:
+        text = f"{text[: longest - 1]}…"
     return "".join(map(_escaped, text))
 
 

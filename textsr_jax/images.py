@@ -21,9 +21,8 @@ from textsr_jax.errors import UserError
 
 # What can be read: a file's name, its content, an open file, a Pillow image, or an array:
 # `image_rgb` says which.
-ImageLike = (
-    str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
-) | jax.Array
+ImageLike = str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | jax.Array
+ImageLike |= np.ndarray
 
 LR_SIZE = (64, 16)  # width, height
 HR_SIZE = (128, 32)
@@ -53,8 +52,10 @@ FORMATS = {
 # Of files in a folder, those whose names end so are images.
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
-# The most pixels that an image may have, and the longest side: more is not decoded.
+# The most pixels that an image may have, and the longest side: more is not decoded. Decoders of
+# some formats take over 15 bytes a pixel: half as many for these.
 MAX_PIXELS = 2**26
+_HEAVY = ("WEBP", "AVIF", "JPEG2000")
 MAX_SIDE = 2**16 - 1
 # To so many pixels an image is reduced that is read: 1182x887 of a photograph, 5793x181 of a line.
 READ_PIXELS = 2**20
@@ -70,6 +71,7 @@ _KINDS = {
     stat.S_IFBLK: "a device",
 }
 
+_SMALLER = "reduce or crop it first"
 _ORIENTATION = 0x0112
 # By EXIF's orientation: what is to be done with an image to see it upright.
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -236,16 +238,16 @@ def _file(name: str) -> BinaryIO:
 def _decoded(file: BinaryIO, place: str) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
-            # Of damaged EXIF, which does not matter, and of sizes, which are looked at below.
+            # Of sizes, which are looked at below, and of what else is odd in a file that opens.
             warnings.simplefilter("ignore")
             with Image.open(file, formats=tuple(FORMATS)) as image:
-                if problem := _too_large(image.size):
+                if problem := _too_large(image.size, image.format):
                     raise UserError(f"{place}: {problem}")
                 yield image
     except UserError:
         raise
     except Image.DecompressionBombError as error:
-        raise UserError(f"{place}: {_TOO_MANY}") from error
+        raise UserError(f"{place}: has too many pixels ({error}); {_SMALLER}") from error
     except Exception as error:  # Pillow's decoders raise many kinds, by file format
         unknown = isinstance(error, UnidentifiedImageError)
         reason = "not an image file" if unknown else str(error) or repr(error)
@@ -254,16 +256,14 @@ def _decoded(file: BinaryIO, place: str) -> Iterator[Image.Image]:
         ) from error
 
 
-_TOO_MANY = f"has more than {MAX_PIXELS:,} pixels; reduce or crop it first"
-
-
-def _too_large(size: tuple[int, int]) -> str:
+def _too_large(size: tuple[int, int], format: str | None = None) -> str:
     """What is wrong with an image of this size; empty where nothing is."""
     width, height = size
-    if width * height > MAX_PIXELS:
-        return f"{_TOO_MANY} (it is {width} x {height})"
+    most = MAX_PIXELS // 2 if format in _HEAVY else MAX_PIXELS
+    if width * height > most:
+        return f"is {width} x {height}, more than {most:,} pixels; {_SMALLER}"
     if max(size) > MAX_SIDE:
-        return f"is {width} x {height}, longer than {MAX_SIDE:,} pixels; crop it first"
+        return f"is {width} x {height}, longer than {MAX_SIDE:,} pixels; {_SMALLER}"
     return ""
 
 
@@ -288,10 +288,11 @@ def _bounded(size: tuple[int, int], most: int, pixels: np.ndarray | None = None)
 
 def _upright(image: Image.Image, pixels: np.ndarray) -> np.ndarray:
     """Pixels of an image, turned by its EXIF where that can be read."""
-    try:
+    turn = None
+    # Damaged EXIF raises many kinds.
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION))
-    except Exception:  # damaged EXIF raises many kinds
-        turn = None
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 
@@ -342,7 +343,7 @@ def _pillow_of(given: object) -> Image.Image:
             f"{_ARRAYS}; or name a file"
         )
     shape = array.shape
-    if array.ndim == 3 and shape[2] not in (1, 2, 3, 4) and shape[0] in (1, 3, 4):
+    if array.ndim == 3 and shape[0] in (1, 3, 4) and shape[2] > 4 and shape[0] < shape[1]:
         raise ValueError(
             f"an array of shape {shape} has its channels first; give np.moveaxis(array, 0, -1)"
         )

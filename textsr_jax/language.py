@@ -157,6 +157,7 @@ class WordSearch:
         beams: Callable[[np.ndarray], Decoded],
         images: np.ndarray,
         cut: Sequence[bool] | None = None,
+        again: bool = True,
     ) -> Words:
         """The words in images, with a second look at those that are unsure.
 
@@ -167,10 +168,11 @@ class WordSearch:
           beams: what `recognizer` finds in images, uint8 (any number, 32, 128, 3).
           images: uint8 (n, 32, 128, 3).
           cut: as `words` takes it.
+          again: whether there is a second look.
         """
         found = Decoded(*(np.asarray(part) for part in beams(images)))
         words = self.words(found, cut)
-        if not self.second_look or self.margin is None:
+        if not again or not self.second_look or self.margin is None:
             return words
         unsure = np.flatnonzero(words.log_confidence < math.log(self.second_look))
         if not len(unsure):

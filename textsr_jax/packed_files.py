@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as deserialize
 from safetensors.numpy import save as serialize
 
-from textsr_jax import configuration, text
+from textsr_jax import configuration, file_kinds, text
 from textsr_jax.errors import UserError
 from textsr_jax.quantization import (
     QuantizedArray,
@@ -233,8 +233,10 @@ def _parse(content: bytes) -> PackedPair:
         header = _header(content)
     except _Damaged:
         if not _looks_packed(content[:4096]):
+            kind = file_kinds.foreign(content[: file_kinds.LOOKED_AT])
             raise _Foreign(
-                "not a packed file, or a damaged one; name one that quantize.py --out wrote"
+                f"{f'{kind}; ' if kind else ''}not a packed file, or a damaged one; name one that "
+                "quantize.py --out wrote"
             ) from None
         raise
     metadata = header.get("__metadata__")

@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from textsr_jax import file_kinds
 from textsr_jax.config import checks
 from textsr_jax.errors import UserError
 from textsr_jax.storage import atomic
@@ -283,7 +284,7 @@ class _Opened:
 
     def _foreign(self, error: SafetensorError) -> UserError:
         with self.path.open("rb") as stream:
-            start = stream.read(4096)
+            start = stream.read(file_kinds.LOOKED_AT)
         if start[:2] in (b"PK", b"\x80\x02"):
             return UserError(
                 f"{self.path}: a PyTorch checkpoint, not a parameter file; convert it: python -m "
@@ -291,9 +292,10 @@ class _Opened:
             )
         if f'"{_RECORD}"'.encode() in start:
             return self.damaged(str(error))
+        kind = file_kinds.foreign(start, self.path.suffix)
         return UserError(
-            f"{self.path}: not a parameter file, or a damaged one ({error}); name one that "
-            "`python -m textsr_jax.convert` wrote"
+            f"{self.path}: {f'{kind}; ' if kind else ''}not a parameter file, or a damaged one "
+            f"({error}); name one that `python -m textsr_jax.convert` wrote"
         )
 
     def _checked(self, text: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from textsr_jax import configuration, crops, packed_files
+from textsr_jax import configuration, crops, layouts, packed_files
 from textsr_jax.compilation import KeptFunctions, keep_compiled
 from textsr_jax.engine import JaxEngine
 from textsr_jax.errors import UserError
@@ -85,8 +85,7 @@ def load_models(
     config = own if config is None else configuration.checked(config)
     if config is None:
         raise UserError("nothing to load; name a workdir or a config with config.init")
-    if source is not None:
-        keep_compiled(source)
+    keep_compiled()
     sr, ocr = build_sr(config.sr), build_ocr(config.ocr)
 
     def replaced(name: str) -> bool:
@@ -204,10 +203,11 @@ class Engine(Protocol):
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3)."""
 
-    def recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
+    def recognize(self, images: np.ndarray, cut: Sequence[bool], again: bool) -> Words:
         """The words in images, uint8 (n, 32, 128, 3), n at least 1.
 
-        `cut` tells of each image whether its edges cut words; see `language.WordSearch.words`.
+        `cut` tells of each image whether its edges cut words, `again` whether unsure ones are
+        looked at again; see `language.WordSearch`.
         """
 
 
@@ -308,48 +308,29 @@ class Reader:
         """The words in the images, each with the image that the recogniser read it from.
 
         Wide images are read in overlapping windows, in which likely English counts nothing, for
-        their edges cut words, and the texts joined; tall ones as they are and
-        turned by a quarter either way, of which the reading is taken whose letters are surest. What
-        is sharp already is read as it is; all else is enlarged by the SR model first. See
-        `textsr_jax.crops`.
+        their edges cut words, and the texts joined; words with wide space between them one by one,
+        joined without a space; tall images also turned by a quarter either way, or as letters below
+        each other; unsure ones upside down (`textsr_jax.layouts`). What is sharp already is read as
+        it is; all else is enlarged by the SR model first (`textsr_jax.crops`). An image without
+        contrast has the empty text, with confidence 1.
 
         Returns:
           For each image its reading and the picture that was read, uint8 (32, width, 3): width is
-          128, or more where the image was read in windows.
+          128, or more where the image was read in windows or words.
 
         Raises:
-          UserError: a file that cannot be read.
+          UserError: a file that cannot be read, or an image that is wider than any line of text.
           ValueError: an array that is not an image.
         """
-        # Of each image its turns, of each turn its windows.
-        turns = [
-            [crops.windows(turn) for turn in crops.turns(crops.trimmed(image_rgb(image)))]
-            for image in images
-        ]
-        windows = [window.image for image in turns for turn in image for window in turn]
-        pictures = self._sharpened(windows)
-        cut = [len(turn) > 1 for image in turns for turn in image for _ in turn]
-        words = self._recognize(pictures, cut)
-        results, done = [], 0
-        for image in turns:
-            candidates = []
-            for turn in image:
-                part = slice(done, done + len(turn))
-                done += len(turn)
-                candidates.append(
-                    (
-                        # Of each letter and end: longer texts are less likely.
-                        words.log_probability[part].sum()
-                        / sum(len(word) + 1 for word in words.texts[part]),
-                        Reading(
-                            crops.join(words.texts[part], turn),
-                            self._confidence(words.log_confidence[part].sum()),
-                        ),
-                        crops.side_by_side(pictures[part], turn),
-                    )
-                )
-            _, reading, picture = max(candidates, key=lambda candidate: candidate[0])
-            results.append((reading, picture))
+        pixels = [image_rgb(image) for image in images]
+        results = []
+        found = layouts.read(pixels, self._sharpened, self._recognize)
+        for image, one in zip(pixels, found, strict=True):
+            if one is None:
+                results.append((Reading("", 1.0), resize(image, HR_SIZE)))
+            else:
+                confidence = self._confidence(one.log_confidence)
+                results.append((Reading(one.text, confidence), one.picture))
         return results
 
     def read_enhanced(self, sr: np.ndarray, cut: bool = False) -> list[Reading]:
@@ -357,7 +338,7 @@ class Reader:
 
         `cut` tells whether they are windows, whose edges may cut words.
         """
-        words = self._recognize(sr, [cut] * len(sr))
+        words = self._recognize(sr, [cut] * len(sr), again=True)
         return [
             Reading(word, self._confidence(log_confidence))
             for word, log_confidence in zip(words.texts, words.log_confidence, strict=True)
@@ -377,10 +358,10 @@ class Reader:
             return np.zeros((0, HR_SIZE[1], HR_SIZE[0], 3), np.uint8)
         return self._engine.enlarge(np.stack([resize(image, LR_SIZE) for image in images]))
 
-    def _recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
+    def _recognize(self, images: np.ndarray, cut: Sequence[bool], again: bool) -> Words:
         if not len(images):
             return Words([], np.zeros(0), np.zeros(0))
-        return self._engine.recognize(images, cut)
+        return self._engine.recognize(images, cut, again)
 
     def _confidence(self, log_confidence: float) -> float:
         return math.exp(log_confidence / self._temperature)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import weakref
 from collections import Counter
 
 import numpy as np
@@ -102,6 +103,48 @@ def test_lines_come_out_while_reading_goes_on(capsys):
     with pytest.raises(KeyboardInterrupt):
         write(items())
     assert len(capsys.readouterr().out.splitlines()) == 64
+
+
+FORGING = "a\nb.png: open (100 %)\x1b[2K\r\x85\u2028\u2029\u202e\u2066\udcff\t.png"
+ESCAPED = r"a\nb.png: open (100 %)\x1b[2K\r\x85\u2028\u2029\u202e\u2066\xff\t.png"
+
+
+def test_a_name_cannot_forge_a_line(capsys):
+    item = Item(FORGING, np.full((16, 64, 3), 64, np.uint8))
+    bad = Item(FORGING, error=f"{FORGING}: no such file")
+    write([item, bad])
+    printed = capsys.readouterr()
+    assert printed.out == f"{ESCAPED}: 64 (25 %)\n"
+    assert printed.err == f"error: {ESCAPED}: no such file\n"
+    write([item], format="tsv")
+    assert capsys.readouterr().out == f"{ESCAPED}\t64\t0.2500\n"
+    write([item, bad], format="jsonl")
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["source"] for line in lines] == [FORGING, FORGING]
+    assert all(line.isascii() and line.isprintable() for line in lines)
+
+
+def test_large_images_make_small_batches(capsys):
+    """As many bytes are held, whatever the images' sizes."""
+    alive, most = weakref.WeakSet(), 0
+
+    def items():
+        nonlocal most
+        for number in range(40):
+            # A class of arrays that can be counted.
+            image = np.full((1024, 1024, 3), number, np.uint8).view(
+                type("Image", (np.ndarray,), {})
+            )
+            alive.add(image)
+            most = max(most, len(alive))
+            yield Item(f"{number}.png", image)
+            del image
+
+    engine = Shades()
+    assert readings.write(items(), 40, lambda: Reader(engine), readings.Settings()) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 40
+    # A batch, and the one that is read next.
+    assert most <= 17
 
 
 def test_an_endless_list_is_read_in_batches(capsys):

@@ -31,7 +31,8 @@ from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import build_focus, build_ocr, build_sr, part_of, together
 from textsr_jax.models.bicubic import enlarge
 from textsr_jax.models.text_focus import to_gray
-from textsr_jax.train import loop, stages
+from textsr_jax.storage import locks
+from textsr_jax.train import loop, stages, stopping
 from textsr_jax.train import state as states
 from textsr_jax.train.logs import Logs
 
@@ -239,6 +240,61 @@ def test_a_finished_run_does_nothing(trained, data_root, tmp_path, capsys):
     stages.train(config, trained, "again")
     assert capsys.readouterr().out.count("done already") == 4
     assert sorted(trained.rglob("*")) == before
+
+
+def test_a_second_training_in_a_workdir_says_so(data_root, tmp_path):
+    config = micro_config(data_root, tmp_path / "data")
+    with locks.held(tmp_path / "w"), pytest.raises(UserError, match=r"w: process .* trains there"):
+        stages.train(config, tmp_path / "w", "again")
+    assert [path.name for path in (tmp_path / "w").iterdir()] == [locks.FILE]
+
+
+def test_a_stop_between_stages_is_heeded(data_root, tmp_path, monkeypatch):
+    config, begun = micro_config(data_root, tmp_path / "data"), []
+
+    def ends_while_asked_to_stop(stage, *rest):
+        begun.append(stage.name)
+        with stopping.listening("") as stop, stop.deferred():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(loop, "run", ends_while_asked_to_stop)
+    with pytest.raises(Stopped, match=r"^stopped; go on with: python train.py$"):
+        stages.train(config, tmp_path / "w", "python train.py")
+    assert begun == ["pretrain_ocr"]
+
+
+def test_a_stop_while_images_are_made_is_heeded(trained, data_root, tmp_path, monkeypatch):
+    config, workdir = micro_config(data_root, tmp_path / "data"), tmp_path / "w"
+    config.stages = "stage2"
+    for stage in ("pretrain_ocr", "stage1"):
+        shutil.copytree(trained / stage, workdir / stage)
+    images = records.images
+
+    def stop(source, field):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return images(source, field)
+
+    monkeypatch.setattr(records, "images", stop)
+    with pytest.raises(Stopped, match=r"^stopped; go on with: python train.py$"):
+        stages.train(config, workdir, "python train.py")
+    assert not (workdir / "stage2").exists()
+
+
+def test_damaged_images_of_stage_2_are_made_again(
+    trained, data_root, tmp_path, monkeypatch, caplog
+):
+    config, workdir = micro_config(data_root, tmp_path / "data"), tmp_path / "w"
+    config.stages = "stage2"
+    for stage in ("pretrain_ocr", "stage1", "stage2"):
+        shutil.copytree(trained / stage, workdir / stage)
+    shutil.rmtree(workdir / "stage2" / "checkpoints")
+    path = workdir / "stage2" / "sr_train.npy"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:5000] + bytes([whole[5000] ^ 64]) + whole[5001:])
+    monkeypatch.setattr(loop, "run", lambda *_: None)
+    stages.train(config, workdir, "again")
+    assert path.read_bytes() == whole
+    assert "sr_train.npy: is damaged; it is made again" in caplog.text
 
 
 def test_a_stage_without_its_start_says_which_to_run(data_root, tmp_path):

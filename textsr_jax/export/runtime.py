@@ -174,14 +174,14 @@ class OnnxEngine:
         """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3); n at least 1."""
         return np.concatenate([*self._enlarge(_batches(lr))])
 
-    def recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
-        """The words in images, uint8 (n, 32, 128, 3), n at least 1; `cut` as `WordSearch.read`."""
+    def recognize(self, images: np.ndarray, cut: Sequence[bool], again: bool) -> Words:
+        """The words in images, uint8 (n, 32, 128, 3), n at least 1, as `WordSearch.read`."""
 
         def beams(images: np.ndarray) -> Decoded:
             parts = self._beams(_batches(images))
             return Decoded(*map(np.concatenate, zip(*parts, strict=True)))
 
-        return self._search.read(beams, images, cut)
+        return self._search.read(beams, images, cut, again)
 
 
 def _batches(images: np.ndarray) -> list[np.ndarray]:

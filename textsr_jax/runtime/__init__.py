@@ -1,1 +1,1 @@
-"""What every part runs on: how work in progress is shown."""
+"""What the process runs on: folders of the user alone, kept functions, and progress."""

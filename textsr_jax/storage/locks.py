@@ -55,7 +55,7 @@ def _held(workdir: pathlib.Path) -> Iterator[None]:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot write it ({error.strerror}); name another --workdir"
+            f"{workdir}: cannot write it ({error.strerror}); name another --workdir"
         ) from error
     with os.fdopen(handle, "r+b") as stream:
         try:

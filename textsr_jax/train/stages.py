@@ -107,7 +107,7 @@ def _train(
     meshes.wait_for_all("config")
     # Checks it in every process, and finds a workdir that they do not share.
     configuration.save(config, workdir)
-    keep_compiled(workdir)
+    keep_compiled()
     if jax.process_index() == 0:
         run_file.note_start(workdir, config, again)
     make = {
