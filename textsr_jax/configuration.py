@@ -115,7 +115,7 @@ def fill_in(argv: list[str], model: str | pathlib.Path | None = None) -> list[st
 
     Args:
       argv: the command.
-      model: stands for `--model` where neither is named; None for none.
+      model: is named in `--model` where neither is; None for none.
 
     Raises:
       UserError: W is not a workdir, or the file not a packed one.
@@ -126,12 +126,14 @@ def fill_in(argv: list[str], model: str | pathlib.Path | None = None) -> list[st
             return [*argv[:number], f"--config={__file__}:{found[1]}", *argv[number + 1 :]]
     names = [argument.lstrip("-").split("=")[0] for argument in argv]
     changes = [name for name in names if name.startswith("config.")]
-    workdir = model
+    workdir = None
     for argument, following in zip(argv, [*argv[1:], None], strict=True):
         if found := re.fullmatch("--?(?:workdir|model)(?:=(.*))?", argument):
             workdir = following if found[1] is None else found[1]
-    if not changes or "config" in names or workdir is None:
+    if not changes or "config" in names or (workdir is None and model is None):
         return argv
+    if workdir is None:
+        workdir, argv = model, [argv[0], f"--model={model}", *argv[1:]]
     load(workdir)
     return [argv[0], f"--config={__file__}:{workdir}", *argv[1:]]
 

@@ -61,11 +61,14 @@ def sensitivity(
     for axes, (part, score) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
     ):
-        for number, kind in enumerate(kind for kind in layer_types if kind.part == part):
+        shown = [kind for kind in layer_types if kind.part == part]
+        # Such as those of an STN that evaluation leaves out: they would lie on each other.
+        idle = [kind for kind in shown if all(row.mean == plain.mean for row in kind.rows.values())]
+        for number, kind in enumerate(kind for kind in shown if kind not in idle):
             bits = sorted(kind.rows)
             errors = [_standard_error(kind.rows[width]) for width in bits]
             # Beside each other, so that no bar hides another.
-            moved = [width + 0.025 * (number - len(layer_types) / 4) for width in bits]
+            moved = [width + 0.05 * (number - (len(shown) - len(idle) - 1) / 2) for width in bits]
             axes.errorbar(
                 moved if score == "accuracy" else bits,
                 [kind.rows[width].mean[score] for width in bits],
@@ -91,10 +94,16 @@ def sensitivity(
         what = {"sr": "SR model's", "ocr": "recogniser's"}[part]
         bars = ", with its standard error" if score == "accuracy" else ""
         _label(axes, f"{names[score]}{bars}: the {what} layer types", "bits", score)
-        axes.set_xticks(bits)
+        axes.set_xticks(sorted(layer_types[0].rows))
         # Below the axes: lines may run anywhere within.
         axes.legend(
-            fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=3, frameon=False
+            fontsize=7.5,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.11),
+            ncols=3,
+            frameon=False,
+            title="without effect: " + ", ".join(kind.name for kind in idle) if idle else None,
+            title_fontsize=7.5,
         )
     figure.suptitle(title)
     _save(figure, path)
@@ -265,10 +274,12 @@ def _note(axes: Axes, points: Sequence[Point], score: str, colour: str) -> None:
         axes.annotate(
             notes[0] if len(notes) == 1 else f"{notes[0]} to {notes[-1]}",
             (size, row.mean[score]),
-            xytext=(6, -9),
+            xytext=(6, -15),
             textcoords="offset points",
             fontsize=7.5,
             color=colour,
+            # Lines of other series may run there.
+            bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1},
         )
 
 
