@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # The pair that comes with the package.
-SHIPPED = pathlib.Path(__file__).parent / "weights" / "small.safetensors"
+SHIPPED = configuration.SHIPPED
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from textsr_jax import checkpoints
 from textsr_jax.checkpoints import Checkpoints, SavedCheckpoints
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.models import Variables
+from textsr_jax.runtime.progress import Progress
 from textsr_jax.storage import atomic
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
@@ -230,7 +230,7 @@ def _run(
             bar.write(message, file=sys.stderr)
 
     logs = Logs(directory / "logs", step + 1)
-    bar = tqdm(
+    bar = Progress(
         total=steps,
         initial=step,
         desc=stage.name,

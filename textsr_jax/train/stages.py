@@ -77,6 +77,15 @@ FINETUNE_SR, FINETUNE_OCR = "finetune_sr", "finetune_ocr"
 # Stages that are trained on words, and what the kinds of data are called.
 _OF_WORDS = (PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2, JOINT)
 WORDS, SYNTHETIC = "words", "synthetic words"
+# What a stage trains, for the line that it begins with.
+_ABOUT = {
+    STAGE0: "the resampler and EDSR on photographs",
+    PRETRAIN_OCR: "the recogniser on words",
+    PRETRAIN_FOCUS: "the recogniser of the text-focus loss on words",
+    STAGE1: "the SR model on pairs of words",
+    STAGE2: "the recogniser, fine-tuned",
+    JOINT: "the SR model and the recogniser together",
+}
 
 _PICTURES = 8
 
@@ -126,10 +135,13 @@ def _train(
     if "stage1" in chosen and not training.learned:
         _say(f"{STAGE1}: {config.sr.name} has nothing to train")
     root = jax.random.key(config.seed)
-    for name in training.plan(chosen):
-        if loop.is_finished(workdir, name, _settings(config, name).steps):
-            _say(f"{name}: done already")
+    names = training.plan(chosen)
+    for number, name in enumerate(names, 1):
+        settings, place = _settings(config, name), f"stage {number} of {len(names)}: {name}"
+        if loop.is_finished(workdir, name, settings.steps):
+            _say(f"{place}, done already")
             continue
+        _say(f"{place}, {_ABOUT[name]}: {settings.steps:,} steps of {settings.batch_size}")
         key = jax.random.fold_in(root, _number(name))
         loop.run(make[name](), workdir, training.layout, key, again)
         stopping.check()
@@ -309,7 +321,7 @@ def _check_devices(config: ConfigDict, field: str) -> None:
 def _say(message: str, file: TextIO | None = None) -> None:
     """Prints a line, in the first of several processes only."""
     if jax.process_index() == 0:
-        print(message, file=file)
+        print(message, file=file, flush=True)
 
 
 def _settings(config: ConfigDict, stage: str) -> ConfigDict:
