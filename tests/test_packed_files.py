@@ -838,3 +838,31 @@ def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, pair):
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
     with pytest.raises(UserError, match="cannot write it"):
         packed_files.save(tmp_path / "none" / "file", pair)
+
+
+def test_nothing_in_a_file_chooses_places_or_settings_of_this_machine(tmp_path, content):
+    """Neither what older files hold, whatever it is, nor the name of a data root."""
+    arrays, record = parts(content)
+    config = record["config"]
+    for part in ("init", "parallel"):
+        assert part not in config
+    assert "data_dir" not in config["data"] and "workers" not in config["data"]["synthetic"]
+    config["data"].update(data_dir="/tmp/elsewhere", root="../../secret/words")
+    config["data"]["synthetic"]["workers"] = 60
+    config["init"] = {"sr": "/etc", "ocr": "~/x", "focus": 3, "grow": True}
+    config["parallel"] = {"fsdp": 64, "rules": [["(a+)+", 0]]}
+    config["evaluation"]["batch_size"] = 10**9
+    config["stage1"] |= {"on_device": True, "hr_cache_gb": 1e9}
+    path = tmp_path / "file"
+    path.write_bytes(sealed(arrays, record))
+    found = configuration.load(path)
+    assert found.data.data_dir == "" and found.data.synthetic.workers == 2
+    assert found.data.root == "elsewhere:words"
+    assert set(found.init.values()) == {"", False}
+    assert found.parallel.fsdp == 1 and found.evaluation.batch_size == 64
+    assert not found.stage1.on_device
+    # Written again it has the name alone.
+    assert configuration.without_places(found)["data"]["root"] == "words"
+    config["data"]["root"] = 5
+    path.write_bytes(sealed(arrays, record))
+    assert configuration.load(path).data.root == ""

@@ -1,6 +1,7 @@
 """The predictor: any image in, SR image and text out, the same alone and in a batch."""
 
 import concurrent.futures
+import hashlib
 import importlib.metadata
 import io
 import math
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 import textsr_jax
 from tests.conftest import WORDS, micro_config, word_image
@@ -25,6 +27,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.evaluation import workdirs
 from textsr_jax.images import LR_SIZE
 from textsr_jax.language import Words
+from textsr_jax.quantization.rules import from_config
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +233,23 @@ def test_the_shipped_file_is_sound():
     # It says where it comes from, and that is not a test set.
     assert pair.provenance["data"] and pair.provenance["commit"]
     assert configuration.load(reading.SHIPPED).decoding.temperature > 0
+
+
+def test_the_shipped_file_says_what_was_quantised_and_how():
+    """And its arrays are those that were trained, whatever is written about them."""
+    pair = packed_files.load(reading.SHIPPED)
+    assert repr(pair) == "PackedPair(edsr + cdistnet, 65 kernels: 65 minmax at 8 bits)"
+    for part in packed_files.PARTS:
+        asked = pair.config["quantization"][part]
+        assert asked["prior"] == "auto"
+        assert from_config(asked, pair.config[part]["name"], part) == pair.rules[part]
+    arrays, digest = load_file(reading.SHIPPED), hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(arrays[name].tobytes())
+    assert digest.hexdigest() == (
+        "b3a016507b35810436feb616c8395b14c8573a09779743858e76fbbfa0816ada"
+    )
 
 
 @pytest.mark.slow

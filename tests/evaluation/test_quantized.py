@@ -14,6 +14,7 @@ from textsr_jax.evaluation import quantized, workdirs
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantized import Setting
 from textsr_jax.language import WordSearch
+from textsr_jax.quantization.rules import from_config
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,10 @@ def test_a_packed_pair_reads_as_the_quantised_one_and_says_where_it_comes_from(p
     assert setting.stored_bytes == path.stat().st_size
     loaded = packed_files.load(path)
     assert loaded.rules == rules
+    for part in rules:
+        asked, network = loaded.config["quantization"][part], loaded.config[part]["name"]
+        assert from_config(asked, network, part) == rules[part]
+    assert setting.ranges in repr(loaded) and "laplace at 3.5 bits" in setting.ranges
     assert same(loaded.sr, quantization.quantize(pair.sr, rules["sr"]))
     assert same(loaded.ocr, quantization.quantize(pair.ocr, rules["ocr"]))
     about = loaded.provenance

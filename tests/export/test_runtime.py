@@ -12,7 +12,7 @@ from tests.export.conftest import STEPS
 from textsr_jax import reading
 from textsr_jax.engine import JaxEngine
 from textsr_jax.errors import UserError
-from textsr_jax.export import RECORD, pairs, runtime
+from textsr_jax.export import GRAPHS, RECORD, pairs, runtime
 from textsr_jax.language import WordSearch
 
 
@@ -113,10 +113,33 @@ def test_the_pair_s_temperature(folder, images, tmp_path):
     np.testing.assert_allclose(
         [one.confidence for one in scaled], [one.confidence**0.5 for one in plain]
     )
-    record["decoding"]["temperature"] = 0
-    (tmp_path / "copy" / RECORD).write_text(json.dumps(record))
-    with pytest.raises(UserError, match="lacks its fields"):
-        runtime.load(tmp_path / "copy")
+    for name, value in (("temperature", 0), ("beam", 10**9), ("beam", True), ("steps", "8")):
+        odd = record | {"decoding": record["decoding"] | {name: value}}
+        (tmp_path / "copy" / RECORD).write_text(json.dumps(odd))
+        with pytest.raises(UserError, match=f"its config.decoding.{name}={value!r}: must be"):
+            runtime.load(tmp_path / "copy")
+
+
+class NotFinite:
+    """A session whose outputs are NaN."""
+
+    def get_inputs(self):
+        return []
+
+    get_outputs = get_inputs
+
+    def run(self, names, feed):
+        return [np.full((len(*feed.values()), 32, 128, 3), np.nan, np.float32)]
+
+
+def test_graphs_that_give_no_finite_output_are_named():
+    engine = runtime.OnnxEngine(dict.fromkeys(GRAPHS, NotFinite()), WordSearch(1, 8), "folder")
+    for work in (
+        lambda: engine.enlarge(np.zeros((2, 16, 64, 3), np.uint8)),
+        lambda: engine.recognize(np.zeros((2, 32, 128, 3), np.uint8), [False, False]),
+    ):
+        with pytest.raises(UserError, match=r"^folder: what it computes is not finite"):
+            work()
 
 
 @pytest.mark.parametrize(

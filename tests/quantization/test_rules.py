@@ -4,6 +4,8 @@ import itertools
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from configs import paper
@@ -12,7 +14,7 @@ from textsr_jax import convert
 from textsr_jax.convert.table import leaves
 from textsr_jax.errors import UserError
 from textsr_jax.quantization import RULE_SETS, Rule, layer_types, rule_set, selection
-from textsr_jax.quantization.rules import first_match, from_config
+from textsr_jax.quantization.rules import GRANULARITIES, first_match, from_config, to_config
 
 NETWORKS = ("edsr", "tbsrn", "cdistnet")
 STATISTICS = r".*\b(mean|var)"
@@ -214,8 +216,8 @@ def test_rules_of_a_config_come_before_its_set_with_its_settings_where_they_have
             {"pattern": "x", "correct": False},
         ],
     )
-    for given in (config, ConfigDict(config)):
-        assert from_config(given, "edsr", "f") == (
+    for form in (config, ConfigDict(config)):
+        assert from_config(form, "edsr", "f") == (
             Rule("edsr/head/bias", None, "auto", "channel", True),
             *rule_set("edsr-tail", 3, "minmax", "tensor", True),
             Rule("x", 5, "auto", "channel", False),
@@ -242,3 +244,29 @@ def test_rules_of_a_config_come_before_its_set_with_its_settings_where_they_have
 def test_bad_configs_are_refused_by_place(changes, message):
     with pytest.raises(UserError, match=message):
         from_config(settings(**changes), "edsr", "config.quantization.sr")
+
+
+PRIORS = st.sampled_from(["laplace", "gaussian", "minmax", "auto"])
+RULES = st.builds(
+    Rule,
+    st.sampled_from([".*", ".*/kernel", "edsr/head/.*"]),
+    st.none() | st.integers(2, 8),
+    PRIORS,
+    st.sampled_from(GRANULARITIES),
+    st.booleans(),
+)
+
+
+@given(st.lists(RULES, max_size=3))
+def test_a_config_asks_for_the_rules_that_were_used(rules):
+    asked = to_config(rules, settings(), "edsr")
+    assert from_config(asked, "edsr", "file") == tuple(rules)
+    assert asked.keys() == settings().keys()
+
+
+@given(st.integers(2, 8), PRIORS)
+def test_other_bits_and_another_prior_leave_the_set_its_name(bits, prior):
+    own = settings(set="kernels")
+    rules = from_config({**own, "bits": bits, "prior": prior}, "edsr", "flags")
+    asked = to_config(rules, own, "edsr")
+    assert asked == {**own, "bits": bits, "prior": prior}

@@ -16,7 +16,7 @@ from textsr_jax.evaluation.protocol import Evaluation, Images, Row
 from textsr_jax.evaluation.workdirs import FINE_TUNED, PRETRAINED
 from textsr_jax.models import Variables
 from textsr_jax.quantization import Rule
-from textsr_jax.quantization.rules import from_config
+from textsr_jax.quantization.rules import from_config, to_config
 
 TARGETS = ("SR", "OCR", "SR + OCR")
 
@@ -123,8 +123,9 @@ class Pair:
         """
         config = configuration.without_places(self.config)
         for part in packed_files.PARTS:
-            settings = self._settings(part, rules[part])
-            config["quantization"][part] = json.loads(json.dumps(settings))
+            settings = self.config.quantization[part].to_dict()
+            asked = to_config(rules[part], settings, self.config[part].name)
+            config["quantization"][part] = json.loads(json.dumps(asked))
         return packed_files.PackedPair(
             config=config,
             rules=rules,
@@ -133,18 +134,6 @@ class Pair:
             sr=quantization.quantize(self.sr, rules["sr"]),
             ocr=quantization.quantize(self.ocr, rules["ocr"]),
         )
-
-    def _settings(self, part: str, rules: Rules) -> dict[str, Any]:
-        """Of `config.quantization`, what asks for just these rules."""
-        own = self.config.quantization[part].to_dict()
-        network, field = self.config[part].name, f"config.quantization.{part}"
-        candidates = [own]
-        if rules:
-            candidates.append(own | {"bits": rules[-1].bits, "prior": rules[-1].prior})
-        for settings in candidates:
-            if from_config(settings, network, field) == rules:
-                return settings
-        return own | {"set": "none", "rules": tuple(map(dataclasses.asdict, rules))}
 
     def with_variables(self, sr: Variables, ocr: Variables) -> "Pair":
         """The same pair with other variables, such as fine-tuned ones."""

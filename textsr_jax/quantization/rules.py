@@ -3,6 +3,7 @@
 A leaf's path is its keys joined by "/", below the top-level key `params` or `stats`.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import re
@@ -208,6 +209,27 @@ def from_config(config: Mapping[str, Any], network: str, field: str) -> tuple[Ru
     except UserError as error:
         raise UserError(f"{field}: {place}{error}") from error
     return tuple(found)
+
+
+def to_config(rules: Sequence[Rule], config: Mapping[str, Any], network: str) -> dict[str, Any]:
+    """The settings of which `from_config` makes just these rules.
+
+    Args:
+      rules: what is asked for.
+      config: `config.quantization.sr` or `.ocr`; it is kept where it asks for these rules, or does
+        so with other bits and another prior.
+      network: the network's name in the config.
+    """
+    rules = tuple(rules)
+    settings = [dict(config)]
+    if rules:
+        settings.append({**config, "bits": rules[-1].bits, "prior": rules[-1].prior})
+    for asked in settings:
+        # Bits of one rule need not suit the granularity of all.
+        with contextlib.suppress(UserError):
+            if asked["bits"] is not None and from_config(asked, network, "") == rules:
+                return asked
+    return {**config, "set": "none", "rules": tuple(map(dataclasses.asdict, rules))}
 
 
 def first_match(rules: Sequence[Rule], path: str) -> Rule | None:
