@@ -41,12 +41,12 @@ def test_files_that_are_cut_short_are_seen(kept):
         assert not caches.is_kept(kept)
     kept.write_bytes(whole)
     assert caches.is_kept(kept)
-    kept.with_name("sr_train.npy.sha256").write_bytes(b"\xff")
+    (kept.parents[1] / ".digests" / "stage2_sr_train.npy.sha256").write_bytes(b"\xff")
     assert not caches.is_kept(kept)
 
 
 def test_a_file_of_an_older_version_is_believed(kept):
-    kept.with_name("sr_train.npy.sha256").unlink()
+    (kept.parents[1] / ".digests" / "stage2_sr_train.npy.sha256").unlink()
     assert caches.is_kept(kept)
 
 

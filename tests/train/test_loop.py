@@ -374,3 +374,11 @@ def test_a_stop_after_the_last_save_is_heeded(tmp_path, monkeypatch):
     with pytest.raises(Stopped, match="toy: stopped after its end at step 9; go on with: again"):
         run(tmp_path / "w", Batches(), poisoned())
     assert loop.is_finished(tmp_path / "w", "toy", 9)
+
+
+@pytest.mark.parametrize("content", ['[{"step": 1', "{}[", '[{"step": 1}]', "[3]"])
+def test_a_damaged_list_of_batches_is_one_line(tmp_path, content):
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "skipped.json").write_text(content)
+    with pytest.raises(UserError, match=r"skipped\.json: cannot read it .*; restore or delete it"):
+        run(tmp_path, Batches(), poisoned())

@@ -285,8 +285,8 @@ def test_damaged_images_of_stage_2_are_made_again(
 ):
     config, workdir = micro_config(data_root, tmp_path / "data"), tmp_path / "w"
     config.stages = "stage2"
-    for stage in ("pretrain_ocr", "stage1", "stage2"):
-        shutil.copytree(trained / stage, workdir / stage)
+    for name in ("pretrain_ocr", "stage1", "stage2", ".digests"):
+        shutil.copytree(trained / name, workdir / name)
     shutil.rmtree(workdir / "stage2" / "checkpoints")
     path = workdir / "stage2" / "sr_train.npy"
     whole = path.read_bytes()

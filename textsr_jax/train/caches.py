@@ -1,4 +1,4 @@
-"""Arrays that a training makes once and reads from files, each with its digest beside it."""
+"""Arrays that a training makes once and reads from files; the workdir keeps their digests."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ _logger = logging.getLogger(__name__)
 def is_kept(path: pathlib.Path) -> bool:
     """Whether the file is there and is what was written; a warning says where it is not.
 
-    A file of an older version has no digest beside it, and is believed.
+    A file of an older version has no digest, and is believed.
     """
     if not path.is_file():
         return False
@@ -45,8 +45,9 @@ def keeping(path: pathlib.Path, fix: str) -> Iterator[BinaryIO]:
         stream.seek(0)
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
         # Before the file itself takes its place: there is none without its digest.
-        atomic.write_text(_digest_file(path), f"{digest}\n", fix=fix)
+        atomic.write_text(_digest_file(path), f"{digest}\n", parents=True, fix=fix)
 
 
 def _digest_file(path: pathlib.Path) -> pathlib.Path:
-    return path.with_name(f"{path.name}.sha256")
+    # `path` is WORKDIR/STAGE/NAME.
+    return path.parents[1] / ".digests" / f"{path.parent.name}_{path.name}.sha256"

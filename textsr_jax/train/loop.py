@@ -326,14 +326,21 @@ class _Skipped:
       path: the file: a list of {"step", "batch", "records"}: where the loss was not finite, the
         batch's number since the stage began, from 1, and the keys of its records.
       stage: whose name and limit are used.
+
+    Raises:
+      UserError: the file cannot be read.
     """
 
     def __init__(self, path: pathlib.Path, stage: Stage):
         self.path, self._stage = path, stage
-        self._entries = json.loads(path.read_text()) if path.exists() else []
+        try:
+            self._entries = json.loads(path.read_text()) if path.exists() else []
+            self._batches = {entry["batch"] for entry in self._entries}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: cannot read it ({error}); restore or delete it") from error
 
     def __contains__(self, drawn: int) -> bool:
-        return any(entry["batch"] == drawn for entry in self._entries)
+        return drawn in self._batches
 
     def add(self, outcome: _Outcome) -> None:
         """Notes one more; raises a `UserError` if that is too many."""
@@ -349,6 +356,7 @@ class _Skipped:
         numbers = meshes.gather(outcome.index).tolist()
         keys = [self._stage.key_of(number) for number in numbers]
         self._entries.append({"step": outcome.step, "batch": outcome.drawn, "records": keys})
+        self._batches.add(outcome.drawn)
         if jax.process_index() == 0:
             atomic.write_text(self.path, json.dumps(self._entries, indent=1))
 
