@@ -105,7 +105,7 @@ def all_files(harmed):
 
 
 def fuzz(folder, harmed):
-    """Writes the files and has them read; returns names, outcomes, seconds and peaks of memory."""
+    """Has all files read; returns names, outcomes, processor seconds and peaks of memory."""
     names = {}
     for number, (kind, content) in enumerate(all_files(harmed)):
         path = folder / f"{number:05d}{' harmed' * kind.startswith('harmed')}.pth"

@@ -258,6 +258,12 @@ def test_keys_with_effects_are_escaped(crnn, saved, tmp_path):
     assert escaped in done.stderr and done.stderr.rstrip("\n").isprintable()
 
 
+def test_a_dropped_tensor_whose_name_no_file_can_hold(crnn, saved, tmp_path):
+    path = saved({**crnn, "\ud800.num_batches_tracked": torch.tensor(1)})
+    message = complaint(files.import_file, "crnn", path, tmp_path / "out.params")
+    assert "tensor '\\ud800.num_batches_tracked' has a name with control characters" in message
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e200])
 def test_numbers_that_are_not_finite_as_float32(bad, crnn, saved, tmp_path):
     name = next(iter(crnn))

@@ -166,6 +166,11 @@ def _checked_names(path: pathlib.Path, names: list[str]) -> list[str]:
                 f"{path}: a tensor's name has {len(name):,} characters ('{escaped(name, 40)}'); "
                 "name a published checkpoint"
             )
+        if not name.isprintable():
+            raise UserError(
+                f"{path}: tensor '{printable(name)}' has a name with control characters; name a "
+                "published checkpoint"
+            )
     return names
 
 
