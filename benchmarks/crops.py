@@ -1,10 +1,12 @@
 """Rules of reading: python -m benchmarks.crops --data_root=TEXTZOOM --words=LMDB [--model=PAIR]
 
-What to read as it is, what in windows, what turned: accuracy of each rule that `textsr_jax.crops`
-could follow, as tables and JSON. Run it again with a better pair, never on words of a test.
+What to read as it is, what in windows: accuracy of each rule that `textsr_jax.crops` could follow;
+and how words are read that are turned, stacked, apart, or in much blank space. Tables and JSON.
+Choose rules with a better pair again, never on words of a test.
 """
 
 import itertools
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +19,7 @@ from tqdm import tqdm
 
 from textsr_jax import crops, reading, text
 from textsr_jax.command_line import run_script
-from textsr_jax.data import fonts, lmdb_folders, vocabulary
+from textsr_jax.data import backgrounds, colours, fonts, lmdb_folders, vocabulary
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, decode_rgb, resize
 from textsr_jax.report.tables import print_table, write_json
@@ -27,6 +29,14 @@ DETAILS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)
 WINDOWS = ((4.0, 1.5), (5.0, 2.0), (6.0, 2.0))
 ASPECTS = (2.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 16.0, 24.0)
 SEED = 0
+# A wrong text of a greater confidence misleads.
+SURE = 0.8
+GROUNDS = ("plain", "noise", "busy")
+TITLES = {
+    "sharp": "what is enlarged, accuracy in %",
+    "wide": "width of strings in heights, accuracy in %",
+    "layouts": f"layouts, in %; sure is above {100 * SURE:g}",
+}
 
 Words = Sequence[tuple[np.ndarray, str]]
 
@@ -38,12 +48,14 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"{wrong} training words in --data_root and --words")
     reader = reading.load(asked.model)
     results: dict[str, Any] = {"model": pathlib.Path(asked.model or reading.SHIPPED).name}
-    results["sharp"] = sharp(reader, real_words(asked.data_root, asked.words, asked.limit))
-    _print("what is enlarged, accuracy in %", results["sharp"])
-    results["wide"] = wide(reader, asked.drawn)
-    _print("width of strings in heights, accuracy in %", results["wide"])
-    results["tall"] = tall(reader, asked.drawn)
-    _print("turned words and tall letters, accuracy in %", results["tall"])
+    measures = {
+        "sharp": lambda: sharp(reader, real_words(asked.data_root, asked.words, asked.limit)),
+        "wide": lambda: wide(reader, asked.drawn),
+        "layouts": lambda: layouts(reader, _side(asked.words, "image", asked.limit), asked.drawn),
+    }
+    for name in asked.measure or measures:
+        results[name] = measures[name]()
+        _print(TITLES[name], results[name])
     if asked.out:
         write_json(asked.out, results)
 
@@ -59,12 +71,12 @@ def real_words(data_root: str, crops_of: str, limit: int) -> dict[str, Words]:
         sets[f"{folder.name} HR"] = high
     if not sets:
         raise UserError(f"--data_root={data_root}: has no folder train*; name one that has")
-    sets[pathlib.Path(crops_of).name] = _side(pathlib.Path(crops_of), "image", limit)
+    sets[pathlib.Path(crops_of).name] = _side(crops_of, "image", limit)
     return sets
 
 
-def _side(folder: pathlib.Path, name: str, limit: int) -> Words:
-    words = []
+def _side(folder: str | pathlib.Path, name: str, limit: int) -> Words:
+    folder, words = pathlib.Path(folder), []
     with lmdb_folders.open_samples(folder, f"expected keys such as {name}-000000001") as samples:
         for number in samples.numbers[:: max(1, len(samples.numbers) // limit)]:
             image, label = samples.get(name, number), samples.get("label", number)
@@ -124,29 +136,121 @@ def wide(reader: reading.Reader, drawn: int) -> list[dict[str, Any]]:
     return rows
 
 
-def tall(reader: reading.Reader, drawn: int) -> list[dict[str, Any]]:
-    """Accuracy on words as they stand and turned, and on tall letters; as they are and by turns."""
-    words = [_string(2.0, 4.0, seed) for seed in range(drawn)]
-    letters = [_letter(seed) for seed in range(drawn)]
-    sets = {
-        "words": words,
-        "words turned to the left": [(np.rot90(image).copy(), label) for image, label in words],
-        "words turned to the right": [(np.rot90(image, 3).copy(), label) for image, label in words],
-        "letters taller than 1.5 widths": letters,
-    }
+def layouts(reader: reading.Reader, words: Words, drawn: int) -> list[dict[str, Any]]:
+    """How images are read that are no upright word: accuracy, and the part that is sure and wrong.
+
+    Args:
+      words: real ones.
+      drawn: how many words are drawn of each kind.
+    """
+    strings = [_string(2.0, 4.0, seed) for seed in range(drawn)]
+    sets: dict[str, Words] = {}
+    for kind, upright in (("real words", words), ("drawn words", strings)):
+        for turn, name in enumerate(("upright", "turned left", "upside down", "turned right")):
+            turned = [(np.rot90(image, turn).copy(), label) for image, label in upright]
+            sets[f"{kind}, {name}"] = turned
+    seeds = range(drawn)
+    sets["drawn words, blank around"] = [
+        _blank_around(*word, seed) for seed, word in enumerate(strings)
+    ]
+    sets["single letters that are tall"] = [_letter(seed) for seed in seeds]
+    sets["letters below each other"] = [_stacked(seed) for seed in seeds]
+    for ground in GROUNDS:
+        sets[f"two words apart, {ground}"] = [_apart(ground, seed) for seed in seeds]
+    sets["one word, letters apart"] = [_spaced(seed) for seed in seeds]
     rows = []
-    for name, turned in sets.items():
-        as_they_are = reader.read([resize(image, HR_SIZE) for image, _ in turned])
-        by_turns = reader.read([image for image, _ in turned])
+    for name, images in tqdm(sets.items(), desc="layouts", disable=None):
+        found = reader.read([image for image, _ in images])
+        wrong = [
+            one.text != label and one.confidence > SURE
+            for one, (_, label) in zip(found, images, strict=True)
+        ]
         rows.append(
             {
                 "what": name,
-                "words": len(turned),
-                "as they are": _accuracy(as_they_are, turned),
-                "by turns": _accuracy(by_turns, turned),
+                "words": len(images),
+                "right": _accuracy(found, images),
+                "sure and wrong": 100 * float(np.mean(wrong)),
             }
         )
     return rows
+
+
+def _blank_around(image: np.ndarray, label: str, seed: int) -> tuple[np.ndarray, str]:
+    """The word in an image of its ground up to seven times as high and four times as wide."""
+    rng = np.random.default_rng([SEED, 2, seed])
+    height, width = image.shape[:2]
+    down, across = rng.integers(height, 3 * height, 2), rng.integers(0, 2 * width, 2)
+    shape = height + down.sum(), width + across.sum(), 3
+    # `_drawn` leaves its ground in the corner.
+    whole = image[:3, :3].mean() + np.repeat(rng.normal(0, 4, (*shape[:2], 1)), 3, axis=2)
+    whole[down[0] : down[0] + height, across[0] : across[0] + width] = image
+    return np.clip(whole, 0, 255).astype(np.uint8), label
+
+
+def _apart(ground: str, seed: int) -> tuple[np.ndarray, str]:
+    """Two words on a line, one to two heights of theirs apart, and their texts."""
+    rng = np.random.default_rng([SEED, 3, seed])
+    pair = [vocabulary.sample("dictionary", 2, 8, rng) for _ in range(2)]
+    gap = rng.uniform(1.0, 2.0)
+    mask = _line(pair, fonts.choose("".join(pair), rng, basic=True), gap)
+    colour, letters = colours.pair(rng)
+    picture = np.broadcast_to(colour, (*mask.shape, 3))
+    if ground == "busy":
+        picture = backgrounds.draw(colour, letters, mask.shape, rng)
+    if ground == "noise":
+        picture = picture + rng.normal(0, rng.uniform(3, 20), picture.shape)
+    ink = mask[..., None] / 255
+    picture = np.clip(picture + ink * (letters - picture), 0, 255).astype(np.uint8)
+    height = int(rng.integers(24, 65))
+    size = max(1, round(height * mask.shape[1] / mask.shape[0])), height
+    return resize(picture, size), "".join(map(text.normalize, pair))
+
+
+def _spaced(seed: int) -> tuple[np.ndarray, str]:
+    """A word whose letters stand 0.3 to one height apart."""
+    rng = np.random.default_rng([SEED, 4, seed])
+    word = vocabulary.sample("dictionary", 3, 8, rng)
+    mask = _line(list(word), fonts.choose(word, rng, basic=True), rng.uniform(0.3, 1.0))
+    picture = np.stack([230 - mask * rng.uniform(0.5, 0.9)] * 3, axis=-1).astype(np.uint8)
+    return resize(picture, (max(1, round(32 * mask.shape[1] / mask.shape[0])), 32)), text.normalize(
+        word
+    )
+
+
+def _line(parts: Sequence[str], face: fonts.Face, gap: float) -> np.ndarray:
+    """A mask of texts on one line, 64 pixels high, `gap` heights of theirs apart, float (64, W)."""
+    font = fonts.load(face)
+    boxes = [font.getbbox(part, anchor="ls") for part in parts]
+    top, bottom = min(box[1] for box in boxes), max(box[3] for box in boxes)
+    margin, space = 0.12 * (bottom - top), gap * (bottom - top)
+    width = sum(box[2] - box[0] for box in boxes) + space * (len(parts) - 1) + 2 * margin
+    mask = Image.new("L", (math.ceil(width), math.ceil(bottom - top + 2 * margin)))
+    x = margin
+    for part, box in zip(parts, boxes, strict=True):
+        ImageDraw.Draw(mask).text((x - box[0], margin - top), part, 255, font, "ls")
+        x += box[2] - box[0] + space
+    size = max(1, round(64 * mask.width / mask.height)), 64
+    return np.asarray(mask.resize(size, Image.Resampling.BICUBIC), float)
+
+
+def _stacked(seed: int) -> tuple[np.ndarray, str]:
+    """A word whose letters stand below each other."""
+    rng = np.random.default_rng([SEED, 5, seed])
+    word = vocabulary.sample("dictionary", 3, 8, rng)
+    word = word.upper() if rng.random() < 0.6 else word
+    font = fonts.load(fonts.choose(word, rng, basic=True))
+    boxes = [font.getbbox(letter) for letter in word]
+    high, wide = max(box[3] for box in boxes), max(box[2] - box[0] for box in boxes)
+    pitch, margin = round(high * rng.uniform(1.0, 1.5)), round(0.2 * wide)
+    ink, ground = rng.permutation([rng.integers(0, 80), rng.integers(160, 256)])
+    image = Image.new("L", (wide + 2 * margin, pitch * len(word) + 2 * margin), int(ground))
+    for row, (letter, box) in enumerate(zip(word, boxes, strict=True)):
+        x = margin + (wide - box[2] + box[0]) // 2 - box[0]
+        ImageDraw.Draw(image).text((x, margin + row * pitch), letter, int(ink), font)
+    width = int(rng.integers(24, 49))
+    size = width, max(1, round(width * image.height / image.width))
+    return resize(np.asarray(image.convert("RGB")), size), text.normalize(word)
 
 
 def _string(low: float, high: float, seed: int) -> tuple[np.ndarray, str]:
@@ -209,6 +313,7 @@ def _define_flags() -> None:
     # Not on import: tests import several benchmarks, whose flags share names.
     flags.DEFINE_string("data_root", None, "TextZoom's LMDB folders, of which train* are read.")
     flags.DEFINE_string("words", None, "An LMDB of a recognition benchmark's training words.")
+    flags.DEFINE_multi_enum("measure", None, list(TITLES), "What is measured; default: all.")
     flags.DEFINE_string("model", None, "A packed file or workdir; default: the shipped pair.")
     flags.DEFINE_integer("limit", 300, "About how many words of each set.", lower_bound=1)
     flags.DEFINE_integer("drawn", 100, "Strings drawn for each range.", lower_bound=1)

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
@@ -23,7 +22,7 @@ from textsr_jax.data import generation, textzoom
 from textsr_jax.data.batching import train_batches
 from textsr_jax.data.records import Source
 from textsr_jax.errors import UserError
-from textsr_jax.report.tables import write_json
+from textsr_jax.report.tables import print_table, write_json
 
 BATCH = 64
 SEED = 0
@@ -146,7 +145,7 @@ def _print(results: dict[str, Any]) -> None:
             f"{row['per_worker']:.0f}",
             f"{row['start_s']:.2f}" if row["unit"] == "processes" else "-",
         )
-    Console(width=None if Console().is_terminal else 120).print(table)
+    print_table(table, keys=2)
 
 
 def _define_flags() -> None:

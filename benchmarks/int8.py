@@ -17,7 +17,6 @@ import numpy as np
 import onnxruntime
 import torch
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
@@ -33,7 +32,7 @@ from textsr_jax.export.int8 import quantize
 from textsr_jax.export.runtime import OnnxEngine, open_session, to_float
 from textsr_jax.language import WordSearch
 from textsr_jax.models import Network, Variables
-from textsr_jax.report.tables import write_json
+from textsr_jax.report.tables import print_table, write_json
 
 THREADS = 2
 BATCHES = (1, 4)
@@ -210,7 +209,7 @@ def compare_pair(source: pairs.Source, calibrations: Sequence[str]) -> dict[str,
             rows.append(_scores(evaluation.row(side, source.name, made[side], found), plain, beam))
     return {
         "source": source.name,
-        "data": evaluation.name,
+        "data": evaluation.title,
         "calibration_images": len(lr),
         "rows": rows,
     }
@@ -298,7 +297,7 @@ def _print_speed(rows: Sequence[dict[str, Any]]) -> None:
             f"{seconds[TORCH] / seconds[INT8]:.2f}",
             f"{seconds[ORT] / seconds[INT8]:.2f}",
         )
-    _print(table)
+    print_table(table)
 
 
 def _print_rows(pair: dict[str, Any]) -> None:
@@ -315,7 +314,7 @@ def _print_rows(pair: dict[str, Any]) -> None:
             f"{row['accuracy']:.2f}",
             f"{row['differ']} of {row['words']}, {share:.1f} %",
         )
-    _print(table)
+    print_table(table)
 
 
 def _print_errors(rows: Sequence[dict[str, Any]]) -> None:
@@ -330,7 +329,7 @@ def _print_errors(rows: Sequence[dict[str, Any]]) -> None:
             f"{row['mse']:.2e}",
             f"{row['signal_to_noise_db']:.1f}",
         )
-    _print(table)
+    print_table(table)
 
 
 def _print_targets(rows: Sequence[dict[str, Any]]) -> None:
@@ -346,11 +345,7 @@ def _print_targets(rows: Sequence[dict[str, Any]]) -> None:
             f"{row['reached']:.3f} {row['unit']}",
             "yes" if row["met"] else "no",
         )
-    _print(table)
-
-
-def _print(table: Table) -> None:
-    Console(width=None if Console().is_terminal else 120).print(table)
+    print_table(table)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
@@ -25,7 +24,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE
 from textsr_jax.models import Network, Variables, build_ocr, build_sr
 from textsr_jax.quantization import dequantize, held_bytes, quantize, rule_set
-from textsr_jax.report.tables import write_json
+from textsr_jax.report.tables import print_table, write_json
 
 THREADS = 2
 BATCHES = (1, 8)
@@ -169,7 +168,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
             *(_mega(row[name]) for name in ("weights", "temporary", "peak", "risen")),
             "-" if row["seconds"] is None else f"{1000 * row['seconds']:.0f}",
         )
-    Console(width=None if Console().is_terminal else 130).print(table)
+    print_table(table, keys=3)
 
 
 def _mega(size: int | None) -> str:

@@ -16,7 +16,6 @@ import jax
 import numpy as np
 import torch
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
@@ -26,7 +25,7 @@ from tests.golden import reference_tensors
 from textsr_jax import decoding
 from textsr_jax.command_line import run_script
 from textsr_jax.errors import UserError
-from textsr_jax.report.tables import write_json
+from textsr_jax.report.tables import print_table, write_json
 
 THREADS = 2
 BATCHES = (1, 8)
@@ -189,7 +188,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
             f"{jax_ms / row['batch']:.1f}",
             f"{torch_ms / row['batch']:.1f}",
         )
-    Console(width=None if Console().is_terminal else 120).print(table)
+    print_table(table)
 
 
 if __name__ == "__main__":

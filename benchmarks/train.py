@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from absl import flags
 from ml_collections import ConfigDict
-from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
@@ -36,7 +35,7 @@ from textsr_jax.images import to_float
 from textsr_jax.models import Network, Variables, build_focus, build_ocr, build_sr
 from textsr_jax.models.convolution import counted
 from textsr_jax.models.text_focus import to_gray
-from textsr_jax.report.tables import write_json
+from textsr_jax.report.tables import print_table, write_json
 from textsr_jax.train import state as states
 from textsr_jax.train import steps
 
@@ -375,7 +374,7 @@ def print_results(results: dict[str, Any]) -> None:
                 f"{100 * rate / peak:.0f} %" if counted else "-",
                 f"{100 * row['waiting']:.1f} %" if side == "fed_s" else "-",
             )
-    Console(width=None if Console().is_terminal else 140).print(table)
+    print_table(table, keys=2)
 
 
 def _define_flags() -> None:

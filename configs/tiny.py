@@ -35,6 +35,7 @@ def get_config() -> ConfigDict:
     config.sr.edsr.residual_scale = 1.0
     config.sr.tbsrn.blocks = config.sr.tsrn.blocks = 1
     config.sr.tbsrn.channels = config.sr.tsrn.channels = 32
+    config.sr.tbsrn.dropout = 0.0
     config.sr.stn.channels = (8, 16, 32, 32, 32, 32)
     config.sr.stn.features = 64
 
@@ -67,6 +68,7 @@ def get_config() -> ConfigDict:
     config.focus.heads = 4
     config.focus.feed_forward = 256
     config.focus.embedding = 64
+    config.focus.dropout = 0.0
 
     config.decoding.beam = 1
     config.decoding.steps = 14
@@ -76,6 +78,7 @@ def get_config() -> ConfigDict:
     config.stage0.update(paper.optimization(1_000, 8, 1e-3))
     config.stage0.crop = 64
     config.stage1.update(paper.optimization(300, 32, 1e-3))
+    config.stage1.hr_cache_gb = 8.0
     config.stage2.update(paper.optimization(500, 16, 5e-4))
     config.joint.update(paper.optimization(300, 32, 1e-3))
     config.quantization.finetune_sr.update(paper.optimization(300, 32, 3e-4))

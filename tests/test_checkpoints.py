@@ -1,12 +1,17 @@
 """Checkpoints: what is saved comes back bit for bit, and a damaged one is passed over."""
 
+import itertools
+import logging
+import shutil
+import threading
+
 import jax
 import numpy as np
 import pytest
 
 from tests.conftest import same
 from textsr_jax import checkpoints
-from textsr_jax.checkpoints import Checkpoints
+from textsr_jax.checkpoints import Checkpoints, SavedCheckpoints
 from textsr_jax.errors import UserError
 
 
@@ -82,6 +87,17 @@ def test_another_networks_model_is_named(tmp_path):
             checkpoints.load_best(tmp_path, "stage1", template)
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_best_model_that_is_not_finite_is_refused(tmp_path, wrong):
+    spoiled = tree(1)
+    spoiled["params"]["conv"]["kernel"][1, 2, 3, 4] = wrong
+    made = Checkpoints(checkpoints.best_directory(tmp_path, "stage1"))
+    made.save(3, spoiled, {})
+    made.close()
+    with pytest.raises(UserError, match="best: params/conv/kernel has values that are not finite"):
+        checkpoints.load_best(tmp_path, "stage1", TEMPLATE)
+
+
 def test_an_empty_folder_has_none(tmp_path):
     made = Checkpoints(tmp_path / "new")
     assert made.restore(TEMPLATE) is None
@@ -106,3 +122,120 @@ def test_a_full_disk_keeps_what_was_saved(saved, monkeypatch):
     with pytest.raises(UserError, match=r"checkpoints: the disk is full; the checkpoints before"):
         saved.save(4, tree(4), {})
     assert saved.restore(TEMPLATE)[0] == 3
+
+
+def damages(content, rng):
+    """The content with a bit flipped, a byte replaced, and a block of zeros, at some place."""
+    place = int(rng.integers(len(content)))
+    flipped, replaced = bytearray(content), bytearray(content)
+    flipped[place] ^= 1 << int(rng.integers(8))
+    replaced[place] ^= int(rng.integers(1, 256))
+    block = content[place : place + 512]
+    return flipped, replaced, content[:place] + bytes(len(block)) + content[place + len(block) :]
+
+
+def test_damage_never_gives_other_bits(saved, caplog):
+    """Whatever is damaged in the newest: it comes back bit for bit, or the one before it does."""
+    rng = np.random.default_rng(0)
+    caplog.set_level(logging.CRITICAL)
+    taken = {2: 0, 3: 0}
+    for path in files(saved.directory / "3"):
+        whole = path.read_bytes()
+        # Where the arrays are, at more places.
+        for _ in range(12 if path.parent.name == "d" else 2):
+            for damaged in damages(whole, rng):
+                path.write_bytes(damaged)
+                step, restored, record = saved.restore(TEMPLATE)
+                assert same(restored, tree(step)) and record["data"] == {"next_index": step}, path
+                taken[step] += 1
+        path.write_bytes(whole)
+    assert min(taken.values()) > 20
+
+
+def test_damaged_arrays_are_named(saved, caplog):
+    # The chunks of an array are compressed: the largest file holds them.
+    path = max(files(saved.directory / "3" / "tree"), key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert saved.restore(TEMPLATE)[0] == 2
+    (line,) = caplog.messages
+    assert "checkpoint 3 cannot be read (" in line and "trying the one before it" in line
+
+
+def test_a_damaged_best_model_gives_way_to_the_one_before_it(tmp_path):
+    directory = checkpoints.best_directory(tmp_path, "stage1")
+    made = Checkpoints(directory)
+    for step in (1, 2):
+        made.save(step, tree(step), {"score": step})
+    made.close()
+    path = directory / "2" / "record" / "metadata"
+    path.write_bytes(path.read_bytes().replace(b"2", b"7"))
+    variables, record = checkpoints.load_best(tmp_path, "stage1", TEMPLATE)
+    assert same(variables, tree(1)) and record == {"score": 1}
+
+
+def test_a_checkpoint_of_an_older_version_has_no_digests(saved):
+    for step in (2, 3):
+        shutil.rmtree(saved.directory / str(step) / "digests")
+    step, restored, record = saved.restore(TEMPLATE)
+    assert step == 3 and same(restored, tree(3)) and record == {"data": {"next_index": 3}}
+    assert SavedCheckpoints(saved.directory).last_record() == record
+
+
+def test_a_folder_without_a_checkpoint_is_none(saved):
+    for name in ("12", "13/tree", "14/record", "15.orbax-checkpoint-tmp"):
+        (saved.directory / name).mkdir(parents=True)
+    assert saved.steps() == [2, 3] and saved.restore(TEMPLATE)[0] == 3
+    reader = SavedCheckpoints(saved.directory)
+    assert reader.steps() == [2, 3] and reader.last_record() == {"data": {"next_index": 3}}
+    made = Checkpoints(saved.directory)
+    made.discard_after(3)
+    made.save(12, tree(12), {})
+    made.close()
+    assert reader.steps() == [3, 12] and same(reader.restore(TEMPLATE)[1], tree(12))
+
+
+def test_readers_disturb_no_trainer(tmp_path):
+    """Read in a tight loop, while models are saved beside: all saves succeed, all reads are whole.
+
+    A reader that swept temporary folders away would take half-written saves along.
+    """
+    made = Checkpoints(checkpoints.best_directory(tmp_path, "stage1"))
+    made.save(0, tree(0), {"step": 0})
+    made.wait()
+    read, failed, done = [], [], threading.Event()
+
+    def poll():
+        while not done.is_set():
+            try:
+                variables, record = checkpoints.load_best(tmp_path, "stage1", TEMPLATE)
+                assert same(variables, tree(record["step"]))
+                read.append(record["step"])
+            except BaseException as error:
+                failed.append(error)
+                return
+
+    reader = threading.Thread(target=poll)
+    reader.start()
+    for step in itertools.count(1):
+        made.save(step, tree(step), {"step": step})
+        if (step > 20 and len(read) > 5) or failed:
+            break
+    made.close()
+    done.set()
+    reader.join()
+    assert not failed
+    assert made.steps() == [step - 1, step] and read == sorted(read)
+
+
+def test_reading_changes_nothing_on_the_disk(saved, tmp_path):
+    (saved.directory / "4.orbax-checkpoint-tmp").mkdir()
+    folder = tmp_path / "stage1" / "best"
+    folder.parent.mkdir()
+    shutil.copytree(saved.directory, folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert checkpoints.load_best(tmp_path, "stage1", TEMPLATE)[1] == {"data": {"next_index": 3}}
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert checkpoints.load_best(tmp_path, "stage2", TEMPLATE) is None
+    assert not (tmp_path / "stage2").exists()

@@ -46,7 +46,7 @@ def test_the_temperature_may_differ_and_be_missing(tmp_path):
     config = tiny.get_config()
     config.decoding.temperature = 1.5
     configuration.save(config, tmp_path)
-    assert "temperature" not in configuration.load(tmp_path).decoding
+    assert configuration.load(tmp_path).decoding.temperature == 1.0
 
 
 def test_a_relative_data_root_is_the_same_as_its_absolute_path(tmp_path, monkeypatch):
@@ -130,10 +130,7 @@ def test_a_config_that_travels_names_no_places(tmp_path):
     plain = configuration.without_places(config)
     assert str(tmp_path) not in json.dumps(plain)
     assert plain["data"]["root"] == "somewhere"
-    # One of an earlier version, which knew no photographs.
-    with config.unlocked():
-        del config.photographs
-    assert "photographs" not in configuration.without_places(config)
+    assert "init" not in plain and "parallel" not in plain
 
 
 def test_relative_photographs_are_the_same_as_their_absolute_path(tmp_path, monkeypatch):
@@ -145,3 +142,47 @@ def test_relative_photographs_are_the_same_as_their_absolute_path(tmp_path, monk
     assert (saved["train"], saved["validation"]) == (str(tmp_path / "photos"), "tfds:div2k")
     config.photographs.train = str(tmp_path / "photos")
     configuration.save(config, tmp_path / "w")
+
+
+STAGES = ("stage0", "pretrain.ocr", "pretrain.focus", "stage1", "stage2", "joint")
+LATER = {
+    "sr.tbsrn.dropout": 0.0,
+    "focus.dropout": 0.0,
+    "stage1.confusion": "",
+    **{f"{stage}.schedule": "cosine" for stage in STAGES},
+    **{f"{stage}.final_from": 1.0 for stage in STAGES},
+    **{f"{stage}.final_learning_rate": 0.0 for stage in STAGES},
+    **{f"{stage}.eps": 1e-8 for stage in STAGES},
+}
+
+
+def test_a_workdir_from_before_a_field_goes_on_as_it_was_made(tmp_path):
+    config = tiny.get_config()
+    configuration.save(config, tmp_path)
+    path = tmp_path / configuration.FILE
+    old = json.loads(path.read_text())
+    for field in LATER:
+        *parts, name = field.split(".")
+        part = old
+        for key in parts:
+            part = part[key]
+        assert part.pop(name) == LATER[field], field
+    path.write_text(json.dumps(old))
+    loaded = configuration.load(tmp_path)
+    assert json.loads(loaded.to_json()) == json.loads(config.to_json())
+    # Its own preset is still the same config, another value is not.
+    configuration.save(config, tmp_path)
+    config.stage1.eps = 1e-9
+    with pytest.raises(UserError, match=r"stage1\.eps is 1e-08 there and 1e-09 here"):
+        configuration.save(config, tmp_path)
+
+
+def test_dropout_makes_no_other_network():
+    config, other = small.get_config(), small.get_config()
+    for each in (config, other):
+        each.sr.name = "tbsrn"
+    other.sr.tbsrn.dropout, other.ocr.cdistnet.dropout = 0.1, 0.3
+    assert configuration.same_network(config, other, "sr")
+    assert configuration.same_network(config, other, "ocr")
+    other.sr.tbsrn.blocks += 1
+    assert not configuration.same_network(config, other, "sr")

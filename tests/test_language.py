@@ -8,10 +8,9 @@ import wordfreq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs import paper, small
+from configs import paper
 from textsr_jax import language, text
 from textsr_jax.decoding import Decoded
-from textsr_jax.errors import UserError
 from textsr_jax.language import WordSearch, log_probability, log_ratio
 from textsr_jax.text import END, FIRST_CHARACTER, PAD
 
@@ -250,38 +249,6 @@ def test_of_a_config():
     assert WordSearch(10, 49, 0.0, 0.9).beyond_paper == ", second look 0.9"
     # One beam leaves nothing to choose from.
     assert WordSearch(10, 49).beyond_paper == WordSearch(1, 49, 0.25, 0.9).beyond_paper == ""
-    older = small.get_config()
-    with older.unlocked():
-        del older.decoding.language_weight, older.decoding.second_look
-    assert WordSearch.of(older) == WordSearch(10, 26, 0.0, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("field", "wrong", "message"),
-    [
-        ("language_weight", -0.1, "from 0 on"),
-        ("language_weight", float("nan"), "from 0 on"),
-        ("language_weight", float("inf"), "from 0 on"),
-        ("language_weight", "much", "from 0 on"),
-        ("second_look", -0.1, "from 0 to 1"),
-        ("second_look", 90, "from 0 to 1"),
-        ("second_look", "often", "from 0 to 1"),
-    ],
-)
-def test_of_a_config_with_a_wrong_number(field, wrong, message):
-    config = paper.get_config()
-    with config.ignore_type():
-        config.decoding[field] = wrong
-    with pytest.raises(UserError, match=rf"config.decoding.{field}=.*: set it .*{message}"):
-        WordSearch.of(config)
-
-
-@pytest.mark.parametrize("field", ["language_weight", "second_look"])
-def test_ctc_has_no_beams(field):
-    config = paper.get_config()
-    config.ocr.name, config.decoding[field] = "crnn", 0.5
-    with pytest.raises(UserError, match=f"{field}=0.5: crnn reads without beams"):
-        WordSearch.of(config)
 
 
 def test_without_a_weight_beams_are_kept_for_a_second_look():

@@ -36,10 +36,20 @@ def focus():
 @pytest.mark.slow
 def test_further_padding_changes_nothing(focus):
     recognize, sr, hr, tokens = focus
-    total, parts = losses.text_focus_loss(sr, hr, recognize, *tokens)
     further = text.focus_tokens(text.encode(LABELS, 11))
-    padded_total, padded_parts = losses.text_focus_loss(sr, hr, recognize, *further)
+
+    def of(sr, tokens):
+        # Both parts weigh as much as the squared error.
+        return losses.text_focus_loss(
+            sr, hr, recognize, *tokens, position_weight=1, recognition_weight=0.1
+        )
+
+    gradient = jax.value_and_grad(of, has_aux=True)
+    (total, parts), by_pixel = gradient(jnp.asarray(sr), tokens)
+    (padded_total, padded_parts), padded_by_pixel = gradient(jnp.asarray(sr), further)
     np.testing.assert_allclose(padded_total, total, rtol=1e-5)
+    largest = float(jnp.abs(by_pixel).max())
+    np.testing.assert_allclose(padded_by_pixel, by_pixel, rtol=0, atol=1e-4 * largest)
     for name, value in parts.items():
         np.testing.assert_allclose(padded_parts[name], value, rtol=1e-5)
 
@@ -273,3 +283,64 @@ def test_rescaling_loss_is_l1_and_its_weighted_regularisers():
     distance, variation = losses.offset_distance(*taps[1:]), losses.offset_variation(*taps)
     assert (parts["offset_distance"], parts["offset_variation"]) == (distance, variation)
     np.testing.assert_allclose(total, parts["l1"] + 0.5 * distance + 3 * variation, rtol=1e-6)
+
+
+WORDS = ["a", "open", "2nd", "", "zoo", "hello", "x1", "taxi"]
+CHARACTERS = np.asarray(text.encode(WORDS, 7))
+
+
+def mean_losses():
+    """Losses that are means over characters, steps or words: functions of (seen, whole, axis).
+
+    `seen` are the numbers of words, `whole` those of the device's whole batch.
+    """
+    rng = np.random.default_rng(3)
+    logits, tokens = rng.normal(size=(8, 8, 37)), text.cdistnet_tokens(CHARACTERS)[:, 1:]
+    frames = rng.normal(size=(8, 5, 37))  # too few for "hello"
+    smoothed = rng.normal(size=(8, *tokens.shape[1:], 40))
+    maps = rng.random((2, 8, 2, 8, 6))
+    _, targets, mask = text.focus_tokens(CHARACTERS)
+    weights = rng.uniform(0.5, 2, (37, 37)).astype(np.float32)
+    logits, frames, smoothed, maps = (
+        jnp.asarray(array, jnp.float32) for array in (logits, frames, smoothed, maps)
+    )
+    characters = jnp.asarray(CHARACTERS)
+
+    def position(seen, whole, axis):
+        sr, hr = maps[:, seen]
+        return losses.position_loss(sr, hr, mask[seen], whole=mask[whole], axis_name=axis)
+
+    def recognition(seen, whole, axis):
+        return losses.weighted_cross_entropy(
+            logits[seen], targets[seen], mask[seen], weights, whole=mask[whole], axis_name=axis
+        )
+
+    def smooth(seen, whole, axis):
+        return losses.cross_entropy(
+            smoothed[seen], tokens[seen], 0.1, whole=tokens[whole], axis_name=axis
+        )
+
+    def ctc(seen, whole, axis):
+        return losses.ctc_loss(
+            frames[seen], characters[seen], whole=characters[whole], axis_name=axis
+        )
+
+    return {"position": position, "recognition": recognition, "smooth": smooth, "ctc": ctc}
+
+
+@pytest.mark.parametrize("name", ["position", "recognition", "smooth", "ctc"])
+@pytest.mark.parametrize(("devices", "parts"), [(1, 4), (2, 2), (4, 1)])
+def test_the_mean_of_parts_is_the_loss_of_the_batch(name, devices, parts):
+    loss = mean_losses()[name]
+    everything = jnp.arange(8)
+    expected = loss(everything, everything, None)
+    lies_on = everything.reshape(devices, parts, -1)
+
+    def on_a_device(numbers):
+        return jnp.stack([loss(part, numbers.ravel(), "devices") for part in numbers])
+
+    values = jax.vmap(on_a_device, axis_name="devices")(lies_on)
+    np.testing.assert_allclose(values.mean(), expected, rtol=1e-6)
+    # The parts' own means are something else: they are of unequal numbers.
+    own = [loss(part, part, None) for part in everything.reshape(4, -1)]
+    assert abs(float(np.mean(own)) - float(expected)) > 1e-3 * float(expected)

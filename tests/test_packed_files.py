@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -27,6 +28,7 @@ from textsr_jax.models import build_ocr, build_sr
 from textsr_jax.packed_files import PackedPair
 from textsr_jax.parameter_files import ParameterFile
 from textsr_jax.quantization import Rule, dequantize, is_quantized, quantize
+from textsr_jax.quantization.packing import pack
 
 RECORD, DIGEST = "textsr_jax_packed", "sha256"
 
@@ -177,6 +179,75 @@ def test_a_loaded_pair_computes_what_the_one_in_memory_does(tmp_path, pair, cont
     image = np.random.default_rng(2).integers(0, 256, (20, 70, 3), np.uint8)
     assert np.array_equal(loaded.enhance([image]), memory.enhance([image]))
     assert loaded.read([image]) == memory.read([image])
+
+
+def scaled(tree, factor):
+    """The tree with weights so many times as large."""
+
+    def change(leaf):
+        if is_quantized(leaf):
+            return dataclasses.replace(leaf, offset=leaf.offset * factor, scale=leaf.scale * factor)
+        return leaf * factor
+
+    return jax.tree.map(change, tree, is_leaf=is_quantized)
+
+
+def test_finite_weights_that_give_no_finite_output_are_one_line(tmp_path, pair):
+    """They are in the file as it says; what they compute is no confidence and no image."""
+    image = np.random.default_rng(2).integers(0, 256, (16, 64, 3), np.uint8)
+    sr, ocr = tmp_path / "sr", tmp_path / "ocr"
+    packed_files.save(sr, dataclasses.replace(pair, sr=scaled(pair.sr, np.float32(1e30))))
+    spoiled = jax.tree.map(lambda leaf: leaf, pair.ocr)
+    output = spoiled["params"]["rnn"]["1"]["output"]
+    # States before it are at most 1.
+    output["kernel"] = np.full_like(output["kernel"], 3e38)
+    packed_files.save(ocr, dataclasses.replace(pair, ocr=spoiled))
+    for path, use in ((sr, "enhance"), (sr, "read"), (ocr, "read")):
+        with pytest.raises(UserError, match="what it computes is not finite") as error:
+            getattr(textsr_jax.load(path), use)([image])
+        assert str(error.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_arrays_that_are_not_finite_are_not_written(tmp_path, pair, wrong):
+    sr = {"params": {"bias": np.array([1, wrong], np.float32)}, "stats": {}}
+    with pytest.raises(UserError, match="sr/params/bias: not all values are finite"):
+        packed_files.save(tmp_path / "file", dataclasses.replace(pair, sr=sr))
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_codes_that_stand_for_no_finite_number_are_refused(tmp_path, content, bits, dtype):
+    """Offset and step are finite, and the last code may not be; only the codes there are count."""
+    most = float(jnp.finfo(dtype).max)
+    last = 2**bits - 1
+
+    def leaf(code):
+        codes = pack(np.array([0, code], np.uint8), bits)
+        step = np.float32(1.5 * most / last)
+        about = {"shape": [2], "dtype": dtype, "bits": bits, "prior": "minmax", "axis": None}
+        return about, {"codes": codes, "offsets": np.zeros(1, "f4"), "scales": np.full(1, step)}
+
+    path, (_, record) = tmp_path / "file", parts(content)
+    for code, sound in ((last // 2, True), (last, False)):
+        about, arrays = leaf(code)
+        path.write_bytes(sealed(arrays, record | {"leaves": {"sr/params/x": about}}))
+        if sound:
+            values = dequantize(packed_files.load(path).sr)["params"]["x"]
+            assert bool(jnp.isfinite(values).all())
+        else:
+            assert "sr/params/x: its values are not" in complaint(path, packed_files.load)
+
+
+def test_a_pair_says_what_is_in_it(pair):
+    what = repr(pair)
+    assert what.startswith("PackedPair(edsr + crnn, ") and len(what) < 300
+    for leaves in (
+        "minmax at 6 bits",
+        "laplace at 3.5 bits",
+    ):
+        assert leaves in what
 
 
 def test_models_of_a_file_are_those_of_its_stages(tmp_path, pair, content):
@@ -482,10 +553,10 @@ FALSE = {
         "offsets: not a list of float32",
     ),
     "many offsets": (array("offsets", np.zeros(10**6, np.float32)), "more than its leaves have"),
-    "offsets NaN": (array("offsets", np.full(9, np.nan, np.float32)), "offsets: not finite"),
+    "offsets NaN": (array("offsets", np.full(9, np.nan, np.float32)), "its offsets are not finite"),
     "scales negative": (
         array("scales", np.full(9, -1, np.float32)),
-        "scales: not finite, or negative",
+        "its scales are not finite, or negative",
     ),
     "scales of channels float64": (
         array("channel_scales", np.zeros(9)),
@@ -493,20 +564,20 @@ FALSE = {
     ),
     "scales of channels negative in float32": (
         array("channel_scales", np.full(9, -1, np.float32)),
-        "channel_scales: not finite, or negative",
+        "its scales are not finite, or negative",
     ),
     # NaN, infinity and -1 in bfloat16.
     "scales of channels NaN": (
         array("channel_scales", np.full(9, 0x7FC0, np.uint16)),
-        "channel_scales: not finite",
+        "its scales are not finite, or negative",
     ),
     "scales of channels infinite": (
         array("channel_scales", np.full(9, 0x7F80, np.uint16)),
-        "channel_scales: not finite",
+        "its scales are not finite, or negative",
     ),
     "scales of channels negative": (
         array("channel_scales", np.full(9, 0xBF80, np.uint16)),
-        "channel_scales: not finite, or negative",
+        "its scales are not finite, or negative",
     ),
     "extra array": (array("sr/params/more", np.zeros(3, np.float32)), "has params/more of shape"),
     "array gone": (
@@ -541,37 +612,54 @@ FALSE = {
     "leaf elsewhere": (renamed_leaf("ocr/params/x/kernel"), "of shape"),
     "leaf with lines": (renamed_leaf("ocr/params/x\ny"), "there is no place for"),
     # The config.
-    "config empty": (field("config", {}), "its config has no part 'data'"),
-    "config without sr": (without("config/sr"), "its config has no part 'sr'"),
-    "config.sr text": (field("config/sr", "edsr"), "its config has no part 'sr'"),
-    "sr without name": (without("config/sr/name"), "its config builds no network"),
-    "unknown network": (field("config/sr/name", "os"), "no such network"),
-    "network list": (field("config/sr/name", []), "its config builds no network"),
-    "unknown dtype": (field("config/sr/dtype", "object"), "not a compute dtype"),
-    "a billion blocks": (field("config/sr/edsr/blocks", 10**9), "more than the file can fill"),
+    "config empty": (field("config", {}), "config.sr.name is missing, and it changes"),
+    "config list": (field("config", [1]), "its record has values of a wrong kind"),
+    "config without sr": (without("config/sr"), "config.sr.name is missing, and it changes"),
+    "config.sr text": (field("config/sr", "edsr"), "config.sr='edsr': must be a mapping"),
+    "sr without name": (without("config/sr/name"), "config.sr.name is missing, and it changes"),
+    "no blocks": (without("config/sr/edsr/blocks"), "config.sr.edsr.blocks is missing, and it"),
+    "unknown network": (field("config/sr/name", "os"), "config.sr.name='os': must be one of"),
+    "network list": (field("config/sr/name", []), r"config.sr.name=\[\]: must be one of"),
+    "unknown dtype": (field("config/sr/dtype", "object"), "config.sr.dtype='object': must be one"),
+    "a billion blocks": (field("config/sr/edsr/blocks", 10**9), "must be a whole number from 1 to"),
     "many blocks": (field("config/sr/edsr/blocks", 150), "more than the file can fill|of shape"),
-    "blocks text": (field("config/sr/edsr/blocks", "2"), "its config builds no network"),
-    "broken blocks": (field("config/sr/edsr/blocks", 1e9), "its config builds no network"),
-    "no channels": (field("config/sr/edsr/channels", 0), "its config builds no network|of shape"),
-    "negative channels": (field("config/sr/edsr/channels", -4), "builds no network|of shape"),
-    "many channels": (field("config/sr/edsr/channels", 10**12), "more than the file can fill"),
-    "wide": (field("config/sr/edsr/channels", 2**16), "builds no network|of shape"),
+    "blocks text": (field("config/sr/edsr/blocks", "2"), "blocks='2': must be a whole number"),
+    "broken blocks": (field("config/sr/edsr/blocks", 1.0), "blocks=1.0: must be a whole number"),
+    "blocks true": (field("config/sr/edsr/blocks", True), "blocks=True: must be a whole number"),
+    "no channels": (field("config/sr/edsr/channels", 0), "channels=0: must be a whole number"),
+    "negative channels": (field("config/sr/edsr/channels", -4), "must be a whole number from 1"),
+    "many channels": (field("config/sr/edsr/channels", 10**12), "must be a whole number from 1"),
+    "wide": (field("config/sr/edsr/channels", 4096), "of shape"),
     "other channels": (field("config/sr/edsr/channels", 16), "of shape"),
-    "unknown argument": (field("config/sr/edsr/function", "eval"), "its config builds no network"),
-    "crnn channels": (field("config/ocr/crnn/channels", []), "its config builds no network"),
-    "crnn widths": (field("config/ocr/crnn/channels", [10**9] * 7), "more than the file can fill"),
+    "unknown argument": (
+        field("config/sr/edsr/function", "eval"),
+        "config.sr.edsr has 'function', which is no field; take some of blocks",
+    ),
+    "crnn channels": (field("config/ocr/crnn/channels", []), "must be a list of 7 whole numbers"),
+    "crnn widths": (field("config/ocr/crnn/channels", [10**9] * 7), "must be a list of 7 whole"),
+    "crnn parameters": (field("config/ocr/crnn/channels", [4096] * 7), "of shape"),
     "cdistnet without heads": (
         lambda arrays, record: (
             field("config/ocr/name", "cdistnet")(arrays, record),
             field("config/ocr/cdistnet/heads", 0)(arrays, record),
         ),
-        "its config builds no network|of shape",
+        "config.ocr.cdistnet.heads=0: must be a whole number",
     ),
-    "beam": (field("config/decoding/beam", 10**9), "more than the file can fill"),
-    "root": (field("config/data/root", 5), "config.data.root is not a text"),
-    "init": (field("config/init", {}), "config.init.sr is not a text"),
-    "dots": (field("config/data/a.b", 1), "its config cannot be read"),
-    "field with lines": (field("config/sr/a\nblocks", 10**9), "more than the file can fill"),
+    "cdistnet of odd heads": (
+        lambda arrays, record: (
+            field("config/ocr/name", "cdistnet")(arrays, record),
+            field("config/ocr/cdistnet/heads", 3)(arrays, record),
+        ),
+        "its config builds no network",
+    ),
+    "beam": (field("config/decoding/beam", 10**9), "beam=1000000000: must be a whole number"),
+    "beams and steps": (
+        lambda arrays, record: record["config"]["decoding"].update(beam=1000, steps=1000),
+        "beam=1000 times config.decoding.steps=1000: must be at most 20000",
+    ),
+    "temperature": (field("config/decoding/temperature", "hot"), "temperature='hot': must be a"),
+    "dots": (field("config/data/a.b", 1), "config.data has .*a.b.*, which is no field"),
+    "field with lines": (field("config/sr/a\nblocks", 1), r"config.sr has 'a\\nblocks', which is"),
 }
 
 

@@ -5,40 +5,173 @@ It stands outside the training room, so that reading a model does not import how
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import pathlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from textsr_jax import configuration, packed_files, parameter_files
 from textsr_jax.errors import UserError
 from textsr_jax.models import build_rescaler, shape_difference
+from textsr_jax.models.network import leaves_by_path
 from textsr_jax.quantization import dequantize
+from textsr_jax.storage import digests
 
 _logger = logging.getLogger(__name__)
 
+# The items of a checkpoint, each a folder.
+_TREE, _RECORD, _DIGESTS = "tree", "record", "digests"
 
-class Checkpoints:
-    """A folder of checkpoints, the newest few of them kept; each is an array tree and a record.
+
+class SavedCheckpoints:
+    """A folder of checkpoints as readers see it: a trainer may write there meanwhile.
+
+    Each is an array tree, a JSON record, and the digests of both. Nothing is changed here.
+    """
+
+    def __init__(self, directory: pathlib.Path):
+        self.directory = pathlib.Path(directory).resolve()
+        sys.unraisablehook = _without_orphans
+
+    def steps(self) -> list[int]:
+        """The steps that have a whole checkpoint, oldest first."""
+        found = self.directory.iterdir() if self.directory.is_dir() else ()
+        whole = [
+            int(path.name)
+            for path in found
+            if path.name.isdecimal() and all((path / item).is_dir() for item in (_TREE, _RECORD))
+        ]
+        return from_first(sorted(whole))
+
+    def record(self, step: int) -> dict[str, Any]:
+        """The record of a checkpoint; empty if it is damaged or gone."""
+        try:
+            record = self._restore(step, record=ocp.args.JsonRestore())[_RECORD]
+            _check_record(record, self._digests(step))
+            return record
+        except Exception:  # as in `restore`, which says so when the run goes on
+            return {}
+
+    def last_record(self) -> dict[str, Any]:
+        """The record of the newest checkpoint; empty if it is damaged, or there is none."""
+        steps = self.steps()
+        return self.record(steps[-1]) if steps else {}
+
+    def restore(self, template: Any) -> tuple[int, Any, dict[str, Any]] | None:
+        """The newest checkpoint that is what was saved: its step, tree and record; None without.
+
+        A checkpoint that cannot be read, or whose digests say that it is not what was saved, is
+        left out with a warning; the one before it is taken. One of an older version has no digests.
+
+        Args:
+          template: the tree's structure as arrays or `jax.ShapeDtypeStruct`, with shardings.
+
+        Raises:
+          UserError: there are checkpoints, and none can be read.
+        """
+        steps: list[int] = []
+        # A trainer may have put newer ones in the place of all that were there.
+        while (now := self.steps()) != steps:
+            steps = now
+            for step in reversed(steps):
+                try:
+                    return step, *self._read(step, template)
+                except Exception as error:  # Orbax and TensorStore raise many kinds
+                    reason = str(error).strip().splitlines()[0][:120] if str(error) else repr(error)
+                if step in self.steps():
+                    _logger.warning(
+                        "%s: checkpoint %d cannot be read (%s); trying the one before it",
+                        self.directory,
+                        step,
+                        reason,
+                    )
+        if steps:
+            raise UserError(
+                f"{self.directory}: no checkpoint there can be read; delete the folder and run the "
+                "stage again"
+            )
+        return None
+
+    def check_shapes(self, template: Any) -> None:
+        """Refuses a newest checkpoint that is whole and holds other arrays than `template`."""
+        try:
+            step = self.steps()[-1]
+            noted = self._digests(step)
+            if noted is None:
+                folder = self.directory / str(step) / _TREE
+                there = ocp.StandardCheckpointHandler().metadata(folder).tree
+            else:
+                there = _nested(noted["arrays"])
+        except Exception:  # there is none, or it is damaged, which `restore` finds
+            return
+        if difference := shape_difference(there, template):
+            path, found, wanted = difference
+            raise UserError(
+                f"{self.directory}: another network was saved there, its {path} is {found}, by the "
+                f"config it is {wanted}; take the sizes of its config.json, or another model"
+            )
+
+    def _restore(self, step: int, **items: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            handler = ocp.CompositeCheckpointHandler()
+            with contextlib.closing(ocp.Checkpointer(handler)) as checkpointer:
+                folder = self.directory / str(step)
+                return checkpointer.restore(folder, args=ocp.args.Composite(**items))
+
+    def _digests(self, step: int) -> dict[str, Any] | None:
+        """What `Checkpoints.save` noted of a checkpoint; None of an older version's."""
+        if not (self.directory / str(step) / _DIGESTS).is_dir():
+            return None
+        noted = self._restore(step, digests=ocp.args.JsonRestore())[_DIGESTS]
+        content = {name: noted[name] for name in ("arrays", "record")}
+        if noted["digests"] != digests.of_json(content):
+            raise ValueError("its digests are damaged")
+        return content
+
+    def _read(self, step: int, template: Any) -> tuple[Any, dict[str, Any]]:
+        """The tree and the record of a checkpoint; raises any error where they are damaged.
+
+        Several processes take it only where each of them finds it sound.
+        """
+        with _agreed():
+            noted = self._digests(step)
+            restored = self._restore(
+                step, tree=ocp.args.StandardRestore(template), record=ocp.args.JsonRestore()
+            )
+            tree, record = restored[_TREE], restored[_RECORD]
+        with _agreed():
+            _check_record(record, noted)
+            found = {} if noted is None else digests.of_arrays(tree)
+            for path, expected in ({} if noted is None else noted["arrays"]).items():
+                if found.get(path) != expected:
+                    raise ValueError(f"{path} is not what was saved")
+        return tree, record
+
+
+class Checkpoints(SavedCheckpoints):
+    """A folder of checkpoints that one training writes, the newest few of them kept.
 
     Orbax writes into a temporary folder and renames it, so a run that is killed while saving leaves
-    the checkpoints before it untouched.
+    the checkpoints before it untouched; what it left of a temporary folder is deleted here.
 
     Args:
       directory: made where it is missing.
-      keep: how many checkpoints stay.
+      keep: how many checkpoints stay; None for all.
     """
 
-    def __init__(self, directory: pathlib.Path, keep: int = 2):
-        self.directory = pathlib.Path(directory).resolve()
-        sys.unraisablehook = _without_late_callbacks
+    def __init__(self, directory: pathlib.Path, keep: int | None = 2):
+        super().__init__(directory)
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
@@ -51,79 +184,24 @@ class Checkpoints:
         if step in self._manager.all_steps():
             self.wait()
             self._manager.delete(step)
+        noted = {"arrays": digests.of_arrays(tree), "record": digests.of_json(record)}
+        noted["digests"] = digests.of_json(noted)
         arguments = ocp.args.Composite(
-            tree=ocp.args.StandardSave(tree), record=ocp.args.JsonSave(record)
+            tree=ocp.args.StandardSave(tree),
+            record=ocp.args.JsonSave(record),
+            digests=ocp.args.JsonSave(noted),
         )
         with self._disk_errors():
             self._manager.save(step, args=arguments, force=True)
 
-    def steps(self) -> list[int]:
-        """The steps that have a checkpoint, oldest first."""
-        return sorted(self._manager.all_steps())
-
-    def last_record(self) -> dict[str, Any]:
-        """The record of the newest checkpoint; empty if it cannot be read."""
-        arguments = ocp.args.Composite(record=ocp.args.JsonRestore())
-        try:
-            return self._manager.restore(self.steps()[-1], args=arguments)["record"]
-        except Exception:  # as in `restore`, which says so when the run goes on
-            return {}
-
-    def restore(self, template: Any) -> tuple[int, Any, dict[str, Any]] | None:
-        """The newest checkpoint that can be read: its step, tree and record; None if there is none.
-
-        A checkpoint that cannot be read is left out with a warning; the one before it is taken.
-
-        Args:
-          template: the tree's structure as arrays or `jax.ShapeDtypeStruct`, with shardings.
-
-        Raises:
-          UserError: there are checkpoints, and none can be read.
-        """
-        steps = self.steps()
-        for step in reversed(steps):
-            arguments = ocp.args.Composite(
-                tree=ocp.args.StandardRestore(template), record=ocp.args.JsonRestore()
-            )
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    restored = self._manager.restore(step, args=arguments)
-                return step, restored["tree"], restored["record"]
-            except Exception as error:  # Orbax and TensorStore raise many kinds for damaged files
-                reason = str(error).strip().splitlines()[0][:120] if str(error) else repr(error)
-                _logger.warning(
-                    "%s: checkpoint %d cannot be read (%s); trying the one before it",
-                    self.directory,
-                    step,
-                    reason,
-                )
-        if steps:
-            raise UserError(
-                f"{self.directory}: no checkpoint there can be read; delete the folder and run the "
-                "stage again"
-            )
-        return None
-
-    def check_shapes(self, template: Any) -> None:
-        """Refuses a newest checkpoint that is whole and holds other arrays than `template`."""
-        try:
-            folder = self.directory / str(self.steps()[-1]) / "tree"
-            there = ocp.StandardCheckpointHandler().metadata(folder).tree
-        except Exception:  # there is none, or it is damaged, which `restore` finds
-            return
-        if difference := shape_difference(there, template):
-            path, found, wanted = difference
-            raise UserError(
-                f"{self.directory}: another network was saved there, its {path} is {found}, by the "
-                f"config it is {wanted}; take the sizes of its config.json, or another model"
-            )
-
     def discard_after(self, step: int) -> None:
         """Deletes the checkpoints behind `step`: unreadable ones, which newer ones replace."""
-        for later in self.steps():
-            if later > step:
-                self._manager.delete(later)
+        self.discard([later for later in self._manager.all_steps() if later > step])
+
+    def discard(self, steps: Iterable[int]) -> None:
+        """Deletes the checkpoints of some steps."""
+        for step in sorted(steps):
+            self._manager.delete(step)
 
     def wait(self) -> None:
         """Waits for a save in the background; raises what went wrong in it, as `save` does."""
@@ -149,15 +227,59 @@ class Checkpoints:
             ) from error
 
 
-def _without_late_callbacks(unraisable: Any) -> None:
-    """Prints errors that nobody can catch, as Python does, but for one.
+def _without_orphans(unraisable: Any) -> None:
+    """Prints errors that nobody can catch, as Python does, but for what Orbax leaves behind.
 
     When a save fails, TensorStore's other writes end after Orbax has closed its event loop, and
-    each of them would print that it could not call back.
+    each of them would print that it could not call back. When a read fails, Orbax forgets the
+    others, and each of them would print how it failed; the first failure was raised.
     """
     late = unraisable.exc_type is RuntimeError
-    if not (late and str(unraisable.exc_value) == "Event loop is closed"):
+    late = late and str(unraisable.exc_value) == "Event loop is closed"
+    code = getattr(unraisable.object, "cr_code", None)
+    if not late and not (code and "orbax" in pathlib.Path(code.co_filename).parts):
         sys.__unraisablehook__(unraisable)
+
+
+def _check_record(record: dict[str, Any], noted: dict[str, Any] | None) -> None:
+    if noted is not None and digests.of_json(record) != noted["record"]:
+        raise ValueError("its record is not what was saved")
+
+
+def _nested(arrays: dict[str, list[Any]]) -> dict[str, Any]:
+    """The shapes and dtypes that digests note, as the tree that they belong to."""
+    tree: dict[str, Any] = {}
+    for path, (dtype, shape, _) in arrays.items():
+        *above, name = path.split("/")
+        branch = functools.reduce(lambda branch, key: branch.setdefault(key, {}), above, tree)
+        branch[name] = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
+    return tree
+
+
+@contextlib.contextmanager
+def _agreed() -> Iterator[None]:
+    """Raises in every process what went wrong in one of them."""
+    failure = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    if jax.process_count() > 1:
+        failed = multihost_utils.process_allgather(np.asarray(failure is not None))
+        failure = failure or (
+            ValueError("another process cannot read it") if failed.any() else None
+        )
+    if failure is not None:
+        raise failure
+
+
+def from_first(steps: list[int]) -> list[int]:
+    """What the first process has in `steps`: a shared disk may show others less for a while."""
+    if jax.process_count() == 1:
+        return steps
+    count = int(multihost_utils.broadcast_one_to_all(np.asarray(len(steps))))
+    filled = np.resize(np.asarray(steps or [0]), count)
+    return multihost_utils.broadcast_one_to_all(filled).tolist()
 
 
 def best_directory(workdir: pathlib.Path, stage: str) -> pathlib.Path:
@@ -170,18 +292,25 @@ def load_best(
     """The best model of a stage, by validation, and its record; None if the stage has none yet.
 
     Raises:
-      UserError: the model cannot be read, or was saved by another network than `template`'s.
+      UserError: the model cannot be read, was saved by another network than `template`'s, or has
+        values that are not finite.
     """
     directory = best_directory(pathlib.Path(workdir), stage)
     if not directory.is_dir():
         return None
-    checkpoints = Checkpoints(directory)
-    try:
-        checkpoints.check_shapes(template)
-        restored = checkpoints.restore(template)
-    finally:
-        checkpoints.close()
-    return None if restored is None else restored[1:]
+    checkpoints = SavedCheckpoints(directory)
+    checkpoints.check_shapes(template)
+    restored = checkpoints.restore(template)
+    if restored is None:
+        return None
+    _, tree, record = restored
+    for name, leaf in leaves_by_path(tree).items():
+        if not np.isfinite(np.asarray(leaf)).all():
+            raise UserError(
+                f"{directory}: {name} has values that are not finite; take another model, or train "
+                f"{stage} again"
+            )
+    return tree, record
 
 
 def load_start(

@@ -7,37 +7,89 @@ import contextlib
 import functools
 import hashlib
 import json
+import logging
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax import export
 
+from textsr_jax.concurrency import bind_to_process, once
+from textsr_jax.errors import UserError
+from textsr_jax.runtime import compiled_entries, private_folder
+from textsr_jax.storage import atomic
+
 _SPARING = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
-def keep_compiled(workdir: str | pathlib.Path) -> None:
-    """Keeps what JAX compiles in `workdir`/compiled, through JAX's own persistent cache.
+_logger = logging.getLogger(__name__)
 
-    A folder that JAX's variable JAX_COMPILATION_CACHE_DIR names is used instead: runs share it.
+
+def keep_compiled() -> None:
+    """Keeps what JAX compiles in `cache_folder`, through JAX's own persistent cache.
+
+    Entries that were spoiled are removed first. A folder that the user gave to JAX, by its variable
+    JAX_COMPILATION_CACHE_DIR or its setting, is used as it is.
+
+    Raises:
+      UserError: as `concurrency.bind_to_process` does.
     """
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(workdir) / "compiled"))
+    bind_to_process()
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    folder = cache_folder()
+    if folder is None:
+        return
+    compiled = folder / "compiled" / f"jax-{jax.__version__}"
+    try:
+        private_folder.make(compiled)
+        compiled_entries.remove_spoiled(compiled)
+    except OSError:
+        return
+    # XLA's own caches would have the folder's path in the key of every entry.
+    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+    jax.config.update("jax_compilation_cache_dir", str(compiled))
 
 
-def cache_folder() -> pathlib.Path:
-    """Where functions that belong to no workdir are kept: `textsr_jax` in the user's cache folder.
+def cache_folder() -> pathlib.Path | None:
+    """Where functions are kept: `textsr_jax` in the user's cache folder, with mode 0700.
 
-    That is XDG_CACHE_HOME or ~/.cache. JAX_COMPILATION_CACHE_DIR goes before both.
+    That is XDG_CACHE_HOME or ~/.cache. JAX_COMPILATION_CACHE_DIR goes before both and is used as it
+    is. Compiled functions run unchecked: where others could write, nothing is kept, and a warning
+    says so once.
+
+    Returns:
+      The folder; None where it cannot be made, or may be written by others.
     """
     shared = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if shared:
         return pathlib.Path(shared)
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return pathlib.Path(home).expanduser() / "textsr_jax"
+    try:
+        folder = pathlib.Path(home).expanduser() / "textsr_jax"
+    except RuntimeError:  # nobody's home is known
+        return None
+    return folder if _is_private(folder) else None
+
+
+@once
+def _is_private(folder: pathlib.Path) -> bool:
+    try:
+        private_folder.make(folder)
+        fault = private_folder.fault(folder)
+        if fault is None:
+            private_folder.close(folder)
+    except OSError:
+        return False
+    if fault is not None:
+        _logger.warning(
+            "%s: compiled functions are not kept there, so every start compiles: %s; or name "
+            "another folder in XDG_CACHE_HOME",
+            *(folder, fault),
+        )
+    return fault is None
 
 
 class KeptFunctions:
@@ -57,16 +109,16 @@ class KeptFunctions:
         platform = jax.default_backend(), jax.__version__
         digest = hashlib.sha256(json.dumps([settings, *platform, _code()]).encode())
         digest.update(model)
-        self._folder = cache_folder() / "traced" / digest.hexdigest()[:32]
-        if jax.config.jax_compilation_cache_dir is None:
-            jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+        folder = cache_folder()
+        self._folder = folder and folder / "traced" / digest.hexdigest()[:32]
+        keep_compiled()
         if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
             # Small networks compile in less than the second that is JAX's default.
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
     def any(self) -> bool:
         """Whether some function of this set is there."""
-        return any(self._folder.glob("*")) if self._folder.is_dir() else False
+        return bool(self._folder and self._folder.is_dir() and any(self._folder.iterdir()))
 
     def function(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """`function` as it was kept under `name`, or else traced now and kept; to be jitted.
@@ -76,11 +128,12 @@ class KeptFunctions:
           function: takes and returns trees of lists, tuples, dicts and arrays.
           arguments: arrays, or their shapes and dtypes, that it will be called with.
         """
-        path = self._folder / name
-        traced = _read(path)
+        path = self._folder and self._folder / name
+        traced = path and _read(path)
         if traced is None:
             traced = export.export(jax.jit(function))(*arguments)
-            _write(path, traced)
+            if path is not None:
+                _write(path, traced)
         return traced.call
 
 
@@ -98,12 +151,8 @@ def _read(path: pathlib.Path) -> export.Exported | None:
 
 def _write(path: pathlib.Path, traced: export.Exported) -> None:
     content = bytes(traced.serialize())
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(hashlib.sha256(content).digest() + content)
-        os.replace(partial, path)
+    with contextlib.suppress(UserError):
+        atomic.write_bytes(path, hashlib.sha256(content).digest() + content, parents=True)
 
 
 @functools.cache
@@ -126,7 +175,7 @@ def jit_sparingly(function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.jit(function, compiler_options=_options())
 
 
-@functools.cache
+@once
 def _options() -> dict[str, str]:
     if jax.default_backend() != "cpu":
         return {}

@@ -4,19 +4,30 @@ A workdir belongs to one config; fields that change no result may differ from ru
 """
 
 import difflib
+import functools
 import json
+import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from textsr_jax.errors import UserError
+from textsr_jax.config import checks
+from textsr_jax.config.kinds import Text
+from textsr_jax.config.schema import FIELDS
+from textsr_jax.errors import UserError, mend
+from textsr_jax.storage import atomic
 
 FILE = "config.json"
+# The pair that comes with the package.
+SHIPPED = pathlib.Path(__file__).parent / "weights" / "small.safetensors"
+
+# The flags below are the flags of the script that defines them, and in its --help.
+flags.disclaim_key_flags()
 
 # These say what to do and where to keep things, not what comes out.
 _FREE = (
@@ -29,35 +40,55 @@ _FREE = (
     "decoding.temperature",
 )
 
-# Fields that name a file or a folder, and those that came later: older files have none of them.
-_PLACES = (("data", "root"), ("init", "sr"), ("init", "ocr"), ("init", "focus"))
-_LATER_PLACES = (
-    ("photographs", "train"),
-    ("photographs", "validation"),
-    ("init", "resampler"),
-    ("init", "pretrain"),
+# Fields that name a file or a folder.
+_PLACES = tuple(
+    name for name, field in FIELDS.items() if field.role == "machine" and field.kind == Text()
 )
+# `tfds:` names a prepared data set, `elsewhere:` the data that a packed file's pair was trained on.
+_ELSEWHERE = "elsewhere:"
+_NO_PLACES = ("tfds:", _ELSEWHERE)
 
-# Beams and steps of decoding that no packed file asks for more of: both are allocated.
-_MAX_DECODING = 1000
+# No config comes near it.
+_MOST_BYTES = 2**20
 
 
 def define_flag() -> flags.FlagHolder:
-    """Defines `--config=FILE` and its overrides, `--config.FIELD=VALUE`."""
-    return config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.")
+    """Defines `--config=FILE`, its overrides `--config.FIELD=VALUE`, and `--print_config`."""
+    flags.DEFINE_bool(
+        "print_config", False, "Prints the config as JSON, which --config takes, and ends."
+    )
+    return config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "The experiment: a file of configs/, or a .json of --print_config or a workdir. "
+        "--config.FIELD=VALUE changes a field; the fields are below.",
+    )
 
 
-def from_flag(flag: flags.FlagHolder, source: str | None = None) -> ConfigDict:
+def resolved(config: ConfigDict) -> ConfigDict:
+    """The config; with `--print_config` it is printed as JSON and the process ends with status 0.
+
+    To be called with the config as it will be used, before anything is done.
+    """
+    if flags.FLAGS.print_config:
+        print(json.dumps(plain(config), indent=2))
+        sys.exit()
+    return config
+
+
+def from_flag(
+    flag: flags.FlagHolder | flags.Flag, source: str | pathlib.Path | None = None
+) -> ConfigDict:
     """The config that the flag names, or else that of `source`, a workdir or a packed file.
 
     Raises:
-      UserError: neither is named, or the file is not there or does not run.
+      UserError: neither is named, or the file is not there, does not run or makes no config.
     """
     try:
         config = flag.value
         if config is not None:
             # A file that could not be loaded gives an object that fails when it is used.
-            config = ConfigDict(config).lock()
+            config = ConfigDict(config).to_dict()
     except Exception as error:  # whatever the user's file raises
         reason = str(error.__cause__ or error).strip().splitlines()[-1]
         raise UserError(f"--config: cannot load it: {reason.strip()}") from error
@@ -65,25 +96,44 @@ def from_flag(flag: flags.FlagHolder, source: str | None = None) -> ConfigDict:
         return load(source)
     if config is None:
         raise UserError("--config is missing; name a file, for example --config=configs/tiny.py")
-    return config
+    return _made(checks.checked(config))
 
 
-def fill_in(argv: list[str]) -> list[str]:
+def checked(config: ConfigDict) -> ConfigDict:
+    """A config that was made or changed in Python, held against the schema; locked.
+
+    Raises:
+      UserError: as `checks.checked`.
+    """
+    return _made(checks.checked(config.to_dict()))
+
+
+def fill_in(argv: list[str], model: str | pathlib.Path | None = None) -> list[str]:
     """Completes `--workdir=W --config.FIELD=VALUE`: the field is one of W's own config.
 
-    So it is with `--model=FILE` and the config of a packed file.
+    So it is with `--model=FILE` and the config of a packed file, and with `--config=FILE.json`.
+
+    Args:
+      argv: the command.
+      model: is named in `--model` where neither is; None for none.
 
     Raises:
       UserError: W is not a workdir, or the file not a packed one.
     """
+    for number, argument in enumerate(argv):
+        if found := re.fullmatch("--?config=(.*[.]json)", argument):
+            load(found[1])
+            return [*argv[:number], f"--config={__file__}:{found[1]}", *argv[number + 1 :]]
     names = [argument.lstrip("-").split("=")[0] for argument in argv]
     changes = [name for name in names if name.startswith("config.")]
     workdir = None
     for argument, following in zip(argv, [*argv[1:], None], strict=True):
         if found := re.fullmatch("--?(?:workdir|model)(?:=(.*))?", argument):
             workdir = following if found[1] is None else found[1]
-    if not changes or "config" in names or workdir is None:
+    if not changes or "config" in names or (workdir is None and model is None):
         return argv
+    if workdir is None:
+        workdir, argv = model, [argv[0], f"--model={model}", *argv[1:]]
     load(workdir)
     return [argv[0], f"--config={__file__}:{workdir}", *argv[1:]]
 
@@ -117,16 +167,15 @@ def save(config: ConfigDict, workdir: pathlib.Path) -> None:
     """Writes the config into a new workdir, or checks that it is the one of an old workdir.
 
     Raises:
-      UserError: the workdir was made with another config; names the first field that differs.
+      UserError: the workdir was made with another config, and names the first field that differs;
+        or it cannot be written.
     """
     path = workdir / FILE
     if not path.exists():
-        workdir.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(plain(config), indent=2) + "\n")
-        partial.rename(path)
+        content = json.dumps(plain(config), indent=2) + "\n"
+        atomic.write_text(path, content, parents=True, fix="name another --workdir")
         return
-    old, new = dict(_fields(_read(path))), dict(_fields(plain(config)))
+    old, new = dict(_fields(plain(load(workdir)))), dict(_fields(plain(config)))
     for name in sorted(old.keys() | new.keys()):
         if not name.startswith(_FREE) and old.get(name) != new.get(name):
             raise UserError(
@@ -136,12 +185,15 @@ def save(config: ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def load(source: str | pathlib.Path) -> ConfigDict:
-    """The config that a workdir was made with, or that a packed file holds.
+    """The config that a workdir was made with, or that a packed file or a .json file holds.
 
     Raises:
-      UserError: `source` is neither, or its config cannot be read.
+      UserError: `source` is none of these, or its config cannot be read, or has a field that is
+        none or a value that it cannot have.
     """
     workdir = pathlib.Path(source)
+    if workdir.suffix == ".json" and not workdir.is_dir():
+        return _made(checks.checked(_read(workdir), f"{workdir}: ", mend="correct the file"))
     if workdir.is_file():
         # Brings JAX along, which `--help` does without.
         from textsr_jax import packed_files
@@ -150,58 +202,51 @@ def load(source: str | pathlib.Path) -> ConfigDict:
     path = workdir / FILE
     if not workdir.is_dir():
         raise UserError(f"{workdir}: no such workdir; make one with train.py --workdir={workdir}")
-    if not path.exists():
+    if not path.is_file():
         raise UserError(f"{workdir} holds no {FILE}, so it is not a workdir of train.py")
-    return ConfigDict(_with_tuples(_read(path))).lock()
+    return _made(checks.checked(_read(path), f"{path}: ", mend="restore the file"))
 
 
 def without_places(config: ConfigDict) -> dict[str, Any]:
-    """The config as JSON-able dicts for a file that travels: no paths of this machine.
+    """The config as JSON-able dicts for a file that travels: nothing of this machine is in it.
 
-    Of the data's folder its name stays; what the models were trained from is left out.
+    Of the data's folder its name stays.
     """
-    content = plain(config)
-    content["data"].update(root=pathlib.Path(content["data"]["root"]).name, data_dir="")
-    content.get("photographs", {}).update(train="", validation="")
-    content["init"] = dict.fromkeys(content["init"], "")
+    whole = checks.checked(config.to_dict())
+    content = json.loads(json.dumps(checks.without_machine(whole)))
+    content["data"]["root"] = _name(whole["data"]["root"].removeprefix(_ELSEWHERE))
     return content
 
 
-def from_packed(plain: Mapping[str, Any], leaves: int, place: str) -> ConfigDict:
+def from_packed(content: Any, leaves: int, place: str) -> ConfigDict:
     """The config that a packed file holds, checked before networks are built from it.
 
+    Places and settings of a machine are passed over. `data.root` is "elsewhere:" and the name of
+    the folder that the pair was trained on, which is no place on this machine.
+
     Args:
-      plain: its nested dicts.
+      content: its nested dicts.
       leaves: how many arrays the file fills networks with; no network has more blocks.
       place: the file, for messages.
 
     Raises:
-      UserError: a part is missing, or a network is larger than any that the file could fill.
+      UserError: as `checks.checked`; or a network is larger than any that the file could fill.
     """
     mend = "quantise the pair again"
-    for part in ("data", "sr", "ocr", "decoding", "evaluation", "init", "quantization"):
-        if not isinstance(plain.get(part), dict):
-            raise UserError(f"{place}: its config has no part {part!r}; {mend}")
-    for part, name in _PLACES:
-        if not isinstance(plain[part].get(name), str):
-            raise UserError(f"{place}: its config.{part}.{name} is not a text; {mend}")
-    try:
-        config = ConfigDict(_with_tuples(plain)).lock()
-        fields = list(_fields({part: plain[part] for part in ("sr", "ocr", "decoding")}))
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{place}: its config cannot be read ({reason}); {mend}") from error
-    for name, value in fields:
-        limit = leaves if re.search("blocks|layers|depths", name) else 2**16
-        if name.startswith("decoding."):
-            limit = _MAX_DECODING
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, int) and abs(number) > limit:
+    whole = checks.checked(content, f"{place}: its ", travels=True, mend=mend)
+    fields = checks.network_fields(whole, "sr") | checks.network_fields(whole, "ocr")
+    for name, value in fields.items():
+        if not re.search("blocks|layers|depths", name):
+            continue
+        for number in value if isinstance(value, tuple) else [value]:
+            if number > leaves:
                 raise UserError(
-                    f"{place}: its config has {number} as {name!r}, more than the file can fill; "
-                    f"{mend}"
+                    f"{place}: its config.{name}={value}: more than the file can fill; {mend}"
                 )
-    return config
+    root = content.get("data", {}).get("root")
+    if isinstance(root, str) and _name(root):
+        whole["data"]["root"] = _ELSEWHERE + _name(root)
+    return _made(whole)
 
 
 def same_start(config: ConfigDict, other: ConfigDict, part: str) -> bool:
@@ -211,13 +256,8 @@ def same_start(config: ConfigDict, other: ConfigDict, part: str) -> bool:
 
 def same_network(config: ConfigDict, other: ConfigDict, part: str) -> bool:
     """Whether "sr" or "ocr" has the same tree in both: its name and its sizes."""
-
-    def tree(config: ConfigDict) -> tuple[Any, ...]:
-        settings = plain(config)[part]
-        stn = settings.get("apply_stn") != "never" and settings.get("stn")
-        return settings["name"], settings.get(settings["name"]), stn
-
-    return tree(config) == tree(other)
+    trees = [checks.network_fields(one.to_dict(), part) for one in (config, other)]
+    return trees[0] == trees[1]
 
 
 def nearest(name: str, names: list[str]) -> str:
@@ -228,26 +268,36 @@ def nearest(name: str, names: list[str]) -> str:
 
 def plain(config: ConfigDict) -> dict[str, Any]:
     """The config as JSON would give it back, paths made absolute: tuples become lists."""
-    plain = json.loads(json.dumps(config.to_dict()))
-    for part, name in (*_PLACES, *_LATER_PLACES):
-        place = plain.get(part, {}).get(name)
-        # `tfds:` names a prepared data set.
-        if place and not place.startswith("tfds:"):
-            plain[part][name] = str(pathlib.Path(place).expanduser().resolve())
-    return plain
+    content = json.loads(json.dumps(config.to_dict()))
+    for field in _PLACES:
+        *nodes, name = field.split(".")
+        node = functools.reduce(lambda part, key: part.get(key, {}), nodes, content)
+        place = node.get(name)
+        if place and not place.startswith(_NO_PLACES):
+            node[name] = str(pathlib.Path(os.path.expanduser(place)).resolve())
+    return content
 
 
-def _with_tuples(plain: Any) -> Any:
-    """What JSON gave back, its lists as the tuples they were: flags can only change tuples."""
-    if isinstance(plain, Mapping):
-        return {name: _with_tuples(value) for name, value in plain.items()}
-    return tuple(map(_with_tuples, plain)) if isinstance(plain, list) else plain
+def _name(root: str) -> str:
+    """The name of a folder without its place, whatever separates folders there."""
+    return re.split(r"[/\\]", root.rstrip("/\\"))[-1]
 
 
-def _read(path: pathlib.Path) -> dict[str, Any]:
+def _made(content: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(content).lock()
+
+
+def _read(path: pathlib.Path) -> Any:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        with path.open("rb") as stream:
+            content = stream.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ValueError("larger than any config")
+        return json.loads(content)
+    except OSError as error:
+        fix = mend(error, "name another file")
+        raise UserError(f"{path}: cannot read the config ({error.strerror}); {fix}") from error
+    except (RecursionError, ValueError) as error:
         raise UserError(f"{path}: cannot read the config ({error}); restore the file") from error
 
 

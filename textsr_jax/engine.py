@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
-import functools
+import pickle
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from textsr_jax.compilation import KeptFunctions, jit_sparingly
-from textsr_jax.concurrency import Concurrent
+from textsr_jax.concurrency import Concurrent, bind_to_process, once
 from textsr_jax.decoding import Decoded
+from textsr_jax.errors import require_finite
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.language import Words, WordSearch
 
@@ -27,11 +29,15 @@ _BATCH = 16
 class JaxEngine:
     """Enlarges and recognises in batches of 16 images, or one by one: two compilations each.
 
+    It is pickled as what makes it again, for compiled functions and locks stay in their process.
+
     Args:
       search: how words are searched.
       networks: gives the SR model and the recogniser; called when a function has to be traced.
       sr_variables, ocr_variables: what the networks take, packed or not.
       kept: where traced functions are kept; None to trace them in each process.
+      name: of the model, for messages.
+      again: a function and its arguments that give this engine in another process.
     """
 
     def __init__(
@@ -41,23 +47,41 @@ class JaxEngine:
         sr_variables: Variables,
         ocr_variables: Variables,
         kept: KeptFunctions | None = None,
+        name: str = "the model",
+        again: tuple[Callable[..., JaxEngine], tuple[Any, ...]] | None = None,
     ):
+        bind_to_process()
         self._search, self._networks, self._kept = search, networks, kept
+        self._name, self._again = name, again
         # Traced functions are kept without the structure of the trees.
         self._sr_leaves, self._sr_structure = jax.tree.flatten(sr_variables)
         self._ocr_leaves, self._ocr_structure = jax.tree.flatten(ocr_variables)
-        self._enlarger = functools.cache(self._make_enlarger)
-        self._recognizer = functools.cache(self._make_recognizer)
+        self._enlarger = once(self._make_enlarger)
+        self._recognizer = once(self._make_recognizer)
+
+    def __reduce__(self) -> tuple[Callable[..., JaxEngine], tuple[Any, ...]]:
+        if self._again is None:
+            raise pickle.PicklingError("this engine was not loaded; pickle what load() gives")
+        return self._again
 
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
-        """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3); n at least 1."""
+        """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3); n at least 1.
+
+        Raises:
+          UserError: they are not finite before they are rounded.
+        """
         batches, counts = _batches(lr)
-        made = self._enlarger(len(batches[0]))(batches, self._sr_leaves)
+        made, finite = zip(*self._enlarger(len(batches[0]))(batches, self._sr_leaves), strict=True)
+        require_finite(all(map(bool, finite)), self._name)
         return np.concatenate([part[:count] for part, count in zip(made, counts, strict=True)])
 
-    def recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
-        """The words in images, uint8 (n, 32, 128, 3), n at least 1; `cut` as `WordSearch.read`."""
-        return self._search.read(self._beams, images, cut)
+    def recognize(self, images: np.ndarray, cut: Sequence[bool], again: bool) -> Words:
+        """The words in images, uint8 (n, 32, 128, 3), n at least 1, as `WordSearch.read`.
+
+        Raises:
+          UserError: their probabilities are not finite.
+        """
+        return self._search.read(self._beams, images, cut, again)
 
     def _beams(self, images: np.ndarray) -> Decoded:
         batches, counts = _batches(images)
@@ -65,13 +89,17 @@ class JaxEngine:
         parts = [
             [values[:count] for values in beams] for beams, count in zip(found, counts, strict=True)
         ]
-        return Decoded(*map(np.concatenate, zip(*parts, strict=True)))
+        decoded = Decoded(*map(np.concatenate, zip(*parts, strict=True)))
+        # Beams that were given up have the probability 0, which is no NaN.
+        require_finite(not np.isnan(decoded.log_probability).any(), self._name)
+        return decoded
 
     def _make_enlarger(self, size: int) -> Concurrent:
-        def enlarge(leaves: list[Any], lr: jax.Array) -> jax.Array:
-            sr, _ = self._networks()
+        def enlarge(leaves: list[Any], lr: jax.Array) -> tuple[jax.Array, jax.Array]:
+            network, _ = self._networks()
             variables = jax.tree.unflatten(self._sr_structure, leaves)
-            return to_uint8(sr(variables, to_float(lr)))
+            sr = network(variables, to_float(lr))
+            return to_uint8(sr), jnp.isfinite(sr).all()
 
         if self._kept is not None:
             shape = jax.ShapeDtypeStruct((size, 16, 64, 3), np.uint8)

@@ -6,7 +6,9 @@ Every room raises `UserError` for bad input; only `one_line_errors` prints it.
 import contextlib
 import errno
 import os
+import pathlib
 import sys
+import unicodedata
 from collections.abc import Iterator
 
 
@@ -18,17 +20,64 @@ class Stopped(Exception):
     """Ctrl-C or SIGTERM ended long work in good order. The message says how to go on."""
 
 
+def escaped(text: str, longest: int | None = None) -> str:
+    r"""Text as one line of plain characters, to be printed: names may hold what forges lines.
+
+    Controls, line and paragraph separators, and what hides or turns text around are written as
+    `\n`, `\x1b` or `\u202e`; so are bytes of a file's name that are no text, as `\xff`. All else
+    stays, the backslash included. What is longer than `longest` characters is cut.
+    """
+    if longest is not None and len(text) > longest:
+        text = f"{text[: longest - 1]}…"
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Cs" and "\udc80" <= character <= "\udcff":
+        # How Python holds a byte that could not be decoded.
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    joins = character in "\u200c\u200d"  # letters of Persian, and emoji
+    if category in ("Cc", "Zl", "Zp", "Cs") or (category == "Cf" and not joins):
+        return character.encode("unicode_escape").decode("ascii")
+    return character
+
+
+def require_finite(finite: object, model: str) -> None:
+    """Raises a `UserError` that names the model where `finite`, a truth value, is false."""
+    if not finite:
+        raise UserError(
+            f"{model}: what it computes is not finite, for its weights are damaged or far too "
+            "large; take another model"
+        )
+
+
+def installing(extra: str) -> str:
+    """The command that installs an extra: of the clone that the package lies in, or outside one."""
+    root = pathlib.Path(__file__).parents[1]
+    if not (root / "setup.cfg").is_file():
+        return f"pip install 'textsr_jax[{extra}]'"
+    place = "." if root == pathlib.Path.cwd() else root
+    return f"pip install -e '{place}[{extra}]'"
+
+
+def mend(error: OSError, otherwise: str) -> str:
+    """What the user can do after an error of a file: permissions are mended, not other things."""
+    denied = error.errno in (errno.EACCES, errno.EPERM)
+    return "see to its permissions" if denied else otherwise
+
+
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Ends the process on errors that a user can mend: one line on standard error, no traceback.
 
-    Exit status: 2 for bad input and a full disk, 130 when stopped, 141 where nobody reads the
-    output any more, as behind `| head`.
+    Exit status: 2 for bad input, denied permission and a full disk, 130 when stopped, 141 where
+    nobody reads the output any more, as behind `| head`.
     """
 
     def leave(message: str, status: int) -> None:
         sys.stdout.flush()
-        print(" ".join(message.split()), file=sys.stderr, flush=True)
+        print(escaped(" ".join(message.split())), file=sys.stderr, flush=True)
         # Threads of the data pipeline may still run; nothing is left to write.
         os._exit(status)
 
@@ -42,6 +91,8 @@ def one_line_errors() -> Iterator[None]:
         leave("stopped", 130)
     except BrokenPipeError:
         os._exit(141)
+    except PermissionError as error:
+        leave(f"error: {error.filename}: permission denied; see to its permissions", 2)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -1,26 +1,92 @@
-"""Pixels: between uint8 and [0, 1], and any image file that Pillow opens as plain RGB.
+"""Pixels: between uint8 and [0, 1], and all that can be meant by an image as plain RGB.
 
 Networks compute on [0, 1]; files, batches and caches hold uint8.
 """
 
 import contextlib
 import io
-import pathlib
+import math
+import os
+import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
 from textsr_jax.errors import UserError
+
+# What can be read: a file's name, its content, an open file, a Pillow image, or an array:
+# `image_rgb` says which.
+_Content = bytes | bytearray | memoryview
+ImageLike = str | os.PathLike | _Content | BinaryIO | Image.Image | np.ndarray | jax.Array
 
 LR_SIZE = (64, 16)  # width, height
 HR_SIZE = (128, 32)
 
+# The formats that Pillow may open, and how their files are named. None of them starts another
+# program, as PostScript does, or may hold an image of another format. Those without a signature of
+# their own are tried last.
+FORMATS = {
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif", ".avifs"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "QOI": (".qoi",),
+    "PSD": (".psd",),
+    "SGI": (".sgi", ".rgb", ".rgba", ".bw"),
+    "SUN": (".ras",),
+    "ICO": (".ico",),
+    "PCX": (".pcx",),
+    "DIB": (".dib",),
+    "TGA": (".tga", ".icb", ".vda", ".vst"),
+}
 # Of files in a folder, those whose names end so are images.
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+
+# The most pixels of an image that is decoded, and its longest side. Half as many of formats whose
+# decoders take over 15 bytes a pixel.
+MAX_PIXELS = 2**26
+_HEAVY = ("WEBP", "AVIF", "JPEG2000")
+MAX_SIDE = 2**16 - 1
+# To so many pixels an image is reduced that is read: 1182x887 of a photograph, 5793x181 of a line.
+READ_PIXELS = 2**20
+_STRIP = 2**20  # pixels of a large image that are converted at once
+
+# What the shell hands over, as in `read.py <(command)`: the one kind of pipe that is read.
+_HANDED_OVER = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+_SMALLER = "reduce or crop it first"
+_ORIENTATION = 0x0112
+# By EXIF's orientation: what is to be done with an image to see it upright.
+_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.swapaxes(0, 1),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
+    8: lambda image: np.rot90(image),
+}
+
+_ARRAYS = (
+    "give (height, width), or (height, width, channels) of grey, grey and alpha, RGB or RGBA, as "
+    "uint8, bool, uint16 up to 65535, or float in [0, 1]"
+)
 
 
 def to_float(images: jax.Array) -> jax.Array:
@@ -47,10 +113,44 @@ def moved(images: np.ndarray, right: int, down: int) -> np.ndarray:
     return padded[:, top : top + height, left : left + width]
 
 
-def open_rgb(path: str | pathlib.Path) -> np.ndarray:
+def image_rgb(image: ImageLike, most: int | None = READ_PIXELS) -> np.ndarray:
+    """An image as it is meant to be seen.
+
+    Args:
+      image: a file's name, its content, a file open for reading bytes, or a Pillow image, turned by
+        EXIF; or an array (numpy, JAX or what numpy understands) of shape (height, width), or
+        (height, width, channels) of 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA): uint8, bool,
+        uint16 up to 65535, or float in [0, 1]. What is transparent shows white.
+      most: images of more pixels are reduced to that, their aspect kept; None for never.
+
+    Returns:
+      uint8 (height, width, 3).
+
+    Raises:
+      UserError: a file, or the content of one, that is missing, no image, damaged or too large.
+      ValueError: what is no image, or may mean several: an array of another shape or dtype, without
+        pixels, or with values out of range; it says what to give.
+    """
+    if isinstance(image, str | os.PathLike):
+        return open_rgb(image, most)
+    if isinstance(image, _Content):
+        return decode_rgb(bytes(image), "the bytes given", most)
+    if isinstance(image, Image.Image):
+        return _pillow_rgb(image, most)
+    if hasattr(image, "read"):
+        return decode_rgb(_content(image), str(getattr(image, "name", "the file given")), most)
+    return to_rgb(_pillow_of(image), most)
+
+
+def open_rgb(path: str | os.PathLike, most: int | None = None) -> np.ndarray:
     """Opens an image of any mode as it is meant to be seen.
 
-    EXIF orientation is applied, 16-bit levels are scaled to 8, transparency is laid on white.
+    EXIF orientation is applied, 16-bit levels are scaled to 8, transparency is laid on white. Of
+    an image in several frames the first is taken. A file whose EXIF is damaged is not turned.
+
+    Args:
+      path: of a regular file, `~` allowed; or a pipe by a name such as /dev/stdin.
+      most: images of more pixels are reduced to that, their aspect kept; None for never.
 
     Returns:
       uint8 (height, width, 3).
@@ -59,18 +159,16 @@ def open_rgb(path: str | pathlib.Path) -> np.ndarray:
       UserError: there is no such file, it is not an image, it is cut short, or too large.
     """
     with _opened(path) as image:
-        image.load()
-        return to_rgb(ImageOps.exif_transpose(image))
+        return _loaded(image, most)
 
 
-def decode_rgb(data: bytes, place: str) -> np.ndarray:
+def decode_rgb(data: bytes, place: str, most: int | None = None) -> np.ndarray:
     """The content of an image file, as `open_rgb` has it; `UserError`s name `place`."""
     with _decoded(io.BytesIO(data), place) as image:
-        image.load()
-        return to_rgb(ImageOps.exif_transpose(image))
+        return _loaded(image, most)
 
 
-def image_size(path: str | pathlib.Path) -> tuple[int, int]:
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """Width and height of an image file by its header, orientation not applied.
 
     Raises:
@@ -80,39 +178,138 @@ def image_size(path: str | pathlib.Path) -> tuple[int, int]:
         return image.size
 
 
+def to_rgb(image: Image.Image, most: int | None = None) -> np.ndarray:
+    """A Pillow image of any mode as uint8 (height, width, 3), of at most `most` pixels."""
+    width, height = size = image.size
+    white = _white(image)
+    factor = 1 if most is None else max(1, math.isqrt(width * height // most))
+    if factor == 1:
+        pixels = _converted(image, white)
+    else:
+        # Piece by piece, so that a large image is in memory once.
+        rows = factor * max(1, _STRIP // (width * factor))
+        strips = (
+            _converted(image.crop((0, top, width, min(height, top + rows))), white)
+            for top in range(0, height, rows)
+        )
+        pixels = np.concatenate([np.asarray(Image.fromarray(s).reduce(factor)) for s in strips])
+    return pixels if most is None else resize(pixels, _bounded(size, most, pixels))
+
+
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes uint8 (height, width, 3) to `size` (width, height), Pillow's bicubic, as TextZoom."""
+    if image.shape[1::-1] == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
 @contextlib.contextmanager
-def _opened(path: str | pathlib.Path) -> Iterator[Image.Image]:
-    path = pathlib.Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder; name image files")
-    with _decoded(path, str(path)) as image:
+def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
+    name = os.fsdecode(path)
+    with _file(name) as file, _decoded(file, name) as image:
         yield image
 
 
+def _file(name: str) -> BinaryIO:
+    """Opens a regular file, or a pipe that the shell hands over; nothing else, which may block."""
+    try:
+        path = name if os.path.lexists(name) else os.path.expanduser(name)
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+        if kind == stat.S_IFDIR:
+            raise UserError(f"{name}: is a folder; name the images in it")
+        if kind == stat.S_IFIFO and path.startswith(_HANDED_OVER):
+            with open(path, "rb") as pipe:
+                return io.BytesIO(pipe.read())
+        if kind != stat.S_IFREG:
+            raise UserError(f"{name}: is {_KINDS.get(kind, 'no file')}; name an image file")
+        return open(path, "rb")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{name}: no such file") from error
+    except PermissionError as error:
+        raise UserError(f"{name}: {error.strerror}; see to its permissions") from error
+    except OSError as error:
+        raise UserError(f"{name}: cannot read it ({error.strerror}); name another file") from error
+    except ValueError as error:  # an embedded NUL, or half of a surrogate pair
+        raise UserError(f"{name}: no file can have such a name ({error})") from error
+
+
 @contextlib.contextmanager
-def _decoded(file: pathlib.Path | io.BytesIO, place: str) -> Iterator[Image.Image]:
+def _decoded(file: BinaryIO, place: str) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
+            # Of sizes, which are looked at below, and of what else is odd in a file that opens.
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=tuple(FORMATS)) as image:
+                if problem := _too_large(image.size, image.format):
+                    raise UserError(f"{place}: {problem}")
                 yield image
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"{place}: the image is too large ({error}); crop it first") from error
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{place}: has too many pixels ({error}); {_SMALLER}") from error
     except Exception as error:  # Pillow's decoders raise many kinds, by file format
-        reason = "not an image file" if "identify" in str(error) else str(error) or repr(error)
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "not an image file" if unknown else str(error) or repr(error)
         raise UserError(
             f"{place}: cannot read it ({reason}); give a PNG, JPEG or the like"
         ) from error
 
 
-def to_rgb(image: Image.Image) -> np.ndarray:
-    """A Pillow image of any mode as uint8 (height, width, 3)."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+def _too_large(size: tuple[int, int], format: str | None = None) -> str:
+    """What is wrong with an image of this size; empty where nothing is."""
+    width, height = size
+    most = MAX_PIXELS // 2 if format in _HEAVY else MAX_PIXELS
+    if width * height > most:
+        return f"is {width} x {height}, more than {most:,} pixels; {_SMALLER}"
+    if max(size) > MAX_SIDE:
+        return f"is {width} x {height}, longer than {MAX_SIDE:,} pixels; {_SMALLER}"
+    return ""
+
+
+def _loaded(image: Image.Image, most: int | None) -> np.ndarray:
+    """The pixels of an image file, the right way up; of a large JPEG only those that are needed."""
+    if most is not None and image.width * image.height > most:
+        image.draft(None, _bounded(image.size, most))
+    image.load()
+    return _upright(image, to_rgb(image, most))
+
+
+def _bounded(size: tuple[int, int], most: int, pixels: np.ndarray | None = None) -> tuple[int, int]:
+    """A size of about the same aspect and at most `most` pixels, and no larger than `pixels`."""
+    width, height = size
+    if width * height > most:
+        scale = math.sqrt(most / (width * height))
+        width, height = max(1, int(width * scale)), max(1, int(height * scale))
+    if pixels is not None:
+        width, height = min(width, pixels.shape[1]), min(height, pixels.shape[0])
+    return width, height
+
+
+def _upright(image: Image.Image, pixels: np.ndarray) -> np.ndarray:
+    """Pixels of an image, turned by its EXIF where that can be read."""
+    turn = None
+    # Damaged EXIF raises many kinds.
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION))
+    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+
+
+def _white(image: Image.Image) -> float:
+    """What level is white in an image of one wide channel; 255 in all others."""
+    if image.mode == "F":
+        # Floating-point images have no fixed white.
+        lowest, highest = image.getextrema()
+        if not (math.isfinite(lowest) and math.isfinite(highest)):
+            raise ValueError("its levels are not finite")
+        return max(1.0, highest)
+    # Pillow opens 16-bit files as I;16 or I.
+    return 65535.0 if image.mode.startswith("I") else 255.0
+
+
+def _converted(image: Image.Image, white: float) -> np.ndarray:
+    if image.mode == "F" or image.mode.startswith("I"):
         levels = np.asarray(image, np.float64)
-        # Pillow opens 16-bit PNGs as I;16 or I. Floating-point images have no fixed white.
-        white = 65535 if image.mode != "F" else max(1.0, float(levels.max(initial=0)))
         grey = np.clip(levels / white * 255 + 0.5, 0, 255).astype(np.uint8)
         return np.stack([grey] * 3, axis=-1)
     if image.has_transparency_data:
@@ -121,8 +318,83 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes uint8 (height, width, 3) to `size` (width, height), Pillow's bicubic, as TextZoom."""
-    if image.shape[1::-1] == size:
-        return image
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+def _pillow_rgb(image: Image.Image, most: int | None) -> np.ndarray:
+    _check_given(image.size)
+    if image.format is None and image.mode in ("I", "F"):
+        # It comes from an array, not from a 16-bit file.
+        return _upright(image, to_rgb(_pillow_of(np.asarray(image)), most))
+    try:
+        image.load()
+        return _upright(image, to_rgb(image, most))
+    except Exception as error:  # whatever Pillow raises for its file
+        raise UserError(f"the Pillow image: cannot read it ({error}); open it again") from error
+
+
+def _pillow_of(given: object) -> Image.Image:
+    """A Pillow image of an array; raises `ValueError` where it may mean several, or none."""
+    try:
+        array = np.asarray(given) if hasattr(given, "__array__") else None
+    except Exception as error:  # whatever another library's array raises
+        raise ValueError(f"a {type(given).__name__} gives no numpy array ({error})") from error
+    if array is None or array.dtype.kind in "OSU":
+        raise ValueError(
+            f"a {type(given).__name__} {'' if array is None else f'of {array.dtype} '}is no image; "
+            f"{_ARRAYS}; or name a file"
+        )
+    shape = array.shape
+    if array.ndim == 3 and shape[0] in (1, 3, 4) and shape[2] > 4 and shape[0] < shape[1]:
+        raise ValueError(
+            f"an array of shape {shape} has its channels first; give np.moveaxis(array, 0, -1)"
+        )
+    if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 2, 3, 4)):
+        raise ValueError(f"an array of shape {shape} is no image; {_ARRAYS}")
+    _check_given(shape[1::-1])
+    array = _eight_bits(array)
+    if array.ndim == 3 and shape[2] == 1:
+        array = array[..., 0]
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _check_given(size: tuple[int, int]) -> None:
+    if 0 in size:
+        raise ValueError(f"an image of {size[0]} x {size[1]} has no pixels")
+    if problem := _too_large(size):
+        raise ValueError(f"the image {problem}")
+
+
+def _eight_bits(array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == bool:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype == np.uint16:
+        highest = int(array.max())
+        if 0 < highest <= 255:
+            raise ValueError(
+                f"uint16 levels up to {highest} may be of 8 or of 16 bits; give array.astype("
+                "np.uint8), or levels up to 65535"
+            )
+        return (array.astype(np.float32) / 65535 * 255 + 0.5).astype(np.uint8)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(f"an array of {array.dtype} may mean many levels; {_ARRAYS}")
+    with np.errstate(over="ignore"):
+        levels = np.round((array if array.itemsize > 2 else array.astype(np.float32)) * 255)
+    lowest, highest = float(levels.min()), float(levels.max())
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        raise ValueError("a float array with NaN or infinity is no image; give values in [0, 1]")
+    if lowest < 0 or highest > 255:
+        raise ValueError(
+            f"a float array from {lowest / 255:g} to {highest / 255:g} is out of [0, 1]; divide "
+            "levels of 0 to 255 by 255, or give them as uint8"
+        )
+    return levels.astype(np.uint8)
+
+
+def _content(file: BinaryIO) -> bytes:
+    """All of a file, whatever was read of it before."""
+    if getattr(file, "seekable", lambda: False)():
+        file.seek(0)
+    content = file.read()
+    if not isinstance(content, bytes):
+        raise ValueError("a file of text is no image; open it for bytes: open(name, 'rb')")
+    return content

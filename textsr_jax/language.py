@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import math
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -19,7 +18,6 @@ from ml_collections import ConfigDict
 
 from textsr_jax import decoding, text
 from textsr_jax.decoding import Decoded
-from textsr_jax.errors import UserError
 from textsr_jax.images import moved
 
 # How much of what is read are English words and numbers, the rest anything: as the generator draws.
@@ -128,29 +126,9 @@ class WordSearch:
 
     @classmethod
     def of(cls, config: ConfigDict) -> Self:
-        """That of an experiment; configs from before the last two have none: they are 0 there.
-
-        Raises:
-          UserError: the weight is not a number of at least 0, or the bound of the second look not
-            one from 0 to 1; or the recogniser writes no beams to choose from.
-        """
+        """That of an experiment."""
         settings = config.decoding
-        bounds = {
-            "language_weight": (sys.float_info.max, "from 0 on"),
-            "second_look": (1, "from 0 to 1"),
-        }
-        for field, (most, which) in bounds.items():
-            value = settings.get(field, 0.0)
-            if not isinstance(value, int | float) or not 0 <= value <= most:
-                raise UserError(f"config.decoding.{field}={value!r}: set it to a number {which}")
-            if value and config.ocr.name == "crnn":
-                raise UserError(
-                    f"config.decoding.{field}={value}: crnn reads without beams to choose from; "
-                    "set it to 0"
-                )
-        return cls(
-            settings.beam, settings.steps, *(float(settings.get(field, 0.0)) for field in bounds)
-        )
+        return cls(settings.beam, settings.steps, settings.language_weight, settings.second_look)
 
     @property
     def beyond_paper(self) -> str:
@@ -179,6 +157,7 @@ class WordSearch:
         beams: Callable[[np.ndarray], Decoded],
         images: np.ndarray,
         cut: Sequence[bool] | None = None,
+        again: bool = True,
     ) -> Words:
         """The words in images, with a second look at those that are unsure.
 
@@ -189,10 +168,11 @@ class WordSearch:
           beams: what `recognizer` finds in images, uint8 (any number, 32, 128, 3).
           images: uint8 (n, 32, 128, 3).
           cut: as `words` takes it.
+          again: whether there is a second look.
         """
         found = Decoded(*(np.asarray(part) for part in beams(images)))
         words = self.words(found, cut)
-        if not self.second_look or self.margin is None:
+        if not again or not self.second_look or self.margin is None:
             return words
         unsure = np.flatnonzero(words.log_confidence < math.log(self.second_look))
         if not len(unsure):

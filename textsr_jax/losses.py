@@ -1,8 +1,11 @@
 """Training losses: text-focus, learned downscaling, and the cross-entropies of recognition.
 
-Pure functions on arrays; they work inside jit and under any sharding of the batch. Where a device
-sees its own part alone (`jax.pmap`), `axis_name` names the axis of devices: the mean of what they
-return is then the loss of the whole batch.
+Pure functions on arrays; they work inside jit and under any sharding of the batch.
+
+Some losses are means over characters, steps or words, of which equal parts of a batch hold unequal
+numbers. Where a part is seen alone, `whole` holds those of the whole batch (accumulation), and
+`axis_name` names the axis of devices (`jax.pmap`): the plain mean of what parts and devices return
+is then the loss of the whole batch, and the mean of their gradients its gradient.
 """
 
 import math
@@ -49,6 +52,7 @@ def position_loss(
     hr_attention: jax.Array,
     mask: jax.Array | None = None,
     *,
+    whole: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> jax.Array:
     """Mean absolute difference of two attention maps, float (batch, heads, steps, positions).
@@ -56,12 +60,13 @@ def position_loss(
     The published code pads a batch's labels to the longest of them and averages over all steps, a
     shorter label's padded steps included. `mask`, float (batch, steps), 1 up to a label's end
     (`text.focus_tokens`), tells how many those are, so that labels may be padded further at no
-    change of the loss. None averages over all steps there are.
+    change of the loss. None averages over all steps there are. `whole` is the mask of the whole
+    batch, whose longest label counts; None where `mask` is it.
     """
     difference = jnp.abs(sr_attention - hr_attention).mean(axis=(0, 1, 3))
     if mask is None:
         return difference.mean()
-    steps = mask.max(axis=0)
+    steps = (mask if whole is None else whole).max(axis=0)
     if axis_name is not None:
         steps = jax.lax.pmax(steps, axis_name)
     return (difference * steps).sum() / steps.sum()
@@ -111,6 +116,7 @@ def weighted_cross_entropy(
     mask: jax.Array,
     weights: jax.Array | None = None,
     *,
+    whole: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> jax.Array:
     """The recognition part of the text-focus loss, averaged over all characters of the batch.
@@ -122,11 +128,12 @@ def weighted_cross_entropy(
       targets: int32 (batch, steps).
       mask: float (batch, steps), 1 where a character counts (the end does), else 0.
       weights: positive w, float (classes, classes), as of `weight_table`; None is 1 everywhere.
+      whole: the mask of the whole batch; None where `mask` is it.
     """
     if weights is not None:
         logits = logits + jnp.log(jnp.asarray(weights))[targets]
     losses = -_true_log_probability(logits, targets)
-    return (losses * mask).sum() / share_of_count(mask.sum(), axis_name)
+    return (losses * mask).sum() / share_of_count(mask, whole, axis_name)
 
 
 def text_focus_loss(
@@ -142,6 +149,7 @@ def text_focus_loss(
     image_error: Callable[[jax.Array, jax.Array], jax.Array] = mse,
     position_weight: float = POSITION_WEIGHT,
     recognition_weight: float = RECOGNITION_WEIGHT,
+    whole: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The text-focus loss of "Scene text telescope": MSE + 10 position + 0.0005 recognition.
@@ -158,6 +166,7 @@ def text_focus_loss(
       hr_attention: what `recognize(hr, inputs)[1]` gives, if it is known already.
       image_error: of SR and HR, in the total: `mse` as published, or `log_mse`.
       position_weight, recognition_weight: of these parts in the total; the published ones.
+      whole: the mask of the whole batch; None where `mask` is it.
 
     Returns:
       The total, and its parts before weighting: {"mse", "position", "recognition"}; scalars.
@@ -168,9 +177,11 @@ def text_focus_loss(
     parts = {
         "mse": mse(sr, jax.lax.stop_gradient(hr)),
         "position": position_loss(
-            attention, jax.lax.stop_gradient(hr_attention), mask, axis_name=axis_name
+            attention, jax.lax.stop_gradient(hr_attention), mask, whole=whole, axis_name=axis_name
         ),
-        "recognition": weighted_cross_entropy(logits, targets, mask, weights, axis_name=axis_name),
+        "recognition": weighted_cross_entropy(
+            logits, targets, mask, weights, whole=whole, axis_name=axis_name
+        ),
     }
     total = (
         image_error(sr, jax.lax.stop_gradient(hr))
@@ -265,6 +276,7 @@ def cross_entropy(
     targets: jax.Array,
     smoothing: float = 0.0,
     *,
+    whole: jax.Array | None = None,
     axis_name: str | None = None,
 ) -> jax.Array:
     """CDistNet's loss: cross-entropy averaged over the targets that are not pads.
@@ -274,16 +286,22 @@ def cross_entropy(
       targets: int32 (batch, steps), the tokens behind the start token.
       smoothing: probability taken from the true class and spread evenly over all others, the pad
         among them; 0.1 in the published training.
+      whole: the targets of the whole batch; None where `targets` is it.
     """
     true = _true_log_probability(logits, targets)
     others = jax.nn.log_softmax(logits).sum(axis=-1) - true
     losses = -(1 - smoothing) * true - smoothing / (logits.shape[-1] - 1) * others
     mask = targets != text.PAD
-    return (losses * mask).sum() / share_of_count(mask.sum(), axis_name)
+    whole = None if whole is None else whole != text.PAD
+    return (losses * mask).sum() / share_of_count(mask, whole, axis_name)
 
 
 def ctc_loss(
-    logits: jax.Array, characters: jax.Array, *, axis_name: str | None = None
+    logits: jax.Array,
+    characters: jax.Array,
+    *,
+    whole: jax.Array | None = None,
+    axis_name: str | None = None,
 ) -> jax.Array:
     """CRNN's loss: -log p(word), summed over all alignments, averaged over the words.
 
@@ -294,13 +312,18 @@ def ctc_loss(
     Args:
       logits: float (batch, frames, classes), class 0 the blank.
       characters: int32 (batch, length), as of `text.encode`: 0 behind the last character.
+      whole: the characters of the whole batch; None where `characters` is it.
 
     Returns:
       A float32 scalar; 0 if no word of the batch can be spelt.
     """
+
+    def fitting(characters: jax.Array) -> jax.Array:
+        repeated = (characters[:, 1:] == characters[:, :-1]) & (characters[:, 1:] != text.BLANK)
+        needed = (characters != text.BLANK).sum(axis=1) + repeated.sum(axis=1)
+        return needed <= logits.shape[1]
+
     padding = (characters == text.BLANK).astype(jnp.float32)
-    repeated = (characters[:, 1:] == characters[:, :-1]) & (characters[:, 1:] != text.BLANK)
-    needed = (characters != text.BLANK).sum(axis=1) + repeated.sum(axis=1)
     # optax stands -100000 in for log 0, so that a word without alignment is finite: it can be
     # masked after the fact without NaN in the gradient.
     losses = optax.ctc_loss(
@@ -310,19 +333,32 @@ def ctc_loss(
         padding,
         blank_id=text.BLANK,
     )
-    fits = needed <= logits.shape[1]
-    return jnp.where(fits, losses, 0).sum() / share_of_count(fits.sum(), axis_name)
+    fits = fitting(characters)
+    whole = None if whole is None else fitting(whole)
+    return jnp.where(fits, losses, 0).sum() / share_of_count(fits, whole, axis_name)
 
 
-def share_of_count(count: jax.Array, axis_name: str | None = None) -> jax.Array:
-    """What a sum is divided by to become a mean: the count, at least 1.
+def share_of_count(
+    counted: jax.Array, whole: jax.Array | None = None, axis_name: str | None = None
+) -> jax.Array:
+    """What a sum over `counted` is divided by to become a mean: its count, at least 1.
 
-    With `axis_name` it is an even share of all devices' count: the mean over devices of local sums
-    divided by it is the mean over all that is counted, however it lies on them.
+    With `whole` or `axis_name` it is an even share of the count of all parts and devices: the mean
+    over them of local sums divided by it is the mean over all that is counted, wherever it lies.
+
+    Args:
+      counted: bool or float (batch, ...), 1 where something counts, else 0.
+      whole: that of the whole batch, of which `counted` is one of several equal parts; None where
+        `counted` is all of it.
+      axis_name: of devices that each see their own; None under jit.
     """
-    if axis_name is None:
-        return jnp.maximum(count, 1)
-    return jnp.maximum(jax.lax.psum(count, axis_name), 1) / jax.lax.axis_size(axis_name)
+    count, shares = (counted if whole is None else whole).sum(), 1
+    if whole is not None:
+        shares = len(whole) // len(counted)
+    if axis_name is not None:
+        count, shares = jax.lax.psum(count, axis_name), shares * jax.lax.axis_size(axis_name)
+    count = jnp.maximum(count, 1)
+    return count if shares == 1 else count / shares
 
 
 def _true_log_probability(logits: jax.Array, targets: jax.Array) -> jax.Array:

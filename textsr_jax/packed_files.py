@@ -19,10 +19,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as deserialize
 from safetensors.numpy import save as serialize
 
-from textsr_jax import configuration, text
+from textsr_jax import configuration, file_kinds, text
 from textsr_jax.errors import UserError
-from textsr_jax.parameter_files import write_file
-from textsr_jax.quantization import QuantizedArray, Rule, aciq, is_quantized
+from textsr_jax.quantization import (
+    QuantizedArray,
+    Rule,
+    aciq,
+    dequantize,
+    is_quantized,
+    summary,
+)
+from textsr_jax.storage import atomic
 
 PARTS = ("sr", "ocr")
 
@@ -38,13 +45,15 @@ _CODES, _OFFSETS, _SCALES, _CHANNEL_SCALES = "codes", "offsets", "scales", "chan
 _MAX_DEPTH = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PackedPair:
     """What a packed file holds.
 
     Attributes:
-      config: the experiment as nested dicts, without places on the machine that made it.
-      rules: by which each part, "sr" and "ocr", was quantised.
+      config: the experiment as nested dicts, without places and settings of the machine that made
+        it. Its `quantization` asks for `rules`.
+      rules: by which each part, "sr" and "ocr", was quantised. The prior that "auto" chose and the
+        bits are those of each leaf; `repr` counts them.
       fine_tuned: whether the recogniser was fine-tuned on SR images.
       provenance: where it comes from: commit, data set, scores; JSON-able.
       sr, ocr: {"params": nested dicts, "stats": nested dicts}; leaves are `QuantizedArray` or
@@ -58,8 +67,12 @@ class PackedPair:
     sr: Any
     ocr: Any
 
+    def __repr__(self) -> str:
+        networks = (self.config.get(part, {}).get("name") for part in PARTS)
+        return f"PackedPair({' + '.join(map(str, networks))}, {summary((self.sr, self.ocr))})"
+
     def experiment(self, place: str | pathlib.Path) -> ConfigDict:
-        """The config, checked; raises `UserError` as `configuration.from_packed` does."""
+        """The config as this machine uses it; raises `UserError` as `configuration.from_packed`."""
         leaves = len(jax.tree.leaves((self.sr, self.ocr)))
         return configuration.from_packed(self.config, leaves, str(place))
 
@@ -68,11 +81,12 @@ def save(path: str | pathlib.Path, pair: PackedPair) -> int:
     """Writes a packed file, whole or not at all; returns its size in bytes.
 
     Raises:
-      UserError: the folder is missing, cannot be written in, or its disk is full.
+      UserError: the folder is missing, cannot be written in, or its disk is full; or an array has
+        values that are not finite.
       ValueError: a leaf that is neither float32 nor quantised.
     """
     content = to_bytes(pair)
-    write_file(path, content)
+    atomic.write_bytes(path, content)
     return len(content)
 
 
@@ -89,9 +103,15 @@ def to_bytes(pair: PackedPair) -> bytes:
     always gives the same bytes.
 
     Raises:
+      UserError: an array has values that are not finite.
       ValueError: a leaf that is neither float32 nor quantised.
     """
     arrays, metadata = _contents(pair)
+    for name, array in arrays.items():
+        if array.dtype == np.float32 and not np.isfinite(array).all():
+            raise UserError(
+                f"{name}: not all values are finite; take a checkpoint from before they grew"
+            )
     # ascontiguousarray alone would give a scalar an axis.
     arrays = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
     content = bytearray(_with_metadata(serialize(arrays), metadata))
@@ -213,8 +233,10 @@ def _parse(content: bytes) -> PackedPair:
         header = _header(content)
     except _Damaged:
         if not _looks_packed(content[:4096]):
+            kind = file_kinds.foreign(content[: file_kinds.LOOKED_AT])
             raise _Foreign(
-                "not a packed file, or a damaged one; name one that quantize.py --out wrote"
+                f"{f'{kind}; ' if kind else ''}not a packed file, or a damaged one; name one that "
+                "quantize.py --out wrote"
             ) from None
         raise
     metadata = header.get("__metadata__")
@@ -355,8 +377,6 @@ class _Joined:
                 array = (array.astype(np.uint32) << 16).view(np.float32)
             if array.dtype != np.float32 or array.ndim != 1:
                 raise _Damaged(f"{name}: not a list of float32")
-            if not np.isfinite(array).all() or (name != _OFFSETS and (array < 0).any()):
-                raise _Damaged(f"{name}: not finite, or negative")
             self._left[name] = array
 
     def codes(self, count: int) -> np.ndarray:
@@ -421,10 +441,23 @@ def _quantized(name: str, about: Mapping[str, Any], joined: _Joined) -> Quantize
         prior=prior,
         axis=axis,
     )
+    check(bool(np.isfinite(offset).all()), "its offsets are not finite")
+    sound = np.isfinite(scale).all() and (scale >= 0).all()
+    check(bool(sound), "its scales are not finite, or negative")
     leaf = replace(leaf, codes=joined.codes(leaf.packed_size))
+    check(_is_finite(leaf), "its values are not finite")
     if axis is None and scale == 0:
         check(not leaf.codes.any(), "codes where its step is 0")
     return leaf
+
+
+def _is_finite(leaf: QuantizedArray) -> bool:
+    """Whether no value of a leaf overflows; only those that might are looked at."""
+    with np.errstate(over="ignore"):
+        last = leaf.offset + np.float32(2) ** np.asarray(leaf.bits, np.float32) * leaf.scale
+        if np.isfinite(last.astype(leaf.dtype)).all():
+            return True
+        return bool(jnp.isfinite(dequantize(leaf)).all())
 
 
 def _written_bits(bits: int | tuple[int, ...]) -> int | str:

@@ -4,7 +4,6 @@ They are safetensors files: arrays by name and a JSON record in the header, no p
 """
 
 import json
-import os
 import pathlib
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from textsr_jax import file_kinds
+from textsr_jax.config import checks
 from textsr_jax.errors import UserError
+from textsr_jax.storage import atomic
 
 PARTS = ("sr", "ocr", "focus", "resampler")
 
@@ -67,7 +69,8 @@ def save(path: str | pathlib.Path, file: ParameterFile, origin: Origin | None = 
       origin: kept aside; `load` never reads its tensors.
 
     Raises:
-      UserError: the folder is missing, cannot be written in, or its disk is full.
+      UserError: the folder is missing, cannot be written in, or its disk is full; or an array has
+        values that are not finite.
       ValueError: a leaf that is not float32, a key that is empty or holds a slash, or a part that
         is none.
     """
@@ -77,6 +80,8 @@ def save(path: str | pathlib.Path, file: ParameterFile, origin: Origin | None = 
     for name, array in arrays.items():
         if array.dtype != np.float32 or name.split("/")[0] not in _TREE:
             raise ValueError(f"leaf {name!r} is {array.dtype}; params and stats are float32")
+        if not np.isfinite(array).all():
+            raise UserError(f"{name}: not all values are finite; take another checkpoint")
     record: dict[str, Any] = {
         "version": _VERSION,
         "model": file.model,
@@ -89,28 +94,39 @@ def save(path: str | pathlib.Path, file: ParameterFile, origin: Origin | None = 
         record["origin"] = {"record": origin.record, "checksum": _checksum(aside, origin.record)}
         arrays |= aside
     contiguous = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in arrays.items()}
-    write_file(path, serialize(contiguous, {_RECORD: json.dumps(record)}))
+    atomic.write_bytes(path, serialize(contiguous, {_RECORD: json.dumps(record)}))
 
 
 def load(path: str | pathlib.Path) -> ParameterFile:
     """Reads a parameter file.
 
     Raises:
-      UserError: it is missing, damaged or cut off, or no parameter file.
+      UserError: it is missing, damaged or cut off, or no parameter file; or it has an array that is
+        not float32 or not finite, or settings that no network has.
     """
     opened = _Opened(path)
     record = opened.record
     about = [record["model"], record["part"], record["settings"]]
     arrays = opened.arrays(lambda name: not name.startswith(_DROPPED))
     opened.check(_checksum(arrays, about), record["checksum"])
+    settings = checks.checked_part(record["settings"], record["part"], f"{path}: its ")
     variables: dict[str, Any] = {name: {} for name in _TREE}
     for name, array in arrays.items():
+        if array.dtype != np.float32:
+            raise UserError(
+                f"{path}: {name!r} is {array.dtype}, and parameters are float32; convert the "
+                "published file again"
+            )
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{path}: {name!r} has values that are not finite; take another checkpoint"
+            )
         *folders, leaf = name.split("/")
         node = variables
         for folder in folders:
             node = node.setdefault(folder, {})
         node[leaf] = array
-    return ParameterFile(record["model"], record["part"], record["settings"], variables)
+    return ParameterFile(record["model"], record["part"], settings, variables)
 
 
 def load_origin(path: str | pathlib.Path) -> Origin | None:
@@ -196,31 +212,6 @@ def variables_for(
     return filled
 
 
-def write_file(path: str | pathlib.Path, content: bytes) -> None:
-    """Writes a file whole or not at all: under a partial name first, then renamed.
-
-    Raises:
-      UserError: the folder is missing, cannot be written in, or its disk is full.
-    """
-    path = pathlib.Path(path)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        if path.is_dir():
-            raise UserError(f"{path}: is a folder; name a file")
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.rename(path)
-    except OSError as error:
-        if partial.is_file():
-            partial.unlink()
-        raise UserError(
-            f"{path}: cannot write it ({error.strerror}); name a place that can be written to and "
-            "has space"
-        ) from error
-
-
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
     """The leaves of nested dicts and their paths, such as `params/edsr/head/kernel`."""
     for key, value in tree.items():
@@ -293,7 +284,7 @@ class _Opened:
 
     def _foreign(self, error: SafetensorError) -> UserError:
         with self.path.open("rb") as stream:
-            start = stream.read(4096)
+            start = stream.read(file_kinds.LOOKED_AT)
         if start[:2] in (b"PK", b"\x80\x02"):
             return UserError(
                 f"{self.path}: a PyTorch checkpoint, not a parameter file; convert it: python -m "
@@ -301,9 +292,10 @@ class _Opened:
             )
         if f'"{_RECORD}"'.encode() in start:
             return self.damaged(str(error))
+        kind = file_kinds.foreign(start, self.path.suffix)
         return UserError(
-            f"{self.path}: not a parameter file, or a damaged one ({error}); name one that "
-            "`python -m textsr_jax.convert` wrote"
+            f"{self.path}: {f'{kind}; ' if kind else ''}not a parameter file, or a damaged one "
+            f"({error}); name one that `python -m textsr_jax.convert` wrote"
         )
 
     def _checked(self, text: str) -> dict[str, Any]:

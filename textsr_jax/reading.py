@@ -8,34 +8,35 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import math
+import os
 import pathlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, overload
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from textsr_jax import configuration, crops, packed_files
+from textsr_jax import configuration, crops, layouts, packed_files
 from textsr_jax.compilation import KeptFunctions, keep_compiled
+from textsr_jax.concurrency import once
 from textsr_jax.engine import JaxEngine
 from textsr_jax.errors import UserError
-from textsr_jax.images import HR_SIZE, LR_SIZE, open_rgb, resize, to_rgb
+from textsr_jax.images import HR_SIZE, LR_SIZE, ImageLike, image_rgb, resize
 from textsr_jax.language import Words, WordSearch
-from textsr_jax.quantization import dequantize
+from textsr_jax.quantization import dequantize, is_quantized
 
 if TYPE_CHECKING:
     # Flax and Orbax take a second to import: functions that need them do so themselves.
     from textsr_jax.models import Network, Variables
 
-# What can be read: a file's name, a Pillow image, or an array, uint8 or float in [0, 1], of shape
-# (height, width, 3) or (height, width).
-ImageLike = str | pathlib.Path | Image.Image | np.ndarray
+T = TypeVar("T")
 
 # The pair that comes with the package.
-SHIPPED = pathlib.Path(__file__).parent / "weights" / "small.safetensors"
+SHIPPED = configuration.SHIPPED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +54,9 @@ class Models:
     config: ConfigDict
     sr: Network
     ocr: Network
-    sr_variables: Variables | None
-    pretrained: Variables | None
-    fine_tuned: Variables | None
+    sr_variables: Variables | None = dataclasses.field(repr=False)
+    pretrained: Variables | None = dataclasses.field(repr=False)
+    fine_tuned: Variables | None = dataclasses.field(repr=False)
 
 
 def load_models(
@@ -73,7 +74,8 @@ def load_models(
       config: the experiment; None for that of `source`.
 
     Raises:
-      UserError: `source` is neither, or a model cannot be read or belongs to another network.
+      UserError: `source` is neither, the config has a value that it cannot have, or a model cannot
+        be read or belongs to another network.
     """
     if source is not None and pathlib.Path(source).is_file():
         return _load_packed(packed_files.load(source), source, config)
@@ -81,11 +83,10 @@ def load_models(
     from textsr_jax.models import build_ocr, build_sr, part_of, together
 
     own = None if source is None else configuration.load(source)
-    config = own if config is None else config
+    config = own if config is None else configuration.checked(config)
     if config is None:
         raise UserError("nothing to load; name a workdir or a config with config.init")
-    if source is not None:
-        keep_compiled(source)
+    keep_compiled()
     sr, ocr = build_sr(config.sr), build_ocr(config.ocr)
 
     def replaced(name: str) -> bool:
@@ -141,6 +142,8 @@ def _packed_config(
 ) -> ConfigDict:
     """The config of a packed file, or the one in its place, which must ask for its networks."""
     own = pair.experiment(path)
+    if config is not None:
+        config = configuration.checked(config)
     for part in packed_files.PARTS:
         if config is not None and not configuration.same_network(config, own, part):
             raise UserError(
@@ -201,15 +204,40 @@ class Engine(Protocol):
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3)."""
 
-    def recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
+    def recognize(self, images: np.ndarray, cut: Sequence[bool], again: bool) -> Words:
         """The words in images, uint8 (n, 32, 128, 3), n at least 1.
 
-        `cut` tells of each image whether its edges cut words; see `language.WordSearch.words`.
+        `cut` tells of each image whether its edges cut words, `again` whether unsure ones are
+        looked at again; see `language.WordSearch`.
         """
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What a reader reads with.
+
+    Attributes:
+      source: the file or folder that it was loaded from; None where its config named the models.
+      sr, recognizer: the networks' names.
+      sr_precision, recognizer_precision: of their weights, such as "8 bits" or "float32".
+      beam: beams a word.
+      runtime: "JAX" or "ONNX Runtime".
+    """
+
+    source: str | None
+    sr: str
+    recognizer: str
+    sr_precision: str
+    recognizer_precision: str
+    beam: int
+    runtime: str = "JAX"
 
 
 class Reader:
     """Enhances and reads word images.
+
+    It can be pickled. What was loaded from a packed file or an exported folder is loaded from there
+    again, which must be unchanged; what was loaded from a workdir takes its weights along.
 
     The confidence in a word of probability p, its end included, is p ** (1 / T), with the
     temperature T that was fitted on held-out and drawn words; 1 leaves probabilities as they are.
@@ -221,70 +249,89 @@ class Reader:
     Args:
       engine: what computes.
       temperature: T.
+      description: what the engine computes with; None where that is not known.
     """
 
-    def __init__(self, engine: Engine, temperature: float = 1.0):
+    def __init__(
+        self, engine: Engine, temperature: float = 1.0, description: Description | None = None
+    ):
         self._engine, self._temperature = engine, temperature
+        self.description = description
 
-    def enhance(self, images: Sequence[ImageLike]) -> np.ndarray:
-        """SR images, uint8 (len(images), 32, 128, 3), whatever an image's aspect.
+    def __repr__(self) -> str:
+        about = self.description
+        if about is None:
+            return f"<Reader with {type(self._engine).__name__}>"
+        return (
+            f"<Reader of {about.source or 'the models of a config'}: "
+            f"sr={about.sr} ({about.sr_precision}), "
+            f"recognizer={about.recognizer} ({about.recognizer_precision}), "
+            f"beam={about.beam}, temperature={self._temperature:g}, {about.runtime}>"
+        )
+
+    def enhance(self, images: ImageLike | Iterable[ImageLike]) -> np.ndarray:
+        """The SR image of an image, uint8 (32, 128, 3), or those of several, whatever their aspect.
+
+        Args:
+          images: one image, anything that `textsr_jax.images.image_rgb` takes; or several: a list,
+            a tuple, an iterator, or an array (n, height, width, channels).
+
+        Returns:
+          uint8 (32, 128, 3) for one image, (n, 32, 128, 3) for n.
 
         Raises:
-          UserError: a file that cannot be read.
-          ValueError: an array that is not an image.
+          UserError: a file that cannot be read, or is too large; a model whose output is not
+            finite.
+          ValueError: what is no image, or may mean several: floats out of [0, 1], NaN, other shapes
+            or dtypes. The message says what to give.
         """
-        return self._enlarge([image_rgb(image) for image in images])
+        one, several = _listed(images)
+        made = [self._enlarge(batch) for batch in batches(several, lambda image: image)]
+        return made[0][0] if one else np.concatenate([self._enlarge([]), *made])
 
-    def read(self, images: Sequence[ImageLike]) -> list[Reading]:
-        """The words in the images; raises as `enhance` does."""
-        return [reading for reading, _ in self.read_and_show(images)]
+    @overload
+    def read(self, images: str | os.PathLike | bytes | BinaryIO | Image.Image) -> Reading: ...
+    @overload
+    def read(self, images: np.ndarray | jax.Array) -> Reading | list[Reading]: ...
+    @overload
+    def read(self, images: Iterable[ImageLike]) -> list[Reading]: ...
+    def read(self, images: ImageLike | Iterable[ImageLike]) -> Reading | list[Reading]:
+        """The word in an image, or the words in several; takes and raises what `enhance` does."""
+        one, several = _listed(images)
+        found = [
+            reading
+            for batch in batches(several, lambda image: image)
+            for reading, _ in self.read_and_show(batch)
+        ]
+        return found[0] if one else found
 
     def read_and_show(self, images: Sequence[ImageLike]) -> list[tuple[Reading, np.ndarray]]:
         """The words in the images, each with the image that the recogniser read it from.
 
         Wide images are read in overlapping windows, in which likely English counts nothing, for
-        their edges cut words, and the texts joined; tall ones as they are and
-        turned by a quarter either way, of which the reading is taken whose letters are surest. What
-        is sharp already is read as it is; all else is enlarged by the SR model first. See
-        `textsr_jax.crops`.
+        their edges cut words, and the texts joined; words with wide space between them one by one,
+        joined without a space; tall images also turned by a quarter either way, or as letters below
+        each other; unsure ones upside down (`textsr_jax.layouts`). What is sharp already is read as
+        it is; all else is enlarged by the SR model first (`textsr_jax.crops`). An image without
+        contrast has the empty text, with confidence 1.
 
         Returns:
           For each image its reading and the picture that was read, uint8 (32, width, 3): width is
-          128, or more where the image was read in windows.
+          128, or more where the image was read in windows or words.
 
         Raises:
-          UserError: a file that cannot be read.
+          UserError: a file that cannot be read, or an image that is wider than any line of text.
           ValueError: an array that is not an image.
         """
-        # Of each image its turns, of each turn its windows.
-        turns = [
-            [crops.windows(turn) for turn in crops.turns(crops.trimmed(image_rgb(image)))]
-            for image in images
-        ]
-        windows = [window.image for image in turns for turn in image for window in turn]
-        pictures = self._sharpened(windows)
-        cut = [len(turn) > 1 for image in turns for turn in image for _ in turn]
-        words = self._recognize(pictures, cut)
-        results, done = [], 0
-        for image in turns:
-            candidates = []
-            for turn in image:
-                part = slice(done, done + len(turn))
-                done += len(turn)
-                candidates.append(
-                    (
-                        # Of each letter and end: longer texts are less likely.
-                        words.log_probability[part].sum()
-                        / sum(len(word) + 1 for word in words.texts[part]),
-                        Reading(
-                            crops.join(words.texts[part], turn),
-                            self._confidence(words.log_confidence[part].sum()),
-                        ),
-                        crops.side_by_side(pictures[part], turn),
-                    )
-                )
-            _, reading, picture = max(candidates, key=lambda candidate: candidate[0])
-            results.append((reading, picture))
+        pixels = [image_rgb(image) for image in images]
+        results = []
+        found = layouts.read(pixels, self._sharpened, self._recognize)
+        for image, one in zip(pixels, found, strict=True):
+            if one is None:
+                results.append((Reading("", 1.0), resize(image, HR_SIZE)))
+            else:
+                confidence = self._confidence(one.log_confidence)
+                results.append((Reading(one.text, confidence), one.picture))
         return results
 
     def read_enhanced(self, sr: np.ndarray, cut: bool = False) -> list[Reading]:
@@ -292,7 +339,7 @@ class Reader:
 
         `cut` tells whether they are windows, whose edges may cut words.
         """
-        words = self._recognize(sr, [cut] * len(sr))
+        words = self._recognize(sr, [cut] * len(sr), again=True)
         return [
             Reading(word, self._confidence(log_confidence))
             for word, log_confidence in zip(words.texts, words.log_confidence, strict=True)
@@ -312,44 +359,47 @@ class Reader:
             return np.zeros((0, HR_SIZE[1], HR_SIZE[0], 3), np.uint8)
         return self._engine.enlarge(np.stack([resize(image, LR_SIZE) for image in images]))
 
-    def _recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
+    def _recognize(self, images: np.ndarray, cut: Sequence[bool], again: bool) -> Words:
         if not len(images):
             return Words([], np.zeros(0), np.zeros(0))
-        return self._engine.recognize(images, cut)
+        return self._engine.recognize(images, cut, again)
 
     def _confidence(self, log_confidence: float) -> float:
         return math.exp(log_confidence / self._temperature)
 
 
-def image_rgb(image: ImageLike) -> np.ndarray:
-    """An image as uint8 RGB (height, width, 3), turned the right way up by its file's EXIF.
+def batches(
+    items: Iterable[T], image: Callable[[T], np.ndarray | None], most: int = 64
+) -> Iterator[list[T]]:
+    """The items in lists of at most `most`, or fewer where their images are 25 MB together."""
+    batch: list[T] = []
+    pixels = 0
+    for item in items:
+        batch.append(item)
+        found = image(item)
+        pixels += 0 if found is None else found.shape[0] * found.shape[1]
+        if len(batch) == most or pixels >= 2**23:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch
 
-    Args:
-      image: a file, a Pillow image, or an array (height, width, 3) or (height, width), uint8 or
-        float in [0, 1].
 
-    Raises:
-      UserError: a file that is missing or no image.
-      ValueError: an array of another shape or dtype, or without pixels.
-    """
-    if isinstance(image, str | pathlib.Path):
-        return open_rgb(image)
-    if isinstance(image, Image.Image):
-        return to_rgb(image)
-    image = np.asarray(image)
-    if np.issubdtype(image.dtype, np.floating):
-        image = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    if image.ndim == 2:
-        image = np.stack([image] * 3, axis=-1)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+def _listed(images: ImageLike | Iterable[ImageLike]) -> tuple[bool, Iterator[np.ndarray]]:
+    """Whether `images` is one image, and the images one after another, as `image_rgb` has them."""
+    one = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image)
+    if not one:
+        array = hasattr(images, "__array__")
+        one = (array and getattr(images, "ndim", 0) != 4) or hasattr(images, "read")
+    if not one and (isinstance(images, Mapping | set) or not isinstance(images, Iterable)):
         raise ValueError(
-            f"expected an image (height, width, 3) or (height, width), uint8 or float in [0, 1]; "
-            f"got {image.dtype} {image.shape}"
+            f"a {type(images).__name__} is neither an image nor a list of images; give a file's "
+            "name, its bytes, a Pillow image, an array, or a list of these"
         )
-    return image
+    return one, map(image_rgb, [images] if one else images)
 
 
-def load(source: str | pathlib.Path | None = None, *, config: ConfigDict | None = None) -> Reader:
+def load(source: str | os.PathLike | None = None, *, config: ConfigDict | None = None) -> Reader:
     """Loads the pair that comes with the package, a workdir of `train.py` or a packed file.
 
     The fine-tuned recogniser is taken, or the pre-trained one where stage 2 has not run. The
@@ -367,8 +417,10 @@ def load(source: str | pathlib.Path | None = None, *, config: ConfigDict | None 
     """
     if source is None and config is None:
         source = SHIPPED
-    if source is not None and pathlib.Path(source).is_file():
-        return _load_packed_reader(source, config)
+    if source is not None:
+        source = pathlib.Path(source).expanduser()
+        if source.is_file():
+            return _load_packed_reader(source, config)
     models = load_models(source, config)
     ocr = models.fine_tuned or models.pretrained
     if models.sr_variables is None or ocr is None:
@@ -380,43 +432,105 @@ def load(source: str | pathlib.Path | None = None, *, config: ConfigDict | None 
             f"{source} has no {what} ({stage}) yet; train it with train.py --workdir={source}, "
             f"or name a file in config.init.{part}"
         )
+    return _unpacked_reader(models, ocr, None if source is None else str(source.absolute()))
+
+
+def _unpacked_reader(models: Models, ocr: Variables, source: str | None) -> Reader:
+    config, sr = models.config, models.sr_variables
+    search = WordSearch.of(config)
     engine = JaxEngine(
-        WordSearch.of(models.config), lambda: (models.sr, models.ocr), models.sr_variables, ocr
+        search,
+        lambda: (models.sr, models.ocr),
+        sr,
+        ocr,
+        name=source or "the models of config.init",
+        again=(_unpacked_engine, (config.to_dict(), sr, ocr)),
     )
-    return Reader(engine, temperature(models.config))
+    description = _description(source, config, search, sr, ocr)
+    return Reader(engine, config.decoding.temperature, description)
 
 
-def _load_packed_reader(path: str | pathlib.Path, config: ConfigDict | None) -> Reader:
+def _unpacked_engine(settings: dict[str, Any], sr: Variables, ocr: Variables) -> JaxEngine:
+    """The engine of a pickled reader of a workdir, from all that it holds."""
+    from textsr_jax.models import build_ocr, build_sr
+
+    config = ConfigDict(settings).lock()
+
+    @functools.cache
+    def networks() -> tuple[Network, Network]:
+        return build_sr(config.sr, sr), build_ocr(config.ocr)
+
+    return JaxEngine(
+        WordSearch.of(config), networks, sr, ocr, again=(_unpacked_engine, (settings, sr, ocr))
+    )
+
+
+def _load_packed_reader(path: pathlib.Path, config: ConfigDict | None) -> Reader:
     """A reader that builds its networks only where their functions were not kept before."""
     pair = packed_files.load(path)
     used = _packed_config(pair, path, config)
 
-    @functools.cache
+    @once
     def networks() -> tuple[Network, Network]:
         models = _load_packed(pair, path, config)
         return models.sr, models.ocr
 
     settings, search = configuration.plain(used), WordSearch.of(used)
+    content = path.read_bytes()
     kept = KeptFunctions(
-        pathlib.Path(path).read_bytes(),
-        [settings["sr"], settings["ocr"], search.beam, search.steps, search.margin],
+        content, [settings["sr"], settings["ocr"], search.beam, search.steps, search.margin]
     )
     if not kept.any():
         # Checks the file; where functions of it were kept, the very same file was found sound.
         networks()
-    engine = JaxEngine(search, networks, pair.sr, pair.ocr, kept)
-    return Reader(engine, temperature(used))
+    # The file that comes with the package lies elsewhere on another machine.
+    place = None if path == SHIPPED else str(path.absolute())
+    again = (_packed_engine, (place, hashlib.sha256(content).hexdigest(), used.to_dict()))
+    engine = JaxEngine(search, networks, pair.sr, pair.ocr, kept, str(path), again)
+    description = _description(str(path.absolute()), used, search, pair.sr, pair.ocr)
+    return Reader(engine, used.decoding.temperature, description)
 
 
-def temperature(config: ConfigDict) -> float:
-    """What confidence is scaled by (see `Reader`): `config.decoding.temperature`.
+def _packed_engine(place: str | None, digest: str, settings: dict[str, Any]) -> JaxEngine:
+    """The engine of a pickled reader, loaded again from its file."""
+    path = SHIPPED if place is None else pathlib.Path(place)
+    check_unchanged(path, digest, path)
+    return _load_packed_reader(path, ConfigDict(settings).lock())._engine
 
-    Configs from before that field have none: it is 1 there.
 
-    Raises:
-      UserError: it is not a positive number.
+def check_unchanged(file: pathlib.Path, digest: str, source: pathlib.Path) -> None:
+    """Raises `UserError` where a pickled reader's file is not what the reader was loaded from.
+
+    Args:
+      file: the file.
+      digest: its SHA-256 then.
+      source: what was loaded, for the message.
     """
-    value = config.decoding.get("temperature", 1.0)
-    if not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise UserError(f"config.decoding.temperature={value!r}: set it to a number above 0")
-    return float(value)
+    mend = "put it there again, or load the reader anew with textsr_jax.load"
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{source}: a pickled reader was loaded from it, and it is not here ({error.strerror});"
+            f" {mend}"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise UserError(f"{source}: has changed since a pickled reader was loaded from it; {mend}")
+
+
+def _description(
+    source: str | None, config: ConfigDict, search: WordSearch, sr: Variables, ocr: Variables
+) -> Description:
+    return Description(
+        source, config.sr.name, config.ocr.name, _precision(sr), _precision(ocr), search.beam
+    )
+
+
+def _precision(variables: Variables) -> str:
+    """The bits of quantised weights, such as "2 to 8 bits"; "float32" where none is."""
+    leaves = jax.tree.leaves(variables, is_leaf=is_quantized)
+    bits = [leaf.bits for leaf in leaves if is_quantized(leaf)]
+    bits = [number for some in bits for number in (some if isinstance(some, tuple) else (some,))]
+    if not bits:
+        return "float32"
+    return f"{min(bits)} bits" if min(bits) == max(bits) else f"{min(bits)} to {max(bits)} bits"

@@ -183,6 +183,81 @@ def test_damaged_files(saved, tmp_path):
     assert "checkpoint, or a damaged one" in complaint(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a Git LFS pointer, not"),
+        (b"<!DOCTYPE html>\n<html><body>404</body></html>", "a web page, not the file itself"),
+        (b"\xef\xbb\xbf\r\n <HTML>", "a web page, not the file itself"),
+        (b'{"error": "Repository not found"}', "a text"),
+        (b"", "an empty file"),
+        (b"\x1f\x8b\x08" + bytes(60), "a gzip archive: unpack it"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(60), "an HDF5 file"),
+        (b"\x08\x09\x12\x07pytorch" + bytes(60), "an ONNX graph"),
+        (b"sys_info".ljust(257, b"\0") + b"ustar" + bytes(250), "the tar format of PyTorch 0.1"),
+        (b"a/b".ljust(257, b"\0") + b"ustar" + bytes(250), "a tar archive: unpack it"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_files_of_other_kinds_are_named_as_such(content, kind, suffix, tmp_path):
+    path = tmp_path / f"file{suffix}"
+    path.write_bytes(content)
+    assert f"{path}: {kind}" in complaint(path).replace("a checkpoint in ", "")
+
+
+def test_zip_archives_of_other_things(tmp_path):
+    scripted = tmp_path / "scripted.pt"
+    torch.jit.script(torch.nn.Linear(2, 3)).save(scripted)
+    assert "a TorchScript archive: save the state dict alone" in complaint(scripted)
+    path = tmp_path / "arrays.npz"
+    np.savez(path, a=np.ones(3))
+    assert "a zip archive of something else: 'a.npy' is in it" in complaint(path)
+
+
+def test_nested_entries(saved):
+    inner = {"sr": {"a": torch.ones(2)}, "ocr": {"a": torch.zeros(2)}, "step": 4}
+    path = saved({"models": inner, "epoch": 3})
+    message = "tensors are in several of its entries: models.sr, models.ocr; choose one, "
+    assert message + "--entry=models.sr" in complaint(path)
+    checkpoint = checkpoint_files.read(path, "models.ocr")
+    assert checkpoint.tensors["a"].tolist() == [0, 0]
+    assert checkpoint.key == "models.ocr"
+    assert checkpoint.beside == ("epoch", "models.sr", "models.step")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tensors_that_share_numbers(zipped, saved):
+    whole = torch.arange(12.0).reshape(3, 4)
+    tensors = {
+        "whole": whole,
+        "row": whole[1],
+        "column": whole[:, 2],
+        "tied": whole,
+        "turned": whole.T,
+        "spread": torch.ones(1).expand(3, 2),
+        "parameter": torch.nn.Parameter(whole),
+        "complex": torch.ones(2, dtype=torch.complex64),
+        "words": torch.tensor([1, 2], dtype=torch.uint16),
+        "bits": torch.tensor([True, False]),
+    }
+    path = saved(tensors, _use_new_zipfile_serialization=zipped)
+    assert holds(checkpoint_files.read(path), tensors)
+
+
+def test_protocols_of_pickles(saved):
+    for protocol in (2, 3, 4, 5):
+        path = saved({"state_dict": TENSORS, **TEXTZOOM}, pickle_protocol=protocol)
+        assert holds(checkpoint_files.read(path), TENSORS)
+
+
+def test_a_flipped_byte_of_a_zip_is_seen(saved):
+    path = saved(TENSORS)
+    content = bytearray(path.read_bytes())
+    content[content.index(TENSORS["conv.weight"].numpy().tobytes()) + 5] ^= 4
+    path.write_bytes(content)
+    assert "Bad CRC-32" in complaint(path)
+
+
 def test_files_that_are_not_there(tmp_path):
     assert "no such file" in complaint(tmp_path / "none.pth")
     assert "is a folder" in complaint(tmp_path)

@@ -135,7 +135,7 @@ def test_what_is_said(saved, tmp_path):
     assert "  stn_head.stn_convnet.{0,2,4,6,8,10}.1.num_batches_tracked ()" in lines
     assert "4 tensors dropped, the network computes them itself:" in lines
     assert "  tps.inverse_kernel (23, 23)" in lines
-    assert "not tensors, left out: info, best_history_res, converge, param_num" in lines
+    assert "left out: info, best_history_res, converge, param_num" in lines
     assert lines[-2:] == [
         f"written to {out}",
         f"use it: --config=configs/paper.py --config.sr.name=tbsrn --config.init.sr={out}",
@@ -186,12 +186,86 @@ def test_safetensors_with_the_published_names(crnn, tmp_path, monkeypatch):
 def test_without_torch(crnn, saved, tmp_path, monkeypatch):
     path = saved(crnn)
     out = tmp_path / "out.params"
-    files.import_file("crnn", str(path), str(out))
     monkeypatch.setitem(sys.modules, "torch", None)
-    message = complaint(files.import_file, "crnn", path, tmp_path / "other.params")
+    files.import_file("crnn", str(path), str(out))
+    message = complaint(files.export_file, "crnn", out, tmp_path / "back.pth")
     assert "needs PyTorch: pip install -e '.[convert]'" in message
-    assert "needs PyTorch" in complaint(files.export_file, "crnn", out, tmp_path / "back.pth")
     assert sorted(os.listdir(tmp_path)) == ["checkpoint.pth", "out.params"]
+    monkeypatch.undo()
+    assert same(parameter_files.load(out).variables, expected("crnn", crnn))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "module.module.",
+        "_orig_mod.",
+        "model.",
+        "module._orig_mod.",
+        "_orig_mod.module.model.",
+        "model.net.",
+        "_forward_module.module.",
+    ],
+)
+def test_prefixes_in_any_nesting_fall_off_and_come_back(before, crnn, saved, tmp_path):
+    tensors = collections.OrderedDict((before + name, tensor) for name, tensor in crnn.items())
+    path, out = saved({"state_dict": tensors}), tmp_path / "out.params"
+    lines = files.import_file("crnn", str(path), str(out))
+    assert lines[0].endswith(f"tensors under 'state_dict', behind {before}")
+    assert same(parameter_files.load(out).variables, expected("crnn", crnn))
+    files.export_file("crnn", str(out), str(tmp_path / "back.pth"))
+    back = torch.load(tmp_path / "back.pth", weights_only=True)
+    assert same_bits(tensors, back["state_dict"])
+
+
+def test_a_part_that_was_wrapped_and_the_count_of_an_average(crnn, saved, tmp_path):
+    inner = {name.replace("cnn.", "cnn._orig_mod.", 1): tensor for name, tensor in crnn.items()}
+    averaged = {f"module.{name}": tensor for name, tensor in inner.items()}
+    path = saved({"n_averaged": torch.tensor(5), **averaged})
+    out = tmp_path / "out.params"
+    files.import_file("crnn", str(path), str(out))
+    assert same(parameter_files.load(out).variables, expected("crnn", crnn))
+
+
+def test_the_entry_that_the_user_names(crnn, saved, tmp_path):
+    other = {
+        name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in crnn.items()
+    }
+    path, out = saved({"params": other, "params_ema": crnn, "iter": 7}), tmp_path / "out.params"
+    message = complaint(files.import_file, "crnn", path, out)
+    assert message == (
+        f"{path}: tensors are in several of its entries: params, params_ema; choose one, "
+        "--entry=params"
+    )
+    done = run("crnn", path, "--out", out, "--entry=params_ema")
+    assert done.returncode == 0, done.stderr
+    assert "left out: params, iter" in done.stdout
+    assert same(parameter_files.load(out).variables, expected("crnn", crnn))
+    message = complaint(files.import_file, "crnn", path, out, "ema")
+    assert message.endswith("--entry=ema holds no tensors; its entries that do: params, params_ema")
+
+
+def test_keys_with_effects_are_escaped(crnn, saved, tmp_path):
+    evil = "\x1b[2J\n\u2028\u202eerror: forged"
+    path, out = saved({"state_dict": crnn, evil: 3}), tmp_path / "out.params"
+    done = run("crnn", path, "--out", out)
+    assert done.returncode == 0, done.stderr
+    escaped = "\\x1b[2J\\n\\u2028\\u202eerror: forged"
+    assert f"left out: {escaped}\n" in done.stdout
+    assert all(line.isprintable() for line in done.stdout.splitlines())
+    done = run("crnn", saved({"state_dict": {**crnn, evil: torch.ones(2)}}), "--out", out)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert escaped in done.stderr and done.stderr.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e200])
+def test_numbers_that_are_not_finite_as_float32(bad, crnn, saved, tmp_path):
+    name = next(iter(crnn))
+    tensor = crnn[name].double()
+    tensor[(0,) * tensor.ndim] = bad
+    path = saved({**crnn, name: tensor})
+    message = complaint(files.import_file, "crnn", path, tmp_path / "out.params")
+    assert f"tensor {name!r} holds NaN, infinite or too large numbers" in message
 
 
 @pytest.mark.parametrize(

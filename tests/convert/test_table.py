@@ -136,7 +136,7 @@ def test_other_floating_point_is_cast(dtype):
 
 
 def test_a_tensor_that_is_there_twice_is_named():
-    assert "'fc.bias' is there with and without" in complaint(
+    assert "'fc.bias' is there twice, as 'fc.bias' and 'module.fc.bias'" in complaint(
         checkpoint() | {"module.fc.bias": np.ones(6)}
     )
 

@@ -15,8 +15,8 @@ from textsr_jax.data.records import HR_SHAPE, keys, labels
 from textsr_jax.errors import UserError
 
 
-def load(tmp_path, **fields):
-    config = ml_collections.ConfigDict(
+def settings(tmp_path, **fields):
+    return ml_collections.ConfigDict(
         {
             "root": str(tmp_path / "root"),
             "data_dir": str(tmp_path / "prepared"),
@@ -25,7 +25,10 @@ def load(tmp_path, **fields):
             **fields,
         }
     )
-    return data.load(config)
+
+
+def load(tmp_path, **fields):
+    return data.load(settings(tmp_path, **fields))
 
 
 @pytest.fixture
@@ -40,13 +43,28 @@ def root(tmp_path):
 
 def test_sources_of_a_data_root(root, tmp_path):
     pairs = load(tmp_path)
-    assert pairs.name == f"root-{pairs.fingerprint[:8]}"
+    assert pairs.title == "root"
     assert list(pairs.test) == ["easy", "medium", "hard", "blurred"]
     assert [source[0].label for source in pairs.test.values()] == list(pairs.test)
     assert (len(pairs.train), len(pairs.validation)) == (45, 5)
     everything = {f"train1:{n}" for n in range(1, 31)} | {f"train2:{n}" for n in range(1, 21)}
     assert sorted(keys(pairs.train) + keys(pairs.validation)) == sorted(everything)
     assert labels(pairs.train) == [pairs.train[n].label for n in range(45)]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_data_set_is_counted_as_it_would_be_loaded_and_nothing_is_made(root, tmp_path, own):
+    synthetic = {"train": 4, "validation": 2, "test": 3, "seed": 5, "workers": 1}
+    fields = {"root": str(root) if own else "", "synthetic": synthetic}
+    counted = data.count(settings(tmp_path, **fields))
+    assert not (tmp_path / "prepared").exists()
+    pairs = load(tmp_path, **fields)
+    assert counted.title == pairs.title == ("root" if own else "synthetic words")
+    for field in ("train", "validation"):
+        assert len(getattr(counted, field)) == len(getattr(pairs, field)), field
+    assert {k: len(v) for k, v in counted.test.items()} == {
+        k: len(v) for k, v in pairs.test.items()
+    }
 
 
 def test_validation_is_always_the_same_and_grows_by_adding(root, tmp_path):
@@ -92,7 +110,7 @@ def test_a_fingerprint_is_of_what_is_in_the_folders(root, tmp_path):
     write_lmdb(tmp_path / "copy" / "train2", backwards[::-1])
     copy = load(tmp_path, root=str(tmp_path / "copy"))
     assert (copy.fingerprint, copy.training) == (first.fingerprint, first.training)
-    assert copy.name == f"copy-{first.fingerprint[:8]}"
+    assert (copy.title, first.title) == ("copy", "root")
 
     # One more test set is other data, but trained on is what was.
     write_lmdb(root / "test" / "new", [sample("new")])
@@ -121,8 +139,7 @@ def test_an_exchanged_file_with_the_size_and_time_of_the_old_one_is_read_again(t
 def test_names_of_odd_folders_do_no_harm_in_titles(tmp_path):
     root = tmp_path / "my [red]words\n"
     write_lmdb(root / "test" / "easy", [sample("one")])
-    name, _, digits = load(tmp_path, root=str(root)).name.rpartition("-")
-    assert name == "my_red_words_" and len(digits) == 8
+    assert load(tmp_path, root=str(root)).title == "my_red_words_"
 
 
 WORDS = ["café", "ﬁnd", "ＯＰＥＮ", "２０２４", "straße", "don't", "日本", " ", "x²"]
@@ -182,7 +199,7 @@ def test_a_missing_root_is_named(tmp_path):
 def test_without_a_root_words_are_synthesised(tmp_path):
     synthetic = {"train": 4, "validation": 2, "test": 3, "seed": 5, "workers": 1}
     pairs = load(tmp_path, root="", synthetic=synthetic)
-    assert pairs.name == f"synthetic_words-{pairs.fingerprint[:8]}"
+    assert pairs.title == "synthetic words"
     other = load(tmp_path, root="", synthetic=synthetic | {"seed": 6})
     assert other.fingerprint != pairs.fingerprint
     assert (len(pairs.train), len(pairs.validation)) == (4, 2)

@@ -137,7 +137,7 @@ def test_bad_folders_and_files_are_named(folder, tmp_path):
     with pytest.raises(UserError, match=r"nowhere: no such folder; name one of images"):
         PhotographFolder(tmp_path / "nowhere", 16)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty: has no images \(.png, .jpg"):
+    with pytest.raises(UserError, match=r"empty: has no images \(PNG, JPEG"):
         PhotographFolder(tmp_path / "empty", 16)
     with pytest.raises(UserError, match=r"photos: no image there will do, first: .*0000.png: is"):
         PhotographFolder(folder, 100)

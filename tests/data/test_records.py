@@ -1,6 +1,9 @@
 """Prepared data sets: what is stored, and what happens when it cannot be written or read."""
 
+import fcntl
+import os
 import resource
+import shutil
 
 import numpy as np
 import pytest
@@ -106,3 +109,18 @@ def test_a_damaged_copy_is_named(root, tmp_path):
     (builder.data_path / "dataset_info.json").unlink()
     with pytest.raises(UserError, match=r"2\.0\.0: the prepared data are damaged; delete"):
         records.prepare(TextZoom(root=root, data_dir=tmp_path / "prepared"))
+
+
+def test_what_a_killed_process_left_is_deleted(root, tmp_path):
+    builder = TextZoom(root=root, data_dir=tmp_path / "prepared")
+    left = builder.data_path.parent / "incomplete.ABC123_1.0.0"
+    (left / "part").mkdir(parents=True)
+    # Another process that prepares this set now, whose folder it may be.
+    other = os.open(left.parent, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_SH)
+    records.prepare(builder)
+    assert left.is_dir()
+    os.close(other)
+    shutil.rmtree(builder.data_path)
+    records.prepare(TextZoom(root=root, data_dir=tmp_path / "prepared"))
+    assert [path.name for path in left.parent.iterdir()] == ["1.0.0"]

@@ -47,7 +47,7 @@ def test_rows_come_back_without_their_words(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file/grid-\w+.jsonl: cannot keep results there"):
+    with pytest.raises(UserError, match=r"file/grid-\w+.jsonl: cannot write it"):
         Journal(tmp_path / "file", "grid", 1)
 
 

@@ -92,16 +92,6 @@ def test_words_with_punctuation(config, punctuated, option, count, accuracy):
     assert (row.mean["n"], row.mean["accuracy"]) == (count, accuracy)
 
 
-def test_an_option_that_is_none(config, punctuated):
-    changed = config.copy_and_resolve_references()
-    changed.evaluation.punctuation = "drop"
-    with pytest.raises(UserError, match=r"punctuation='drop': take one of strip, skip, keep"):
-        workdirs.open_data(changed)
-    changed.evaluation.punctuation, changed.evaluation.psnr_batch = "strip", 0
-    with pytest.raises(UserError, match=r"config.evaluation.psnr_batch=0: must be at least 1"):
-        workdirs.open_data(changed)
-
-
 def test_a_split_of_punctuated_words_alone_cannot_be_skipped(config, tmp_path):
     write_lmdb(tmp_path / "test" / "easy", [record("St.")])
     changed = config.copy_and_resolve_references()

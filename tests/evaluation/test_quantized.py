@@ -91,7 +91,7 @@ def test_a_packed_pair_reads_as_the_quantised_one_and_says_where_it_comes_from(p
     assert same(loaded.ocr, quantization.quantize(pair.ocr, rules["ocr"]))
     about = loaded.provenance
     assert about["scores"]["mean"]["accuracy"] == setting.row.mean["accuracy"]
-    assert about["data"] == pair.evaluation.name and about["note"] == "test"
+    assert about["data"] == pair.evaluation.title and about["note"] == "test"
     assert about["version"] and "commit" in about
     # The file travels: it names no folder of this machine.
     assert str(tmp_path.parent) not in path.read_bytes().decode(errors="ignore")

@@ -1,6 +1,7 @@
 """Exporting: a folder from a packed file, whole or not at all, and the command's error lines."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -70,15 +71,15 @@ def test_a_packed_file(packed, root, tmp_path):
 
 
 def test_a_stop_leaves_no_folder_that_opens(tmp_path, monkeypatch):
-    def replace(self, target):
+    def replace(path, target):
         if target.name == "b":
             raise OSError(28, "No space left on device")
-        self.rename(target)
+        path.rename(target)
 
     contents = {"a": b"new", "b": b"new"}
     (tmp_path / RECORD).write_text("old")
-    monkeypatch.setattr(pathlib.Path, "replace", replace)
-    with pytest.raises(UserError, match=r"cannot write there \(No space left"):
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(UserError, match=r"cannot write it \(No space left"):
         pairs.write(tmp_path, contents, {})
     assert {path.name for path in tmp_path.iterdir()} == {"a"}
     with pytest.raises(UserError, match="write it with"):

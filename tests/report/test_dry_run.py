@@ -6,11 +6,15 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from configs import paper
 from tests.conftest import micro_config
+from textsr_jax import data
 from textsr_jax.errors import UserError
 from textsr_jax.models import build_focus, build_ocr, build_sr, count_parameters
 from textsr_jax.report import dry_run
 from textsr_jax.train import stages
+from textsr_jax.train import state as states
+from textsr_jax.train.steps import make_step
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +42,8 @@ def test_every_stage_is_told_with_its_size(config, capsys, tmp_path, monkeypatch
         # Adam keeps two numbers a parameter; beside it lie a key and a few counters.
         held = 4 * (3 * parameters + sum(sizes(network)) - parameters)
         assert held < one.state_bytes < held + 100
-        assert one.peak_bytes > one.state_bytes
+        # At least a gradient and the weights' bytes more.
+        assert one.step_bytes > one.state_bytes + 4 * parameters
         assert one.epoch_s == pytest.approx(
             one.records / one.batch_size * one.flop / one.matrix_flops
         )
@@ -47,6 +52,44 @@ def test_every_stage_is_told_with_its_size(config, capsys, tmp_path, monkeypatch
     assert estimates["stage1"].records == 86
     assert estimates["pretrain_ocr"].records == 86 + 24
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_draws_compiles_and_writes_nothing(tmp_path, monkeypatch, capfd):
+    """At the paper's sizes with the paper's 50,000 drawn words: it has to take seconds."""
+    config = paper.get_config()
+    with config.unlocked():
+        config.data.data_dir = str(tmp_path / "data")
+        config.stages = "pretrain,stage2"
+        config.pretrain.ocr.augment = config.stage2.augment = True
+    monkeypatch.setattr(data, "load", lambda *_: pytest.fail("prepares a data set"))
+    monkeypatch.setattr(jax.stages.Lowered, "compile", lambda *_: pytest.fail("compiles"))
+    ocr, _, stage2 = dry_run.report(config)
+    told = capfd.readouterr().err
+    assert "pretrain_ocr (1 of 3): tracing a step" in told and "stage2 (3 of 3)" in told
+    assert ocr.records == stage2.records == config.data.synthetic.train
+    assert ocr.parameters == count_parameters(build_ocr(config.ocr).template)
+    # The same network and loss: the same arithmetic a word.
+    assert ocr.flop / ocr.batch_size == stage2.flop / stage2.batch_size > 2e10
+    assert not list(tmp_path.iterdir())
+
+
+def test_memory_of_a_step_is_near_what_xla_plans(config):
+    """Within a factor of two of the compiled step, parameters and images of many kinds in it."""
+    config = config.copy_and_resolve_references()
+    config.stages = "stage1"
+    config.sr.edsr.blocks, config.sr.edsr.channels = 4, 32
+    ((outline,), layout) = stages.outlines(config)
+    (one,) = dry_run.report(config)
+    optimizer = states.make_optimizer(outline.settings)
+    step = jax.jit(make_step(outline.loss, optimizer), donate_argnums=0)
+    state = jax.eval_shape(
+        lambda: states.create(
+            jax.tree.map(jnp.zeros_like, outline.network.template), optimizer, jax.random.key(0)
+        )
+    )
+    plan = step.lower(state, outline.frozen, outline.batch).compile().memory_analysis()
+    held = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
+    assert 0.5 < (held + plan.temp_size_in_bytes) / one.step_bytes / layout.mesh.size < 2
 
 
 def test_arithmetic_is_that_of_the_layers(config):
@@ -79,7 +122,7 @@ def test_parts_of_a_batch_need_less_memory_for_the_same_arithmetic(config):
     config.stage1.accumulate = 4
     (parts,) = dry_run.report(config)
     assert parts.flop == whole.flop
-    assert parts.peak_bytes < 0.6 * whole.peak_bytes
+    assert parts.step_bytes < 0.6 * whole.step_bytes
 
 
 def test_images_on_the_devices_need_their_bytes(config):
@@ -88,10 +131,10 @@ def test_images_on_the_devices_need_their_bytes(config):
     (on_the_way,) = dry_run.report(config)
     config.stage2.on_device = True
     (at_hand,) = dry_run.report(config)
-    # A batch's images are no longer an argument, but come to be within the step.
+    # A batch's images are no longer an argument, but those of all records are.
     images = at_hand.records * 32 * 128 * 3
     batch = at_hand.batch_size * (16 * 64 + 32 * 128) * 3 / jax.device_count()
-    assert images - batch <= at_hand.peak_bytes - on_the_way.peak_bytes <= images + batch
+    assert images - batch <= at_hand.step_bytes - on_the_way.step_bytes <= images + batch
 
 
 def test_a_config_that_cannot_be_trained_is_refused(config):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import weakref
 from collections import Counter
 
 import numpy as np
@@ -27,15 +28,20 @@ class Shades:
     def enlarge(self, lr):
         return lr.repeat(2, axis=1).repeat(2, axis=2)
 
-    def recognize(self, images, cut):
-        self.batches.append(len(images))
+    def recognize(self, images, cut, again):
+        if again:
+            self.batches.append(len(images))
         shades = images[:, 16, 64, 0]
         chances = np.log(np.maximum(shades, 1) / 256)
         return Words([str(shade) for shade in shades], chances, chances)
 
 
 def shade(value: int, **about) -> Item:
-    return Item(f"{value}.png", np.full((16, 64, 3), value, np.uint8), **about)
+    image = np.full((16, 64, 3), value, np.uint8)
+    # What has no contrast is not read.
+    image[:2] = image[-2:] = 255
+    image[2:4] = image[-4:-2] = 0
+    return Item(f"{value}.png", image, **about)
 
 
 def write(items, total=None, **settings):
@@ -104,6 +110,51 @@ def test_lines_come_out_while_reading_goes_on(capsys):
     assert len(capsys.readouterr().out.splitlines()) == 64
 
 
+FORGING = "a\nb.png: open (100 %)\x1b[2K\r\x85\u2028\u2029\u202e\u2066\udcff\t.png"
+ESCAPED = r"a\nb.png: open (100 %)\x1b[2K\r\x85\u2028\u2029\u202e\u2066\xff\t.png"
+
+
+def test_a_name_cannot_forge_a_line(capsys):
+    item = Item(FORGING, np.full((16, 64, 3), 64, np.uint8))
+    bad = Item(FORGING, error=f"{FORGING}: no such file")
+    write([item, bad])
+    printed = capsys.readouterr()
+    assert printed.out == f"{ESCAPED}: 64 (25 %)\n"
+    assert printed.err == f"error: {ESCAPED}: no such file\n"
+    write([item], format="tsv")
+    assert capsys.readouterr().out == f"{ESCAPED}\t64\t0.2500\n"
+    write([item, bad], format="jsonl")
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["source"] for line in lines] == [FORGING, FORGING]
+    assert all(line.isascii() and line.isprintable() for line in lines)
+
+
+def test_large_images_make_small_batches(capsys):
+    """As many bytes are held, whatever the images' sizes."""
+    made, most = [], 0
+
+    def items():
+        nonlocal most
+        for number in range(40):
+            # A class of arrays that can be counted.
+            image = np.full((1024, 1024, 3), number, np.uint8).view(
+                type("Image", (np.ndarray,), {})
+            )
+            made.append(weakref.ref(image))
+            most = max(most, sum(there() is not None for there in made))
+            yield Item(f"{number}.png", image)
+            del image
+
+    class Fast(Reader):
+        def read_and_show(self, images):
+            return [(Reading("a", 1.0), image[:32]) for image in images]
+
+    assert readings.write(items(), 40, lambda: Fast(Shades()), readings.Settings()) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 40
+    # A batch, and the one that is read next.
+    assert most <= 17
+
+
 def test_an_endless_list_is_read_in_batches(capsys):
     engine = Shades()
     items = itertools.chain(itertools.repeat(shade(64), 130), [BAD])
@@ -137,6 +188,23 @@ def test_a_numbered_name_that_a_file_has_already():
     assert given == ["a_sr.png", "a_sr_2.png", "a_sr_2_sr.png", "a_sr_3.png"]
 
 
+def test_any_source_gives_a_name_that_a_file_can_have(tmp_path, capsys):
+    sources = [f"{FORGING}", "字" * 85, "字" * 85 + ".jpg", f"{'a' * 255}:7", "x/\udcff:8"]
+    shade = np.full((16, 64, 3), 64, np.uint8)
+    write([Item(source, shade) for source in sources], save_sr=str(tmp_path / "sr"))
+    saved = sorted(path.name for path in (tmp_path / "sr").iterdir())
+    stem = "字" * 66
+    assert saved == sorted(
+        [
+            f"{ESCAPED.removesuffix('.png')}_sr.png",
+            f"{stem}_sr.png",
+            f"{stem}_sr_2.png",
+            f"{'a' * 200}_7_sr.png",
+            r"\xff_8_sr.png",
+        ]
+    )
+
+
 def test_the_grid_shows_images_words_and_what_is_wrong(tmp_path, capsys):
     place = tmp_path / "grid.png"
 
@@ -164,3 +232,26 @@ def test_a_grid_that_cannot_be_written_is_said_before_anything_is_read(tmp_path)
     ):
         with pytest.raises(UserError, match=message):
             write([shade(64)], grid=str(place))
+
+
+def test_a_whole_photograph_gets_a_line_that_says_what_to_do(capsys):
+    scene = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    photograph = Item("hall.jpg", np.asarray(Image.fromarray(scene).resize((640, 480))))
+    assert write([shade(64), photograph]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split(":")[0] for line in out.splitlines()] == ["64.png", "hall.jpg"]
+    assert err.startswith("warning: hall.jpg: seems to be a whole photograph")
+    assert "crop its words" in err and len(err.splitlines()) == 1
+
+
+def test_a_line_without_end_does_not_keep_others_from_being_read(capsys):
+    stripes = np.random.default_rng(0).integers(0, 2, (4, 9_000, 3), np.uint8).repeat(4, 0) * 200
+    assert write([Item("long.png", stripes), shade(64)]) == 1
+    out, err = capsys.readouterr()
+    assert out == "64.png: 64 (25 %)\n"
+    assert err.startswith("error: long.png: ") and len(err.splitlines()) == 1
+
+
+def test_one_colour_has_no_text(capsys):
+    assert write([Item("grey.png", np.full((32, 128, 3), 127, np.uint8))]) == 0
+    assert capsys.readouterr().out == "grey.png: (nothing) (100 %)\n"

@@ -175,7 +175,7 @@ def test_a_small_table_from_end_to_end_goes_on_after_a_crash(data_root, tmp_path
         with pytest.raises(Crash):
             table1.train(config, folder, "again")
     with pytest.raises(UserError, match="tbsrn_hr: no such workdir"):
-        table1.report(config, folder, workdirs.open_data(config))
+        table1.report(folder, workdirs.open_data(config))
 
     file = tmp_path / "micro.py"
     file.write_text(
@@ -195,7 +195,7 @@ def test_a_small_table_from_end_to_end_goes_on_after_a_crash(data_root, tmp_path
     }
 
     content = json.loads((folder / "table1.json").read_text())
-    assert content["words"] == f"words of the folder {data_root.name}"
+    assert content["words"] == data_root.name
     assert [row["workdir"] for row in content["rows"]] == FOLDERS
     evaluation = workdirs.open_data(config)
     for row in content["rows"]:

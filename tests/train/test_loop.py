@@ -1,6 +1,9 @@
 """The loop on a toy stage: batches whose loss is not finite, crashes, and what is resumed from."""
 
 import json
+import os
+import shutil
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +14,13 @@ from flax import nnx
 from configs.paper import get_config, optimization
 from tests.conftest import same
 from textsr_jax import checkpoints
-from textsr_jax.checkpoints import Checkpoints
+from textsr_jax.checkpoints import Checkpoints, SavedCheckpoints
 from textsr_jax.data.batching import Batch
-from textsr_jax.errors import UserError
+from textsr_jax.errors import Stopped, UserError
 from textsr_jax.models import Network
 from textsr_jax.train import loop
 from textsr_jax.train import state as states
+from textsr_jax.train.best import BestModels
 from textsr_jax.train.mesh import make_layout
 
 LAYOUT = make_layout(get_config().parallel)
@@ -242,3 +246,131 @@ def test_two_folders_are_never_written_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(Checkpoints, "wait", noted_wait)
     run(tmp_path, Batches(), poisoned(), validate_every=3, score=lambda variables: len(saves))
     assert saves == [(name, step) for step in (3, 6, 9) for name in ("best", "checkpoints")]
+
+
+def assert_best_agrees(workdir):
+    """What the last checkpoint names as its best is in `best`, with its score."""
+    record = SavedCheckpoints(workdir / "toy" / "checkpoints").last_record()
+    _, about = checkpoints.load_best(workdir, "toy", checkpoints.abstract(NETWORK.template))
+    assert BestModels(workdir, "toy").steps()[-1] == record["best_step"]
+    assert about["score"] == record["best_score"]
+
+
+OFTEN = {"validate_every": 1, "checkpoint_every": 4}
+
+
+def test_the_best_model_outlives_a_rollback(tmp_path):
+    """Each validation is better; two come after the checkpoint of step 4, to which the run goes."""
+    run(tmp_path / "plain", Batches(without=(7,)), poisoned(), **OFTEN)
+    best, there = SavedCheckpoints(tmp_path / "w" / "toy" / "best"), []
+
+    def score(variables):
+        there.append(best.steps()[-1:])
+        return -distance(variables)
+
+    run(tmp_path / "w", Batches(), poisoned(7), score, **OFTEN)
+    # The seventh validation is that of step 5 again.
+    assert there[6] == [4]
+    assert_best_agrees(tmp_path / "w")
+    assert_same_end(tmp_path / "plain", tmp_path / "w")
+    assert len(BestModels(tmp_path / "w", "toy").steps()) <= 3
+
+
+def test_the_best_model_outlives_the_loss_of_the_last_checkpoint(tmp_path):
+    run(tmp_path / "plain", Batches(), poisoned(), **OFTEN)
+    with pytest.raises(Crash):
+        run(tmp_path / "w", Batches(crash=9), poisoned(), **OFTEN)
+    shutil.rmtree(tmp_path / "w" / "toy" / "checkpoints" / "8" / "tree" / "d")
+    with pytest.raises(Crash):
+        run(tmp_path / "w", Batches(crash=5), poisoned(), **OFTEN)
+    assert last(tmp_path / "w")[2]["best_step"] == 4
+    assert_best_agrees(tmp_path / "w")
+    run(tmp_path / "w", Batches(), poisoned(), **OFTEN)
+    assert_same_end(tmp_path / "plain", tmp_path / "w")
+
+
+def test_a_lost_best_model_is_no_dead_end(tmp_path, caplog):
+    run(tmp_path / "w", Batches(), poisoned(), **OFTEN)
+    assert loop.is_finished(tmp_path / "w", "toy", 9)
+    shutil.rmtree(tmp_path / "w" / "toy" / "best")
+    assert not loop.is_finished(tmp_path / "w", "toy", 9)
+    run(tmp_path / "w", Batches(crash=10), poisoned(), **OFTEN)
+    assert "best: the best model, of step 9, is gone or damaged; the next that is" in caplog.text
+    assert loop.is_finished(tmp_path / "w", "toy", 9)
+    assert last(tmp_path / "w")[2]["best_step"] == 9
+    assert_best_agrees(tmp_path / "w")
+
+
+def test_a_damaged_best_model_gives_way_to_the_one_before(tmp_path, caplog):
+    run(tmp_path / "w", Batches(), poisoned(), **OFTEN, steps=8)
+    for path in (tmp_path / "w" / "toy" / "best" / "8").rglob("*"):
+        if path.is_file() and path.stat().st_size:
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            path.write_bytes(content)
+    with pytest.raises(Crash):
+        run(tmp_path / "w", Batches(crash=9), poisoned(), **OFTEN)
+    assert "is gone or damaged; that of step 7 is taken" in caplog.text
+    run(tmp_path / "w", Batches(), poisoned(), **OFTEN)
+    assert last(tmp_path / "w")[2]["best_step"] == 9
+    assert_best_agrees(tmp_path / "w")
+
+
+def test_of_equal_scores_the_earlier_stays(tmp_path):
+    run(tmp_path / "w", Batches(), poisoned(), lambda variables: 1.0, **OFTEN)
+    step, _, record, _ = last(tmp_path / "w")
+    assert step == 9 and record["best_step"] == 1 and record["waited"] == 8
+    assert BestModels(tmp_path / "w", "toy").steps() == [1]
+
+
+def test_an_empty_folder_is_no_finished_stage(tmp_path):
+    run(tmp_path / "plain", Batches(), poisoned())
+    (tmp_path / "w" / "toy" / "checkpoints" / "9").mkdir(parents=True)
+    (tmp_path / "w" / "toy" / "best" / "9").mkdir(parents=True)
+    assert not loop.is_finished(tmp_path / "w", "toy", 9)
+    run(tmp_path / "w", Batches(), poisoned())
+    assert_same_end(tmp_path / "plain", tmp_path / "w")
+    assert loop.is_finished(tmp_path / "w", "toy", 9)
+
+
+def stopping_at(validation):
+    """A score whose n-th computation is stopped by SIGTERM, once."""
+    calls = []
+
+    def score(variables):
+        calls.append(1)
+        if len(calls) == validation:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return -distance(variables)
+
+    return score
+
+
+@pytest.mark.parametrize("validation", [1, 3])
+def test_a_validation_that_is_stopped_is_made_up_for(tmp_path, validation):
+    """The first is that of step 4, the third that of the last step."""
+    run(tmp_path / "plain", Batches(), poisoned())
+    step = (4, 8, 9)[validation - 1]
+    with pytest.raises(Stopped, match=f"toy: stopped and saved at step {step}; go on with: again"):
+        run(tmp_path / "w", Batches(), poisoned(), stopping_at(validation))
+    assert not loop.is_finished(tmp_path / "w", "toy", 9)
+    with pytest.raises(Stopped, match=f"still to be validated, at step {step}; go on with: again"):
+        run(tmp_path / "w", Batches(), poisoned(), stopping_at(1))
+    run(tmp_path / "w", Batches(), poisoned())
+    assert_same_end(tmp_path / "plain", tmp_path / "w")
+    assert loop.is_finished(tmp_path / "w", "toy", 9)
+    assert_best_agrees(tmp_path / "w")
+
+
+def test_a_stop_after_the_last_save_is_heeded(tmp_path, monkeypatch):
+    prune = BestModels.prune
+
+    def stop(self, saved):
+        prune(self, saved)
+        if saved.steps()[-1] == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(BestModels, "prune", stop)
+    with pytest.raises(Stopped, match="toy: stopped after its end at step 9; go on with: again"):
+        run(tmp_path / "w", Batches(), poisoned())
+    assert loop.is_finished(tmp_path / "w", "toy", 9)

@@ -17,6 +17,7 @@ from textsr_jax.models import (
     build_ocr,
     build_sr,
     join,
+    together,
 )
 from textsr_jax.models.crnn import CRNN
 from textsr_jax.models.text_focus import to_gray
@@ -167,6 +168,50 @@ def test_parts_of_a_batch_together_make_its_step(accumulate):
     assert float(parts["noise"]) == pytest.approx(np.mean(drawn), rel=1e-6)
 
 
+def one_image_in_many() -> Batch:
+    """One image four times, so that BatchNorm sees in each part what it sees in the whole batch.
+
+    Labels of unequal lengths: the parts, every other word, hold 10 and 6 characters.
+    """
+    whole = batch()
+    return whole.replace(
+        lr=np.repeat(whole.lr[:1], 4, axis=0),
+        hr=np.repeat(whole.hr[:1], 4, axis=0),
+        characters=text.encode(["open", "2nd", "ab12", "z"], CONFIG.max_length),
+    )
+
+
+# The joint loss holds those of both stages.
+@pytest.mark.parametrize("kind", ["focus", "joint"])
+def test_words_of_unequal_lengths_accumulate_to_the_gradient_of_the_batch(kind):
+    sr, ocr, focus = build_sr(CONFIG.sr), build_ocr(CONFIG.ocr), build_focus(CONFIG.focus)
+    # All parts weigh alike in the sum.
+    settings = CONFIG.stage1.copy_and_resolve_references()
+    settings.position, settings.recognition, settings.scale = 10.0, 1.0, 1.0
+    network, loss = {
+        "focus": lambda: (focus, steps.focus_loss(focus)),
+        "joint": lambda: (
+            together(sr=sr, ocr=ocr),
+            steps.joint_loss(sr, ocr, focus, settings, reading=1.0),
+        ),
+    }[kind]()
+    # The difference that a step makes is the gradient.
+    optimizer = optax.sgd(1.0)
+    state = states.create(network.init(jax.random.key(0)), optimizer, jax.random.key(1))
+    frozen, words = focus.init(jax.random.key(9)), one_image_in_many()
+    made = {}
+    for accumulate in (1, 2):
+        step = jax.jit(steps.make_step(loss, optimizer, accumulate=accumulate))
+        after, parts = step(state, frozen, words)
+        made[accumulate] = jax.tree.map(jnp.subtract, after.params, state.params), parts
+    (whole, whole_parts), (split, split_parts) = made[1], made[2]
+    size = float(optax.global_norm(whole))
+    difference = float(optax.global_norm(jax.tree.map(jnp.subtract, whole, split)))
+    assert size > 1e-3 and difference < 3e-5 * size
+    for name, value in whole_parts.items():
+        assert float(split_parts[name]) == pytest.approx(float(value), rel=2e-5), name
+
+
 def test_a_recogniser_learns_from_parts_of_batches():
     network = build_ocr(CONFIG.ocr)
     optimizer = optax.adam(0.003)
@@ -204,28 +249,6 @@ def test_the_average_follows_the_weights():
         assert float(plain.params["w"]) == weights[number]
 
 
-def test_the_schedule_warms_up_and_ends_at_a_hundredth():
-    schedule = states.schedule(CONFIG.stage2)
-    settings = CONFIG.stage2
-    assert float(schedule(0)) == 0
-    assert float(schedule(round(settings.warmup * settings.steps))) == pytest.approx(
-        settings.learning_rate
-    )
-    assert float(schedule(settings.steps)) == pytest.approx(settings.learning_rate / 100)
-
-
-def test_the_clip_bounds_the_gradient():
-    settings = CONFIG.stage1.copy_and_resolve_references()
-    settings.clip, settings.warmup = 0.25, 0.0
-    optimizer = states.make_optimizer(settings)
-    params = {"w": jnp.zeros(3)}
-    small, _ = optimizer.update({"w": jnp.ones(3) * 0.01}, optimizer.init(params), params)
-    large, _ = optimizer.update({"w": jnp.ones(3) * 1e9}, optimizer.init(params), params)
-    # Adam's first update is the learning rate in size, whatever the gradient's.
-    assert np.allclose(small["w"], -settings.learning_rate, rtol=1e-3)
-    assert np.allclose(large["w"], -settings.learning_rate, rtol=1e-3)
-
-
 def test_the_weights_of_the_text_focus_parts_come_from_the_config():
     sr, focus = build_sr(CONFIG.sr), build_focus(CONFIG.focus)
     variables, frozen = sr.init(jax.random.key(0)), focus.init(jax.random.key(9))
@@ -235,6 +258,27 @@ def test_the_weights_of_the_text_focus_parts_come_from_the_config():
     total, (parts, _) = jax.jit(loss)(variables, frozen, batch(), jax.random.key(1))
     expected = parts["mse"] + 3 * parts["position"] + 0.5 * parts["recognition"]
     assert float(total) == pytest.approx(2 * float(expected), rel=1e-5)
+
+
+def test_padded_steps_change_neither_the_focus_loss_nor_its_gradient():
+    focus, words = build_focus(CONFIG.focus), batch()
+    variables, loss = focus.init(jax.random.key(0)), steps.focus_loss(focus)
+    further = words.replace(characters=np.pad(words.characters, ((0, 0), (0, 5))))
+    found = []
+    for padded in (words, further):
+
+        def of(params, padded=padded):
+            return loss(variables | {"params": params}, {}, padded, jax.random.key(1))
+
+        found.append(jax.jit(jax.value_and_grad(of, has_aux=True))(variables["params"]))
+    (value, (parts, _)), gradient = found[0]
+    (padded_value, (padded_parts, _)), padded_gradient = found[1]
+    assert float(padded_value) == pytest.approx(float(value), rel=1e-5)
+    assert float(padded_parts["characters_right"]) == pytest.approx(
+        float(parts["characters_right"]), rel=1e-5
+    )
+    difference = jax.tree.map(jnp.subtract, gradient, padded_gradient)
+    assert optax.global_norm(difference) < 1e-4 * optax.global_norm(gradient)
 
 
 def test_known_attention_changes_nothing_but_the_work():

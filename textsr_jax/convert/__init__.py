@@ -58,6 +58,9 @@ PUBLISHED_ONLY = {
 WITH_STN = ("tbsrn", "tsrn")
 _STN_PREFIX = "stn_head."
 
+# Half as many tensors as the smallest network has.
+_FEWEST = 16
+
 
 def network(model: str, *, stn: bool = False, dtype: str = "float32") -> Network:
     """The network of a published checkpoint, in its published size.
@@ -128,6 +131,9 @@ def holds_stn(model: str, names: Mapping[str, Any]) -> bool:
 def _recognize(asked: str, state_dict: Mapping[str, np.ndarray]) -> str:
     """A hint: which published checkpoint a state dict looks like, if not like the one asked for."""
     shapes = {bare_name(name): np.shape(tensor) for name, tensor in state_dict.items()}
+    nothing = f"the file looks like none of {', '.join(TABLES)}"
+    if len(shapes) < _FEWEST:
+        return nothing
     fits, sizes = {}, {}
     for model in dict.fromkeys((asked, *TABLES)):
         table = TABLES[model]
@@ -149,4 +155,4 @@ def _recognize(asked: str, state_dict: Mapping[str, np.ndarray]) -> str:
     best = max(sizes, key=sizes.__getitem__)
     if sizes[best] > 0.5:
         return f"the file looks like {best} of another size; use one of the published size"
-    return f"the file looks like none of {', '.join(TABLES)}"
+    return nothing

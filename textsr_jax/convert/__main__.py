@@ -18,7 +18,10 @@ The way back, from a converted file or from a workdir of train.py, into the publ
   python -m textsr_jax.convert edsr edsr.params --to-torch --out usn.pth
   python -m textsr_jax.convert cdistnet runs/tiny --to-torch --out cdistnet.pth
 
-A .pth needs PyTorch: pip install -e '.[convert]'. A .safetensors file, either way, does not.
+A file that holds several models says so: --entry=params_ema, or --entry=model.sr, names one.
+
+Files are read without PyTorch, and nothing in them is run. Only --to-torch into a .pth needs it:
+pip install -e '.[convert]'.
 """
 
 from absl import flags
@@ -27,6 +30,7 @@ from textsr_jax.command_line import run_script
 from textsr_jax.errors import UserError
 
 _OUT = flags.DEFINE_string("out", None, "The file to write.")
+_ENTRY = flags.DEFINE_string("entry", None, "The entry of FILE that holds the tensors.")
 _TO_TORCH = flags.DEFINE_bool("to-torch", False, "Writes the published names from our parameters.")
 
 
@@ -40,8 +44,13 @@ def main(arguments: list[str]) -> None:
         raise UserError("--out is missing; name the file to write, for example --out=edsr.params")
     from textsr_jax.convert import files
 
-    convert = files.export_file if _TO_TORCH.value else files.import_file
-    print("\n".join(convert(*arguments, _OUT.value)))
+    if _TO_TORCH.value:
+        if _ENTRY.value is not None:
+            raise UserError("--entry names a part of a published file; leave it or --to-torch away")
+        lines = files.export_file(*arguments, _OUT.value)
+    else:
+        lines = files.import_file(*arguments, _OUT.value, _ENTRY.value)
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,13 @@
 """Checkpoint files as PyTorch's users publish them: tensors by name from .pth and .safetensors.
 
-PyTorch is imported where a .pth is read or written, and nowhere else in the package.
+Both are read with numpy alone; PyTorch is imported where a .pth is written.
 """
 
 import collections
+import contextlib
 import io
 import pathlib
-import pickle
-import re
 import types
-import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +16,18 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
-from textsr_jax.errors import UserError
+from textsr_jax import file_kinds
+from textsr_jax.convert import entries
+from textsr_jax.convert.rebuilding import Damaged, Other, Refused
+from textsr_jax.convert.torch_files import Foreign, TorchFile
+from textsr_jax.errors import UserError, escaped, installing
 
 SAFETENSORS = ".safetensors"
 
-# Where published code keeps the state dict beside epochs, scores and optimisers; the first that
-# is there is taken.
-_KEYS = ("state_dict_G", "state_dict", "model", "net")
+# Far beyond the networks that there are tables for; work on names stays short.
+_MAX_TENSORS, _MAX_NAME = 5_000, 256
+# Of a safetensors file.
+_MAX_HEADER = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,19 @@ class Checkpoint:
     beside: tuple[str, ...] = ()
 
 
-def read(path: str | pathlib.Path) -> Checkpoint:
+def read(path: str | pathlib.Path, entry: str | None = None) -> Checkpoint:
     """Reads a checkpoint file; what it is is seen from its content.
 
-    Of a pickle nothing but tensors and plain values is ever built (`weights_only`).
+    Nothing that a pickle names is run or made: see `textsr_jax.convert.pickles`.
+
+    Args:
+      path: the file.
+      entry: which entry of it holds the tensors, such as `params_ema` or `model.sr`; None where
+        it is clear.
 
     Raises:
-      UserError: no such file, damaged, one that would run code, one without tensors, or a .pth
-        where PyTorch is not installed.
+      UserError: no such file, damaged or of another kind, one that would run code, one without
+        tensors, or with several entries that hold some.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -58,12 +65,20 @@ def read(path: str | pathlib.Path) -> Checkpoint:
         raise UserError(f"{path}: {what}; name a .pth or {SAFETENSORS} file")
     try:
         with path.open("rb") as stream:
-            start = stream.read(9)
+            start = stream.read(file_kinds.LOOKED_AT)
     except OSError as error:
         raise UserError(f"{path}: cannot read it ({error.strerror})") from error
-    if start[8:] == b"{" or path.suffix == SAFETENSORS:
-        return _read_safetensors(path)
-    return _read_torch(path)
+    kind = file_kinds.foreign(start, path.suffix)
+    if start[8:9] == b"{":
+        return _read_safetensors(path, entry)
+    if path.suffix == SAFETENSORS and not start.startswith((b"PK", b"\x80")):
+        if kind is not None:
+            raise _foreign(path, kind)
+        return _read_safetensors(path, entry)
+    try:
+        return _read_torch(path, entry)
+    except (Damaged, MemoryError) as error:
+        raise _damaged(path, error) if kind is None else _foreign(path, kind) from error
 
 
 def encode(checkpoint: Checkpoint, suffix: str) -> bytes:
@@ -96,98 +111,62 @@ def encode(checkpoint: Checkpoint, suffix: str) -> bytes:
     return content.getvalue()
 
 
-def _read_safetensors(path: pathlib.Path) -> Checkpoint:
+def _read_safetensors(path: pathlib.Path, entry: str | None) -> Checkpoint:
+    if entry is not None:
+        raise UserError(f"{path}: a {SAFETENSORS} file has no entries; leave --entry away")
     try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+        if length > _MAX_HEADER:
+            raise _damaged(path, f"its header would be {length:,} bytes long")
         with safe_open(path, framework="np") as file:
-            names = file.keys()
+            names = _checked_names(path, list(file.keys()))
             tensors = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, TypeError, AttributeError) as error:
+    except (SafetensorError, OSError, TypeError, AttributeError, ValueError) as error:
         raise _damaged(path, error) from error
     if not tensors:
         raise UserError(f"{path}: holds no tensors; name a published checkpoint")
     return Checkpoint(tensors)
 
 
-def _read_torch(path: pathlib.Path) -> Checkpoint:
-    torch = _torch(f"{path}: reading a .pth file")
+def _read_torch(path: pathlib.Path, entry: str | None) -> Checkpoint:
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_plain_numpy()):
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it asks for {asked[1]}" if asked else "it is no checkpoint, or a damaged one"
+        with contextlib.closing(TorchFile(path)) as file:
+            found = entries.choose(path, file.content, entry)
+            names = _checked_names(path, list(found.tensors))
+            for name, tensor in found.tensors.items():
+                if isinstance(tensor, Other):
+                    raise UserError(
+                        f"{path}: tensor '{escaped(name, 200)}' is no plain one ({tensor.kind}); "
+                        "save it as float32"
+                    )
+            arrays = file.tensors(found.tensors.values())
+    except Refused as error:
         raise UserError(
-            f"{path}: refused, and nothing in it was run: {reason}; only tensors and plain values "
-            "are read, so save those alone: torch.save(model.state_dict(), FILE)"
+            f"{path}: refused, and nothing in it was run: it asks for {escaped(str(error), 200)}; "
+            "only tensors and plain values are read, so save those alone: "
+            "torch.save(model.state_dict(), FILE)"
         ) from error
-    except Exception as error:  # a damaged file can raise almost anything in there
+    except Foreign as error:
+        raise UserError(f"{path}: {escaped(str(error), 200)}") from error
+    except OSError as error:
         raise _damaged(path, error) from error
-    state, key, beside = _state_dict(path, content, torch)
-    tensors = {name: _array(path, name, tensor, torch) for name, tensor in state.items()}
-    return Checkpoint(tensors, key, beside)
+    return Checkpoint(dict(zip(names, arrays, strict=True)), found.key, found.beside)
 
 
-def _state_dict(
-    path: pathlib.Path, content: Any, torch: types.ModuleType
-) -> tuple[dict[str, Any], str | None, tuple[str, ...]]:
-    """The tensors, the entry that they stand in, and the names of everything else."""
-    if not isinstance(content, Mapping):
+def _checked_names(path: pathlib.Path, names: list[str]) -> list[str]:
+    """The names of tensors; refuses what no network has."""
+    if len(names) > _MAX_TENSORS:
         raise UserError(
-            f"{path}: holds a {type(content).__name__}, not a dict of tensors; save a state dict "
-            "in it"
+            f"{path}: holds {len(names):,} tensors; no network here has more than {_MAX_TENSORS:,}"
         )
-
-    def tensors(entries: Any) -> dict[str, Any]:
-        if not isinstance(entries, Mapping):
-            return {}
-        return {
-            name: value
-            for name, value in entries.items()
-            if isinstance(name, str) and isinstance(value, torch.Tensor)
-        }
-
-    inside = {key: tensors(entries) for key, entries in content.items()}
-    found = [key for key, state in inside.items() if state]
-    named = [key for key in _KEYS if key in found]
-    key = None
-    state = tensors(content)
-    if named or (not state and len(found) == 1):
-        key = (named or found)[0]
-        state = inside[key]
-    if not state:
-        entries = ", ".join(map(str, content)) or "none"
-        raise UserError(
-            f"{path}: no state dict under any of {', '.join(_KEYS)}, nor tensors at its top; its "
-            f"entries: {entries}"
-        )
-    others = [name for name in content if name not in (state if key is None else (key,))]
-    if key is not None:
-        others += [f"{key}.{name}" for name in content[key] if name not in state]
-    return state, key, tuple(map(str, others))
-
-
-def _array(path: pathlib.Path, name: str, tensor: Any, torch: types.ModuleType) -> np.ndarray:
-    try:
-        plain = tensor.detach().contiguous()
-        if plain.dtype == torch.bfloat16:
-            return plain.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-        return plain.numpy()
-    except (TypeError, RuntimeError, NotImplementedError) as error:
-        raise UserError(
-            f"{path}: tensor {name!r} is not a plain one ({tensor.dtype}, {tensor.layout}); save "
-            "it as float32"
-        ) from error
-
-
-def _plain_numpy() -> list[Any]:
-    """What rebuilds numpy's numbers and arrays, which TextZoom's files hold beside the tensors."""
-    multiarray = np._core.multiarray
-    allowed: list[Any] = [np.dtype, np.ndarray, multiarray.scalar, multiarray._reconstruct]
-    # The module's name before numpy 2.
-    for name in ("scalar", "_reconstruct"):
-        allowed.append((getattr(multiarray, name), f"numpy.core.multiarray.{name}"))
-    return allowed + [type(np.dtype(code)) for code in "?bBhHiIlLqQefd"]
+    for name in names:
+        if len(name) > _MAX_NAME:
+            raise UserError(
+                f"{path}: a tensor's name has {len(name):,} characters ('{escaped(name, 40)}'); "
+                "name a published checkpoint"
+            )
+    return names
 
 
 def _torch(purpose: str) -> types.ModuleType:
@@ -195,13 +174,19 @@ def _torch(purpose: str) -> types.ModuleType:
         import torch
     except ImportError as error:
         raise UserError(
-            f"{purpose} needs PyTorch: pip install -e '.[convert]'; {SAFETENSORS} files go without"
+            f"{purpose} needs PyTorch: {installing('convert')}; {SAFETENSORS} files go without"
         ) from error
     return torch
 
 
-def _damaged(path: pathlib.Path, error: Exception) -> UserError:
-    reason = (str(error).strip() or repr(error)).splitlines()[0][:160]
+def _damaged(path: pathlib.Path, error: Exception | str) -> UserError:
+    reason = escaped(" ".join(str(error).split()) or repr(error), 160)
     return UserError(
         f"{path}: not a checkpoint, or a damaged one ({reason}); copy or download it again"
+    )
+
+
+def _foreign(path: pathlib.Path, kind: str) -> UserError:
+    return UserError(
+        f"{path}: {kind}; it is no checkpoint, or a damaged one: name a .pth or {SAFETENSORS} file"
     )

@@ -23,10 +23,11 @@ from textsr_jax.convert import (
     network,
 )
 from textsr_jax.convert.checkpoint_files import Checkpoint
-from textsr_jax.convert.table import COMPUTED, UNUSED, bare_name
-from textsr_jax.errors import UserError
+from textsr_jax.convert.table import COMPUTED, UNUSED, bare_name, prefix
+from textsr_jax.errors import UserError, escaped
 from textsr_jax.models import build_focus, build_ocr, build_sr, count_parameters
 from textsr_jax.parameter_files import Origin, ParameterFile
+from textsr_jax.storage import atomic
 
 
 @dataclass(frozen=True)
@@ -54,18 +55,24 @@ PUBLISHED = {
     "crnn": _Published("ocr"),
 }
 
+# Of what a file holds besides, and of what is dropped, so much is told.
+_MOST_TOLD, _MOST_LINES = 40, 200
+# Names with more numbers than any network's are listed one by one.
+_MOST_NUMBERS = 8
+
 _BUILD = {"sr": build_sr, "ocr": build_ocr, "focus": build_focus}
 # Where a workdir holds the model of each part; the first that is there is taken.
 _STAGES = {"sr": ("stage1",), "ocr": ("stage2", "pretrain_ocr"), "focus": ("pretrain_focus",)}
 
 
-def import_file(model: str, source: str, out: str) -> list[str]:
+def import_file(model: str, source: str, out: str, entry: str | None = None) -> list[str]:
     """Converts a published checkpoint to a parameter file.
 
     Args:
       model: a key of `TABLES`.
       source: a .pth or .safetensors file as published.
       out: the parameter file to write.
+      entry: which entry of the file holds the tensors; None where it is clear.
 
     Returns:
       Lines that say what was found, dropped and written.
@@ -80,7 +87,7 @@ def import_file(model: str, source: str, out: str) -> list[str]:
             f"{source}: a parameter file already, of {held.model}: name it in "
             f"config.init.{held.part}; for the way back add --to-torch"
         )
-    checkpoint = checkpoint_files.read(source)
+    checkpoint = checkpoint_files.read(source, entry)
     template = network(model, stn=holds_stn(model, checkpoint.tensors)).template
     try:
         variables = import_state_dict(model, checkpoint.tensors, template)
@@ -109,7 +116,9 @@ def import_file(model: str, source: str, out: str) -> list[str]:
         lines.append(f"{len(dtypes)} of them were {kinds} and are float32 now")
     lines += _list_dropped(model, dropped)
     if checkpoint.beside:
-        lines.append(f"not tensors, left out: {', '.join(checkpoint.beside)}")
+        told = ", ".join(escaped(name, 64) for name in checkpoint.beside[:_MOST_TOLD])
+        more = len(checkpoint.beside) - _MOST_TOLD
+        lines.append(f"left out: {told}{f' and {more:,} more' if more > 0 else ''}")
     return [*lines, f"written to {out}", *_usage(model, out)]
 
 
@@ -150,7 +159,7 @@ def export_file(model: str, source: str, out: str) -> list[str]:
     suffix = pathlib.Path(out).suffix
     if suffix == checkpoint_files.SAFETENSORS:
         checkpoint = Checkpoint(checkpoint.tensors)
-    parameter_files.write_file(out, checkpoint_files.encode(checkpoint, suffix))
+    atomic.write_bytes(out, checkpoint_files.encode(checkpoint, suffix))
     lines = [title, f"written to {out}: {_wrapping(checkpoint)}"]
     if origin is None:
         lines += _differences(model, variables)
@@ -197,9 +206,10 @@ def _original(origin: Origin, tensors: dict[str, np.ndarray]) -> Checkpoint:
 
 
 def _wrapping(checkpoint: Checkpoint) -> str:
-    place = "at its top" if checkpoint.key is None else f"under {checkpoint.key!r}"
-    behind = any(name != bare_name(name) for name in checkpoint.tensors)
-    return f"{len(checkpoint.tensors)} tensors {place}{', behind module.' if behind else ''}"
+    place = "at its top" if checkpoint.key is None else f"under '{escaped(checkpoint.key, 200)}'"
+    prefixes = sorted({prefix(name) for name in checkpoint.tensors} - {""})
+    behind = f", behind {escaped(' and '.join(prefixes), 200)}" if prefixes else ""
+    return f"{len(checkpoint.tensors)} tensors {place}{behind}"
 
 
 def _list_dropped(model: str, dropped: dict[str, np.ndarray]) -> Iterator[str]:
@@ -208,16 +218,16 @@ def _list_dropped(model: str, dropped: dict[str, np.ndarray]) -> Iterator[str]:
         COMPUTED: "the network computes them itself",
     }
     for kind, reason in reasons.items():
-        shapes = {
-            name: tensor.shape
-            for name, tensor in dropped.items()
-            if TABLES[model].why_dropped(bare_name(name)) == kind
-        }
-        if shapes:
-            yield f"{len(shapes)} tensors dropped, {reason}:"
-        for shape in dict.fromkeys(shapes.values()):
-            for name in _together([name for name in shapes if shapes[name] == shape]):
-                yield f"  {name} {shape}"
+        names: dict[tuple[int, ...], list[str]] = {}
+        for name, tensor in dropped.items():
+            if TABLES[model].why_dropped(bare_name(name)) == kind:
+                names.setdefault(tensor.shape, []).append(name)
+        if names:
+            yield f"{sum(map(len, names.values()))} tensors dropped, {reason}:"
+        lines = [f"{name} {shape}" for shape in names for name in _together(names[shape])]
+        yield from (f"  {escaped(line, 200)}" for line in lines[:_MOST_LINES])
+        if len(lines) > _MOST_LINES:
+            yield f"  and {len(lines) - _MOST_LINES:,} more"
 
 
 def _together(names: Sequence[str]) -> Iterator[str]:
@@ -226,6 +236,9 @@ def _together(names: Sequence[str]) -> Iterator[str]:
     for name in names:
         alike.setdefault(re.sub(r"\d+", "#", name), []).append(re.split(r"(\d+)", name))
     for rows in alike.values():
+        if len(rows[0]) > 2 * _MOST_NUMBERS:
+            yield from ("".join(row) for row in rows)
+            continue
         for place in range(1, len(rows[0]), 2):
             merged: dict[tuple[str, ...], list[str]] = {}
             for row in rows:

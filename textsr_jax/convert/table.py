@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, escaped
 
 # What PyTorch calls the leaves of flax's layers; any other leaf keeps its name.
 _LEAF_NAMES = {
@@ -27,8 +27,17 @@ _LEAF_NAMES = {
 # Why a published tensor has no leaf.
 UNUSED, COMPUTED = "never used", "computed"
 
-_PREFIX = "module."
-_BATCHES = r"(.*\.)?num_batches_tracked"
+# What wrappers put before every name: data-parallel and sharded training, `torch.compile`,
+# checkpointing of activations, averages of weights; and Lightning modules and the like, which hold
+# the network as an attribute. No published network calls a part of itself so.
+_WRAPPERS = (
+    "module|_orig_mod|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module|ema_model"
+)
+_OWNERS = "model|net|network|generator|netG|net_g"
+_PREFIX = re.compile(rf"(?:(?:{_WRAPPERS}|{_OWNERS})\.)+")
+# A part may have been wrapped too.
+_INNER = re.compile(rf"(?<=\.)(?:{_WRAPPERS})\.")
+_COUNTERS = r"(.*\.)?num_batches_tracked|n_averaged"
 _SUM = re.compile(r"\{(\w+)\+(\d+)\}")
 
 
@@ -120,7 +129,7 @@ class NameTable:
 
         BatchNorm's `num_batches_tracked` is never used either.
         """
-        if _matches((_BATCHES, *self.unused), name):
+        if _matches((_COUNTERS, *self.unused), name):
             return UNUSED
         return COMPUTED if _matches(self.constants, name) else None
 
@@ -132,8 +141,15 @@ def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def bare_name(name: str) -> str:
-    """A published name without what data-parallel training puts before it."""
-    return name.removeprefix(_PREFIX)
+    """A published name without what wrappers put into it, such as `module._orig_mod.`."""
+    return _INNER.sub("", name[len(prefix(name)) :])
+
+
+def prefix(name: str) -> str:
+    """What wrappers put before a name."""
+    found = _PREFIX.match(name)
+    # A name that is nothing else keeps its end.
+    return found[0] if found and found.end() < len(name) else ""
 
 
 def to_tree(
@@ -141,7 +157,7 @@ def to_tree(
 ) -> dict[str, Any]:
     """Fills the parameter tree that `template` describes from a published checkpoint.
 
-    A leading `module.` falls off every name.
+    What wrappers put into names falls off: see `bare_name`.
 
     Args:
       table: the name table of the network.
@@ -157,12 +173,15 @@ def to_tree(
         twice; the message names the tensor alone.
       ValueError: the table gives two leaves the same published name.
     """
-    tensors = {}
+    tensors, full = {}, {}
     for published, tensor in state_dict.items():
         name = bare_name(published)
         if name in tensors:
-            raise UserError(f"tensor {name!r} is there with and without {_PREFIX!r}")
-        tensors[name] = tensor
+            raise UserError(
+                f"tensor {_quoted(name)} is there twice, as {_quoted(full[name])} and "
+                f"{_quoted(published)}; save one of them"
+            )
+        tensors[name], full[name] = tensor, published
     used = set()
 
     def fill(keys: tuple[jax.tree_util.DictKey, ...], leaf: Any) -> np.ndarray:
@@ -184,12 +203,20 @@ def to_tree(
             raise UserError(f"tensor {name!r} is {tensor.dtype}, not of floating point")
         if table.is_pointwise(name):
             tensor = tensor[:, :, 0, 0]
-        return np.ascontiguousarray(tensor.transpose(table.axes(path, len(leaf.shape))), leaf.dtype)
+        with np.errstate(over="ignore"):
+            tensor = tensor.transpose(table.axes(path, len(leaf.shape))).astype(leaf.dtype)
+        if not np.isfinite(tensor).all():
+            raise UserError(
+                f"tensor {name!r} holds NaN, infinite or too large numbers; use a sound checkpoint"
+            )
+        return np.ascontiguousarray(tensor)
 
     tree = jax.tree_util.tree_map_with_path(fill, template)
     for name in tensors:
         if name not in used and table.why_dropped(name) is None:
-            raise UserError(f"tensor {name!r} {np.shape(tensors[name])} is unknown to the network")
+            raise UserError(
+                f"tensor {_quoted(full[name])} {np.shape(tensors[name])} is unknown to the network"
+            )
     return tree
 
 
@@ -202,6 +229,11 @@ def to_state_dict(table: NameTable, variables: Mapping[str, Any]) -> dict[str, n
         shape = table.published_shape(path, array.shape)
         tensors[table.published_name(path)] = back.copy(order="C").reshape(shape)
     return tensors
+
+
+def _quoted(name: str) -> str:
+    """A name from a file, for messages."""
+    return f"'{escaped(name, 200)}'"
 
 
 def _matches(patterns: tuple[str, ...], name: str) -> bool:

@@ -33,8 +33,7 @@ class WordPairs:
     """A data set of word image pairs, ready to be batched.
 
     Attributes:
-      name: what the data are called in titles and results: the data root's own name, or
-        "synthetic_words", and the begin of `fingerprint`, e.g. "TextZoom-0123abcd".
+      title: what people call it: the data root's name, or "synthetic words".
       fingerprint: of all that was read, wherever it lies: 16 hexadecimal digits.
       training: likewise of what `train` and `validation_splits` are cut from.
       train: training records; empty where the data root has no train folder.
@@ -45,7 +44,7 @@ class WordPairs:
       skipped: of each folder how many records were left out, by reason.
     """
 
-    name: str
+    title: str
     fingerprint: str
     training: str
     train: Source
@@ -83,6 +82,62 @@ def load(config: ml_collections.ConfigDict) -> WordPairs:
         labels = config.get("labels", "strip")
         return _textzoom(config.root, data_dir, labels, config.validation_fraction)
     return _synthetic(data_dir, config.synthetic)
+
+
+def count(config: ml_collections.ConfigDict) -> WordPairs:
+    """The sizes of the data set that `load` would prepare; nothing is drawn, decoded or written.
+
+    Args:
+      config: as of `load`.
+
+    Returns:
+      Pairs without fingerprints, whose sources have a length and no records: of a data root that
+      of its LMDBs, some of whose records `load` may leave out.
+
+    Raises:
+      UserError: bad input.
+    """
+    from textsr_jax.data import generation, lmdb_folders, textzoom
+
+    if not config.root:
+        fields = {name: value for name, value in config.synthetic.items() if name != "workers"}
+        settings = generation.Settings(**fields)
+        return WordPairs(
+            title=title(""),
+            fingerprint="",
+            training="",
+            train=range(settings.size("train")),
+            validation_splits={"synthetic": range(settings.size("validation"))},
+            test={name: range(settings.size(f"test_{name}")) for name in _TEST_ORDER},
+            skipped={},
+        )
+    _check_fraction(config.validation_fraction)
+    root, sizes = pathlib.Path(config.root).expanduser(), {}
+    for folder in textzoom.folders(root):
+        with lmdb_folders.open_samples(root / folder, "expected TextZoom's LMDBs") as samples:
+            sizes[folder] = len(samples.numbers)
+    test = {name: size for name, size in sizes.items() if name.startswith("test/")}
+    words = sum(size for name, size in sizes.items() if name not in test)
+    held_out = round(config.validation_fraction * words)
+    return WordPairs(
+        title=title(config.root),
+        fingerprint="",
+        training="",
+        train=range(words - held_out),
+        validation_splits={"train": range(held_out)},
+        test={name.removeprefix("test/"): range(size) for name, size in test.items()},
+        skipped={},
+    )
+
+
+def title(root: str) -> str:
+    """What people call the data set of `config.data.root`, for titles and files of results.
+
+    Of a folder its own name, of characters that do no harm there.
+    """
+    if not root:
+        return "synthetic words"
+    return re.sub(r"[^\w.-]+", "_", pathlib.Path(root).expanduser().resolve().name) or "data"
 
 
 def load_photographs(
@@ -154,7 +209,7 @@ def _synthetic(data_dir: str | None, settings: ml_collections.ConfigDict) -> Wor
     # Settings, fonts and the generator's version decide every bit of them.
     fingerprint = builder.builder_config.name
     return WordPairs(
-        name=f"{builder.name}-{fingerprint[:8]}",
+        title=title(""),
         fingerprint=fingerprint,
         training=fingerprint,
         train=records.TfdsSource(builder, "train"),
@@ -172,10 +227,7 @@ def _textzoom(
 
     if labels not in text.LABELS:
         raise UserError(f"config.data.labels={labels!r}: take one of {', '.join(text.LABELS)}")
-    if not 0 <= validation_fraction < 1:
-        raise UserError(
-            f"validation_fraction: is {validation_fraction}; set it to at least 0 and below 1"
-        )
+    _check_fraction(validation_fraction)
     builder = textzoom.load(root, data_dir, labels)
     train, test = {}, {}
     for folder, split in builder.splits.items():
@@ -197,7 +249,7 @@ def _textzoom(
     order = {name: place for place, name in enumerate(_TEST_ORDER)}
     fingerprint = builder.fingerprint()
     return WordPairs(
-        name=f"{_own_name(root)}-{fingerprint[:8]}",
+        title=title(root),
         fingerprint=fingerprint,
         training=builder.fingerprint("train"),
         train=batching.Subset(together, kept),
@@ -207,9 +259,9 @@ def _textzoom(
     )
 
 
-def _own_name(root: str) -> str:
-    """A folder's own name, of characters that do no harm in titles and file names."""
-    return re.sub(r"[^\w.-]+", "_", pathlib.Path(root).expanduser().resolve().name) or "data"
+def _check_fraction(fraction: float) -> None:
+    if not 0 <= fraction < 1:
+        raise UserError(f"validation_fraction: is {fraction}; set it to at least 0 and below 1")
 
 
 def _held_out(keys: list[str], fraction: float) -> set[int]:

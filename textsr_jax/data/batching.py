@@ -38,6 +38,9 @@ class Batch:
       valid: bool (batch,), False for repeated records that only fill the batch up.
       attention: float32 (batch, heads, steps, positions), where the text-focus recogniser looks in
         `hr`; None where nobody has asked it yet.
+      whole: int32 (whole batch, max_length), the characters of the batch of which this is one of
+        several equal parts; None where this is a whole batch. A part's mean over characters is
+        taken by them.
 
     Of a stage whose images lie on the devices `lr` and `hr` are None until its step takes them by
     `index`.
@@ -49,6 +52,7 @@ class Batch:
     index: np.ndarray
     valid: np.ndarray
     attention: np.ndarray | None = None
+    whole: np.ndarray | None = None
 
 
 def shapes(batch_size: int, max_length: int, *, images: bool = True) -> Batch:

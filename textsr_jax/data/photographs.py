@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from textsr_jax.errors import UserError
-from textsr_jax.images import SUFFIXES, decode_rgb, image_size, open_rgb
+from textsr_jax.images import FORMATS, SUFFIXES, decode_rgb, image_size, open_rgb
 
 # Each crop decodes a whole photograph; Pillow lets other threads run meanwhile.
 _READ_OPTIONS = grain.ReadOptions(num_threads=16, prefetch_buffer_size=16)
@@ -98,7 +98,7 @@ class PhotographFolder:
         )
         if not self._paths:
             raise UserError(
-                f"{folder}: has no images ({', '.join(SUFFIXES)}); name a folder of them, such as "
+                f"{folder}: has no images ({', '.join(FORMATS)}); name a folder of them, such as "
                 "DIV2K_train_HR"
             )
         self._sizes, self.left_out = {}, []

@@ -25,7 +25,7 @@ def encode(image: np.ndarray, shape: tuple[int, int, int]) -> bytes:
 
 def decode(data: bytes) -> np.ndarray:
     """uint8 (height, width, 3), RGB, of a PNG file that `encode` made."""
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
         return np.asarray(image)
 
 

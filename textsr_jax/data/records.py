@@ -5,11 +5,15 @@ Both TFDS builders, `textzoom` and `synthetic_words`, share this file. TensorFlo
 
 import contextlib
 import dataclasses
+import errno
+import fcntl
 import functools
 import io
 import logging
 import os
+import pathlib
 import re
+import shutil
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -18,7 +22,7 @@ from unittest import mock
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
-from tensorflow_datasets.core import shuffle
+from tensorflow_datasets.core import constants, shuffle
 from tqdm import tqdm
 
 from textsr_jax.data import png
@@ -167,7 +171,8 @@ def prepare(builder: LocalBuilder) -> None:
     """Writes `builder`'s data set as ArrayRecord files, unless that is done already.
 
     TFDS writes into a temporary folder and renames it at the end, so that no half-prepared set is
-    ever taken for a whole one. Several processes may prepare the same set at once.
+    ever taken for a whole one. Several processes may prepare the same set at once. What killed
+    processes left is deleted, unless another one prepares the set now.
 
     Raises:
       UserError: the data folder cannot be written, its disk is full, or what is there is damaged.
@@ -176,7 +181,11 @@ def prepare(builder: LocalBuilder) -> None:
     if not path.exists():
         _logger.info("preparing %s in %s", builder.name, path)
         try:
-            with _quiet(), mock.patch.object(shuffle, "Shuffler", _InOrder):
+            with (
+                _preparing(pathlib.Path(path.parent)),
+                _quiet(),
+                mock.patch.object(shuffle, "Shuffler", _InOrder),
+            ):
                 builder.download_and_prepare()
         except (OSError, RuntimeError) as error:
             reason = _refusal(error)
@@ -184,9 +193,11 @@ def prepare(builder: LocalBuilder) -> None:
                 raise
             # If another process was faster, the renaming fails, and its copy will do.
             if not path.exists():
+                full = os.strerror(errno.ENOSPC) in reason
                 raise UserError(
                     f"{builder.data_dir_root}: cannot write the prepared {builder.name} data"
-                    f" ({reason}); free some space, or set data_dir to a folder that can be written"
+                    f" ({reason}); {'free some space, or ' * full}set config.data.data_dir to a "
+                    "folder that can be written"
                 ) from error
     try:
         with _quiet():
@@ -196,6 +207,24 @@ def prepare(builder: LocalBuilder) -> None:
         whole = False
     if not whole:
         raise UserError(f"{path}: the prepared data are damaged; delete this folder and try again")
+
+
+@contextlib.contextmanager
+def _preparing(folder: pathlib.Path) -> Iterator[None]:
+    """Shares a lock on the folder while it is prepared in; who is there alone tidies it first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems have no locks: there, what was left stays.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in folder.glob(f"{constants.INCOMPLETE_PREFIX}*"):
+                shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _refusal(error: OSError | RuntimeError) -> str | None:

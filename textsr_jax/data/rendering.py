@@ -474,4 +474,4 @@ def compress(picture: Image.Image, quality: int) -> Image.Image:
     """The picture after JPEG compression with a quality of 1 (worst) to 95."""
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=quality)
-    return Image.open(stream).convert("RGB")
+    return Image.open(stream, formats=("JPEG",)).convert("RGB")

@@ -3,23 +3,30 @@
 An image that cannot be read is an item of its own, so that all others are still read.
 """
 
+import codecs
 import dataclasses
 import glob
+import itertools
+import logging
 import os
 import pathlib
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import BinaryIO
 
 import numpy as np
 
 from textsr_jax import text
 from textsr_jax.data import lmdb_folders
-from textsr_jax.errors import UserError
-from textsr_jax.images import SUFFIXES, decode_rgb, open_rgb
+from textsr_jax.errors import UserError, escaped
+from textsr_jax.images import READ_PIXELS, SUFFIXES, decode_rgb, open_rgb
 
 _LIST = "-"
 _PATTERN = frozenset("*?[")
 _EXPECTED = "expected keys such as image-000000001 or image_lr-000000001"
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +35,9 @@ class Item:
 
     Attributes:
       source: its file, or `FOLDER:NUMBER` for a record of an LMDB, by the number in its keys.
-      image: uint8 (height, width, 3); None where it cannot be read.
-      label: the true word, as the LMDB has it, its letters folded (`text.fold`); None where it is
-        not known.
+      image: uint8 (height, width, 3), of at most `READ_PIXELS`; None where it cannot be read.
+      label: the true word, as the LMDB or the list has it, its letters folded (`text.fold`); None
+        where it is not known.
       error: why there is no image, and the mend; empty where there is one.
     """
 
@@ -53,16 +60,22 @@ class Source:
     count: int | None
 
 
-def expand(names: Iterable[str], lines: Iterable[str] = sys.stdin) -> list[Source]:
+def expand(names: Iterable[str], listed: BinaryIO | None = None) -> list[Source]:
     """The sources that are named on a command line; what is wrong with one becomes an item.
 
+    What is passed over in a folder is counted in a line of the log.
+
     Args:
-      names: image files; folders, of which all images are taken in the order of their names; LMDB
-        folders of TextZoom, of which the LR images are taken, or of the recognition benchmarks;
-        patterns such as `photos/*.png`; `-` for `lines`.
-      lines: further names, one a line.
+      names: image files; folders, of which all images are taken in the order of their names, hidden
+        ones left out; LMDB folders of TextZoom, of which the LR images are taken, or of the
+        recognition benchmarks; patterns such as `photos/*.png`; `-` for `listed`. `~` is the user's
+        folder.
+      listed: further names, one a line, in UTF-8 or UTF-16 with a byte order mark, or in bytes as
+        the file system has them; behind a tab the true word may follow. None for standard input.
     """
-    return [_expand(name, lines) for name in names]
+    return [
+        Source(lambda: _listed(listed), None) if name == _LIST else _expand(name) for name in names
+    ]
 
 
 def count(sources: Sequence[Source]) -> int | None:
@@ -71,50 +84,118 @@ def count(sources: Sequence[Source]) -> int | None:
     return None if None in counts else sum(counts)
 
 
-def _expand(name: str, lines: Iterable[str]) -> Source:
-    if name == _LIST:
-        return Source(lambda: _listed(lines), None)
-    path = pathlib.Path(name)
+def _expand(name: str) -> Source:
+    path = name if os.path.lexists(name) else os.path.expanduser(name)
     try:
-        if lmdb_folders.is_lmdb(path):
-            return _lmdb(path)
-        if path.is_dir():
-            return _folder(path)
-        if not path.exists() and _PATTERN.intersection(name):
-            return _pattern(name, lines)
-    except UserError as error:
-        item = Item(name, error=str(error))
-        return Source(lambda: iter([item]), 1)
+        if lmdb_folders.is_lmdb(pathlib.Path(path)):
+            return _lmdb(pathlib.Path(path))
+        if os.path.isdir(path):
+            return _folder(pathlib.Path(path))
+        if not os.path.lexists(path) and _PATTERN.intersection(path):
+            return _pattern(path)
+    except (UserError, OSError) as error:
+        return _failed(name, error)
     return _files([name])
 
 
-def _listed(lines: Iterable[str]) -> Iterator[Item]:
-    for line in lines:
-        if name := line.rstrip("\r\n"):
-            yield from _expand(name, ()).items()
+def _failed(name: str, error: Exception) -> Source:
+    reason = str(error)
+    if isinstance(error, PermissionError):
+        reason = f"{name}: {error.strerror}; see to its permissions"
+    elif isinstance(error, OSError):
+        reason = f"{name}: cannot read it ({error.strerror or error}); name another source"
+    item = Item(name, error=reason)
+    return Source(lambda: iter([item]), 1)
+
+
+def _listed(listed: BinaryIO | None) -> Iterator[Item]:
+    if listed is None:
+        listed = getattr(sys.stdin, "buffer", None)
+    if listed is None:
+        yield Item(
+            _LIST, error=f"{_LIST}: there is no standard input; give names, or pipe a list of them"
+        )
+        return
+    try:
+        for name, label in _lines(listed):
+            for item in _expand(name).items():
+                yield item if label is None else dataclasses.replace(item, label=label)
+    except OSError as error:
+        yield Item(_LIST, error=f"{_LIST}: cannot read standard input ({error.strerror})")
+
+
+def _lines(listed: BinaryIO) -> Iterator[tuple[str, str | None]]:
+    """The names in a list, and the label behind each; None where there is none."""
+    first = listed.readline()
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0" in first:
+        # As PowerShell writes it. No file's name has a NUL.
+        lines: Iterable[bytes] = _utf16_lines(first, listed)
+    else:
+        lines = itertools.chain([first], listed)
+    for number, line in enumerate(lines):
+        line = line.rstrip(b"\r\n")
+        if number == 0:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if not line:
+            continue
+        # Bytes that are no text stay what they are in the file's name.
+        name = os.fsdecode(line)
+        label = None
+        if b"\t" in line and not os.path.lexists(name):
+            line, _, rest = line.partition(b"\t")
+            label = text.fold(rest.split(b"\t")[0].decode(errors="replace"))
+            name = os.fsdecode(line)
+        yield name, label
+
+
+def _utf16_lines(first: bytes, listed: BinaryIO) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder("utf-16")(errors="replace")
+    rest = ""
+    for data in itertools.chain([first], iter(lambda: listed.read1(1 << 16), b"")):
+        *lines, rest = (rest + decoder.decode(data)).split("\n")
+        yield from map(os.fsencode, lines)
+    yield os.fsencode(rest)
 
 
 def _folder(path: pathlib.Path) -> Source:
     try:
-        names = sorted(os.listdir(path))
+        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(
             f"{path}: cannot list it ({error.strerror}); see to its permissions"
         ) from error
-    files = [str(path / name) for name in names if name.lower().endswith(SUFFIXES)]
+    files, others = [], Counter()
+    for entry in entries:
+        if entry.name.startswith("."):
+            others["hidden"] += 1
+        elif os.path.isdir(entry):
+            others["folders"] += 1
+        elif not entry.name.lower().endswith(SUFFIXES):
+            others["no images by their names"] += 1
+        else:
+            files.append(entry.path)
+    passed = ", ".join(f"{what}: {number}" for what, number in sorted(others.items()))
     if not files:
         raise UserError(
-            f"{path}: holds neither images nor an LMDB's {lmdb_folders.FILE}; name a folder that "
-            "does"
+            f"{path}: holds neither images nor an LMDB's {lmdb_folders.FILE}"
+            f"{passed and f' (passed over: {passed})'}; name a folder that does"
+        )
+    if others:
+        _logger.warning(
+            "%s: passed over %d of %d entries (%s); name them to read them",
+            escaped(str(path)),
+            others.total(),
+            len(entries),
+            passed,
         )
     return _files(files)
 
 
-def _pattern(name: str, lines: Iterable[str]) -> Source:
+def _pattern(name: str) -> Source:
     found = sorted(glob.glob(name, recursive=True))
     if not found:
         raise UserError(f"{name}: no file's name is like this; name image files")
-    parts = [_expand(each, lines) for each in found]
+    parts = [_expand(each) for each in found]
     return Source(lambda: (item for part in parts for item in part.items()), count(parts))
 
 
@@ -122,7 +203,7 @@ def _files(names: Sequence[str]) -> Source:
     def items() -> Iterator[Item]:
         for name in names:
             try:
-                yield Item(name, open_rgb(name))
+                yield Item(name, open_rgb(name, READ_PIXELS))
             except UserError as error:
                 yield Item(name, error=str(error))
 
@@ -152,6 +233,6 @@ def _record(samples: lmdb_folders.Samples, name: str, number: int) -> Item:
         data = samples.get("image_lr", number) or samples.get("image", number)
         if data is None:
             raise UserError(f"{name}: has no image; {_EXPECTED}")
-        return Item(name, decode_rgb(data, name), label)
+        return Item(name, decode_rgb(data, name, READ_PIXELS), label)
     except UserError as error:
         return Item(name, error=str(error))

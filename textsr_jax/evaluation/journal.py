@@ -1,7 +1,9 @@
 """Measured results in a JSON-lines file, so that a long evaluation goes on where it was stopped."""
 
+import errno
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +13,9 @@ import numpy as np
 
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Row
+from textsr_jax.storage import atomic
+
+_FIX = "free some space or mend its permissions, and run the same command again"
 
 
 class Journal:
@@ -32,19 +37,21 @@ class Journal:
         self.path = path = folder / f"{name}-{digest}.jsonl"
         self._known: dict[str, Any] = {}
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lines = path.read_text().splitlines() if path.exists() else []
+            text = path.read_text(errors="replace") if path.exists() else ""
             whole = [title]
-            for line in lines[1:]:
+            first, *lines = text.splitlines() or [""]
+            for line in lines if first == title else []:
                 try:
                     entry = json.loads(line)
                     self._known[entry["key"]] = entry["result"]
                 except (ValueError, KeyError, TypeError):
                     break
                 whole.append(line)
-            path.write_text("\n".join(whole) + "\n")
         except OSError as error:
             raise self._unwritable(error) from error
+        sound = "\n".join(whole) + "\n"
+        if text != sound:
+            atomic.write_text(path, sound, parents=True, fix=_FIX)
 
     def __contains__(self, key: str) -> bool:
         return key in self._known
@@ -55,8 +62,7 @@ class Journal:
             found = measure()
             line = json.dumps({"key": key, "result": found}, allow_nan=False)
             try:
-                with self.path.open("a") as stream:
-                    stream.write(line + "\n")
+                self._append(line.encode() + b"\n")
             except OSError as error:
                 raise self._unwritable(error) from error
             self._known[key] = json.loads(line)["result"]
@@ -67,11 +73,17 @@ class Journal:
         found = self.result(key, lambda: measure().as_json())
         return Row(found["sr"], found["ocr"], found["splits"], found["mean"], {})
 
+    def _append(self, line: bytes) -> None:
+        """Adds a line whole or not at all, though a kill may leave a part of it."""
+        with self.path.open("ab", buffering=0) as stream:
+            size = stream.seek(0, os.SEEK_END)
+            if stream.write(line) < len(line):  # a full disk takes what it can
+                stream.truncate(size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(stream.fileno())
+
     def _unwritable(self, error: OSError) -> UserError:
-        return UserError(
-            f"{self.path}: cannot keep results there ({error.strerror}); free some space or mend "
-            "its permissions, and run the same command again"
-        )
+        return UserError(f"{self.path}: cannot write it ({error.strerror}); {_FIX}")
 
 
 def fingerprint(tree: Any) -> str:

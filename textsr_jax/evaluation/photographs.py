@@ -73,8 +73,8 @@ def load_pair(source: str | None, config: ConfigDict) -> tuple[Network, Variable
       UserError: one of the two is not there, or cannot be read.
     """
     network = build_rescaler(config.resampler, config.sr)
+    keep_compiled()
     if source is not None:
-        keep_compiled(source)
         own = configuration.load(source)
         if "resampler" not in own:
             raise UserError(

@@ -14,18 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from textsr_jax import data, metrics, text
 from textsr_jax.concurrency import Concurrent
 from textsr_jax.decoding import Decoded
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, require_finite
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.language import WordSearch
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.bicubic import enlarge
-
-PUNCTUATION = ("strip", "skip", "keep")
+from textsr_jax.runtime.progress import Progress
 
 # Images of each split, uint8 (n, 32, 128, 3).
 Images = dict[str, np.ndarray]
@@ -58,7 +56,7 @@ class Evaluation:
     """Test splits in memory, and the compiled functions that enlarge and read them.
 
     Attributes:
-      name, fingerprint: of the data set.
+      title, fingerprint: of the data set.
       skipped: of each folder of it how many words are left out, by reason.
       search: how words are searched.
       lr, hr: images of each split, uint8 (n, 16, 64, 3) and (n, 32, 128, 3).
@@ -75,29 +73,21 @@ class Evaluation:
       pairs: the data set; its test splits are read.
 
     Raises:
-      UserError: there is no test split, or one without a word; or `punctuation` is none of these.
+      UserError: there is no test split, or one without a word.
     """
 
     def __init__(self, config: ConfigDict, pairs: data.WordPairs):
-        self.name, self.fingerprint = pairs.name, pairs.fingerprint
+        self.title, self.fingerprint = pairs.title, pairs.fingerprint
         self.skipped = {folder: dict(reasons) for folder, reasons in pairs.skipped.items()}
         settings = config.evaluation
-        if settings.punctuation not in PUNCTUATION:
-            raise UserError(
-                f"config.evaluation.punctuation={settings.punctuation!r}: take one of "
-                f"{', '.join(PUNCTUATION)}"
-            )
-        for field in ("batch_size", "psnr_batch"):
-            if settings[field] < 1:
-                raise UserError(f"config.evaluation.{field}={settings[field]}: must be at least 1")
         self._keep_punctuation = settings.punctuation == "keep"
         self._psnr_batch = settings.psnr_batch
         if not pairs.test:
-            raise UserError(f"{pairs.name} has no test split; it needs folders such as test/easy")
+            raise UserError(f"{pairs.title} has no test split; it needs folders such as test/easy")
         for name, source in pairs.test.items():
             if not len(source):
                 raise UserError(
-                    f"{pairs.name}: test/{name} has no readable word; remove or mend it"
+                    f"{pairs.title}: test/{name} has no readable word; remove or mend it"
                 )
         self._batch_size = settings.batch_size
         self.lr: Images = {}
@@ -112,7 +102,7 @@ class Evaluation:
                 records = plain
             if not records:
                 raise UserError(
-                    f"{pairs.name}: every label of test/{name} holds punctuation; set "
+                    f"{pairs.title}: every label of test/{name} holds punctuation; set "
                     "config.evaluation.punctuation to strip"
                 )
             self.lr[name] = np.stack([record.lr for record in records])
@@ -122,24 +112,30 @@ class Evaluation:
         # Compiled once for each network.
         self._enlarger = functools.cache(_enlarger)
         self._reader = functools.cache(functools.partial(_reader, self.search))
-        self._bicubic = Concurrent(jax.jit(lambda lr: to_uint8(enlarge(to_float(lr)))))
+        self._bicubic = Concurrent(jax.jit(lambda lr: _rounded(enlarge(to_float(lr)))))
         self._quality = jax.jit(_quality)
 
     def bicubic(self) -> Images:
         return self._made(self._bicubic, "bicubic")
 
     def enhance(self, sr: Network, variables: Variables) -> Images:
-        """SR images of all splits."""
+        """SR images of all splits; raises `UserError` where they are not finite."""
         return self._made(self._enlarger(sr), "SR", variables)
 
     def read(self, ocr: Network, variables: Variables, images: Images) -> dict[str, list[str]]:
-        """The words that the recogniser reads in `images`."""
+        """The words that the recogniser reads in `images`.
+
+        Raises:
+          UserError: their probabilities are not finite.
+        """
 
         def beams(rows: np.ndarray) -> Decoded:
             # Those of a second look come on top.
             bar.total = max(bar.total, bar.n + self._batches(rows))
             parts = self._results(self._reader(ocr), rows, bar, variables)
-            return Decoded(*map(np.concatenate, zip(*parts, strict=True)))
+            decoded = Decoded(*map(np.concatenate, zip(*parts, strict=True)))
+            require_finite(not np.isnan(decoded.log_probability).any(), "the recogniser")
+            return decoded
 
         with self._progress(images, "reading") as bar:
             return {name: self.search.read(beams, rows).texts for name, rows in images.items()}
@@ -192,19 +188,21 @@ class Evaluation:
     def _batches(self, rows: np.ndarray) -> int:
         return math.ceil(len(rows) / self._batch_size)
 
-    def _progress(self, images: Images, what: str) -> tqdm:
+    def _progress(self, images: Images, what: str) -> Progress:
         total = sum(map(self._batches, images.values()))
-        return tqdm(total=total, desc=what, unit="batch", leave=False, disable=None)
+        return Progress(total=total, desc=what, unit="batch", leave=False, disable=None)
 
     def _made(self, function: Concurrent, what: str, *arguments: Any) -> Images:
+        made: Images = {}
         with self._progress(self.lr, what) as bar:
-            return {
-                name: np.concatenate([*self._results(function, rows, bar, *arguments)])
-                for name, rows in self.lr.items()
-            }
+            for name, rows in self.lr.items():
+                images, finite = zip(*self._results(function, rows, bar, *arguments), strict=True)
+                require_finite(np.concatenate(finite).all(), f"the model of {what} images")
+                made[name] = np.concatenate(images)
+        return made
 
     def _results(
-        self, function: Concurrent, rows: np.ndarray, bar: tqdm, *arguments: Any
+        self, function: Concurrent, rows: np.ndarray, bar: Progress, *arguments: Any
     ) -> Iterator[Any]:
         """What a function of `arguments` and a batch makes of the rows, without the padding."""
         counts, batches = zip(*self._chunks(rows), strict=True)
@@ -214,7 +212,12 @@ class Evaluation:
 
 
 def _enlarger(sr: Network) -> Concurrent:
-    return Concurrent(jax.jit(lambda variables, lr: to_uint8(sr(variables, to_float(lr)))))
+    return Concurrent(jax.jit(lambda variables, lr: _rounded(sr(variables, to_float(lr)))))
+
+
+def _rounded(images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Images (n, H, W, 3) as uint8, and of each whether it was finite, (n,)."""
+    return to_uint8(images), jnp.isfinite(images).all(axis=(1, 2, 3))
 
 
 def _reader(search: WordSearch, ocr: Network) -> Concurrent:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -37,6 +38,7 @@ class Setting:
       size_mbit: of the live parameters, in 10^6 bits, as the paper counts.
       stored_bytes: of the packed file; None where none was made.
       row: the scores.
+      ranges: what was quantised in the packed file, as `quantization.summary` says it.
     """
 
     target: str
@@ -45,10 +47,12 @@ class Setting:
     size_mbit: float
     stored_bytes: int | None
     row: Row
+    ranges: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in ("target", "bits", "prior", "size_mbit")}
-        return {**plain, "stored_bytes": self.stored_bytes, **self.row.as_json()}
+        packed = {"stored_bytes": self.stored_bytes, "ranges": self.ranges}
+        return {**plain, **packed, **self.row.as_json()}
 
 
 class Pair:
@@ -87,9 +91,9 @@ class Pair:
     @functools.cached_property
     def subject(self) -> dict[str, Any]:
         """What every score depends on beside the rules: for a `Journal`."""
-        config = configuration.without_places(self.config)
+        config = configuration.plain(self.config)
         return {
-            "data": self.evaluation.name,
+            "data": self.evaluation.fingerprint,
             "variables": fingerprint((self.sr, self.ocr)),
             **{part: config[part] for part in ("sr", "ocr", "decoding", "evaluation")},
         }
@@ -117,14 +121,30 @@ class Pair:
         Raises:
           UserError: as `quantization.quantize`; also where the pair is quantised already.
         """
+        config = configuration.without_places(self.config)
+        for part in packed_files.PARTS:
+            settings = self._settings(part, rules[part])
+            config["quantization"][part] = json.loads(json.dumps(settings))
         return packed_files.PackedPair(
-            config=configuration.without_places(self.config),
+            config=config,
             rules=rules,
             fine_tuned=self.models.fine_tuned is not None,
             provenance=provenance.code(),
             sr=quantization.quantize(self.sr, rules["sr"]),
             ocr=quantization.quantize(self.ocr, rules["ocr"]),
         )
+
+    def _settings(self, part: str, rules: Rules) -> dict[str, Any]:
+        """Of `config.quantization`, what asks for just these rules."""
+        own = self.config.quantization[part].to_dict()
+        network, field = self.config[part].name, f"config.quantization.{part}"
+        candidates = [own]
+        if rules:
+            candidates.append(own | {"bits": rules[-1].bits, "prior": rules[-1].prior})
+        for settings in candidates:
+            if from_config(settings, network, field) == rules:
+                return settings
+        return own | {"set": "none", "rules": tuple(map(dataclasses.asdict, rules))}
 
     def with_variables(self, sr: Variables, ocr: Variables) -> "Pair":
         """The same pair with other variables, such as fine-tuned ones."""
@@ -215,7 +235,7 @@ def pack(
     row = pair.score(quantization.dequantize(packed.sr), quantization.dequantize(packed.ocr))
     size = quantization.size_mbit(packed.sr) + quantization.size_mbit(packed.ocr)
     scores = {"splits": row.splits, "mean": row.mean, "size_mbit": size}
-    whole = packed.provenance | {"data": pair.evaluation.name, "scores": scores} | about
+    whole = packed.provenance | {"data": pair.evaluation.title, "scores": scores} | about
     stored = packed_files.save(path, dataclasses.replace(packed, provenance=whole))
     used = [target for part, target in (("sr", "SR"), ("ocr", "OCR")) if rules[part]]
     widths = {rule.bits for part in rules for rule in rules[part] if rule.bits is not None}
@@ -227,6 +247,7 @@ def pack(
         size_mbit=size,
         stored_bytes=stored,
         row=row,
+        ranges=quantization.summary((packed.sr, packed.ocr)),
     )
 
 

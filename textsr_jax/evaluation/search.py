@@ -93,7 +93,7 @@ class Search:
     def __init__(self, pair: Pair, pairs: data.WordPairs, folder: pathlib.Path):
         if not len(pairs.validation):
             raise UserError(
-                f"{pairs.name}: has no validation words to choose bits by; name a data root with "
+                f"{pairs.title}: has no validation words to choose bits by; name a data root with "
                 "train folders and set config.data.validation_fraction"
             )
         self._pair, self._source = pair, pairs.validation

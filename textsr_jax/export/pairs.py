@@ -7,8 +7,6 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +23,7 @@ from textsr_jax.export.int8 import quantize
 from textsr_jax.export.runtime import Decoder, open_session, to_float, to_uint8
 from textsr_jax.language import WordSearch
 from textsr_jax.models import Network, Variables
+from textsr_jax.storage import atomic
 
 # Of images that a graph is calibrated on at once.
 _BATCH = 16
@@ -216,7 +215,7 @@ def described(
         "alphabet": text.ALPHABET,
         "decoding": {
             **dataclasses.asdict(search),
-            "temperature": reading.temperature(source.config),
+            "temperature": source.config.decoding.temperature,
         },
         "calibration": {"method": settings.calibration, "images": images},
         "weight_bits": settings.weight_bits,
@@ -235,21 +234,6 @@ def write(
       UserError: the folder cannot be made or written, or its disk is full.
     """
     out = pathlib.Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        partial = pathlib.Path(tempfile.mkdtemp(prefix=".partial-", dir=out))
-        try:
-            for file, content in contents.items():
-                (partial / file).write_bytes(content)
-            (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-            (out / RECORD).unlink(missing_ok=True)
-            for file in (*contents, RECORD):
-                (partial / file).replace(out / file)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise UserError(
-            f"--out={out}: cannot write there ({error.strerror}); name a folder that can be "
-            "written to and has space"
-        ) from error
-    return [out / file for file in (*contents, RECORD)]
+    files = {**contents, RECORD: (json.dumps(record, indent=2) + "\n").encode()}
+    atomic.write_together(out, files, fix="name a folder that can be written to and has space")
+    return [out / file for file in files]

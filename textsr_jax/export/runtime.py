@@ -5,9 +5,10 @@ Images, words and searches are numpy here; JAX computes nothing.
 
 import hashlib
 import json
-import math
+import os
 import pathlib
-from collections.abc import Iterator, Sequence
+import pickle
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,16 @@ import onnxruntime
 
 from textsr_jax import text
 from textsr_jax.concurrency import Concurrent
+from textsr_jax.config import checks
 from textsr_jax.decoding import Decoded
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, require_finite
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, graph_file
 from textsr_jax.language import Words, WordSearch
-from textsr_jax.reading import Reader
+from textsr_jax.reading import Description, Reader, check_unchanged
 from textsr_jax.text import END, PAD, START
 
+# The fields of a record's part `decoding`.
+_DECODING = {"beam", "steps", "language_weight", "second_look", "temperature"}
 # Several batches are computed at once.
 _BATCH = 16
 
@@ -132,34 +136,52 @@ class OnnxEngine:
     Args:
       sessions: by the names of `GRAPHS`.
       search: how words are searched.
+      name: of the model, for messages.
+      again: a function and its arguments that give this engine in another process.
     """
 
-    def __init__(self, sessions: dict[str, onnxruntime.InferenceSession], search: WordSearch):
+    def __init__(
+        self,
+        sessions: dict[str, onnxruntime.InferenceSession],
+        search: WordSearch,
+        name: str = "the model",
+        again: tuple[Callable[..., "OnnxEngine"], tuple[Any, ...]] | None = None,
+    ):
         sr, encoder, start, step = (sessions[name] for name in GRAPHS)
         decoder = Decoder(start, step)
 
         def enlarge(lr: np.ndarray) -> np.ndarray:
-            return to_uint8(sr.run(None, {"lr": to_float(lr)})[0])
+            (made,) = sr.run(None, {"lr": to_float(lr)})
+            require_finite(np.isfinite(made).all(), name)
+            return to_uint8(made)
 
         def beams(images: np.ndarray) -> Decoded:
             (memory,) = encoder.run(None, {"images": to_float(images)})
-            return decoder.search(memory, search)
+            require_finite(np.isfinite(memory).all(), name)
+            found = decoder.search(memory, search)
+            require_finite(not np.isnan(found.log_probability).any(), name)
+            return found
 
         self._enlarge, self._beams = Concurrent(enlarge, "cpu"), Concurrent(beams, "cpu")
-        self._search = search
+        self._search, self._again = search, again
+
+    def __reduce__(self) -> tuple[Callable[..., "OnnxEngine"], tuple[Any, ...]]:
+        if self._again is None:
+            raise pickle.PicklingError("this engine was not loaded; pickle what load() gives")
+        return self._again
 
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3); n at least 1."""
         return np.concatenate([*self._enlarge(_batches(lr))])
 
-    def recognize(self, images: np.ndarray, cut: Sequence[bool]) -> Words:
-        """The words in images, uint8 (n, 32, 128, 3), n at least 1; `cut` as `WordSearch.read`."""
+    def recognize(self, images: np.ndarray, cut: Sequence[bool], again: bool) -> Words:
+        """The words in images, uint8 (n, 32, 128, 3), n at least 1, as `WordSearch.read`."""
 
         def beams(images: np.ndarray) -> Decoded:
             parts = self._beams(_batches(images))
             return Decoded(*map(np.concatenate, zip(*parts, strict=True)))
 
-        return self._search.read(beams, images, cut)
+        return self._search.read(beams, images, cut, again)
 
 
 def _batches(images: np.ndarray) -> list[np.ndarray]:
@@ -167,7 +189,7 @@ def _batches(images: np.ndarray) -> list[np.ndarray]:
 
 
 def load(
-    folder: str | pathlib.Path,
+    folder: str | os.PathLike,
     precision: str = "int8",
     threads: int = 1,
     beam: int | None = None,
@@ -188,7 +210,7 @@ def load(
         raise UserError(
             f"precision {precision!r}: no such graphs; take one of {', '.join(PRECISIONS)}"
         )
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(folder).expanduser().absolute()
     record = _record(folder)
     sessions = {}
     for name in GRAPHS:
@@ -201,13 +223,24 @@ def load(
             raise _damaged(folder, f"{file} is not what was written")
         sessions[name] = open_session(content, threads)
     decoding = record["decoding"]
-    search = WordSearch(
-        beam=decoding["beam"] if beam is None else beam,
-        steps=decoding["steps"],
-        language_weight=decoding["language_weight"],
-        second_look=decoding["second_look"],
-    )
-    return Reader(OnnxEngine(sessions, search), decoding["temperature"])
+    temperature = decoding.pop("temperature")
+    if beam is not None:
+        decoding = checks.checked_part(decoding | {"beam": beam}, "decoding")
+    search = WordSearch(**decoding)
+    digest = hashlib.sha256((folder / RECORD).read_bytes()).hexdigest()
+    again = (_engine, (str(folder), digest, precision, threads, beam))
+    engine = OnnxEngine(sessions, search, str(folder), again)
+    weights = f"{record['weight_bits']} bits" if precision == "int8" else precision
+    names = record["sr"], record["ocr"]
+    description = Description(str(folder), *names, weights, weights, search.beam, "ONNX Runtime")
+    return Reader(engine, temperature, description)
+
+
+def _engine(folder: str, digest: str, precision: str, threads: int, beam: int | None) -> OnnxEngine:
+    """The engine of a pickled reader, loaded again from its folder."""
+    path = pathlib.Path(folder)
+    check_unchanged(path / RECORD, digest, path)
+    return load(path, precision, threads, beam)._engine
 
 
 def open_session(content: bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
@@ -239,14 +272,10 @@ def _record(folder: pathlib.Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text())
         version, alphabet = record["version"], record["alphabet"]
-        sound = isinstance(record["files"], dict) and all(
-            isinstance(record["decoding"][field], int) and record["decoding"][field] > 0
-            for field in ("beam", "steps")
-        )
-        sound &= 0 < record["decoding"]["temperature"] < math.inf
-        sound &= 0 <= record["decoding"]["language_weight"] < math.inf
-        sound &= 0 <= record["decoding"]["second_look"] <= 1
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        sound = isinstance(record["files"], dict)
+        record["decoding"] = checks.checked_part(record["decoding"], "decoding", f"{path}: its ")
+        sound &= record["decoding"].keys() == _DECODING
+    except (OSError, RecursionError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, f"{RECORD}: {error!r}") from error
     if version != VERSION or alphabet != text.ALPHABET:
         raise UserError(

@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,14 @@ import numpy as np
 from flax import nnx
 
 _XAVIER = jax.nn.initializers.xavier_uniform()
+
+# Dropout for one call of a network.
+Drop = Callable[[jax.Array], jax.Array]
+
+
+def keep(values: jax.Array) -> jax.Array:
+    """The `Drop` that drops nothing."""
+    return values
 
 
 class LayerNorm(nnx.Module):
@@ -51,16 +60,22 @@ class MultiHeadAttention(nnx.Module):
         self.query, self.key, self.value, self.out = linear(), linear(), linear(), linear()
 
     def __call__(
-        self, x: jax.Array, memory: jax.Array, mask: np.ndarray | None = None
+        self,
+        x: jax.Array,
+        memory: jax.Array,
+        mask: np.ndarray | None = None,
+        *,
+        drop: Drop = keep,
     ) -> tuple[jax.Array, jax.Array]:
         """Lets `x` (batch, steps, width) read `memory` (batch, positions, width).
 
         Args:
           mask: bool (steps, positions), True where a step may look; None lets it look everywhere.
+          drop: dropout of the attention maps, where the published code has it.
 
         Returns:
           What was read (batch, steps, width), and the attention maps, float32 (batch, heads, steps,
-          positions), which sum to 1 over positions.
+          positions), which sum to 1 over positions but for what `drop` changed.
         """
 
         def split(tokens: jax.Array) -> jax.Array:
@@ -73,7 +88,7 @@ class MultiHeadAttention(nnx.Module):
         scores = scores / math.sqrt(query.shape[-1])
         if mask is not None:
             scores = jnp.where(mask, scores, -jnp.inf)
-        attention = jax.nn.softmax(scores, axis=-1)
+        attention = drop(jax.nn.softmax(scores, axis=-1))
         read = jnp.einsum("bhsp,bhpd->bhsd", attention.astype(value.dtype), value)
         read = read.transpose(0, 2, 1, 3)
         return self.out(read.reshape(x.shape)), attention

@@ -33,7 +33,9 @@ class Bicubic(nnx.Module):
     def __init__(self, *, dtype: jax.typing.DTypeLike | None = None, rngs: nnx.Rngs):
         del dtype, rngs
 
-    def __call__(self, lr: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(
+        self, lr: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None
+    ) -> jax.Array:
         """Enlarges float (batch, H, W, 3) in [0, 1] to (batch, 2 H, 2 W, 3), not clipped."""
-        del train
+        del train, rngs
         return enlarge(lr)

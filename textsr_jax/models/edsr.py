@@ -85,12 +85,15 @@ class EDSR(nnx.Module):
         self.upsample = _conv(channels, 4 * channels, dtype, rngs)
         self.tail = _conv(channels, 3, dtype, rngs)
 
-    def __call__(self, lr: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(
+        self, lr: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None
+    ) -> jax.Array:
         """Enlarges images twice.
 
         Args:
           lr: float (batch, H, W, 3), RGB in [0, 1].
           train: whether gradients will be taken: chooses how convolutions are computed, not what.
+          rngs: not used; there is no dropout.
 
         Returns:
           float32 (batch, 2 H, 2 W, 3), RGB around [0, 1], not clipped.

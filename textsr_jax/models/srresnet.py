@@ -50,8 +50,8 @@ class SRResNet(nnx.Module):
     """Super-resolution by 2 with blocks of any kind.
 
     Args:
-      make_block: makes a block, which is called as `block(features, train=train)` and keeps the
-        shape (batch, H, W, channels).
+      make_block: makes a block, which is called as `block(features, train=train, rngs=rngs)` and
+        keeps the shape (batch, H, W, channels).
       blocks: number of blocks.
       channels: width of the features.
       dtype: compute dtype; the parameters stay float32.
@@ -84,12 +84,15 @@ class SRResNet(nnx.Module):
         self.upsample = conv(channels, 4 * channels, 3)
         self.tail = conv(channels, 3, 9)
 
-    def __call__(self, lr: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(
+        self, lr: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None
+    ) -> jax.Array:
         """Enlarges images twice.
 
         Args:
           lr: float (batch, H, W, 3), RGB in [0, 1].
           train: normalises by the batch and updates the statistics.
+          rngs: needed for dropout in training, where the blocks have any.
 
         Returns:
           float32 (batch, 2 H, 2 W, 3), RGB around [0, 1], in (-1, 1) and not clipped.
@@ -98,7 +101,7 @@ class SRResNet(nnx.Module):
         head = jnp.where(head > 0, head, head * self.slope[...])
         features = head
         for block in self.blocks:
-            features = block(features, train=train)
+            features = block(features, train=train, rngs=rngs)
         features = self.body_end(features, train=train)
         features = self.body_end_bn(features, use_running_average=not train)
         features = self.upsample(head + features, train=train)

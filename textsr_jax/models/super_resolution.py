@@ -33,7 +33,9 @@ class SuperResolver(nnx.Module):
             self.stn = stn
         setattr(self, name, network)
 
-    def __call__(self, lr: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(
+        self, lr: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None
+    ) -> jax.Array:
         if self.apply_stn == "always" or (train and self.apply_stn == "train"):
             lr = self.stn(lr, train=train)
-        return getattr(self, self.name)(lr, train=train)
+        return getattr(self, self.name)(lr, train=train, rngs=rngs)

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from textsr_jax import text
-from textsr_jax.models.attention import LayerNorm, MultiHeadAttention
+from textsr_jax.models.attention import Drop, LayerNorm, MultiHeadAttention
 from textsr_jax.models.convolution import Conv
 from textsr_jax.models.pooling import max_pool
 from textsr_jax.models.positions import sinusoid_table
@@ -140,13 +140,13 @@ class Decoder(nnx.Module):
         self.linear2 = nnx.Linear(feed_forward, width, kernel_init=_XAVIER, dtype=dtype, rngs=rngs)
         self.norm3 = LayerNorm(width)
 
-    def __call__(self, x: jax.Array, memory: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, x: jax.Array, memory: jax.Array, drop: Drop) -> tuple[jax.Array, jax.Array]:
         steps = x.shape[1]
         causal = np.tril(np.ones((steps, steps), bool))
-        x = self.norm1(x + self.self_attention(x, x, causal)[0])
-        read, attention = self.cross_attention(x, memory)
+        x = self.norm1(x + self.self_attention(x, x, causal, drop=drop)[0])
+        read, attention = self.cross_attention(x, memory, drop=drop)
         x = self.norm2(x + read)
-        x = self.norm3(x + self.linear2(nnx.relu(self.linear1(x))))
+        x = self.norm3(x + self.linear2(drop(nnx.relu(self.linear1(x)))))
         return x, attention
 
 
@@ -164,6 +164,9 @@ class TextFocusRecognizer(nnx.Module):
       feed_forward: hidden width of the decoder's feed-forward part.
       embedding: width of a character's embedding, the first part of a token; the rest is its
         position.
+      dropout: rate of dropout in training, where the published code has it: of the position table,
+        of both attention maps and of the feed-forward part's hidden layer; 0.1 there. The frozen
+        recogniser of the loss runs in evaluation mode, without.
       dtype: compute dtype; logits and attention maps are float32 whatever it is.
       rngs: draws the parameters.
     """
@@ -177,6 +180,7 @@ class TextFocusRecognizer(nnx.Module):
         heads: int = 16,
         feed_forward: int = 2048,
         embedding: int = 512,
+        dropout: float = 0.0,
         *,
         dtype: jnp.dtype | None = None,
         rngs: nnx.Rngs,
@@ -189,10 +193,16 @@ class TextFocusRecognizer(nnx.Module):
             stem_channels, stage_channels, stage_depths, width, dtype=dtype, rngs=rngs
         )
         self.decoder = Decoder(width, heads, feed_forward, dtype=dtype, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout)
         self.classifier = nnx.Linear(width, text.NUM_FOCUS_CLASSES, kernel_init=_XAVIER, rngs=rngs)
 
     def __call__(
-        self, gray: jax.Array, tokens: jax.Array, *, train: bool = False
+        self,
+        gray: jax.Array,
+        tokens: jax.Array,
+        *,
+        train: bool = False,
+        rngs: nnx.Rngs | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Reads words, each step told the characters before it.
 
@@ -200,16 +210,21 @@ class TextFocusRecognizer(nnx.Module):
           gray: float (batch, 32, 128, 1) in [0, 1], see `to_gray`.
           tokens: int32 (batch, steps), the inputs of `text.focus_tokens`.
           train: normalises by the batch and updates the statistics.
+          rngs: needed for dropout in training.
 
         Returns:
           Logits, float32 (batch, steps, 37), of the character at each step, and the attention maps
           of the image, float32 (batch, heads, steps, 256), positions row by row (8 rows of 32).
         """
+
+        def drop(values: jax.Array) -> jax.Array:
+            return self.dropout(values, deterministic=not train, rngs=rngs)
+
         features = self.encoder(gray, train=train)
         memory = features.reshape(len(features), -1, features.shape[-1])
         characters = self.embedding(tokens)
         characters = characters * math.sqrt(characters.shape[-1])
         positions = sinusoid_table(tokens.shape[1], self.position_width)
-        positions = jnp.broadcast_to(positions, (len(tokens), *positions.shape))
-        x, attention = self.decoder(jnp.concatenate([characters, positions], axis=-1), memory)
+        positions = drop(jnp.broadcast_to(positions, (len(tokens), *positions.shape)))
+        x, attention = self.decoder(jnp.concatenate([characters, positions], axis=-1), memory, drop)
         return self.classifier(x), attention

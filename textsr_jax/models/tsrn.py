@@ -54,7 +54,8 @@ class SequentialBlock(nnx.Module):
         self.gru1 = GRUBlock(channels, dtype=dtype, rngs=rngs)
         self.gru2 = GRUBlock(channels, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool, rngs: nnx.Rngs | None = None) -> jax.Array:
+        del rngs  # no dropout here
         residual = self.gru1(self.convs(x, train=train), axis=1)
         return self.gru2(x + residual, axis=2)
 

@@ -8,6 +8,7 @@ from textsr_jax.quantization.tree import (
     is_quantized,
     quantize,
     simulate,
+    summary,
 )
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "selection",
     "simulate",
     "size_mbit",
+    "summary",
 ]

@@ -3,6 +3,7 @@
 Models never see it: dequantise the tree, inside jit if the packed weights shall stay in memory.
 """
 
+import collections
 import dataclasses
 import functools
 import math
@@ -110,6 +111,23 @@ def dequantize(tree: Tree) -> Tree:
 def is_quantized(leaf: Any) -> bool:
     """Whether a node of a tree is a `QuantizedArray`: the `is_leaf` of walks over such trees."""
     return isinstance(leaf, QuantizedArray)
+
+
+def summary(tree: Tree) -> str:
+    """What is quantised in a tree, and how, such as "65 kernels: 65 minmax at 8 bits".
+
+    The prior is the one that set a leaf's range, also where a rule asked for "auto"; bits by
+    channel are their mean. Leaves of several names are "arrays".
+    """
+    names, ways = set(), collections.Counter()
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_quantized):
+        if is_quantized(leaf):
+            names.add(jax.tree_util.keystr(keys[-1:], simple=True))
+            bits = leaf.bits if isinstance(leaf.bits, int) else leaf.code_bits / max(1, leaf.size)
+            ways[f"{leaf.prior} at {bits:.3g} bits"] += 1
+    what = names.pop() if len(names) == 1 else "array"
+    how = ", ".join(f"{count} {way}" for way, count in ways.most_common())
+    return f"{ways.total()} {what}{'' if ways.total() == 1 else 's'}{how and f': {how}'}"
 
 
 def leaf_path(keys: tuple[Any, ...]) -> str:

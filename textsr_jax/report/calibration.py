@@ -18,7 +18,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.evaluation import calibration, workdirs
 from textsr_jax.evaluation.calibration import Sample
 from textsr_jax.report import plots
-from textsr_jax.report.tables import print_table, write_json
+from textsr_jax.report.tables import new_table, print_table, write_json
 
 VALIDATION, DRAWN, TEST = "validation", "drawn", "test"
 BEFORE, AFTER = "before", "after"
@@ -48,7 +48,7 @@ def samples(
     sources = {VALIDATION: [*pairs.validation_splits.values()], TEST: [*pairs.test.values()]}
     for name, splits in sources.items():
         if not any(len(source) for source in splits):
-            raise UserError(f"{pairs.name}: has no {name} words; name another --data_root")
+            raise UserError(f"{pairs.title}: has no {name} words; name another --data_root")
     reader = reading.load(model, config=config)
     synthetic = config.data.synthetic
     bounds = {name: synthetic[name] for name in ("words", "min_length", "max_length")}
@@ -56,7 +56,7 @@ def samples(
     words = [generation.draw(settings, "validation", index) for index in range(drawn)]
     sources = {VALIDATION: sources[VALIDATION], DRAWN: [words], TEST: sources[TEST]}
     made = {name: calibration.collect(reader, source) for name, source in sources.items()}
-    return made, pairs.name
+    return made, pairs.title
 
 
 def measure(parts: dict[str, Sample]) -> dict[str, Any]:
@@ -97,11 +97,11 @@ def measure(parts: dict[str, Sample]) -> dict[str, Any]:
 
 def table(results: dict[str, Any]) -> Table:
     """The rows of `measure`."""
-    made = Table(title=f"calibration of {results['model']} on {results['data']}")
-    for name in ("words", "temperature"):
-        made.add_column(name)
-    for name in ("n", "right\n%", "mean confidence\n%", "ECE\n%", "negative log likelihood"):
-        made.add_column(name, justify="right")
+    made = new_table(
+        f"calibration of {results['model']} on {results['data']}",
+        ["words", "temperature"],
+        ["n", "right\n%", "mean\nconfidence\n%", "ECE\n%", "negative log\nlikelihood"],
+    )
     for row in results["rows"]:
         made.add_row(
             row["words"],
@@ -134,9 +134,8 @@ def main(arguments: list[str]) -> None:
     if out and not pathlib.Path(out).parent.is_dir():
         raise UserError(f"--out={out}: there is no such folder; make it first")
     parts, name = samples(model, flags.FLAGS.data_root, flags.FLAGS.drawn)
-    # Of a prepared data set its kind and version, not the digest of a path on this machine.
-    results = {"model": pathlib.Path(model).name, "data": name.split("/")[0], **measure(parts)}
-    print_table(table(results))
+    results = {"model": pathlib.Path(model).name, "data": name, **measure(parts)}
+    print_table(table(results), keys=2)
     write_json(flags.FLAGS.json, results)
     plots.reliability(flags.FLAGS.plot, results["rows"], f"{results['model']}, {TEST} words")
     print(f"figures: {flags.FLAGS.json}, {flags.FLAGS.plot}")

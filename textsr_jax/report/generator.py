@@ -14,7 +14,7 @@ from tqdm import tqdm
 from textsr_jax.command_line import run_script
 from textsr_jax.data import fonts, generation
 from textsr_jax.errors import UserError
-from textsr_jax.report.tables import write_text
+from textsr_jax.storage import atomic
 
 SHEET, FONTS = "synthetic_words.png", "fonts.md"
 WORDS, COLUMNS = 100, 5
@@ -84,14 +84,12 @@ def write(folder: str | pathlib.Path, words: int = WORDS) -> list[pathlib.Path]:
     """
     folder = pathlib.Path(folder)
     listed, sheet = folder / FONTS, folder / SHEET
-    write_text(listed, font_list())
+    atomic.write_text(listed, font_list(), parents=True)
     settings = generation.Settings()
     drawn = tqdm(range(words), desc="drawing", unit="word", disable=None)
     picture = contact_sheet([generation.draw(settings, "train", index) for index in drawn])
-    try:
-        picture.save(sheet, optimize=True)
-    except OSError as error:
-        raise UserError(f"{sheet}: cannot write it ({error.strerror}); choose another") from error
+    with atomic.replacing(sheet) as stream:
+        picture.save(stream, format="PNG", optimize=True)
     return [sheet, listed]
 
 

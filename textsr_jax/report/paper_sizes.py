@@ -160,11 +160,11 @@ def _rules(name: str, bits: int | None) -> tuple[Rule, ...]:
 
 def table(rows: list[Size]) -> Table:
     """The rows as a table."""
-    made = Table(title="Table 2: sizes in 10^6 bits, which the paper prints as MB")
-    for name in ("SR", "recogniser", "quantised", "bits"):
-        made.add_column(name)
-    for name in ("paper prints", "paper account", "live parameters", "stored: packed file"):
-        made.add_column(name, justify="right")
+    made = tables.new_table(
+        "Table 2: sizes in 10^6 bits, which the paper prints as MB",
+        ["SR", "recogniser", "quantised", "bits"],
+        ["paper\nprints", "paper\naccount", "live\nparameters", "stored:\npacked file"],
+    )
     for row in rows:
         made.add_row(
             row.sr,
@@ -196,7 +196,7 @@ def notes() -> list[str]:
 def report(json: str | None) -> None:
     """Prints table and notes, and writes the rows to a JSON file if one is named."""
     rows = paper_sizes()
-    tables.print_table(table(rows))
+    tables.print_table(table(rows), keys=4)
     print(*notes(), sep="\n")
     if json:
         tables.write_json(json, {"rows": [vars(row) for row in rows], "notes": notes()})

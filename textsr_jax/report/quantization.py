@@ -15,6 +15,7 @@ from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantized import Setting
 from textsr_jax.models import Variables
 from textsr_jax.report import plots, tables
+from textsr_jax.storage import locks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Job:
     def write(self, mode: str, **content: Any) -> pathlib.Path:
         """Writes the JSON file of a mode and says where; returns its path."""
         path = pathlib.Path(self.json or self.folder / f"{mode}.json")
-        tables.write_json(path, {"data": self.pair.evaluation.name, **content})
+        tables.write_json(path, {"data": self.pair.evaluation.title, **content})
         print(f"scores: {path}")
         return path
 
@@ -53,8 +54,12 @@ def grid(job: Job, targets: Sequence[str], bits: Sequence[float], priors: Sequen
     """Every setting and the paper's Table 2."""
     settings = quantized.grid(job.pair, targets, bits, priors, job.measured)
     chosen = quantized.with_stored(job.pair, quantized.table2(settings))
-    tables.print_settings(settings, f"every setting: {job.what}")
-    tables.print_settings(chosen, f"Table 2, for {job.what}")
+    losses = f"{quantized.MAX_PSNR_LOSS:g} dB and {quantized.MAX_ACCURACY_LOSS:g} point"
+    mark = (
+        f"Table 2: of each target the smallest that loses at most {losses}, or else the most "
+        "accurate; stored: its packed file"
+    )
+    tables.print_settings(settings, f"every setting: {job.what}", chosen, mark)
     job.write("quantized", settings=_as_json(settings), table2=_as_json(chosen))
 
 
@@ -70,6 +75,7 @@ def pack(job: Job, target: str | None, bits: Sequence[float], priors: Sequence[s
         part: job.pair.rules(part, **changes) if part in parts else () for part in ("sr", "ocr")
     }
     setting = quantized.pack(job.pair, rules, job.out, {})
+    print(setting.ranges)
     tables.print_settings([setting], f"{job.out}: {job.what}")
     if job.json:
         job.write("packed", setting=setting.as_json())
@@ -82,14 +88,14 @@ def sensitivity(job: Job, targets: Sequence[str], bits: Sequence[float]) -> None
     ]
     plain, found = sensitivities.study(job.pair, parts, bits, job.measured)
     tables.print_sensitivity(plain, found, f"quantised alone: {job.what}")
+    title = f"Each layer type quantised alone: {job.what}"
     path = job.write(
         "sensitivity",
+        title=title,
         unquantised=plain.as_json(),
         layer_types=[kind.as_json() for kind in found],
     )
-    plot = path.with_suffix(".png")
-    plots.sensitivity(plot, plain, found, f"Each layer type quantised alone: {job.what}")
-    print(f"plot: {plot}")
+    print(f"plot: {plots.draw(path)}")
 
 
 def search(
@@ -127,6 +133,7 @@ def search(
     allowed = {"budget_mbit": budget_mbit, "max_drop": max_drop, "max_psnr_drop": max_psnr_drop}
     path = job.write(
         "search",
+        title=f"Size and scores on the test splits: {job.what}",
         allowed=allowed,
         bits=winner.bits,
         size_mbit=winner.size_mbit,
@@ -139,29 +146,23 @@ def search(
         ],
         costs=found.costs,
     )
-    plot = path.with_suffix(".png")
-    plots.front(
-        plot,
-        (largest, plain, "unquantised"),
-        [
-            (
-                "paper's selection, uniform bits",
-                [(one.size_mbit, one.row, f"{one.bits:g}") for one in uniform],
-            ),
-            ("bits chosen by group of layers", tested),
-        ],
-        (winner.size_mbit, chosen, f"the choice: {winner.size_mbit:.2f} x 10^6 bits"),
-        f"Size and scores on the test splits: {job.what}",
-    )
-    print(f"plot: {plot}")
+    print(f"plot: {plots.draw(path)}")
     if job.out:
         rules = {part: searcher.rules(winner.bits, part) for part in ("sr", "ocr")}
         packed = quantized.pack(pair, rules, job.out, {"search": allowed})
+        print(packed.ranges)
         tables.print_settings([packed], f"{job.out}: {job.what}")
 
 
 def fine_tune(job: Job, bits: Sequence[float], workdir: pathlib.Path, again: str) -> None:
     """Quantisation-aware fine-tuning at each number of bits, and what it gains."""
+    from textsr_jax.train import stopping
+
+    with stopping.listening(again), locks.held(workdir):
+        _fine_tune(job, bits, workdir, again)
+
+
+def _fine_tune(job: Job, bits: Sequence[float], workdir: pathlib.Path, again: str) -> None:
     pair = job.pair
     size = quantization.size_mbit(pair.sr) + quantization.size_mbit(pair.ocr)
     rows = [Setting("none", None, None, size, None, pair.score(pair.sr, pair.ocr))]
@@ -212,6 +213,7 @@ def _fine_tuned(
         parts = (stages.FINETUNE_SR, stages.FINETUNE_OCR)
         steps = {name: pair.config.quantization[name].steps for name in parts}
         packed = quantized.pack(tuned, rules, job.out, {"fine_tuned_steps": steps})
+        print(packed.ranges)
         after = dataclasses.replace(after, stored_bytes=packed.stored_bytes)
     return setting(pair, "SR + OCR"), after
 

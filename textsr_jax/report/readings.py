@@ -5,7 +5,6 @@ Lines are for people (text), for tables (tsv) or for programs (jsonl).
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import pathlib
 import sys
@@ -15,15 +14,18 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
+from textsr_jax import crops, layouts
 from textsr_jax.data.sources import Item
-from textsr_jax.errors import UserError
-from textsr_jax.reading import Reader, Reading
+from textsr_jax.errors import UserError, escaped
+from textsr_jax.images import HR_SIZE, to_rgb
+from textsr_jax.reading import Reader, Reading, batches
+from textsr_jax.runtime.progress import Progress
+from textsr_jax.storage import atomic
 
 FORMATS = ("text", "tsv", "jsonl")
 
-# Images that are read and written at once.
-_BATCH = 64
 # Words in a grid; one of all words of a data set could not be opened.
 GRID_WORDS = 200
 
@@ -48,7 +50,8 @@ def write(
 ) -> int:
     """Reads all items and writes a line each, batch by batch, in their order.
 
-    An item without an image gets a line on standard error, and an object with its error in jsonl.
+    Of the images only a batch is in memory, and small copies of those for the grid. An item without
+    an image gets a line on standard error, and an object with its error in jsonl.
 
     Args:
       items: what to read.
@@ -67,8 +70,8 @@ def write(
     names: Counter[str] = Counter()
     shown: list[tuple[Item, Reading, np.ndarray]] = []
     reader, bad = None, 0
-    with tqdm(total=total, unit="image", disable=None) as progress:
-        for batch in _batches(items):
+    with Progress(total=total, unit="image", disable=None) as progress, logging_redirect_tqdm():
+        for batch in batches(map(_checked, items), lambda item: item.image):
             readable = [item for item in batch if item.image is not None]
             if readable and reader is None:
                 reader = load()
@@ -80,15 +83,18 @@ def write(
                     if reading is None:
                         bad += 1
                         sys.stdout.flush()
-                        print(f"error: {item.error}", file=sys.stderr, flush=True)
+                        print(f"error: {escaped(item.error)}", file=sys.stderr, flush=True)
                     if text := line(item, reading, settings.format):
                         print(text)
                     if reading is None:
                         continue
+                    if crops.is_photograph(item.image):
+                        sys.stdout.flush()
+                        print(_photograph(item), file=sys.stderr, flush=True)
                     if folder is not None:
                         _save(picture, folder / free_name(item.source, names))
                     if settings.grid and len(shown) < GRID_WORDS:
-                        shown.append((item, reading, picture))
+                        shown.append((_thumbnail(item), reading, picture))
                 sys.stdout.flush()
             progress.update(len(batch))
     if settings.grid and shown:
@@ -96,35 +102,60 @@ def write(
     return bad
 
 
+def _checked(item: Item) -> Item:
+    """The item; without its image, and with the reason, where that is too wide to be read."""
+    if item.image is None:
+        return item
+    try:
+        layouts.check(item.image)
+    except UserError as error:
+        return dataclasses.replace(item, image=None, error=f"{item.source}: {error}")
+    return item
+
+
+def _photograph(item: Item) -> str:
+    return (
+        f"warning: {escaped(item.source)}: seems to be a whole photograph, of which no text can be "
+        "trusted; crop its words, an image each, and read these"
+    )
+
+
 def line(item: Item, reading: Reading | None, format: str) -> str:
     """How an item's reading is written; empty where there is none and the format has no errors.
 
     text: `photo.png: open (93 %)`; tsv: source, text and confidence; jsonl: an object with
-    `source`, `text` and `confidence`, both null without a reading, and `error` beside them.
+    `source`, `text` and `confidence`, both null without a reading, and `error` beside them. Names
+    are as `errors.escaped` has them, but for jsonl, which has escapes of its own.
     """
     if format == "jsonl":
         if reading is None:
             about = {"text": None, "confidence": None, "error": item.error}
         else:
             about = {"text": reading.text, "confidence": reading.confidence}
-        return json.dumps({"source": item.source, **about})
+        return json.dumps({"source": item.source, **about}, allow_nan=False)
     if reading is None:
         return ""
     if format == "tsv":
-        source = item.source.translate({9: "\\t", 10: "\\n", 13: "\\r"})
-        return f"{source}\t{reading.text}\t{reading.confidence:.4f}"
-    return f"{item.source}: {reading.text or '(nothing)'} ({100 * reading.confidence:.0f} %)"
+        return f"{escaped(item.source)}\t{reading.text}\t{reading.confidence:.4f}"
+    return (
+        f"{escaped(item.source)}: {reading.text or '(nothing)'} ({100 * reading.confidence:.0f} %)"
+    )
 
 
 def free_name(source: str, names: Counter[str]) -> str:
     """A PNG's name for the image of a source; images of the same name are numbered.
+
+    Names are as `errors.escaped` has them, and cut where they are too long for a file's.
 
     Args:
       source: of the item.
       names: how often each was given; counted on.
     """
     path, _, number = source.rpartition(":")
-    stem = f"{pathlib.Path(path).name}_{number}" if number.isdigit() else pathlib.Path(source).stem
+    numbered = number.isdigit()
+    stem = pathlib.Path(path).name if numbered else pathlib.Path(source).stem
+    stem = escaped(stem).encode()[:200].decode(errors="ignore")
+    stem += f"_{number}" if numbered else ""
     name = f"{stem}_sr.png"
     while names[name]:
         names[name] += 1
@@ -133,10 +164,10 @@ def free_name(source: str, names: Counter[str]) -> str:
     return name
 
 
-def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, _BATCH)):
-        yield batch
+def _thumbnail(item: Item) -> Item:
+    """The item with no more pixels than a grid shows of a word, twice over."""
+    most = 4 * HR_SIZE[0] * HR_SIZE[1]
+    return dataclasses.replace(item, image=to_rgb(Image.fromarray(item.image), most))
 
 
 @contextlib.contextmanager
@@ -174,21 +205,23 @@ def _check_grid(name: str | None) -> None:
 
 def _save(picture: np.ndarray | Image.Image, path: pathlib.Path) -> None:
     picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    try:
-        picture.save(path)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot write it ({error.strerror}); name another place"
-        ) from error
+    with atomic.replacing(path) as stream:
+        picture.save(stream, format="PNG")
 
 
 def _write_grid(name: str, shown: list[tuple[Item, Reading, np.ndarray]]) -> None:
     # Brings the evaluation along, which reading does without.
     from textsr_jax.report import figures
 
-    items, readings, pictures = zip(*shown, strict=True)
-    columns = [
-        ("image (LR)", [item.image for item in items], None),
-        ("as it was read (SR)", pictures, [reading.text for reading in readings]),
+    words = [
+        figures.Word(
+            escaped(pathlib.PurePath(item.source).name),
+            item.image,
+            picture,
+            reading.text,
+            reading.confidence,
+            item.label,
+        )
+        for item, reading, picture in shown
     ]
-    _save(figures.word_sheet(columns, [item.label for item in items]), pathlib.Path(name))
+    _save(figures.grid(words), pathlib.Path(name))

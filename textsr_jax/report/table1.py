@@ -16,7 +16,6 @@ from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
-from rich.table import Table
 
 from textsr_jax import configuration, reading, variants
 from textsr_jax.command_line import run_script
@@ -24,6 +23,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.evaluation import workdirs
 from textsr_jax.evaluation.protocol import Evaluation, Row
 from textsr_jax.report import tables
+from textsr_jax.storage import atomic
 
 RECOGNIZERS = "recognizers"
 TWO_STEPS, JOINT_STEP = "two steps", "one joint step"
@@ -218,11 +218,11 @@ def cells(rows: list[Scored]) -> tuple[list[str], list[list[str]]]:
     return header, body
 
 
-def notes(config: ConfigDict, evaluation: Evaluation) -> list[str]:
+def notes(evaluation: Evaluation) -> list[str]:
     """What has to be known to read the table."""
     counts = ", ".join(f"{name} {len(labels)}" for name, labels in evaluation.labels.items())
     return [
-        f"Ours: {_words(config)}, test words: {counts}. Accuracy in per cent, PSNR in dB; mean: "
+        f"Ours: {evaluation.title}, test words: {counts}. Accuracy in per cent, PSNR in dB; mean: "
         f"the plain mean over splits{evaluation.search.beyond_paper}.",
         "The paper's figures are of TextZoom, with its networks and its training. They stand here "
         "for the order of the rows; ours compare with them only where the words are TextZoom's "
@@ -231,34 +231,26 @@ def notes(config: ConfigDict, evaluation: Evaluation) -> list[str]:
     ]
 
 
-def _words(config: ConfigDict) -> str:
-    if config.data.root:
-        return f"words of the folder {pathlib.Path(config.data.root).resolve().name}"
-    return "synthetic words"
-
-
-def report(config: ConfigDict, folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
+def report(folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
     """Scores the trained pairs, prints the table, and writes table1.json and table1.md.
 
     Raises:
       UserError: as `score` does, or the files cannot be written.
     """
-    rows, below = score(folder, evaluation), notes(config, evaluation)
+    rows, below = score(folder, evaluation), notes(evaluation)
     header, body = cells(rows)
-    table = Table(title=f"Table 1 and ablations, {_words(config)}")
-    for number, name in enumerate(header):
-        # One word under the other keeps columns narrow.
-        title = name if number < 3 else "\n".join(name.split())
-        table.add_column(title, justify="left" if number < 3 else "right")
+    # One word under the other keeps columns narrow.
+    narrow = ["\n".join(name.split()) for name in header]
+    table = tables.new_table(f"Table 1 and ablations, {evaluation.title}", narrow[:3], narrow[3:])
     for row in body:
         table.add_row(*row)
-    tables.print_table(table)
+    tables.print_table(table, keys=3)
     print(*below, sep="\n")
-    content = {"words": _words(config), "rows": [row.as_json() for row in rows], "notes": below}
+    content = {"words": evaluation.title, "rows": [row.as_json() for row in rows], "notes": below}
     tables.write_json(folder / "table1.json", content)
     lines = [header, ["---"] * len(header), *body]
     markdown = ["| " + " | ".join(line) + " |" for line in lines] + ["", *below]
-    tables.write_text(folder / "table1.md", "\n".join(markdown) + "\n")
+    atomic.write_text(folder / "table1.md", "\n".join(markdown) + "\n")
     print(f"table: {folder / 'table1.md'}\nscores: {folder / 'table1.json'}")
     return rows
 
@@ -266,20 +258,20 @@ def report(config: ConfigDict, folder: pathlib.Path, evaluation: Evaluation) -> 
 def run() -> None:
     """The command."""
     config_flag = configuration.define_flag()
-    folder_flag = flags.DEFINE_string(
-        "folder", None, "Where the workdirs and the table go.", required=True
-    )
+    folder_flag = flags.DEFINE_string("folder", None, "Where the workdirs and the table go.")
 
     def main(arguments: list[str]) -> None:
         if arguments:
             raise UserError(f"{arguments[0]!r}: this command takes flags only; --help lists them")
-        config = configuration.from_flag(config_flag)
+        config = configuration.resolved(configuration.from_flag(config_flag))
+        if not folder_flag.value:
+            raise UserError("--folder is missing; name a folder, for example --folder=runs/table1")
         folder = pathlib.Path(folder_flag.value)
         again = shlex.join(["python", "-m", "textsr_jax.report.table1", *sys.argv[1:]])
         # Test splits that cannot be read shall be known before hours of training.
         evaluation = workdirs.open_data(config)
         train(config, folder, again)
-        report(config, folder, evaluation)
+        report(folder, evaluation)
 
     run_script(main)
 

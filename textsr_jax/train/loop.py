@@ -5,30 +5,33 @@ import dataclasses
 import functools
 import json
 import pathlib
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from textsr_jax import checkpoints
-from textsr_jax.checkpoints import Checkpoints
+from textsr_jax.checkpoints import Checkpoints, SavedCheckpoints
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.models import Variables
-from textsr_jax.parameter_files import write_file
+from textsr_jax.runtime.progress import Progress
+from textsr_jax.storage import atomic
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
-from textsr_jax.train import trained_on
+from textsr_jax.train import stopping, trained_on
+from textsr_jax.train.best import BestModels
 from textsr_jax.train.logs import Logs
 from textsr_jax.train.mesh import Layout
 from textsr_jax.train.steps import AtHand, Loss, make_step
 
 _LOG_EVERY = 20
+
+# In the record of a checkpoint whose step is still to be validated: that was stopped or is lost.
+_UNVALIDATED = "unvalidated"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,17 +78,17 @@ class Stage:
 
 
 def is_finished(workdir: pathlib.Path, name: str, steps: int) -> bool:
-    """Whether a stage has run all its steps in this workdir, or was stopped early."""
-    directory = workdir / name / "checkpoints"
-    if not directory.is_dir():
+    """Whether a stage has run all its steps in this workdir, or was stopped early.
+
+    Its best model has to be there too: a run without it makes it again.
+    """
+    saved = SavedCheckpoints(workdir / name / "checkpoints")
+    record = saved.last_record()
+    if not record or record.get(_UNVALIDATED):
         return False
-    saved = Checkpoints(directory)
-    try:
-        if not saved.steps():
-            return False
-        return saved.steps()[-1] >= steps or saved.last_record().get("stopped_early", False)
-    finally:
-        saved.close()
+    best = SavedCheckpoints(checkpoints.best_directory(workdir, name)).steps()
+    ended = saved.steps()[-1] >= steps or record.get("stopped_early", False)
+    return ended and record["best_step"] in best
 
 
 def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, again: str) -> None:
@@ -94,6 +97,8 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
     Where the loss, its gradient or the update is not finite, the run goes back to its last
     checkpoint and leaves out the batch that made it so; `skipped.json` in the stage's folder
     remembers such batches, and a run that goes on leaves them out too.
+
+    A validation that is stopped is made up for by the run that goes on, to the same bits.
 
     After `settings.patience` validations in a row without a better score the stage ends early; the
     count goes into the checkpoints.
@@ -110,9 +115,21 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
       UserError: more than `settings.skip_at_most` batches would have to be left out, the disk is
         full, or its checkpoints were trained on other data.
     """
+    with stopping.listening(again) as stop:
+        _run(stage, workdir, layout, key, again, stop)
+
+
+def _run(
+    stage: Stage,
+    workdir: pathlib.Path,
+    layout: Layout,
+    key: jax.Array,
+    again: str,
+    stop: stopping.Stop,
+) -> None:
     directory = workdir / stage.name
     saved = Checkpoints(directory / "checkpoints")
-    best = Checkpoints(checkpoints.best_directory(workdir, stage.name))
+    best = BestModels(workdir, stage.name)
     steps = stage.settings.steps
 
     optimizer = states.make_optimizer(stage.settings)
@@ -129,6 +146,7 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
         if restored is None:
             state = create(stage.initial(jax.random.fold_in(key, 0)), optimizer, key)
             stage.batches.set_state(first_batch)
+            saved.discard_after(0)
             best.discard_after(0)
             record = {"best_score": None, "best_step": 0, "drawn": 0}
             record |= {"waited": 0, "stopped_early": False, trained_on.KEY: dict(stage.data)}
@@ -139,7 +157,9 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
         record[trained_on.KEY] = dict(stage.data)
         stage.batches.set_state(record.pop("data"))
         saved.discard_after(step)
-        best.discard_after(step)
+        validated = step - 1 if record.get(_UNVALIDATED) else step
+        if best.go_back(validated, record, checkpoints.abstract(template.variables)):
+            record[_UNVALIDATED] = True
         return step, state, record
 
     step, state, record = begin()
@@ -164,12 +184,27 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
         best.wait()
         saved.save(step, state, record | {"data": stage.batches.get_state()})
 
-    def validate(step: int) -> None:
-        result = stage.validate(state.variables)
+    def wait() -> None:
+        saved.wait()
+        best.wait()
+
+    def validate(step: int) -> bool:
+        """Judges the model and keeps the best; returns whether it was not stopped meanwhile."""
+        try:
+            with stop.at_once():
+                result = stage.validate(state.variables)
+        except KeyboardInterrupt:
+            if stop.insisted:
+                raise
+            record[_UNVALIDATED] = True
+            return False
+        record.pop(_UNVALIDATED, None)
         record["waited"] += 1
+        # Of two equal ones the earlier stays.
         if record["best_score"] is None or result.score > record["best_score"]:
             record.update(best_score=result.score, best_step=step, waited=0)
-            saved.wait()
+            wait()
+            best.prune(saved)
             best.save(step, state.variables, {"score": result.score, "scalars": result.scalars})
         record["stopped_early"] = 0 < stage.settings.patience <= record["waited"]
         logs.scalars({f"validation/{name}": value for name, value in result.scalars.items()}, step)
@@ -179,13 +214,23 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
             logs.text(name, text, step)
         logs.flush()
         say(f"{stage.name} step {step}: " + _listed(result.scalars))
+        return True
+
+    def make_up_for_validation() -> None:
+        if record.get(_UNVALIDATED):
+            if not validate(step):
+                raise stopped("stopped, its checkpoint still to be validated,")
+            save(step)
+
+    def stopped(how: str) -> Stopped:
+        return Stopped(f"{stage.name}: {how} at step {step}; go on with: {again}")
 
     def say(message: str) -> None:
         if first_process:
             bar.write(message, file=sys.stderr)
 
     logs = Logs(directory / "logs", step + 1)
-    bar = tqdm(
+    bar = Progress(
         total=steps,
         initial=step,
         desc=stage.name,
@@ -193,7 +238,8 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
         mininterval=0.5 if sys.stderr.isatty() else 15,
         disable=not first_process,
     )
-    with contextlib.closing(saved), contextlib.closing(best), logs, bar, _stop_request() as stop:
+    with stop.deferred(), contextlib.closing(saved), contextlib.closing(best), logs, bar:
+        make_up_for_validation()
         clock, counted = time.perf_counter(), step
         # A step's outcome is looked at when the next is under way, so that devices need not wait.
         unseen: list[_Outcome] = []
@@ -210,17 +256,16 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
             unseen.append(_Outcome(step, record["drawn"], batch.index, parts))
             log = step % _LOG_EVERY == 0 or step == steps
             judge = step % stage.settings.validate_every == 0 or step == steps
-            stopping = bool(stop)
+            asked_to_stop = bool(stop)
             if jax.process_count() > 1:
-                asked.append(layout.any(stopping))
-                stopping = len(asked) > 1 and bool(asked.pop(0))
+                asked.append(layout.any(asked_to_stop))
+                asked_to_stop = len(asked) > 1 and bool(asked.pop(0))
             keep = step % stage.settings.checkpoint_every == 0 or step == steps
-            seen = len(unseen) if log or judge or keep or stopping else len(unseen) - 1
+            seen = len(unseen) if log or judge or keep or asked_to_stop else len(unseen) - 1
             bad = next((outcome for outcome in unseen[:seen] if not outcome.finite), None)
             del unseen[:seen]
             if bad is not None:
-                saved.wait()
-                best.wait()
+                wait()
                 skipped.add(bad)
                 step, state, record = begin()
                 unseen.clear()
@@ -229,6 +274,7 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
                     f"{step} without that batch ({skipped.path})"
                 )
                 bar.n = step
+                make_up_for_validation()
                 clock, counted = time.perf_counter(), step
                 continue
             if log:
@@ -241,25 +287,23 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
                 bar.set_postfix_str(_listed(scalars), refresh=False)
             bar.update()
             if judge:
-                validate(step)
+                # Validation may take long: a stop meanwhile ends it.
+                asked_to_stop = not validate(step) or bool(layout.any(bool(stop)))
                 clock, counted = time.perf_counter(), step
-                # Validation may take long; its step was looked at.
-                stopping = bool(layout.any(bool(stop)))
-            if keep or stopping or record["stopped_early"]:
+            if keep or asked_to_stop or record["stopped_early"]:
                 save(step)
-            if stopping:
-                saved.wait()
-                best.wait()
-                raise Stopped(
-                    f"{stage.name}: stopped and saved at step {step}; go on with: {again}"
-                )
+            if asked_to_stop:
+                wait()
+                raise stopped("stopped and saved")
             if record["stopped_early"] and step < steps:
                 say(
                     f"{stage.name}: ends early at step {step}: {record['waited']} validations "
                     f"without a better score than that of step {record['best_step']}"
                 )
-        saved.wait()
-        best.wait()
+        wait()
+        best.prune(saved)
+        if stop.agreed():
+            raise stopped("stopped after its end")
 
 
 class _Outcome(NamedTuple):
@@ -306,27 +350,8 @@ class _Skipped:
         keys = [self._stage.key_of(number) for number in numbers]
         self._entries.append({"step": outcome.step, "batch": outcome.drawn, "records": keys})
         if jax.process_index() == 0:
-            write_file(self.path, json.dumps(self._entries, indent=1).encode())
+            atomic.write_text(self.path, json.dumps(self._entries, indent=1))
 
 
 def _listed(values: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-
-
-@contextlib.contextmanager
-def _stop_request() -> Iterator[list[int]]:
-    """A list that stays empty (and so false) until Ctrl-C or SIGTERM; a second one interrupts."""
-    received: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        print("\nstopping after this step; once more to stop at once", file=sys.stderr)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

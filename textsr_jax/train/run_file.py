@@ -14,8 +14,8 @@ import jax
 from ml_collections import ConfigDict
 
 from textsr_jax import configuration, provenance
-from textsr_jax.errors import UserError
-from textsr_jax.parameter_files import write_file
+from textsr_jax.errors import UserError, mend
+from textsr_jax.storage import atomic
 
 FILE = "run.json"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -37,7 +37,8 @@ def note_start(workdir: pathlib.Path, config: ConfigDict, command: str) -> None:
         try:
             starts = json.loads(path.read_text())["starts"]
         except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path}: cannot read it ({error}); move it away") from error
+            fix = mend(error, "move it away") if isinstance(error, OSError) else "move it away"
+            raise UserError(f"{path}: cannot read it ({error}); {fix}") from error
     kinds = [device.device_kind for device in jax.devices()]
     starts.append(
         {
@@ -51,4 +52,4 @@ def note_start(workdir: pathlib.Path, config: ConfigDict, command: str) -> None:
         }
     )
     content = {"config": configuration.plain(config), "starts": starts}
-    write_file(path, (json.dumps(content, indent=2) + "\n").encode())
+    atomic.write_text(path, json.dumps(content, indent=2) + "\n")

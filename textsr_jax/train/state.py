@@ -55,20 +55,60 @@ def create(
     )
 
 
+# What `schedule` may be in a stage's config.
+SCHEDULES = ("cosine", "constant", "noam")
+
+
 def schedule(config: ConfigDict) -> optax.Schedule:
-    """Linear warm-up to `learning_rate`, then a cosine down to a hundredth of it."""
-    return optax.warmup_cosine_decay_schedule(
-        init_value=0.0,
-        peak_value=config.learning_rate,
-        warmup_steps=round(config.warmup * config.steps),
-        decay_steps=config.steps,
-        end_value=config.learning_rate / 100,
-    )
+    """The learning rate of a stage by the number of steps that were made before.
+
+    Of the stage's `steps` the first `warmup` part raises the rate linearly to `learning_rate`.
+    Then "cosine" lowers it to a hundredth at the last step; "constant" keeps it; "noam" lowers it
+    with the inverse square root of the step ("Attention is all you need", Vaswani et al., 2017;
+    with its own peak, width^-0.5 warm-up^-0.5, the same numbers). From the part `final_from` on it
+    is `final_learning_rate`, whatever the schedule; 1: never.
+
+    Raises:
+      ValueError: `schedule` is none of `SCHEDULES`.
+    """
+    peak, warmup = config.learning_rate, round(config.warmup * config.steps)
+    if config.schedule == "cosine":
+        rate = optax.warmup_cosine_decay_schedule(
+            init_value=0.0,
+            peak_value=peak,
+            warmup_steps=warmup,
+            decay_steps=config.steps,
+            end_value=peak / 100,
+        )
+    elif config.schedule == "constant":
+
+        def rate(count: jax.Array) -> jax.Array:
+            return peak * jnp.minimum(1.0, count / warmup if warmup else 1.0)
+
+    elif config.schedule == "noam":
+
+        def rate(count: jax.Array) -> jax.Array:
+            # Counted from 1, as published: the first step is one.
+            along = (count + 1) / max(1, warmup)
+            return peak * jnp.minimum(along, 1 / jnp.sqrt(along))
+
+    else:
+        raise ValueError(f"schedule={config.schedule!r} is none of {SCHEDULES}")
+    if config.final_from == 1:
+        return rate
+    last = round(config.final_from * config.steps)
+    return lambda count: jnp.where(count < last, rate(count), config.final_learning_rate)
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
     """Adam (AdamW where `weight_decay` is not 0) behind a clip of the gradient's global norm."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip),
-        optax.adamw(schedule(config), b1=config.b1, b2=config.b2, weight_decay=config.weight_decay),
+        optax.adamw(
+            schedule(config),
+            b1=config.b1,
+            b2=config.b2,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+        ),
     )

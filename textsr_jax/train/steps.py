@@ -10,6 +10,7 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from ml_collections import ConfigDict
@@ -45,8 +46,9 @@ def make_step(
       loss: what is minimised.
       optimizer: makes updates of gradients.
       accumulate: into how many parts a batch is split, which run one after another to need less
-        memory; it divides the batch. The gradient and the log are the parts' means, and BatchNorm
-        sees one part at a time.
+        memory; it divides the batch. The gradient and the log are those of the whole batch, also
+        where its parts hold unequal numbers of characters (`Batch.whole`), but for BatchNorm and
+        dropout: they see one part at a time.
       decay: of the weights' moving average, in a state that has one: average x decay + weights x
         (1 - decay). The first steps use (1 + step) / (10 + step) where that is less, so that the
         average soon forgets where the weights began.
@@ -70,11 +72,13 @@ def make_step(
         split = jax.tree.map(
             lambda a: a.reshape(-1, accumulate, *a.shape[1:]).swapaxes(0, 1), batch
         )
+        whole = {"whole": batch.characters} if isinstance(batch, Batch) else {}
 
         def add(carry: tuple[Any, Any], part: tuple[Batch, jax.Array]) -> Any:
             total, stats = carry
             samples, number = part
             part_key = jax.random.fold_in(key, number)
+            samples = samples.replace(**whole)
             gradient, stats, parts = gradient_of(params, stats, frozen, samples, part_key)
             return (jax.tree.map(jnp.add, total, gradient), stats), parts
 
@@ -162,36 +166,42 @@ def recognizer_loss(ocr: Network, axis_name: str | None = None) -> Loss:
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Parts, Any]]:
-        value, parts, stats = read(variables, to_float(batch.hr), batch.characters, key)
+        value, parts, stats = read(variables, to_float(batch.hr), batch, key)
         return value, ({"loss": value} | parts, stats)
 
     return loss
 
 
 def _reading(ocr: Network, axis_name: str | None) -> Callable[..., tuple[jax.Array, Parts, Any]]:
-    """(variables, images, characters, key) to the recogniser's loss, more for the log, statistics.
+    """(variables, images, batch, key) to the recogniser's loss, more for the log, statistics.
 
-    Images are float (batch, 32, 128, 3), RGB in [0, 1], and gradients reach them.
+    Images are float (batch, 32, 128, 3), RGB in [0, 1], and gradients reach them. Of the batch the
+    labels are read.
     """
     ocr = ocr.synchronized(axis_name)
 
     def cross_entropy(
-        variables: Variables, images: jax.Array, characters: jax.Array, key: jax.Array
+        variables: Variables, images: jax.Array, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, Parts, Any]:
-        tokens = text.cdistnet_tokens(characters)
+        tokens = text.cdistnet_tokens(batch.characters)
         logits, stats = ocr.train(variables, images, tokens[:, :-1], rngs=nnx.Rngs(dropout=key))
         targets = tokens[:, 1:]
-        value = losses.cross_entropy(logits, targets, smoothing=0.1, axis_name=axis_name)
+        whole = None if batch.whole is None else text.cdistnet_tokens(batch.whole)[:, 1:]
+        value = losses.cross_entropy(
+            logits, targets, smoothing=0.1, whole=whole, axis_name=axis_name
+        )
         present = targets != text.PAD
+        all_present = None if whole is None else whole != text.PAD
         right = ((jnp.argmax(logits, -1) == targets) & present).sum()
-        right = right / losses.share_of_count(present.sum(), axis_name)
+        right = right / losses.share_of_count(present, all_present, axis_name)
         return value, {"characters_right": right}, stats
 
     def ctc(
-        variables: Variables, images: jax.Array, characters: jax.Array, key: jax.Array
+        variables: Variables, images: jax.Array, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, Parts, Any]:
         logits, stats = ocr.train(variables, images)
-        return losses.ctc_loss(logits, characters, axis_name=axis_name), {}, stats
+        value = losses.ctc_loss(logits, batch.characters, whole=batch.whole, axis_name=axis_name)
+        return value, {}, stats
 
     return cross_entropy if decoding.writes_tokens(ocr.skeleton()) else ctc
 
@@ -207,13 +217,22 @@ def focus_loss(focus: Network, axis_name: str | None = None) -> Loss:
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Parts, Any]]:
         inputs, targets, mask = text.focus_tokens(batch.characters)
-        (logits, _), stats = focus.train(variables, to_gray(to_float(batch.hr)), inputs)
-        value = losses.weighted_cross_entropy(logits, targets, mask, axis_name=axis_name)
+        gray, rngs = to_gray(to_float(batch.hr)), nnx.Rngs(dropout=key)
+        (logits, _), stats = focus.train(variables, gray, inputs, rngs=rngs)
+        whole = _whole_mask(batch)
+        value = losses.weighted_cross_entropy(
+            logits, targets, mask, whole=whole, axis_name=axis_name
+        )
         right = ((jnp.argmax(logits, -1) == targets) * mask).sum()
-        right = right / losses.share_of_count(mask.sum(), axis_name)
+        right = right / losses.share_of_count(mask, whole, axis_name)
         return value, ({"loss": value, "characters_right": right}, stats)
 
     return loss
+
+
+def _whole_mask(batch: Batch) -> jax.Array | None:
+    """The mask of `text.focus_tokens` for the batch that this one is a part of, if it is."""
+    return None if batch.whole is None else text.focus_tokens(batch.whole)[2]
 
 
 def has_text_focus(config: ConfigDict) -> bool:
@@ -222,20 +241,26 @@ def has_text_focus(config: ConfigDict) -> bool:
 
 
 def super_resolution_loss(
-    sr: Network, focus: Network, config: ConfigDict, axis_name: str | None = None
+    sr: Network,
+    focus: Network,
+    config: ConfigDict,
+    axis_name: str | None = None,
+    *,
+    weights: np.ndarray | None = None,
 ) -> Loss:
     """The text-focus loss of stage 1; `frozen` holds the text-focus recogniser's variables.
 
     Where `config`, its `error` and weights, has none for the recogniser's parts, it is the images'
     error alone, and nothing of `frozen` is read. Where the batch brings the attention maps of its
-    HR images, they are not computed again. `axis_name` is that of `make_step`.
+    HR images, they are not computed again. `axis_name` is that of `make_step`; `weights` are those
+    of confusions, of `losses.weight_table`, None for 1 everywhere.
     """
-    sr, compare = sr.synchronized(axis_name), _comparison(focus, config, axis_name)
+    sr, compare = sr.synchronized(axis_name), _comparison(focus, config, weights, axis_name)
 
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Parts, Any]]:
-        images, stats = sr.train(variables, to_float(batch.lr))
+        images, stats = sr.train(variables, to_float(batch.lr), rngs=nnx.Rngs(dropout=key))
         value, parts = compare(frozen, images, batch)
         return config.scale * value, ({"loss": value} | parts, stats)
 
@@ -249,6 +274,8 @@ def joint_loss(
     config: ConfigDict,
     reading: float,
     axis_name: str | None = None,
+    *,
+    weights: np.ndarray | None = None,
 ) -> Loss:
     """The paper's alternative to stages 1 and 2: stage 1's loss + `reading` x the recogniser's own.
 
@@ -257,20 +284,21 @@ def joint_loss(
 
     Args:
       sr, ocr: what is trained, under these names in the variables (`models.join`).
-      focus, config: as for `super_resolution_loss`.
+      focus, config, weights: as for `super_resolution_loss`.
       reading: the weight of the recogniser's loss.
       axis_name: that of `make_step`.
     """
-    sr, compare = sr.synchronized(axis_name), _comparison(focus, config, axis_name)
+    sr, compare = sr.synchronized(axis_name), _comparison(focus, config, weights, axis_name)
     read = _reading(ocr, axis_name)
 
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Parts, Any]]:
         sr_variables, ocr_variables = part_of(variables, "sr"), part_of(variables, "ocr")
-        images, sr_stats = sr.train(sr_variables, to_float(batch.lr))
+        rngs = nnx.Rngs(dropout=jax.random.fold_in(key, 1))
+        images, sr_stats = sr.train(sr_variables, to_float(batch.lr), rngs=rngs)
         enlarged, parts = compare(frozen, images, batch)
-        read_value, more, ocr_stats = read(ocr_variables, images, batch.characters, key)
+        read_value, more, ocr_stats = read(ocr_variables, images, batch, key)
         value = config.scale * enlarged + reading * read_value
         stats = join(
             sr=sr_variables | {"stats": sr_stats}, ocr=ocr_variables | {"stats": ocr_stats}
@@ -281,7 +309,7 @@ def joint_loss(
 
 
 def _comparison(
-    focus: Network, config: ConfigDict, axis_name: str | None
+    focus: Network, config: ConfigDict, weights: np.ndarray | None, axis_name: str | None
 ) -> Callable[[Variables, jax.Array, Batch], tuple[jax.Array, Parts]]:
     """(frozen variables, SR images, batch) to the loss of stage 1, not scaled, and its parts."""
     image_error = losses.IMAGE_ERRORS[config.error]
@@ -300,10 +328,12 @@ def _comparison(
             inputs,
             targets,
             mask,
+            weights,
             hr_attention=batch.attention,
             image_error=image_error,
             position_weight=config.position,
             recognition_weight=config.recognition,
+            whole=_whole_mask(batch),
             axis_name=axis_name,
         )
 

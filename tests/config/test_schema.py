@@ -1,0 +1,61 @@
+"""The schema names what configs/ sets, and the choices that the networks and the data have."""
+
+import importlib
+import pathlib
+
+import pytest
+from ml_collections import ConfigDict
+
+import configs
+from textsr_jax import losses
+from textsr_jax.config.schema import FIELDS
+from textsr_jax.data import vocabulary
+from textsr_jax.models import OCR_NETWORKS, SR_NETWORKS
+from textsr_jax.models.super_resolution import APPLY_STN
+from textsr_jax.quantization import aciq
+from textsr_jax.quantization.rules import GRANULARITIES
+from textsr_jax.train import stages
+
+PRESETS = sorted(
+    path.stem for path in pathlib.Path(configs.__path__[0]).glob("*.py") if path.stem != "__init__"
+)
+
+
+def fields(config, prefix=""):
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from fields(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_and_the_schema_name_the_same_fields(preset):
+    config = importlib.import_module(f"configs.{preset}").get_config()
+    found = dict(fields(config))
+    assert found.keys() == FIELDS.keys()
+    for name, value in found.items():
+        kept = FIELDS[name].kind.accept(value)
+        assert kept == value and type(kept) is type(value), name
+
+
+def test_what_is_given_for_a_missing_field_is_a_value_of_its_kind():
+    for name, field in FIELDS.items():
+        assert field.kind.accept(field.missing) == field.missing, name
+        assert field.about and len(field.about) <= 80
+
+
+def test_choices_are_those_of_the_rooms():
+    def names(field):
+        return set(FIELDS[field].kind.names)
+
+    assert names("sr.name") == set(SR_NETWORKS)
+    assert names("ocr.name") == set(OCR_NETWORKS)
+    assert names("sr.apply_stn") == set(APPLY_STN)
+    assert names("stage1.error") == set(losses.IMAGE_ERRORS)
+    assert names("stage2.images") == set(stages.IMAGES)
+    assert names("data.synthetic.words") == set(vocabulary.KINDS)
+    assert names("quantization.sr.prior") == {*aciq.PRIORS, "auto"}
+    assert names("quantization.ocr.granularity") == set(GRANULARITIES)
+    assert FIELDS["quantization.sr.bits"].kind.low == aciq.MIN_BITS
+    assert FIELDS["quantization.sr.bits"].kind.high == aciq.MAX_BITS

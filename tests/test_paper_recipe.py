@@ -1,0 +1,112 @@
+"""configs/paper.py is the published recipe, number by number; smaller configs keep their own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import (
+    ablation_hr,
+    ablation_joint,
+    ablation_no_text_focus,
+    bicubic,
+    demo,
+    div2k,
+    paper,
+    small,
+    tbsrn,
+    tiny,
+    tsrn,
+)
+from textsr_jax.train import state as states
+
+PAPER_SIZED = (paper, tbsrn, tsrn, bicubic, div2k)
+ABLATIONS = (ablation_hr, ablation_joint, ablation_no_text_focus)
+
+
+def stages(config):
+    return {
+        "stage0": config.stage0,
+        "pretrain.ocr": config.pretrain.ocr,
+        "pretrain.focus": config.pretrain.focus,
+        "stage1": config.stage1,
+        "stage2": config.stage2,
+        "joint": config.joint,
+    }
+
+
+@pytest.mark.parametrize("preset", [*PAPER_SIZED, *ABLATIONS])
+def test_stage_1_is_the_text_focus_references(preset):
+    config = preset.get_config()
+    for stage in (config.stage1, config.joint):
+        assert (stage.schedule, stage.learning_rate, stage.warmup) == ("constant", 1e-4, 0)
+        assert (stage.b1, stage.b2, stage.eps, stage.weight_decay) == (0.5, 0.999, 1e-8, 0)
+        assert (stage.batch_size, stage.clip, stage.augment) == (16, 0.25, False)
+        rate = states.schedule(stage)
+        assert {float(rate(step)) for step in (0, 1, 1000, stage.steps - 1)} == {
+            float(np.float32(1e-4))
+        }
+    assert (config.stage1.scale, config.stage1.error) == (100, "mse")
+    if preset is not ablation_no_text_focus:
+        assert (config.stage1.position, config.stage1.recognition) == (10, 0.0005)
+    assert config.sr.tbsrn.dropout == config.focus.dropout == 0.1
+
+
+@pytest.mark.parametrize("preset", [*PAPER_SIZED, *ABLATIONS])
+def test_the_recogniser_is_trained_as_cdistnets_code_does(preset):
+    config = preset.get_config()
+    settings = config.pretrain.ocr
+    for stage in (settings, config.stage2):
+        assert (stage.b1, stage.b2, stage.eps, stage.weight_decay) == (0.9, 0.98, 1e-9, 0)
+        assert (stage.clip, stage.augment) == (5, True)
+    assert (settings.batch_size, config.ocr.cdistnet.dropout, config.max_length) == (1400, 0.1, 30)
+    # Ten epochs of 14 million words. The code's own formula, its steps counted from 1 and its
+    # epochs from 0: width^-0.5 min(n^-0.5, n warmup^-1.5), and 1e-5 in the epochs from 7 on.
+    epoch = settings.steps // 10
+    assert epoch * settings.batch_size == 14_000_000
+    rate = states.schedule(settings)
+    for step in (0, 1, 499, 9_999, 10_000, 30_000, 7 * epoch - 1, 7 * epoch, 10 * epoch - 1):
+        n = step + 1
+        published = 512**-0.5 * min(n**-0.5, n * 10_000**-1.5)
+        if step // epoch >= 7:
+            published = 1e-5
+        assert float(rate(step)) == pytest.approx(published, rel=2e-4), step
+    # Fine-tuning goes on from the last epochs.
+    assert float(states.schedule(config.stage2)(0)) == pytest.approx(1e-5)
+    assert float(states.schedule(config.stage2)(config.stage2.steps - 1)) == pytest.approx(1e-5)
+
+
+def test_stage_0_is_the_resamplers_paper():
+    stage = div2k.get_config().stage0
+    assert (stage.batch_size, stage.b1, stage.b2, stage.crop) == (16, 0.9, 0.999, 192)
+    assert float(states.schedule(stage)(stage.steps // 2)) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("preset", [tiny, small, demo])
+def test_smaller_configs_keep_what_is_better_for_them(preset):
+    config = preset.get_config()
+    assert config.sr.tbsrn.dropout == config.focus.dropout == 0
+    for stage in stages(config).values():
+        assert (stage.schedule, stage.warmup, stage.final_from) == ("cosine", 0.05, 1)
+        assert (stage.b1, stage.b2, stage.eps, stage.clip) == (0.9, 0.999, 1e-8, 5)
+        rate = states.schedule(stage)
+        expected = optax.warmup_cosine_decay_schedule(
+            0,
+            stage.learning_rate,
+            round(0.05 * stage.steps),
+            stage.steps,
+            stage.learning_rate / 100,
+        )
+        for step in (0, 3, stage.steps // 2, stage.steps - 1):
+            assert float(rate(step)) == float(expected(step))
+    assert config.stage1.augment
+    assert config.max_length in (12, 16)
+
+
+def test_schedules_under_jit_give_what_they_give_outside():
+    for stage in stages(paper.get_config()).values():
+        rate = states.schedule(stage)
+        counts = jnp.asarray([0, 1, stage.steps // 3, stage.steps - 1], jnp.int32)
+        inside = jax.jit(jax.vmap(rate))(counts)
+        np.testing.assert_allclose(inside, [rate(int(count)) for count in counts], rtol=1e-3)

@@ -1,0 +1,250 @@
+"""Kinds of values that a field of a config may have, each with the words that describe it.
+
+`accept` returns a value as configs keep it, lists as tuples, or raises `Refused`.
+"""
+
+import dataclasses
+import difflib
+import math
+import numbers
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+# Longer texts, patterns and lists of rules than anybody writes.
+_TEXT, _PATTERN, _RULES = 4096, 1000, 1000
+
+
+class Refused(Exception):
+    """A value is not of its kind; the message says what it must be."""
+
+
+class Kind(Protocol):
+    """What a value may be."""
+
+    @property
+    def wanted(self) -> str:
+        """The values in words, behind "must be"."""
+
+    def accept(self, value: Any) -> Any:
+        """The value as configs keep it; raises `Refused`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """True or false; numbers are neither."""
+
+    wanted = "true or false"
+
+    def accept(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise Refused(self.wanted)
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """A whole number, both bounds included, and a multiple of `step`."""
+
+    low: int
+    high: int
+    step: int = 1
+
+    @property
+    def wanted(self) -> str:
+        what = "a whole number" if self.step == 1 else f"a multiple of {self.step}"
+        return f"{what} from {self.low} to {self.high}"
+
+    def accept(self, value: Any) -> int:
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+            raise Refused(self.wanted)
+        if not self.low <= value <= self.high or value % self.step:
+            raise Refused(self.wanted)
+        return int(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """A finite number, which becomes a float.
+
+    Attributes:
+      low, high: the bounds.
+      open_low, open_high: leave the bound out.
+      keep_whole: whole numbers become integers.
+    """
+
+    low: float
+    high: float
+    open_low: bool = False
+    open_high: bool = False
+    keep_whole: bool = False
+
+    @property
+    def wanted(self) -> str:
+        low = f"above {self.low:g}" if self.open_low else f"from {self.low:g}"
+        high = f"below {self.high:g}" if self.open_high else f"{self.high:g}"
+        return f"a number {low} {'and' if self.open_low and self.open_high else 'to'} {high}"
+
+    def accept(self, value: Any) -> float:
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            raise Refused(self.wanted)
+        # Whole numbers are compared before they are floats, which have a largest one.
+        inside = self.low <= value <= self.high and math.isfinite(value)
+        if not inside or (self.open_low and value <= self.low):
+            raise Refused(self.wanted)
+        if self.open_high and value >= self.high:
+            raise Refused(self.wanted)
+        return int(value) if self.keep_whole and value == int(value) else float(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A text that can be a path: without null characters and without halves of characters."""
+
+    wanted = f"a text of at most {_TEXT} characters that can be a path"
+
+    def accept(self, value: Any) -> str:
+        if not isinstance(value, str) or len(value) > _TEXT or "\0" in value:
+            raise Refused(self.wanted)
+        try:
+            # Names of files that are not UTF-8 have such characters in Python.
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise Refused(self.wanted) from error
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One of some names."""
+
+    names: tuple[str, ...]
+
+    @property
+    def wanted(self) -> str:
+        return f"one of {', '.join(map(repr, self.names))}"
+
+    def accept(self, value: Any) -> str:
+        if not isinstance(value, str) or value not in self.names:
+            raise Refused(self.wanted + _hint(value, self.names))
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """Some of several names, by commas; at least one."""
+
+    names: tuple[str, ...]
+
+    @property
+    def wanted(self) -> str:
+        return f"some of {', '.join(self.names)}, by commas"
+
+    def accept(self, value: Any) -> str:
+        if not isinstance(value, str) or len(value) > _TEXT:
+            raise Refused(self.wanted)
+        chosen = [name.strip() for name in value.split(",") if name.strip()]
+        for name in chosen:
+            if name not in self.names:
+                raise Refused(self.wanted + _hint(name, self.names))
+        if not chosen:
+            raise Refused(self.wanted)
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Wholes:
+    """A list of `count` whole numbers, both bounds included."""
+
+    count: int
+    low: int
+    high: int
+
+    @property
+    def wanted(self) -> str:
+        return f"a list of {self.count} whole numbers from {self.low} to {self.high}"
+
+    def accept(self, value: Any) -> tuple[int, ...]:
+        if not _is_list(value) or len(value) != self.count:
+            raise Refused(self.wanted)
+        one = Whole(self.low, self.high)
+        try:
+            return tuple(one.accept(number) for number in value)
+        except Refused as error:
+            raise Refused(self.wanted) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Pattern:
+    """A regular expression."""
+
+    wanted = f"a regular expression of at most {_PATTERN} characters"
+
+    def accept(self, value: Any) -> str:
+        if not isinstance(value, str) or len(value) > _PATTERN:
+            raise Refused(self.wanted)
+        try:
+            re.compile(value)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise Refused(f"{self.wanted} ({error})") from error
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Axes:
+    """A list of pairs of a regular expression and the axis of an array."""
+
+    wanted = f"a list of at most {_RULES} pairs, each a regular expression and an axis"
+
+    def accept(self, value: Any) -> tuple[tuple[str, int], ...]:
+        if not _is_list(value) or len(value) > _RULES:
+            raise Refused(self.wanted)
+        made = []
+        for number, pair in enumerate(value):
+            if not _is_list(pair) or len(pair) != 2:
+                raise Refused(f"{self.wanted}; number {number} is none")
+            try:
+                made.append((Pattern().accept(pair[0]), Whole(-8, 7).accept(pair[1])))
+            except Refused as error:
+                raise Refused(f"{self.wanted}; in number {number} there must be {error}") from error
+        return tuple(made)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """A list of rules: mappings with `pattern` or `set`, and some of `settings`."""
+
+    settings: Mapping[str, Kind]
+    wanted = f"a list of at most {_RULES} rules, each with either 'pattern' or 'set'"
+
+    def accept(self, value: Any) -> tuple[dict[str, Any], ...]:
+        if not _is_list(value) or len(value) > _RULES:
+            raise Refused(self.wanted)
+        return tuple(self._rule(number, rule) for number, rule in enumerate(value))
+
+    def _rule(self, number: int, rule: Any) -> dict[str, Any]:
+        if not isinstance(rule, Mapping) or len({"pattern", "set"} & rule.keys()) != 1:
+            raise Refused(f"{self.wanted}; number {number} is none")
+        kinds = {"pattern": Pattern(), "set": Text(), **self.settings}
+        made = {}
+        for name, value in rule.items():
+            if name not in kinds:
+                raise Refused(f"{self.wanted}; number {number} has {name!r}, which is no setting")
+            # A rule without bits leaves what matches as it is.
+            try:
+                unset = name == "bits" and value is None
+                made[name] = None if unset else kinds[name].accept(value)
+            except Refused as error:
+                raise Refused(
+                    f"{self.wanted}; in number {number} {name!r} must be {error}"
+                ) from error
+        return made
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _hint(value: Any, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(value, names, n=1) if isinstance(value, str) else []
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,150 @@
+"""Which entry of a checkpoint file holds the tensors; published code keeps more in it than them.
+
+Entries are named by the way to them, such as `model.sr`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from textsr_jax.convert.pickles import Key
+from textsr_jax.convert.rebuilding import Other, Tensor
+from textsr_jax.errors import UserError, escaped
+
+# Where published code keeps the state dict beside epochs, scores and optimisers; the first that
+# is there is taken.
+_KEYS = ("state_dict_G", "state_dict", "model", "net")
+# What entries are looked for: no deeper, of no longer names; and how many a message lists.
+_DEEPEST, _LONGEST, _MOST_LISTED = 8, 64, 12
+
+
+@dataclass(frozen=True)
+class Found:
+    """The tensors of a file, by name; an `Other` is one that is not plain.
+
+    Attributes:
+      tensors: in the file's order.
+      key: the entry that holds them; None where they are the whole file.
+      beside: the ways to all that is there beside them.
+    """
+
+    tensors: dict[str, Tensor | Other]
+    key: str | None
+    beside: tuple[str, ...]
+
+
+def choose(path: pathlib.Path, content: Any, entry: str | None) -> Found:
+    """Finds the state dict in what a file holds.
+
+    Args:
+      path: of the file, for messages.
+      content: as `pickles.load` returns.
+      entry: the one that the user names; None to take the one that there is.
+
+    Raises:
+      UserError: there is none, or several and the user names none of them.
+    """
+    if not isinstance(content, dict):
+        kind = content.kind if isinstance(content, Other) else f"a {type(content).__name__}"
+        raise UserError(f"{path}: holds {kind}, not a dict of tensors; save a state dict in it")
+    holding: dict[int, bool] = {}
+    nodes = {}
+    for node in _nodes(content):
+        # A dict with many names is looked through once.
+        if id(node.content) not in holding:
+            holding[id(node.content)] = bool(node.tensors())
+        if holding[id(node.content)]:
+            nodes[node.way] = node
+    if entry is not None:
+        if entry not in nodes:
+            raise UserError(
+                f"{path}: --entry={escaped(entry, 200)} holds no tensors; its entries that do: "
+                f"{_listed(filter(None, nodes))}"
+            )
+        return nodes[entry].found()
+    for known in _KEYS:
+        if known in nodes:
+            return nodes[known].found()
+    for depth in range(_DEEPEST + 1):
+        level = [node for node in nodes.values() if node.depth == depth]
+        if len(level) == 1:
+            return level[0].found()
+        if level:
+            raise UserError(
+                f"{path}: tensors are in several of its entries: "
+                f"{_listed(node.way for node in level)}; choose one, --entry="
+                f"{escaped(level[0].way, 200)}"
+            )
+    raise UserError(
+        f"{path}: no state dict under any of {', '.join(_KEYS)}, nor tensors at its top; its "
+        f"entries: {_listed(map(_name, content))}"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Node:
+    """A dict in a file, and the way to it."""
+
+    content: dict[str | Key, Any]
+    name: str = ""
+    parent: _Node | None = None
+    depth: int = 0
+
+    @property
+    def way(self) -> str:
+        if self.parent is None:
+            return ""
+        return f"{self.parent.way}.{self.name}" if self.parent.name else self.name
+
+    def tensors(self) -> dict[str, Tensor | Other]:
+        return {
+            name: value
+            for name, value in self.content.items()
+            if isinstance(name, str) and _is_tensor(value)
+        }
+
+    def found(self) -> Found:
+        tensors = self.tensors()
+        beside = [name for name in map(_name, self.content) if name not in tensors]
+        node = self
+        while node.parent is not None:
+            beside = [f"{node.name}.{name}" for name in beside]
+            beside = [n for n in map(_name, node.parent.content) if n != node.name] + beside
+            node = node.parent
+        return Found(tensors, self.way or None, tuple(beside))
+
+
+def _nodes(content: dict[str | Key, Any]) -> Iterator[_Node]:
+    """Every dict and each of its names, those nearer to the top first."""
+    opened, level = set(), [_Node(content)]
+    while level:
+        yield from level
+        below = []
+        for node in level:
+            # One that has several names is looked into once: there may be 2 ** 8 ways to it.
+            if id(node.content) in opened or node.depth == _DEEPEST:
+                continue
+            opened.add(id(node.content))
+            for key, value in node.content.items():
+                name = _name(key)
+                if isinstance(value, dict) and 0 < len(name) <= _LONGEST:
+                    below.append(_Node(value, name, node, node.depth + 1))
+        level = below
+
+
+def _name(key: str | Key) -> str:
+    return key if isinstance(key, str) else key.text
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, Other) and value.tensor)
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    told = ", ".join(escaped(name, _LONGEST) for name in names[:_MOST_LISTED])
+    more = len(names) - _MOST_LISTED
+    return (f"{told} and {more:,} more" if more > 0 else told) or "none"

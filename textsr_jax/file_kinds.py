@@ -1,0 +1,69 @@
+"""What a file is that was named where a model belongs: web pages, pointers, archives and the like.
+
+Only its first bytes are looked at.
+"""
+
+_STARTS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself: run git lfs pull there"),
+    (b"\x89HDF\r\n", "an HDF5 file, as Keras writes"),
+    (b"GGUF", "a GGUF file"),
+    (b"\x93NUMPY", "an array of numpy (.npy)"),
+    (b"\x1f\x8b", "a gzip archive: unpack it"),
+    (b"BZh", "a bzip2 archive: unpack it"),
+    (b"\xfd7zXZ", "an xz archive: unpack it"),
+    (b"7z\xbc\xaf", "a 7-Zip archive: unpack it"),
+    (b"Rar!", "a RAR archive: unpack it"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive: unpack it"),
+    (b"\x89PNG", "an image (PNG)"),
+    (b"\xff\xd8\xff", "an image (JPEG)"),
+    (b"%PDF", "a PDF document"),
+    (b"\x7fELF", "a program"),
+)
+_WEB = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--")
+# The format of PyTorch 0.1.
+_OLD_TAR = (b"sys_info", b"pickle", b"storages", b"tensors")
+
+
+# As many bytes are looked at.
+LOOKED_AT = 4096
+
+
+def foreign(start: bytes, suffix: str = "") -> str | None:
+    """What a file is, with what to do about it; None where it may be a model.
+
+    Args:
+      start: its first `LOOKED_AT` bytes.
+      suffix: of its name.
+    """
+    if not start:
+        return "an empty file"
+    for first, kind in _STARTS:
+        if start.startswith(first):
+            return kind
+    # Behind a byte order mark, and space.
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.lower().startswith(_WEB):
+        return "a web page, not the file itself: download what its link for the raw file leads to"
+    if start[257:262] == b"ustar":
+        old = start.split(b"\0", 1)[0].removeprefix(b"./") in _OLD_TAR
+        return (
+            "a checkpoint in the tar format of PyTorch 0.1: load it there and save its state dict "
+            "again"
+            if old
+            else "a tar archive: unpack it"
+        )
+    # A message of ONNX begins with its version and the name of what wrote it.
+    if suffix.lower() == ".onnx" or (start[:1] == b"\x08" and start[2:3] == b"\x12"):
+        return "an ONNX graph, which has no names of a published checkpoint"
+    if _is_text(start):
+        return "a text"
+    return None
+
+
+def _is_text(start: bytes) -> bool:
+    try:
+        # The last character may be cut.
+        decoded = start.decode() if len(start) < LOOKED_AT else start[:-4].decode(errors="replace")
+    except UnicodeDecodeError:
+        return False
+    return all(c.isprintable() or c in "\t\r\n\f" for c in decoded) and "\ufffd" not in decoded

@@ -1,0 +1,1 @@
+"""What the process runs on: folders of the user alone, kept functions, and progress."""

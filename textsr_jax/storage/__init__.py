@@ -1,0 +1,1 @@
+"""What the project keeps on disk, and how it is written."""

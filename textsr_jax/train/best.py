@@ -1,0 +1,62 @@
+"""The best models of a stage, by validation: which are kept, and which one a run goes back to."""
+
+import logging
+import pathlib
+from typing import Any
+
+from textsr_jax import checkpoints
+from textsr_jax.checkpoints import Checkpoints, SavedCheckpoints, from_first
+from textsr_jax.errors import UserError
+
+_logger = logging.getLogger(__name__)
+
+
+class BestModels(Checkpoints):
+    """The models in a stage's `best` folder, each saved when it was better than all before it.
+
+    The newest counts, and the one before it stands in for it if it is damaged. Those that the
+    checkpoints of the run name as their best are kept too: the run may go back to one of these.
+    """
+
+    def __init__(self, workdir: pathlib.Path, stage: str):
+        super().__init__(checkpoints.best_directory(workdir, stage), keep=None)
+
+    def prune(self, saved: SavedCheckpoints) -> None:
+        """Deletes the models that nobody will want; no save may be under way.
+
+        Args:
+          saved: the checkpoints of the run, each with the `best_step` of its record.
+        """
+        steps = self.steps()
+        wanted = {saved.record(step).get("best_step") for step in saved.steps()}
+        self.discard(from_first(sorted(set(steps[:-2]) - wanted)))
+
+    def go_back(self, step: int, record: dict[str, Any], template: Any) -> bool:
+        """Deletes what came after a checkpoint, and makes its record agree with what is left.
+
+        Args:
+          step: of the last validation that the checkpoint knows of.
+          record: of the checkpoint; its `best_step` and `best_score` become those of the model that
+            is there, 0 and None without one. Where models are lost, a warning says so.
+          template: of the variables, to read them.
+
+        Returns:
+          Whether the record named a best model, and none is left.
+        """
+        self.discard_after(step)
+        try:
+            restored = self.restore(template)
+        except UserError:  # none of them can be read
+            restored = None
+        there, _, about = restored or (0, None, {"score": None})
+        if there == record["best_step"]:
+            return False
+        self.discard_after(there)
+        _logger.warning(
+            "%s: the best model, of step %d, is gone or damaged; %s",
+            self.directory,
+            record["best_step"],
+            f"that of step {there} is taken" if there else "the next that is validated is taken",
+        )
+        record.update(best_step=there, best_score=about["score"])
+        return not there
