@@ -1,14 +1,16 @@
-"""Which records an LMDB holds, whatever it says of their number."""
+"""Which records an LMDB holds, whatever it says of their number; damaged LMDBs."""
 
 import pathlib
 import tempfile
 
 import lmdb
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textsr_jax.data.lmdb_folders import open_samples
+from textsr_jax.errors import UserError
 
 FIELDS = ("image", "image_hr", "image_lr", "label")
 
@@ -96,3 +98,26 @@ def test_the_file_itself_can_be_named_whatever_its_name(tmp_path):
     (tmp_path / "data.mdb").rename(tmp_path / "words.lmdb")
     assert opened(tmp_path / "words.lmdb") == ([1, 2], "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lock.mdb", "words.lmdb"]
+
+
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path):
+    """Bytes changed at random, more of them where pages begin; the library alone would crash."""
+    extra = {b"meta": b"x" * 5000}
+    whole = write(tmp_path / "whole", fields(*range(1, 200)) | extra | {b"num-samples": b"199"})
+    content = np.frombuffer((whole / "data.mdb").read_bytes(), np.uint8)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        damaged = content.copy()
+        places = rng.integers(len(content), size=20)
+        places[::2] = places[::2] // 4096 * 4096 + rng.integers(64, size=10)
+        damaged[places] = rng.integers(256, size=20)
+        (tmp_path / "data.mdb").write_bytes(damaged.tobytes())
+        try:
+            with open_samples(tmp_path, "expected such keys") as samples:
+                for number in samples.numbers:
+                    samples.get("label", number)
+        except UserError as error:
+            refused += 1
+            assert str(tmp_path / "data.mdb") in str(error) and "\n" not in str(error)
+    assert refused > 0

@@ -218,7 +218,7 @@ def test_broken_lmdbs_are_named(tmp_path):
     data = tmp_path / "wiped" / "train1" / "data.mdb"
     size, header = data.stat().st_size, 2 * 4096
     data.write_bytes(data.read_bytes()[:header] + bytes(size - header))
-    assert "is damaged at num-samples" in refusal("wiped")
+    assert "is damaged at page" in refusal("wiped")
 
 
 def test_a_changed_source_is_read_again_and_an_old_copy_is_not(tmp_path):

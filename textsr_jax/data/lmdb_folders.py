@@ -15,6 +15,7 @@ from pathlib import Path
 import lmdb
 import numpy as np
 
+from textsr_jax.data import lmdb_pages
 from textsr_jax.errors import UserError
 
 FILE = "data.mdb"
@@ -65,28 +66,24 @@ def open_samples(place: Path, expected: str) -> Iterator[Samples]:
       expected: what should be in it, for messages.
 
     Raises:
-      UserError: it cannot be read, or is cut short.
+      UserError: it cannot be read, is damaged, or is cut short.
     """
     file = place / FILE if place.is_dir() else place
     try:
+        lmdb_pages.check(file)
         environment = lmdb.open(
             str(file), subdir=False, readonly=True, lock=False, readahead=False, max_readers=1
         )
-    except lmdb.Error as error:
+    except (lmdb.Error, OSError) as error:
         denied = os.strerror(errno.EACCES) in str(error)
         fix = "see to its permissions" if denied else expected
         raise UserError(f"{file}: is not a readable LMDB ({error}); {fix}") from error
-    with environment:
-        # A read behind the end of the file would kill the process.
-        pages = environment.info()["last_pgno"] + 1
-        if pages * environment.stat()["psize"] > file.stat().st_size:
-            raise UserError(f"{file}: is cut short; copy the file again")
-        with environment.begin() as transaction:
-            with _damage(file, _COUNT):
-                said = transaction.get(_COUNT.encode())
-            with _damage(file, "its keys"):
-                numbers = _numbers(transaction, environment.stat()["entries"], said is not None)
-            yield Samples(file, expected, transaction, numbers, _complaint(said, numbers))
+    with environment, environment.begin() as transaction:
+        with _damage(file, _COUNT):
+            said = transaction.get(_COUNT.encode())
+        with _damage(file, "its keys"):
+            numbers = _numbers(transaction, environment.stat()["entries"], said is not None)
+        yield Samples(file, expected, transaction, numbers, _complaint(said, numbers))
 
 
 @contextlib.contextmanager
