@@ -11,7 +11,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from textsr_jax import crops
+from textsr_jax import contents, crops
 from textsr_jax.crops import Window
 from textsr_jax.errors import UserError
 from textsr_jax.language import Words, log_ratio
@@ -149,7 +149,7 @@ def possible(image: np.ndarray) -> list[Layout]:
     Raises:
       UserError: it is wider than any line of text.
     """
-    if crops.is_blank(image):
+    if contents.is_blank(image):
         return []
     image = crops.trimmed(image)
     height, width = image.shape[:2]
