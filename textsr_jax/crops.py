@@ -139,6 +139,8 @@ def apart(image: np.ndarray) -> list[np.ndarray]:
     means = box_means(small - small.mean(axis=(0, 1)))
     first, second = (_running_mean(values, span) for values in (means, means * means))
     variance = (second - first * first).mean(axis=0).max(axis=-1)
+    if variance.max() < 1:
+        return [image]
     # However much of the line is blank.
     written = np.sort(variance[variance >= GAP_VARIANCE * variance.max()])
     blank = variance < GAP_VARIANCE * written[9 * len(written) // 10]

@@ -25,7 +25,7 @@ MOST_WINDOWS, MOST_IN_ONE_PIECE = 64, 8
 # to have more or fewer (of the logarithm), that tall crops are mostly upright, and wide ones nearly
 # always, and that what stands apart and has several letters is a word.
 _LETTERS, _DENSITY = 1.5, 3.0
-_TALL_UPRIGHT, _WIDE_UPRIGHT, _WORDS_APART = 1.0, 2.0, 4.0
+_TALL_UPRIGHT, _WIDE_UPRIGHT, _WORDS_APART = 1.0, 3.5, 4.0
 # What an edge or a frame is read as.
 _STROKES = frozenset("il1")
 # Nothing is surer than that: confidences of 0.999 and 1 are all the same.
