@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 
@@ -25,12 +24,6 @@ BLANK, MARGIN = 8, 0.15
 # Their pixels vary by so small a part of what the pixels of other rows do.
 ROOM, ROW_VARIANCE = 1.0, 0.03
 
-# An image of fewer pixels than that one way, or of less contrast, holds no text: the standard
-# deviation in levels of what is left when a smooth gradient is taken away. Of 1,431 training words
-# the faintest has 7. Noise loses all but a third of its deviation in means of 3x3 pixels, letters
-# keep at least a half.
-LEAST_PIXELS, CONTRAST, NOISE, LOUDEST_NOISE = 3, 3.5, 0.45, 24.0
-
 # Space between two words: so wide, in heights, and of so small a part of the letters' variance.
 GAP, GAP_VARIANCE = 0.7, 0.05
 
@@ -38,69 +31,12 @@ GAP, GAP_VARIANCE = 0.7, 0.05
 # piece so much lower than the others is a part of a letter, such as a dot.
 BLANK_ROW, PART_OF_LETTER = 0.25, 0.4
 
-# A crop of a word is a line of few, large letters. What is larger than that both ways, in pixels,
-# no wider than that, in heights, and has so much detail that 32 rows do not hold is a photograph.
-PHOTOGRAPH_PIXELS, PHOTOGRAPH_WIDTH, PHOTOGRAPH_DETAIL = 200, 2.0, 0.06
-
 # In heights of the crop: what is wider is read in windows of that width, which share that much
 # with their neighbours at least.
 WIDE, WINDOW, OVERLAP = 5.0, 4.0, 1.5
 
 
-def is_blank(image: np.ndarray) -> bool:
-    """Whether an image holds no text: one colour, with a smooth gradient or white noise at most.
-
-    Args:
-      image: uint8 (height, width, 3).
-    """
-    short, long = sorted(image.shape[:2])
-    if short < LEAST_PIXELS:
-        return True
-    # As many heights as a word has, so that one of them shows in a long line; at most 64 parts.
-    parts = math.ceil(long / max(WIDE * short, long / 64))
-    if parts > 1:
-        along = int(image.shape[1] == long)
-        return all(map(is_blank, np.array_split(image, parts, axis=along)))
-    width, height = HR_SIZE
-    small = resize(image, (min(width, image.shape[1]), min(height, image.shape[0])))
-    rest = small.reshape(-1, 3).astype(np.float32)
-    smooth = _smooth_basis(*small.shape[:2])
-    rest -= smooth @ (smooth.T @ rest)
-    deviations = rest.std(axis=0)
-    channel = int(deviations.argmax())
-    deviation = float(deviations[channel])
-    if deviation < CONTRAST:
-        return True
-    means = _box_means(rest[:, channel].reshape(small.shape[:2]))
-    return deviation < LOUDEST_NOISE and float(means.std()) < NOISE * deviation
-
-
-def is_photograph(image: np.ndarray) -> bool:
-    """Whether an image is clearly no crop of a word, but a whole photograph.
-
-    Args:
-      image: uint8 (height, width, 3).
-    """
-    height, width = image.shape[:2]
-    if min(height, width) < PHOTOGRAPH_PIXELS or width > PHOTOGRAPH_WIDTH * height:
-        return False
-    rows = HR_SIZE[1]
-    columns = max(1, round(rows * width / height))
-    fine = resize(image, (4 * columns, 4 * rows))
-    coarse = resize(resize(fine, (columns, rows)), (4 * columns, 4 * rows))
-    grey, back = (pixels.mean(axis=2, dtype=np.float32) for pixels in (fine, coarse))
-    return float(np.square(grey - back).mean() / max(grey.var(), 1.0)) >= PHOTOGRAPH_DETAIL
-
-
-@functools.lru_cache(maxsize=64)
-def _smooth_basis(height: int, width: int) -> np.ndarray:
-    """Orthonormal images of all polynomials of degree 2, float32 (height * width, 6)."""
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)
-    return np.linalg.qr(terms)[0].astype(np.float32)
-
-
-def _box_means(image: np.ndarray) -> np.ndarray:
+def box_means(image: np.ndarray) -> np.ndarray:
     """Means of 3x3 pixels, without those that reach over the edge: (H, W, ...), (H-2, W-2, ...)."""
     rows = image[:-2] + image[1:-1] + image[2:]
     return (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9
@@ -133,11 +69,16 @@ def _blank_rows(image: np.ndarray) -> tuple[int, int]:
     """How many rows are above and below all ink of an image, uint8 (height, width, 3)."""
     height, width = image.shape[:2]
     rows, columns = min(height, 4 * HR_SIZE[1]), min(width, 2 * HR_SIZE[0])
-    if rows < 3 or columns < 3:
+    third = height // 3
+    if min(rows, columns) < 3 or not third:
+        return 0, 0
+    # Where rows are cut, at least a third of all is blank. Few pixels tell that of most crops.
+    few = np.ascontiguousarray(image[:, :: max(1, width // 32)], np.float32).var(axis=1).max(axis=1)
+    if min(few[:third].max(), few[-third:].max()) > 0.3 * few.max():
         return 0, 0
     small = resize(image, (columns, rows)).astype(np.float32)
     # Where there is much blank space, the middle value of a column is the ground's.
-    means = _box_means(small - np.median(small, axis=0))
+    means = box_means(small - np.median(small, axis=0))
     variance = means.var(axis=1).max(axis=-1)
     ink = np.flatnonzero(variance >= ROW_VARIANCE * variance.max())
     scale = height / rows
@@ -147,8 +88,10 @@ def _blank_rows(image: np.ndarray) -> tuple[int, int]:
 
 def _blank(image: np.ndarray) -> int:
     """How many columns from the left are of the edge's colour; 0 where all of them are."""
-    # From the edge's mean colour, in the most different pixel of each column.
-    differs = np.abs(image - image[:, 0].mean(axis=0, dtype=np.float32)).max(axis=(0, 2)) > BLANK
+    edge = image[:, 0].mean(axis=0, dtype=np.float32)
+    least, most = np.ceil(edge - BLANK).clip(0, 255), np.floor(edge + BLANK).clip(0, 255)
+    # In the most different pixel of each column.
+    differs = ((image < least.astype(np.uint8)) | (image > most.astype(np.uint8))).any(axis=(0, 2))
     return int(differs.argmax())
 
 
@@ -193,12 +136,14 @@ def apart(image: np.ndarray) -> list[np.ndarray]:
     span = max(2, round(GAP * rows))
     if small.shape[0] < 3 or small.shape[1] < 2 * span:
         return [image]
-    means = _box_means(small - small.mean(axis=(0, 1))).astype(np.float64)
+    means = box_means(small - small.mean(axis=(0, 1)))
     first, second = (_running_mean(values, span) for values in (means, means * means))
     variance = (second - first * first).mean(axis=0).max(axis=-1)
+    if variance.max() < 1:
+        return [image]
     # However much of the line is blank.
-    written = variance[variance >= GAP_VARIANCE * variance.max()]
-    blank = variance < GAP_VARIANCE * np.percentile(written, 90)
+    written = np.sort(variance[variance >= GAP_VARIANCE * variance.max()])
+    blank = variance < GAP_VARIANCE * written[9 * len(written) // 10]
     words, start = [], 0.0
     scale, margin = height / rows, MARGIN * height
     for left, right in _runs(blank):
@@ -214,8 +159,9 @@ def apart(image: np.ndarray) -> list[np.ndarray]:
 
 def _running_mean(values: np.ndarray, span: int) -> np.ndarray:
     """Means of `span` neighbours along axis 1."""
-    sums = np.cumsum(np.pad(values, ((0, 0), (1, 0), (0, 0))), axis=1)
-    return (sums[:, span:] - sums[:, :-span]) / span
+    sums = np.cumsum(values, axis=1, dtype=np.float64)
+    sums[:, span:] -= sums[:, :-span].copy()
+    return sums[:, span - 1 :] / span
 
 
 def _runs(flags: np.ndarray) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from textsr_jax import crops
+from textsr_jax import contents, crops
 from textsr_jax.crops import Window
 from textsr_jax.errors import UserError
 from textsr_jax.language import Words, log_ratio
@@ -25,7 +25,7 @@ MOST_WINDOWS, MOST_IN_ONE_PIECE = 64, 8
 # to have more or fewer (of the logarithm), that tall crops are mostly upright, and wide ones nearly
 # always, and that what stands apart and has several letters is a word.
 _LETTERS, _DENSITY = 1.5, 3.0
-_TALL_UPRIGHT, _WIDE_UPRIGHT, _WORDS_APART = 1.0, 2.0, 4.0
+_TALL_UPRIGHT, _WIDE_UPRIGHT, _WORDS_APART = 1.0, 3.5, 4.0
 # What an edge or a frame is read as.
 _STROKES = frozenset("il1")
 # Nothing is surer than that: confidences of 0.999 and 1 are all the same.
@@ -149,7 +149,7 @@ def possible(image: np.ndarray) -> list[Layout]:
     Raises:
       UserError: it is wider than any line of text.
     """
-    if crops.is_blank(image):
+    if contents.is_blank(image):
         return []
     image = crops.trimmed(image)
     height, width = image.shape[:2]

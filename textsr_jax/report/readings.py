@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from textsr_jax import crops, layouts
+from textsr_jax import contents, layouts
 from textsr_jax.data.sources import Item
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.images import HR_SIZE, to_rgb
@@ -88,7 +88,7 @@ def write(
                         print(text)
                     if reading is None:
                         continue
-                    if crops.is_photograph(item.image):
+                    if contents.is_photograph(item.image):
                         sys.stdout.flush()
                         print(_photograph(item), file=sys.stderr, flush=True)
                     if folder is not None:
