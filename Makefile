@@ -39,11 +39,13 @@ format: .venv/installed-dev
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python setup.cfg constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@echo 'installing into .venv: some 200 packages, a few minutes the first time'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable .
 	touch $@
 
 .venv/installed-dev: .venv/bin/python setup.cfg constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@echo 'installing into .venv: some 200 packages, a few minutes the first time'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 clean:

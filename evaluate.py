@@ -1,6 +1,8 @@
-"""Scores models over test splits: python evaluate.py --workdir=W, or --model=FILE
+"""Scores models over test splits: python evaluate.py [--workdir=W | --model=FILE | --config=FILE]
 
-Prints a table; writes JSON and pictures of words with what was read. With --photographs=FOLDER,...
+Without a model the pair that comes with the package is scored, on the words of --data_root.
+--config.FIELD=VALUE changes a field of the config, --print_config shows all of them.
+Prints tables; writes JSON and pictures of words with what was read. With --photographs=FOLDER,...
 the resampler and EDSR of stage 0 instead, on photographs.
 """
 
@@ -15,7 +17,11 @@ from textsr_jax.command_line import run_script
 from textsr_jax.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
-_MODEL = flags.DEFINE_string("model", None, "A packed file of quantize.py, instead of --workdir.")
+_MODEL = flags.DEFINE_string(
+    "model",
+    None,
+    "A packed file of quantize.py, instead of --workdir; default: the one of the package.",
+)
 _CONFIG = configuration.define_flag()
 _DATA_ROOT = flags.DEFINE_string(
     "data_root", None, "Another folder with TextZoom's test/*; default: the workdir's data set."
@@ -45,18 +51,22 @@ def main(arguments: list[str]) -> None:
     if _WORKDIR.value and _MODEL.value:
         raise UserError("--workdir and --model: take one of them")
     source = _MODEL.value or _WORKDIR.value
+    if not (source or _CONFIG.present or _PHOTOGRAPHS.value):
+        source = configuration.SHIPPED
     if _PHOTOGRAPHS.value:
         for flag in (_MODEL, _DATA_ROOT, _SR, _JUDGE):
             if flag.value:
                 raise UserError(f"--photographs and --{flag.name}: take one of them")
-    config = configuration.from_flag(_CONFIG, source)
+    config = configuration.resolved(configuration.from_flag(_CONFIG, source))
     if _PHOTOGRAPHS.value:
         return _evaluate_photographs(config)
     root = config.data.root
-    if _MODEL.value and not _DATA_ROOT.value and root and not pathlib.Path(root).is_dir():
+    packed = source and not _WORKDIR.value
+    if packed and not _DATA_ROOT.value and root and not pathlib.Path(root).is_dir():
+        root = root.removeprefix("elsewhere:")
         raise UserError(
-            f"{_MODEL.value}: its data, {root!r}, are not here; name a folder "
-            "with TextZoom's test/* in --data_root"
+            f"{source}: its data, {root!r}, are not here; name a folder with TextZoom's test/* in "
+            "--data_root, or --config.data.root= for drawn words"
         )
     from textsr_jax import reading
     from textsr_jax.evaluation import workdirs
@@ -100,4 +110,4 @@ def _evaluate_photographs(config: ConfigDict) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, model=configuration.SHIPPED)

@@ -1,7 +1,8 @@
 """Quantises a pair with ACIQ, scores it and packs it: python quantize.py --workdir=W --out=FILE
 
 Without a mode: every setting, and the paper's Table 2. --paper_sizes, --sensitivity, --search and
---finetune are the modes; each prints a table and writes JSON.
+--finetune are the modes; each prints a table and writes JSON. --config.FIELD=VALUE changes a field
+of the config, --print_config shows all of them.
 """
 
 import pathlib
@@ -56,6 +57,8 @@ def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r}: quantize.py takes flags only; --help lists them")
     modes = [flag for flag in (_PAPER_SIZES, _SENSITIVITY, _SEARCH, _FINETUNE) if flag.value]
+    if flags.FLAGS.print_config:
+        configuration.resolved(configuration.from_flag(_CONFIG, _WORKDIR.value))
     if len(modes) > 1:
         raise UserError(f"--{modes[0].name} and --{modes[1].name}: take one of them")
     limits = [flag for flag in (_BUDGET, _MAX_DROP, _MAX_PSNR_DROP) if flag.value is not None]

@@ -2,11 +2,13 @@
 
 A SOURCE is an image, a folder of images, a pattern such as 'photos/*.png', an LMDB folder, or - for
 a list of these on standard input, one a line, behind a tab perhaps the true word. Without a model
-the one that comes with the package reads.
+the one that comes with the package reads. --config.FIELD=VALUE changes a field of its config,
+--print_config shows all of them.
 """
 
 from __future__ import annotations
 
+import pathlib
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -16,9 +18,12 @@ from absl import flags
 from textsr_jax import configuration
 from textsr_jax.command_line import run_script
 from textsr_jax.errors import UserError
+from textsr_jax.export import RECORD
 
 if TYPE_CHECKING:
     # Loaded once flags are known to be right.
+    from ml_collections import ConfigDict
+
     from textsr_jax import reading
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
@@ -52,10 +57,13 @@ _GRID = flags.DEFINE_string(
 
 
 def main(arguments: list[str]) -> None:
+    if flags.FLAGS.print_config:
+        configuration.resolved(_config())
     if not arguments:
         raise UserError("no image named; use: python read.py SOURCE... (see --help)")
     if _WORKDIR.value and _MODEL.value:
         raise UserError("--workdir and --model: take one of them")
+    _check_runtime()
     # As Ctrl-C does it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     from textsr_jax.data import sources
@@ -72,20 +80,42 @@ def main(arguments: list[str]) -> None:
 def _reader() -> reading.Reader:
     from textsr_jax import reading
 
-    source = _MODEL.value or _WORKDIR.value or (None if _CONFIG.present else reading.SHIPPED)
-    config = configuration.from_flag(_CONFIG, source)
+    return reading.load(_source(), config=_config())
+
+
+def _source() -> str | pathlib.Path | None:
+    named = _MODEL.value or _WORKDIR.value
+    return named or (None if _CONFIG.present else configuration.SHIPPED)
+
+
+def _config() -> ConfigDict:
+    config = configuration.from_flag(_CONFIG, _source())
     if _BEAM.value is not None:
         with config.unlocked():
             config.decoding.beam = _BEAM.value
-    return reading.load(source, config=config)
+    return config
+
+
+def _check_runtime() -> None:
+    """Flags that go with one of the runtimes alone are refused beside the other."""
+    if _RUNTIME.value == "onnx":
+        if not _MODEL.value:
+            raise UserError(
+                "--runtime=onnx reads what `python -m textsr_jax.export SOURCE --out DIR` wrote; "
+                "name that folder in --model"
+            )
+        if _CONFIG.present:
+            raise UserError("--config: the graphs of --runtime=onnx have their own; leave it out")
+        return
+    if _PRECISION.present:
+        raise UserError(
+            f"--precision={_PRECISION.value}: chooses among ONNX graphs; add --runtime=onnx"
+        )
+    if _MODEL.value and (pathlib.Path(_MODEL.value) / RECORD).is_file():
+        raise UserError(f"--model={_MODEL.value}: holds ONNX graphs; add --runtime=onnx")
 
 
 def _onnx_reader() -> reading.Reader:
-    if not _MODEL.value:
-        raise UserError(
-            "--runtime=onnx reads what `python -m textsr_jax.export SOURCE --out DIR` wrote; name "
-            "that folder in --model"
-        )
     from textsr_jax.export import missing_package
 
     try:
@@ -96,4 +126,4 @@ def _onnx_reader() -> reading.Reader:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, model=configuration.SHIPPED)

@@ -1,6 +1,7 @@
 """Trains a pair in stages: python train.py --config=configs/tiny.py --workdir=W
 
-The same command goes on where an earlier run was stopped.
+The same command goes on where an earlier run was stopped. --config.FIELD=VALUE changes a field of
+the config, --print_config shows all of them, --dry_run says what the training would take.
 """
 
 import pathlib
@@ -29,9 +30,9 @@ _DISTRIBUTED = flags.DEFINE_string(
 def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r}: train.py takes flags only; --help lists them")
+    config = configuration.resolved(configuration.from_flag(_CONFIG))
     if not _WORKDIR.value and not _DRY_RUN.value:
         raise UserError("--workdir is missing; name a folder, for example --workdir=runs/demo")
-    config = configuration.from_flag(_CONFIG)
     from textsr_jax.train import mesh, stages
 
     if _DISTRIBUTED.value:

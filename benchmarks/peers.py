@@ -22,7 +22,7 @@ from configs import paper
 from textsr_jax import configuration, metrics, provenance, reading, text
 from textsr_jax.command_line import run_script
 from textsr_jax.data import sources
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, installing
 from textsr_jax.evaluation import workdirs
 from textsr_jax.images import HR_SIZE, resize
 from textsr_jax.language import WordSearch
@@ -67,7 +67,7 @@ def pp_ocr(threads: int) -> Read:
         from rapidocr_onnxruntime import RapidOCR
     except ImportError as error:
         raise UserError(
-            f"{PEER}: RapidOCR is not installed ({error}); pip install -e '.[benchmarks]'"
+            f"{PEER}: RapidOCR is not installed ({error}); {installing('benchmarks')}"
         ) from error
     engine = RapidOCR(intra_op_num_threads=threads, inter_op_num_threads=1)
 

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from tests import golden_vectors
 from tests.conftest import word_image
 from textsr_jax import packed_files
+from textsr_jax.config.schema import FIELDS
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -45,8 +46,37 @@ def test_a_misspelt_field_gets_the_nearest_name():
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py", "quantize.py", "read.py"])
 def test_help_lists_the_flags(script):
     shown = run(script, "--help")
+    assert shown.returncode == 0
     assert "--workdir" in shown.stdout and f"python {script}" in shown.stdout
     assert "Traceback" not in shown.stderr
+    # The config's flag, and every one of its fields.
+    assert "  --config: " in shown.stdout and "  --[no]print_config: " in shown.stdout
+    for field in FIELDS:
+        assert f"\n  --config.{field}: " in shown.stdout
+
+
+@pytest.mark.slow
+def test_help_with_a_config_has_its_values_and_printed_ones_are_taken_again(tmp_path):
+    shown = run("train.py", "--config=configs/tiny.py", "--config.seed=5", "--help").stdout
+    assert "\n  --config.seed=5: " in shown and "\n  --config.sr.edsr.blocks=4: " in shown
+    printed = run(
+        *("train.py", "--config=configs/tiny.py", "--print_config"),
+        *("--config.stage1.steps=77", f"--config.data.root={tmp_path / 'x'}"),
+    )
+    content = json.loads(printed.stdout)
+    assert (content["stage1"]["steps"], content["sr"]["edsr"]["blocks"]) == (77, 4)
+    file = tmp_path / "mine.json"
+    file.write_text(printed.stdout)
+    again = run("train.py", f"--config={file}", "--print_config", "--config.seed=9")
+    assert json.loads(again.stdout) == content | {"seed": 9}
+    # Scripts that take the shipped pair print and change its config.
+    for script in ("read.py", "evaluate.py"):
+        shipped = run(script, "--print_config", "--config.decoding.beam=3")
+        assert shipped.returncode == 0, shipped.stderr
+        decoding = json.loads(shipped.stdout)["decoding"]
+        assert decoding["beam"] == 3 and decoding["second_look"] > 0
+    file.write_text("{")
+    assert f"{file}: cannot read the config" in complaint(run("train.py", f"--config={file}"))
 
 
 def test_images_that_are_not_there_or_no_images(tmp_path):
@@ -74,7 +104,7 @@ def test_images_that_are_not_there_or_no_images(tmp_path):
         ),
         (
             ["train.py", "--config=configs/tiny.py", "--workdir=w", "--config.stages=stage9"],
-            "no stage 'stage9'",
+            "did you mean 'stage2'?",
         ),
         (["evaluate.py", "--workdir=nowhere"], "nowhere: no such workdir"),
         (["quantize.py", "--workdir=nowhere"], "nowhere: no such workdir"),
@@ -88,12 +118,24 @@ def test_images_that_are_not_there_or_no_images(tmp_path):
         (["quantize.py", "--sensitivity", "--out=m"], "--sensitivity packs nothing"),
         (["evaluate.py", "--workdir=w", "--model=m"], "take one of them"),
         (["evaluate.py", "--model=none.safetensors"], "none.safetensors: no such workdir"),
+        (["evaluate.py"], "are not here; name a folder with"),
         (["read.py"], "no image named"),
+        (["read.py", "a.png", "--precision=float32"], "add --runtime=onnx"),
+        (["read.py", "a.png", "--runtime=onnx"], "name that folder in --model"),
+        (["read.py", "a.png", "--runtime=onnx", "--model=m", "--config=configs/tiny.py"], "leave"),
+        (["-m", "textsr_jax.report.table1", "--config=configs/tiny.py"], "--folder is missing"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments, expected):
     assert expected in complaint(run(*arguments))
     assert not (ROOT / "w").exists()
+
+
+@pytest.mark.slow
+def test_a_folder_of_graphs_wants_its_runtime(tmp_path):
+    (tmp_path / "model.json").write_text("{}")
+    line = complaint(run("read.py", "a.png", f"--model={tmp_path}"))
+    assert line.endswith("holds ONNX graphs; add --runtime=onnx")
 
 
 @pytest.mark.slow

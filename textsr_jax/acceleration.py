@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
 
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, installing
 from textsr_jax.models import Network, Variables
 from textsr_jax.quantization import QuantizedArray, dequantize, is_quantized, packing
 from textsr_jax.quantization.tree import leaf_path
@@ -103,7 +103,7 @@ def _qwix() -> types.ModuleType:
     try:
         import qwix
     except ImportError as error:
-        raise UserError("integer arithmetic needs Qwix: pip install -e '.[qwix]'") from error
+        raise UserError(f"integer arithmetic needs Qwix: {installing('qwix')}") from error
     return qwix
 
 

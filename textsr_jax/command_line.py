@@ -1,21 +1,29 @@
-"""How the four scripts start: flags are parsed, and errors of users become one line each."""
+"""How scripts and commands start: help and flags, and errors of users become one line each."""
 
 import logging
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from absl import app, flags
 from absl import logging as absl_logging
 
 from textsr_jax import configuration
+from textsr_jax.config import listing
 from textsr_jax.errors import UserError, one_line_errors
 
+_HELP = ("-h", "--h", "-help", "--help", "-helpfull", "--helpfull", "-helpshort", "--helpshort")
 
-def run_script(main: Callable[[list[str]], None]) -> None:
-    """Runs a script's `main` on the arguments behind its flags."""
+
+def run_script(main: Callable[[list[str]], None], *, model: str | None = None) -> None:
+    """Runs a script's `main` on the arguments behind its flags.
+
+    Args:
+      main: the script.
+      model: the packed file whose config `--config.FIELD=VALUE` changes where none is named.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         # Consoles of other encodings show what they lack as escapes. Where there is none, as behind
@@ -25,11 +33,16 @@ def run_script(main: Callable[[list[str]], None]) -> None:
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     with one_line_errors():
-        sys.argv = [sys.argv[0], *map(_expanded, sys.argv[1:])]
         # What is half-written is deleted, as after Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        asks = [argument for argument in sys.argv[1:] if argument in _HELP]
+        given = [argument for argument in sys.argv[1:] if argument not in asks]
+        arguments = [sys.argv[0], *map(_expanded, given)]
         # ml_collections looks for overrides of the config there.
-        sys.argv = configuration.fill_in(sys.argv)
+        sys.argv = configuration.fill_in(arguments, model)
+        if asks:
+            _help()
+            return
         main(_parse(sys.argv)[1:])
 
 
@@ -45,10 +58,7 @@ def _expanded(argument: str) -> str:
     return flag + equals + "".join(map(os.path.expanduser, parts))
 
 
-def _parse(argv: list[str]) -> list[str]:
-    if any(argument.lstrip("-").startswith("help") for argument in argv[1:]):
-        app.define_help_flags()
-        app.parse_flags_with_usage(argv)
+def _parse(argv: Sequence[str]) -> list[str]:
     try:
         arguments = flags.FLAGS(argv)
     except flags.Error as error:
@@ -60,3 +70,17 @@ def _parse(argv: list[str]) -> list[str]:
     # Orbax logs there, with tracebacks, the errors that it raises as well.
     absl_logging.set_verbosity(absl_logging.FATAL)
     return arguments
+
+
+def _help() -> None:
+    """Prints the script's docstring and flags, and the fields of --config where it has that."""
+    app.usage(shorthelp=True, writeto_stdout=True)
+    if "config" not in flags.FLAGS:
+        return
+    content = None
+    if any(argument.lstrip("-").startswith("config") for argument in sys.argv[1:]):
+        _parse(sys.argv)
+        content = configuration.from_flag(flags.FLAGS["config"]).to_dict()
+    print("fields of the config, each changed by --config.FIELD=VALUE", end="")
+    print(":" if content else "; with --config=FILE --help, those of the file with its values:")
+    print(*listing.lines(content), sep="\n")

@@ -19,10 +19,15 @@ from ml_collections import ConfigDict, config_flags
 from textsr_jax.config import checks
 from textsr_jax.config.kinds import Text
 from textsr_jax.config.schema import FIELDS
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, mend
 from textsr_jax.storage import atomic
 
 FILE = "config.json"
+# The pair that comes with the package.
+SHIPPED = pathlib.Path(__file__).parent / "weights" / "small.safetensors"
+
+# The flags below are the flags of the script that defines them, and in its --help.
+flags.disclaim_key_flags()
 
 # These say what to do and where to keep things, not what comes out.
 _FREE = (
@@ -48,11 +53,32 @@ _MOST_BYTES = 2**20
 
 
 def define_flag() -> flags.FlagHolder:
-    """Defines `--config=FILE` and its overrides, `--config.FIELD=VALUE`."""
-    return config_flags.DEFINE_config_file("config", None, "The experiment, a file of configs/.")
+    """Defines `--config=FILE`, its overrides `--config.FIELD=VALUE`, and `--print_config`."""
+    flags.DEFINE_bool(
+        "print_config", False, "Prints the config as JSON, which --config takes, and ends."
+    )
+    return config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "The experiment: a file of configs/, or a .json of --print_config or a workdir. "
+        "--config.FIELD=VALUE changes a field; the fields are below.",
+    )
 
 
-def from_flag(flag: flags.FlagHolder, source: str | None = None) -> ConfigDict:
+def resolved(config: ConfigDict) -> ConfigDict:
+    """The config; with `--print_config` it is printed as JSON and the process ends with status 0.
+
+    To be called with the config as it will be used, before anything is done.
+    """
+    if flags.FLAGS.print_config:
+        print(json.dumps(plain(config), indent=2))
+        sys.exit()
+    return config
+
+
+def from_flag(
+    flag: flags.FlagHolder | flags.Flag, source: str | pathlib.Path | None = None
+) -> ConfigDict:
     """The config that the flag names, or else that of `source`, a workdir or a packed file.
 
     Raises:
@@ -82,22 +108,32 @@ def checked(config: ConfigDict) -> ConfigDict:
     return _made(checks.checked(config.to_dict()))
 
 
-def fill_in(argv: list[str]) -> list[str]:
+def fill_in(argv: list[str], model: str | pathlib.Path | None = None) -> list[str]:
     """Completes `--workdir=W --config.FIELD=VALUE`: the field is one of W's own config.
 
-    So it is with `--model=FILE` and the config of a packed file.
+    So it is with `--model=FILE` and the config of a packed file, and with `--config=FILE.json`.
+
+    Args:
+      argv: the command.
+      model: is named in `--model` where neither is; None for none.
 
     Raises:
       UserError: W is not a workdir, or the file not a packed one.
     """
+    for number, argument in enumerate(argv):
+        if found := re.fullmatch("--?config=(.*[.]json)", argument):
+            load(found[1])
+            return [*argv[:number], f"--config={__file__}:{found[1]}", *argv[number + 1 :]]
     names = [argument.lstrip("-").split("=")[0] for argument in argv]
     changes = [name for name in names if name.startswith("config.")]
     workdir = None
     for argument, following in zip(argv, [*argv[1:], None], strict=True):
         if found := re.fullmatch("--?(?:workdir|model)(?:=(.*))?", argument):
             workdir = following if found[1] is None else found[1]
-    if not changes or "config" in names or workdir is None:
+    if not changes or "config" in names or (workdir is None and model is None):
         return argv
+    if workdir is None:
+        workdir, argv = model, [argv[0], f"--model={model}", *argv[1:]]
     load(workdir)
     return [argv[0], f"--config={__file__}:{workdir}", *argv[1:]]
 
@@ -149,13 +185,15 @@ def save(config: ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def load(source: str | pathlib.Path) -> ConfigDict:
-    """The config that a workdir was made with, or that a packed file holds.
+    """The config that a workdir was made with, or that a packed file or a .json file holds.
 
     Raises:
-      UserError: `source` is neither, or its config cannot be read, or has a field that is none
-        or a value that it cannot have.
+      UserError: `source` is none of these, or its config cannot be read, or has a field that is
+        none or a value that it cannot have.
     """
     workdir = pathlib.Path(source)
+    if workdir.suffix == ".json" and not workdir.is_dir():
+        return _made(checks.checked(_read(workdir), f"{workdir}: ", mend="correct the file"))
     if workdir.is_file():
         # Brings JAX along, which `--help` does without.
         from textsr_jax import packed_files
@@ -256,7 +294,10 @@ def _read(path: pathlib.Path) -> Any:
         if len(content) > _MOST_BYTES:
             raise ValueError("larger than any config")
         return json.loads(content)
-    except (OSError, RecursionError, ValueError) as error:
+    except OSError as error:
+        fix = mend(error, "name another file")
+        raise UserError(f"{path}: cannot read the config ({error.strerror}); {fix}") from error
+    except (RecursionError, ValueError) as error:
         raise UserError(f"{path}: cannot read the config ({error}); restore the file") from error
 
 

@@ -6,6 +6,7 @@ Every room raises `UserError` for bad input; only `one_line_errors` prints it.
 import contextlib
 import errno
 import os
+import pathlib
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -51,12 +52,27 @@ def require_finite(finite: object, model: str) -> None:
         )
 
 
+def installing(extra: str) -> str:
+    """The command that installs an extra: of the clone that the package lies in, or outside one."""
+    root = pathlib.Path(__file__).parents[1]
+    if not (root / "setup.cfg").is_file():
+        return f"pip install 'textsr_jax[{extra}]'"
+    place = "." if root == pathlib.Path.cwd() else root
+    return f"pip install -e '{place}[{extra}]'"
+
+
+def mend(error: OSError, otherwise: str) -> str:
+    """What the user can do after an error of a file: permissions are mended, not other things."""
+    denied = error.errno in (errno.EACCES, errno.EPERM)
+    return "see to its permissions" if denied else otherwise
+
+
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Ends the process on errors that a user can mend: one line on standard error, no traceback.
 
-    Exit status: 2 for bad input and a full disk, 130 when stopped, 141 where nobody reads the
-    output any more, as behind `| head`.
+    Exit status: 2 for bad input, denied permission and a full disk, 130 when stopped, 141 where
+    nobody reads the output any more, as behind `| head`.
     """
 
     def leave(message: str, status: int) -> None:
@@ -75,6 +91,8 @@ def one_line_errors() -> Iterator[None]:
         leave("stopped", 130)
     except BrokenPipeError:
         os._exit(141)
+    except PermissionError as error:
+        leave(f"error: {error.filename}: permission denied; see to its permissions", 2)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

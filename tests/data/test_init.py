@@ -110,7 +110,7 @@ def test_a_fingerprint_is_of_what_is_in_the_folders(root, tmp_path):
     write_lmdb(tmp_path / "copy" / "train2", backwards[::-1])
     copy = load(tmp_path, root=str(tmp_path / "copy"))
     assert (copy.fingerprint, copy.training) == (first.fingerprint, first.training)
-    assert copy.name == f"copy-{first.fingerprint[:8]}"
+    assert (copy.title, first.title) == ("copy", "root")
 
     # One more test set is other data, but trained on is what was.
     write_lmdb(root / "test" / "new", [sample("new")])
@@ -139,8 +139,7 @@ def test_an_exchanged_file_with_the_size_and_time_of_the_old_one_is_read_again(t
 def test_names_of_odd_folders_do_no_harm_in_titles(tmp_path):
     root = tmp_path / "my [red]words\n"
     write_lmdb(root / "test" / "easy", [sample("one")])
-    name, _, digits = load(tmp_path, root=str(root)).name.rpartition("-")
-    assert name == "my_red_words_" and len(digits) == 8
+    assert load(tmp_path, root=str(root)).title == "my_red_words_"
 
 
 WORDS = ["café", "ﬁnd", "ＯＰＥＮ", "２０２４", "straße", "don't", "日本", " ", "x²"]

@@ -1,5 +1,8 @@
 """Pictures: tiles stand where they should, right letters are green and wrong ones red."""
 
+import collections
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -31,10 +34,10 @@ def test_letters_are_coloured_by_the_label():
 def test_a_picture_for_each_split_with_words_spread_over_it(tmp_path):
     lr = {"easy": np.zeros((30, 16, 64, 3), np.uint8), "hard": np.zeros((2, 16, 64, 3), np.uint8)}
     hr = {name: np.full((len(part), 32, 128, 3), 7, np.uint8) for name, part in lr.items()}
-    hr["easy"][29] = 99  # the last word is among those shown
+    hr["easy"][26] = 99  # the middle of the last quarter is shown
     words = {name: ["w"] * len(part) for name, part in lr.items()}
     paths = figures.write_sheets(tmp_path / "pictures", lr, [("HR", hr, words)], words, count=4)
-    assert [path.name for path in paths] == ["easy.png", "hard.png"]
+    assert [path.name for path in paths] == ["easy.png", "hard.png", "words.png"]
     with Image.open(paths[0]) as easy, Image.open(paths[1]) as hard:
         assert (99, 99, 99) in colors(easy.convert("RGB"))
         assert easy.height > hard.height
@@ -61,3 +64,50 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     row = Detail("a.png", [("HR", np.zeros((8, 8, 3), np.uint8))])
     with pytest.raises(UserError, match=r"1_Set5.png: cannot write it"):
         figures.write_details(tmp_path / "file" / "made", {"Set5": [row]})
+
+
+def test_words_are_chosen_as_often_as_columns_read_them():
+    """Of 100 words 70 are read in both columns, 15 in the second alone, 5 in the first, 10 not."""
+    labels = [f"Word{n}" for n in range(100)]
+    kinds = [(1, 1)] * 70 + [(0, 1)] * 15 + [(1, 0)] * 5 + [(0, 0)] * 10
+    order = np.random.default_rng(0).permutation(100)
+    kinds = [kinds[number] for number in order]
+    readings = [
+        [label.lower() if kind[column] else "no" for label, kind in zip(labels, kinds, strict=True)]
+        for column in (0, 1)
+    ]
+    chosen = figures.representative(labels, readings, 20)
+    assert chosen == sorted(set(chosen))
+    found = collections.Counter(kinds[number] for number in chosen)
+    assert found == {(1, 1): 14, (0, 1): 3, (1, 0): 1, (0, 0): 2}
+    assert figures.representative(labels, readings, 500) == list(range(100))
+
+
+def words_of(count, **fields):
+    given = np.full((20, 50, 3), (250, 40, 40), np.uint8)
+    read = np.full((32, 128, 3), (40, 40, 250), np.uint8)
+    word = figures.Word("name.png", given, read, "open", 0.93, None)
+    return [dataclasses.replace(word, **fields) for _ in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 17, 51, 52, 200])
+def test_a_grid_is_a_page_that_shows_every_word(count):
+    page = figures.grid(words_of(count))
+    assert page.width <= figures.PAGE and page.height <= figures.PAGE
+    pixels = np.asarray(page)
+    tiles = (pixels == (40, 40, 250)).all(axis=-1).sum() / (32 * 128)
+    # Every image as read, all of one size; the given ones beside them.
+    assert tiles in (count, 4 * count)
+    assert (pixels == (250, 40, 40)).all(axis=-1).sum() > 0.6 * tiles * 32 * 128
+
+
+def test_a_grid_has_what_was_read_the_confidence_the_name_and_the_label():
+    plain = np.asarray(figures.grid(words_of(1))).astype(int)
+    for change in ({"text": "shut"}, {"confidence": 0.5}, {"name": "other.png"}, {"label": "open"}):
+        other = np.asarray(figures.grid(words_of(1, **change))).astype(int)
+        assert other.shape == plain.shape and (other != plain).any(), change
+    # A long name keeps its end, within its tile.
+    font = figures._font(11)
+    short = figures._shortened("a" * 60 + "17.png", font, 128)
+    assert short.startswith("...") and short.endswith("17.png") and font.getlength(short) <= 128
+    assert figures._shortened("17.png", font, 128) == "17.png"

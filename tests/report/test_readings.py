@@ -232,3 +232,26 @@ def test_a_grid_that_cannot_be_written_is_said_before_anything_is_read(tmp_path)
     ):
         with pytest.raises(UserError, match=message):
             write([shade(64)], grid=str(place))
+
+
+def test_a_whole_photograph_gets_a_line_that_says_what_to_do(capsys):
+    scene = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    photograph = Item("hall.jpg", np.asarray(Image.fromarray(scene).resize((640, 480))))
+    assert write([shade(64), photograph]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split(":")[0] for line in out.splitlines()] == ["64.png", "hall.jpg"]
+    assert err.startswith("warning: hall.jpg: seems to be a whole photograph")
+    assert "crop its words" in err and len(err.splitlines()) == 1
+
+
+def test_a_line_without_end_does_not_keep_others_from_being_read(capsys):
+    stripes = np.random.default_rng(0).integers(0, 2, (4, 9_000, 3), np.uint8).repeat(4, 0) * 200
+    assert write([Item("long.png", stripes), shade(64)]) == 1
+    out, err = capsys.readouterr()
+    assert out == "64.png: 64 (25 %)\n"
+    assert err.startswith("error: long.png: ") and len(err.splitlines()) == 1
+
+
+def test_one_colour_has_no_text(capsys):
+    assert write([Item("grey.png", np.full((32, 128, 3), 127, np.uint8))]) == 0
+    assert capsys.readouterr().out == "grey.png: (nothing) (100 %)\n"

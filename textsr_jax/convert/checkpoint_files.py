@@ -20,7 +20,7 @@ from textsr_jax import file_kinds
 from textsr_jax.convert import entries
 from textsr_jax.convert.rebuilding import Damaged, Other, Refused
 from textsr_jax.convert.torch_files import Foreign, TorchFile
-from textsr_jax.errors import UserError, escaped
+from textsr_jax.errors import UserError, escaped, installing
 
 SAFETENSORS = ".safetensors"
 
@@ -174,7 +174,7 @@ def _torch(purpose: str) -> types.ModuleType:
         import torch
     except ImportError as error:
         raise UserError(
-            f"{purpose} needs PyTorch: pip install -e '.[convert]'; {SAFETENSORS} files go without"
+            f"{purpose} needs PyTorch: {installing('convert')}; {SAFETENSORS} files go without"
         ) from error
     return torch
 

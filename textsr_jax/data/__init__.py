@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import pathlib
+import re
 from typing import TYPE_CHECKING
 
 from textsr_jax.errors import UserError
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from textsr_jax.data.records import Source
 
 _TEST_ORDER = ("easy", "medium", "hard")
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +44,6 @@ class WordPairs:
       skipped: of each folder how many records were left out, by reason.
     """
 
-    name: str
     title: str
     fingerprint: str
     training: str
@@ -88,8 +91,8 @@ def count(config: ml_collections.ConfigDict) -> WordPairs:
       config: as of `load`.
 
     Returns:
-      Pairs whose sources have a length and no records: of a data root what its LMDBs say they hold,
-      some of which `load` may leave out.
+      Pairs without fingerprints, whose sources have a length and no records: of a data root that
+      of its LMDBs, some of whose records `load` may leave out.
 
     Raises:
       UserError: bad input.
@@ -100,38 +103,49 @@ def count(config: ml_collections.ConfigDict) -> WordPairs:
         fields = {name: value for name, value in config.synthetic.items() if name != "workers"}
         settings = generation.Settings(**fields)
         return WordPairs(
-            name="synthetic_words",
             title=title(""),
+            fingerprint="",
+            training="",
             train=range(settings.size("train")),
             validation_splits={"synthetic": range(settings.size("validation"))},
             test={name: range(settings.size(f"test_{name}")) for name in _TEST_ORDER},
+            skipped={},
         )
     _check_fraction(config.validation_fraction)
     root, sizes = pathlib.Path(config.root).expanduser(), {}
     for folder in textzoom.folders(root):
         with lmdb_folders.open_samples(root / folder, "expected TextZoom's LMDBs") as samples:
-            sizes[folder] = len(samples)
+            sizes[folder] = len(samples.numbers)
     test = {name: size for name, size in sizes.items() if name.startswith("test/")}
     words = sum(size for name, size in sizes.items() if name not in test)
     held_out = round(config.validation_fraction * words)
     return WordPairs(
-        name="textzoom",
         title=title(config.root),
+        fingerprint="",
+        training="",
         train=range(words - held_out),
         validation_splits={"train": range(held_out)},
         test={name.removeprefix("test/"): range(size) for name, size in test.items()},
+        skipped={},
     )
 
 
 def title(root: str) -> str:
-    """What people call the data set of `config.data.root`, for titles and files of results."""
-    return pathlib.Path(root).expanduser().resolve().name if root else "synthetic words"
+    """What people call the data set of `config.data.root`, for titles and files of results.
+
+    Of a folder its own name, of characters that do no harm there.
+    """
+    if not root:
+        return "synthetic words"
+    return re.sub(r"[^\w.-]+", "_", pathlib.Path(root).expanduser().resolve().name) or "data"
 
 
 def load_photographs(
     config: ml_collections.ConfigDict, data_dir: str, smallest: int
 ) -> tuple[Photographs, Photographs]:
     """The photographs of stage 0: those it is trained on, and those that choose its checkpoint.
+
+    Files that will not do are left out, and a warning says so.
 
     Args:
       config: has the fields
@@ -155,7 +169,16 @@ def load_photographs(
                 f"config.photographs.{field} is empty; name a folder of images, such as "
                 "DIV2K_train_HR, or tfds:div2k"
             )
-        return photographs.PhotographFolder(config[field], smallest)
+        folder = photographs.PhotographFolder(config[field], smallest)
+        if folder.left_out:
+            _logger.warning(
+                "%s: left out %d of %d images, first: %s",
+                config[field],
+                len(folder.left_out),
+                len(folder.left_out) + len(folder),
+                folder.left_out[0],
+            )
+        return folder
 
     train = opened("train", "train")
     if config.validation:

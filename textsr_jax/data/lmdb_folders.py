@@ -6,6 +6,8 @@ Keys are such as `label-000000001`, counted from 1 or from 0; `num-samples` says
 import array
 import contextlib
 import dataclasses
+import errno
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -71,7 +73,9 @@ def open_samples(place: Path, expected: str) -> Iterator[Samples]:
             str(file), subdir=False, readonly=True, lock=False, readahead=False, max_readers=1
         )
     except lmdb.Error as error:
-        raise UserError(f"{file}: is not a readable LMDB ({error}); {expected}") from error
+        denied = os.strerror(errno.EACCES) in str(error)
+        fix = "see to its permissions" if denied else expected
+        raise UserError(f"{file}: is not a readable LMDB ({error}); {fix}") from error
     with environment:
         # A read behind the end of the file would kill the process.
         pages = environment.info()["last_pgno"] + 1

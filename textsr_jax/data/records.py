@@ -5,6 +5,7 @@ Both TFDS builders, `textzoom` and `synthetic_words`, share this file. TensorFlo
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import functools
 import io
@@ -192,9 +193,11 @@ def prepare(builder: LocalBuilder) -> None:
                 raise
             # If another process was faster, the renaming fails, and its copy will do.
             if not path.exists():
+                full = os.strerror(errno.ENOSPC) in reason
                 raise UserError(
                     f"{builder.data_dir_root}: cannot write the prepared {builder.name} data"
-                    f" ({reason}); free some space, or set data_dir to a folder that can be written"
+                    f" ({reason}); {'free some space, or ' * full}set config.data.data_dir to a "
+                    "folder that can be written"
                 ) from error
     try:
         with _quiet():

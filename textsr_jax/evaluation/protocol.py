@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from textsr_jax import data, metrics, text
 from textsr_jax.concurrency import Concurrent
@@ -24,6 +23,7 @@ from textsr_jax.images import to_float, to_uint8
 from textsr_jax.language import WordSearch
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.bicubic import enlarge
+from textsr_jax.runtime.progress import Progress
 
 # Images of each split, uint8 (n, 32, 128, 3).
 Images = dict[str, np.ndarray]
@@ -188,9 +188,9 @@ class Evaluation:
     def _batches(self, rows: np.ndarray) -> int:
         return math.ceil(len(rows) / self._batch_size)
 
-    def _progress(self, images: Images, what: str) -> tqdm:
+    def _progress(self, images: Images, what: str) -> Progress:
         total = sum(map(self._batches, images.values()))
-        return tqdm(total=total, desc=what, unit="batch", leave=False, disable=None)
+        return Progress(total=total, desc=what, unit="batch", leave=False, disable=None)
 
     def _made(self, function: Concurrent, what: str, *arguments: Any) -> Images:
         made: Images = {}
@@ -202,7 +202,7 @@ class Evaluation:
         return made
 
     def _results(
-        self, function: Concurrent, rows: np.ndarray, bar: tqdm, *arguments: Any
+        self, function: Concurrent, rows: np.ndarray, bar: Progress, *arguments: Any
     ) -> Iterator[Any]:
         """What a function of `arguments` and a batch makes of the rows, without the padding."""
         counts, batches = zip(*self._chunks(rows), strict=True)

@@ -3,7 +3,7 @@
 `python -m textsr_jax.export` writes a folder of them; `runtime.load` opens one.
 """
 
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, installing
 
 PRECISIONS = ("float32", "int8")
 CALIBRATIONS = ("aciq", "minmax", "entropy", "percentile")
@@ -21,4 +21,4 @@ def graph_file(name: str, precision: str) -> str:
 
 def missing_package(error: ImportError) -> UserError:
     """What to say where ONNX Runtime or jax2onnx is not installed."""
-    return UserError(f"ONNX needs the package {error.name}; run: pip install -e '.[onnx]'")
+    return UserError(f"ONNX needs the package {error.name}; run: {installing('onnx')}")

@@ -3,9 +3,12 @@
 Each stands in a row: LR, bicubic, SR, HR.
 """
 
+import dataclasses
 import difflib
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -14,10 +17,14 @@ from textsr_jax import text
 from textsr_jax.evaluation.photographs import Detail
 from textsr_jax.storage import atomic
 
+# About as high as a page can be to be looked at, in pixels.
+PAGE = 2000
+
 _SCALE = 2
 _WIDTH, _HEIGHT = 128 * _SCALE, 32 * _SCALE
 _TEXT, _GAP, _HEADER = 22, 8, 26
 _RIGHT, _WRONG, _INK = (0, 130, 40), (205, 30, 30), (40, 40, 40)
+_NAME = (110, 110, 110)
 
 
 def word_sheet(
@@ -54,13 +61,94 @@ def word_sheet(
     return sheet
 
 
-def _tile(image: np.ndarray) -> Image.Image:
+@dataclasses.dataclass(frozen=True)
+class Word:
+    """A word of a grid.
+
+    Attributes:
+      name: of the image's file.
+      given, read: the image as it was given and as it was read, uint8 (height, width, 3).
+      text: what was read.
+      confidence: of that, from 0 to 1.
+      label: the true word; None where it is not known.
+    """
+
+    name: str
+    given: np.ndarray
+    read: np.ndarray
+    text: str
+    confidence: float
+    label: str | None
+
+
+def grid(words: Sequence[Word]) -> Image.Image:
+    """Words in columns, from the top down: both images, below them what was read, and the name.
+
+    Tiles have twice the pixels of an SR image where the page stays within `PAGE` pixels then, both
+    ways; otherwise as many as it has. Right letters are green where labels are known.
+    """
+    large = _columns(len(words), _SCALE) * _cell(_SCALE)[0] <= PAGE
+    scale = _SCALE if large else 1
+    columns, (across, down) = _columns(len(words), scale), _cell(scale)
+    rows = -(-len(words) // columns)
+    sheet = Image.new("RGB", (columns * across + _GAP, _HEADER + rows * down + _GAP), "white")
+    draw, font = ImageDraw.Draw(sheet), _font(15 if large else 11)
+    tile_width, tile_height = 128 * scale, 32 * scale
+    for column in range(columns):
+        left = _GAP + column * across
+        draw.text((left, _GAP - 2), "as given", fill=_INK, font=font)
+        draw.text((left + tile_width + 4, _GAP - 2), "as read", fill=_INK, font=font)
+    for number, word in enumerate(words):
+        left = _GAP + number // rows * across
+        top = _HEADER + number % rows * down
+        for image, place in ((word.given, left), (word.read, left + tile_width + 4)):
+            sheet.paste(_tile(np.asarray(image), (tile_width, tile_height)), (place, top))
+        line = top + tile_height + 1
+        end = _draw_word(draw, font, (left, line), word.text, word.label)
+        draw.text((end + 5, line), f"{100 * word.confidence:.0f} %", fill=_INK, font=font)
+        if word.label is not None:
+            label = f"label: {word.label}"
+            draw.text((left + tile_width + 4, line), label, fill=_INK, font=font)
+        name = _shortened(word.name, font, 2 * tile_width + 4)
+        draw.text((left, line + _line(scale)), name, fill=_NAME, font=font)
+    return sheet
+
+
+def _cell(scale: int) -> tuple[int, int]:
+    """Width and height of a word in a grid: two tiles, and two lines below them."""
+    return 2 * 128 * scale + 4 + 2 * _GAP, 32 * scale + 2 * _line(scale) + 6
+
+
+def _line(scale: int) -> int:
+    return 20 if scale == _SCALE else 13
+
+
+def _columns(count: int, scale: int) -> int:
+    most = (PAGE - _HEADER - _GAP) // _cell(scale)[1]
+    return max(1, -(-count // most))
+
+
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)
+
+
+def _shortened(name: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The end of a name that is wider than there is room: that tells files apart."""
+    if font.getlength(name) <= width:
+        return name
+    while name and font.getlength(f"...{name}") > width:
+        name = name[1:]
+    return f"...{name}"
+
+
+def _tile(image: np.ndarray, most: tuple[int, int] = (_WIDTH, _HEIGHT)) -> Image.Image:
     height, width = image.shape[:2]
-    size = _WIDTH, _HEIGHT
-    if width * _HEIGHT > height * _WIDTH:
-        size = _WIDTH, max(1, round(_WIDTH * height / width))
+    size = full_width, full_height = most
+    if width * full_height > height * full_width:
+        size = full_width, max(1, round(full_width * height / width))
     elif height > width:
-        size = max(1, round(_HEIGHT * width / height)), _HEIGHT
+        size = max(1, round(full_height * width / height)), full_height
     # Pixels show as they are; those that there are too many of are averaged.
     smaller = width > size[0] or height > size[1]
     filter = Image.Resampling.BICUBIC if smaller else Image.Resampling.NEAREST
@@ -73,7 +161,8 @@ def _draw_word(
     place: tuple[int, int],
     word: str,
     label: str | None,
-) -> None:
+) -> float:
+    """Draws a word, right letters green; returns where it ends."""
     colors = [_INK] * len(word)
     if label is not None:
         colors = [_WRONG] * len(word)
@@ -85,7 +174,10 @@ def _draw_word(
         draw.text((left, top), character, fill=color, font=font)
         left += draw.textlength(character, font=font)
     if not word:
-        draw.text((left, top), "(nothing read)", fill=_WRONG, font=font)
+        color = _INK if label is None else _WRONG
+        draw.text((left, top), "(nothing read)", fill=color, font=font)
+        left += draw.textlength("(nothing read)", font=font)
+    return left
 
 
 def write_sheets(
@@ -95,7 +187,9 @@ def write_sheets(
     labels: Mapping[str, Sequence[str]],
     count: int = 10,
 ) -> list[pathlib.Path]:
-    """Writes `<split>.png` into `folder` for each split: `count` words spread over the split.
+    """Writes `<split>.png` into `folder` for each split, and `words.png` for all of them.
+
+    Each shows `count` words that stand for the others, as `representative` chooses them.
 
     Args:
       lr: LR images of each split, uint8 (n, 16, 64, 3).
@@ -106,17 +200,57 @@ def write_sheets(
       UserError: the folder cannot be written.
     """
     folder, paths = pathlib.Path(folder), []
-    for split, truth in labels.items():
-        chosen = np.unique(np.linspace(0, len(truth) - 1, min(count, len(truth))).astype(int))
-        shown = [("LR", lr[split][chosen], None)]
-        for title, images, words in columns:
-            shown.append((title, images[split][chosen], [words[split][row] for row in chosen]))
-        path = folder / f"{split}.png"
-        sheet = word_sheet(shown, [truth[row] for row in chosen])
+    pictures = {split: [split] for split in labels} | {"words": list(labels)}
+    for name, splits in pictures.items():
+        places = [(split, row) for split in splits for row in range(len(labels[split]))]
+        truth = [labels[split][row] for split, row in places]
+        readings = [[words[split][row] for split, row in places] for _, _, words in columns]
+        chosen = representative(truth, readings, count)
+
+        def images_of(images: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+            return [images[places[number][0]][places[number][1]] for number in chosen]  # noqa: B023
+
+        shown: list[Any] = [("LR", images_of(lr), None)]
+        for (title, images, _), read in zip(columns, readings, strict=True):
+            shown.append((title, images_of(images), [read[number] for number in chosen]))
+        path = folder / f"{name}.png"
+        sheet = word_sheet(shown, [truth[number] for number in chosen])
         with atomic.replacing(path, parents=True, fix="name another --out") as stream:
             sheet.save(stream, format="PNG")
         paths.append(path)
     return paths
+
+
+def representative(
+    labels: Sequence[str], readings: Sequence[Sequence[str]], count: int
+) -> list[int]:
+    """The numbers of `count` words that are read rightly as often as all words are.
+
+    Words are of a kind where the same columns read them rightly. Each kind gets its share of the
+    count, by the largest remainders, and its words are spread evenly over it.
+
+    Args:
+      labels: of n words.
+      readings: of each column, what was read in the n words.
+      count: how many to choose; all where there are no more.
+    """
+    kinds: dict[tuple[bool, ...], list[int]] = {}
+    for number, label in enumerate(labels):
+        right = tuple(text.normalize(read[number]) == text.normalize(label) for read in readings)
+        kinds.setdefault(right, []).append(number)
+    count = min(count, len(labels))
+    exact = {kind: count * len(numbers) / len(labels) for kind, numbers in kinds.items()}
+    share = {kind: int(wanted) for kind, wanted in exact.items()}
+    # Sorted, so that the choice does not hang on the order of words.
+    for kind in sorted(kinds, key=lambda kind: (share[kind] - exact[kind], kind)):
+        if sum(share.values()) < count:
+            share[kind] += 1
+    chosen = []
+    for kind, numbers in kinds.items():
+        # The middles of as many equal parts.
+        step = len(numbers) / max(share[kind], 1)
+        chosen += [numbers[int(step * (part + 0.5))] for part in range(share[kind])]
+    return sorted(chosen)
 
 
 def write_details(folder: str | pathlib.Path, details: Mapping[str, Sequence[Detail]]) -> None:

@@ -1,5 +1,11 @@
-"""Plots: what quantising each layer type costs, size and accuracy, and how true confidence is."""
+"""Plots: what quantising each layer type costs, size and accuracy, and how true confidence is.
 
+python -m textsr_jax.report.plots FILE.json... draws the files that quantize.py --sensitivity and
+--search wrote once more, as FILE.png.
+"""
+
+import json
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from textsr_jax.command_line import run_script
+from textsr_jax.errors import UserError, mend
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.sensitivity import LayerType
 from textsr_jax.storage import atomic
@@ -15,6 +23,12 @@ from textsr_jax.storage import atomic
 # Colours that colour-blind people can tell apart (Okabe and Ito), then other line styles.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _STYLES = ("-", "--", ":")
+
+# The two series of a search.
+UNIFORM, BY_GROUP = "paper's selection, uniform bits", "bits chosen by group of layers"
+
+# Points that are nearer to each other than this, in pixels, have no room for two notes.
+_NEAR = 40
 
 # A point of a front: size in 10^6 bits, scores, and what stands beside it.
 Point = tuple[float, Row, str]
@@ -24,6 +38,9 @@ def sensitivity(
     path: str | pathlib.Path, plain: Row, layer_types: Sequence[LayerType], title: str
 ) -> None:
     """Draws PSNR (for SR models) and accuracy over bits, a line a layer type, quantised alone.
+
+    Bars are one standard error of the accuracy, as of words drawn at random. PSNR has none: all
+    settings are compared on the same images.
 
     Args:
       path: the PNG to write.
@@ -38,16 +55,25 @@ def sensitivity(
     # The recogniser changes no image, so that it has no PSNR of its own.
     scores = {"sr": ("psnr", "accuracy"), "ocr": ("accuracy",)}
     panels = [(part, score) for part in parts for score in scores[part]]
+    names = {"psnr": "PSNR", "accuracy": "accuracy"}
     figure = Figure(figsize=(6.2 * len(panels), 6.6), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (part, score) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
     ):
-        for number, kind in enumerate(kind for kind in layer_types if kind.part == part):
+        shown = [kind for kind in layer_types if kind.part == part]
+        # Such as those of an STN that evaluation leaves out: they would lie on each other.
+        idle = [kind for kind in shown if all(row.mean == plain.mean for row in kind.rows.values())]
+        for number, kind in enumerate(kind for kind in shown if kind not in idle):
             bits = sorted(kind.rows)
-            axes.plot(
-                bits,
+            errors = [_standard_error(kind.rows[width]) for width in bits]
+            # Beside each other, so that no bar hides another.
+            moved = [width + 0.05 * (number - (len(shown) - len(idle) - 1) / 2) for width in bits]
+            axes.errorbar(
+                moved if score == "accuracy" else bits,
                 [kind.rows[width].mean[score] for width in bits],
+                yerr=errors if score == "accuracy" else None,
+                elinewidth=0.7,
                 color=_COLOURS[number % len(_COLOURS)],
                 linestyle=_STYLES[number // len(_COLOURS) % len(_STYLES)],
                 marker="o",
@@ -65,12 +91,19 @@ def sensitivity(
             color="0.4",
             fontsize=8,
         )
-        what = {"sr": "SR model", "ocr": "recogniser"}[part]
-        _label(axes, f"layer types of the {what}, each alone", "bits", score)
-        axes.set_xticks(bits)
+        what = {"sr": "SR model's", "ocr": "recogniser's"}[part]
+        bars = ", with its standard error" if score == "accuracy" else ""
+        _label(axes, f"{names[score]}{bars}: the {what} layer types", "bits", score)
+        axes.set_xticks(sorted(layer_types[0].rows))
         # Below the axes: lines may run anywhere within.
         axes.legend(
-            fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=3, frameon=False
+            fontsize=7.5,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.11),
+            ncols=3,
+            frameon=False,
+            title="without effect: " + ", ".join(kind.name for kind in idle) if idle else None,
+            title_fontsize=7.5,
         )
     figure.suptitle(title)
     _save(figure, path)
@@ -107,15 +140,6 @@ def front(
                 markersize=5,
                 label=name,
             )
-            for size, row, note in points:
-                axes.annotate(
-                    note,
-                    (size, row.mean[score]),
-                    xytext=(4, -10),
-                    textcoords="offset points",
-                    fontsize=7.5,
-                    color=_COLOURS[number % len(_COLOURS)],
-                )
         size, row, note = winner
         axes.plot(size, row.mean[score], "*", color="#d55e00", markersize=15, label=note, zorder=3)
         size, row, note = plain
@@ -125,8 +149,62 @@ def front(
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(lambda size, _: f"{size:g}")
         axes.legend(fontsize=8, loc="lower right")
+        for number, (_, points) in enumerate(series):
+            _note(axes, points, score, _COLOURS[number % len(_COLOURS)])
     figure.suptitle(title)
     _save(figure, path)
+
+
+def draw(path: str | pathlib.Path) -> pathlib.Path:
+    """Draws the JSON file of a study of layer types or of a search beside it; returns the PNG.
+
+    Raises:
+      UserError: it cannot be read, or is neither.
+    """
+    path = pathlib.Path(path)
+    picture = path.with_suffix(".png")
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot read it ({error.strerror}); {mend(error, 'name another file')}"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path}: is no JSON ({error}); name another file") from error
+    try:
+        if "layer_types" in content:
+            kinds = [
+                LayerType(
+                    kind["name"],
+                    kind["part"],
+                    kind["parameters"],
+                    {float(bits): _row(row) for bits, row in kind["rows"].items()},
+                )
+                for kind in content["layer_types"]
+            ]
+            sensitivity(picture, _row(content["unquantised"]), kinds, content["title"])
+        else:
+            plain, chosen = (_row(content["test"][name]) for name in ("unquantised", "chosen"))
+            size = content["size_mbit"]
+            uniform = [(u["size_mbit"], _row(u), f"{u['bits']:g}") for u in content["uniform"]]
+            found = [(one["size_mbit"], _row(one), "") for one in content["front"]]
+            front(
+                picture,
+                (found[0][0], plain, "unquantised"),
+                [(UNIFORM, uniform), (BY_GROUP, found)],
+                (size, chosen, f"the choice: {size:.2f} x 10^6 bits"),
+                content["title"],
+            )
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: lacks what is drawn ({error}); name a file that quantize.py --sensitivity or "
+            "--search wrote"
+        ) from error
+    return picture
+
+
+def _row(content: Mapping[str, Any]) -> Row:
+    return Row(content["sr"], content["ocr"], content["splits"], content["mean"], {})
 
 
 def reliability(path: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
@@ -174,6 +252,48 @@ def _label(axes: Axes, title: str, x: str, score: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def _note(axes: Axes, points: Sequence[Point], score: str, colour: str) -> None:
+    """Writes what stands beside points; points that lie together share a note, such as 5 to 8."""
+    # Layout moves axes, and what is near depends on their size.
+    axes.figure.draw_without_rendering()
+    groups: list[list[Point]] = []
+    for point in points:
+        if not point[2]:
+            continue
+        place = axes.transData.transform((point[0], point[1].mean[score]))
+        if groups:
+            size, row, _ = groups[-1][0]
+            before = axes.transData.transform((size, row.mean[score]))
+            if math.dist(place, before) < _NEAR:
+                groups[-1].append(point)
+                continue
+        groups.append([point])
+    for group in groups:
+        notes = [note for _, _, note in group]
+        size, row, _ = group[-1]
+        axes.annotate(
+            notes[0] if len(notes) == 1 else f"{notes[0]} to {notes[-1]}",
+            (size, row.mean[score]),
+            xytext=(6, -15),
+            textcoords="offset points",
+            fontsize=7.5,
+            color=colour,
+            # Lines of other series may run there.
+            bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1},
+        )
+
+
+def _standard_error(row: Row) -> float:
+    """Of the mean accuracy over splits, in points: each word is read rightly or not.
+
+    A record without splits has that of all its words.
+    """
+    splits = row.splits.values() or [row.mean]
+    shares = [(scores["accuracy"] / 100, scores["n"]) for scores in splits]
+    variance = sum(share * (1 - share) / n for share, n in shares)
+    return 100 * math.sqrt(variance) / len(shares)
+
+
 def _count(parameters: int) -> str:
     if parameters < 1000:
         return str(parameters)
@@ -185,3 +305,14 @@ def _count(parameters: int) -> str:
 def _save(figure: Figure, path: str | pathlib.Path) -> None:
     with atomic.replacing(path, parents=True) as stream:
         figure.savefig(stream, format=pathlib.Path(path).suffix[1:] or "png", dpi=110)
+
+
+def main(arguments: list[str]) -> None:
+    if not arguments:
+        raise UserError("name the JSON files of quantize.py --sensitivity or --search to draw")
+    for path in arguments:
+        print(draw(path))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -88,14 +88,14 @@ def sensitivity(job: Job, targets: Sequence[str], bits: Sequence[float]) -> None
     ]
     plain, found = sensitivities.study(job.pair, parts, bits, job.measured)
     tables.print_sensitivity(plain, found, f"quantised alone: {job.what}")
+    title = f"Each layer type quantised alone: {job.what}"
     path = job.write(
         "sensitivity",
+        title=title,
         unquantised=plain.as_json(),
         layer_types=[kind.as_json() for kind in found],
     )
-    plot = path.with_suffix(".png")
-    plots.sensitivity(plot, plain, found, f"Each layer type quantised alone: {job.what}")
-    print(f"plot: {plot}")
+    print(f"plot: {plots.draw(path)}")
 
 
 def search(
@@ -133,6 +133,7 @@ def search(
     allowed = {"budget_mbit": budget_mbit, "max_drop": max_drop, "max_psnr_drop": max_psnr_drop}
     path = job.write(
         "search",
+        title=f"Size and scores on the test splits: {job.what}",
         allowed=allowed,
         bits=winner.bits,
         size_mbit=winner.size_mbit,
@@ -145,21 +146,7 @@ def search(
         ],
         costs=found.costs,
     )
-    plot = path.with_suffix(".png")
-    plots.front(
-        plot,
-        (largest, plain, "unquantised"),
-        [
-            (
-                "paper's selection, uniform bits",
-                [(one.size_mbit, one.row, f"{one.bits:g}") for one in uniform],
-            ),
-            ("bits chosen by group of layers", tested),
-        ],
-        (winner.size_mbit, chosen, f"the choice: {winner.size_mbit:.2f} x 10^6 bits"),
-        f"Size and scores on the test splits: {job.what}",
-    )
-    print(f"plot: {plot}")
+    print(f"plot: {plots.draw(path)}")
     if job.out:
         rules = {part: searcher.rules(winner.bits, part) for part in ("sr", "ocr")}
         packed = quantized.pack(pair, rules, job.out, {"search": allowed})

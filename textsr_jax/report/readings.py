@@ -21,6 +21,7 @@ from textsr_jax.data.sources import Item
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.images import HR_SIZE, to_rgb
 from textsr_jax.reading import Reader, Reading, batches
+from textsr_jax.runtime.progress import Progress
 from textsr_jax.storage import atomic
 
 FORMATS = ("text", "tsv", "jsonl")
@@ -69,7 +70,7 @@ def write(
     names: Counter[str] = Counter()
     shown: list[tuple[Item, Reading, np.ndarray]] = []
     reader, bad = None, 0
-    with tqdm(total=total, unit="image", disable=None) as progress, logging_redirect_tqdm():
+    with Progress(total=total, unit="image", disable=None) as progress, logging_redirect_tqdm():
         for batch in batches(map(_checked, items), lambda item: item.image):
             readable = [item for item in batch if item.image is not None]
             if readable and reader is None:
@@ -212,9 +213,15 @@ def _write_grid(name: str, shown: list[tuple[Item, Reading, np.ndarray]]) -> Non
     # Brings the evaluation along, which reading does without.
     from textsr_jax.report import figures
 
-    items, readings, pictures = zip(*shown, strict=True)
-    columns = [
-        ("image (LR)", [item.image for item in items], None),
-        ("as it was read (SR)", pictures, [reading.text for reading in readings]),
+    words = [
+        figures.Word(
+            escaped(pathlib.PurePath(item.source).name),
+            item.image,
+            picture,
+            reading.text,
+            reading.confidence,
+            item.label,
+        )
+        for item, reading, picture in shown
     ]
-    _save(figures.word_sheet(columns, [item.label for item in items]), pathlib.Path(name))
+    _save(figures.grid(words), pathlib.Path(name))

@@ -258,14 +258,14 @@ def report(folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
 def run() -> None:
     """The command."""
     config_flag = configuration.define_flag()
-    folder_flag = flags.DEFINE_string(
-        "folder", None, "Where the workdirs and the table go.", required=True
-    )
+    folder_flag = flags.DEFINE_string("folder", None, "Where the workdirs and the table go.")
 
     def main(arguments: list[str]) -> None:
         if arguments:
             raise UserError(f"{arguments[0]!r}: this command takes flags only; --help lists them")
-        config = configuration.from_flag(config_flag)
+        config = configuration.resolved(configuration.from_flag(config_flag))
+        if not folder_flag.value:
+            raise UserError("--folder is missing; name a folder, for example --folder=runs/table1")
         folder = pathlib.Path(folder_flag.value)
         again = shlex.join(["python", "-m", "textsr_jax.report.table1", *sys.argv[1:]])
         # Test splits that cannot be read shall be known before hours of training.

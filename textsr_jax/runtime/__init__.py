@@ -1,1 +1,1 @@
-"""What the process runs on: folders of the user alone, and the functions that are kept in them."""
+"""What the process runs on: folders of the user alone, kept functions, and progress."""

@@ -55,7 +55,16 @@ from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.parameter_files import is_parameter_file
 from textsr_jax.storage import locks
-from textsr_jax.train import augmentation, caches, confusions, loop, run_file, steps, stopping
+from textsr_jax.train import (
+    augmentation,
+    caches,
+    confusions,
+    loop,
+    run_file,
+    steps,
+    stopping,
+    trained_on,
+)
 from textsr_jax.train import mesh as meshes
 
 PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2 = "pretrain_ocr", "pretrain_focus", "stage1", "stage2"
@@ -64,6 +73,19 @@ STAGE0, JOINT = "stage0", "joint"
 IMAGES = {"sr": ("sr",), "hr": ("hr",), "both": ("sr", "hr")}
 # Of quantised models; their folders carry a suffix that tells settings apart.
 FINETUNE_SR, FINETUNE_OCR = "finetune_sr", "finetune_ocr"
+
+# Stages that are trained on words, and what the kinds of data are called.
+_OF_WORDS = (PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2, JOINT)
+WORDS, SYNTHETIC = "words", "synthetic words"
+# What a stage trains, for the line that it begins with.
+_ABOUT = {
+    STAGE0: "the resampler and EDSR on photographs",
+    PRETRAIN_OCR: "the recogniser on words",
+    PRETRAIN_FOCUS: "the recogniser of the text-focus loss on words",
+    STAGE1: "the SR model on pairs of words",
+    STAGE2: "the recogniser, fine-tuned",
+    JOINT: "the SR model and the recogniser together",
+}
 
 _PICTURES = 8
 
@@ -88,6 +110,8 @@ def _train(
     config: ConfigDict, workdir: pathlib.Path, again: str, held: contextlib.ExitStack
 ) -> None:
     chosen, training = _checked(config, workdir)
+    if chosen - {STAGE0}:
+        trained_on.check_stages(workdir, _OF_WORDS, {WORDS: training.pairs.training})
     stage0 = None
     if STAGE0 in chosen and not loop.is_finished(workdir, STAGE0, config.stage0.steps):
         stage0 = training.stage0()
@@ -111,10 +135,13 @@ def _train(
     if "stage1" in chosen and not training.learned:
         _say(f"{STAGE1}: {config.sr.name} has nothing to train")
     root = jax.random.key(config.seed)
-    for name in training.plan(chosen):
-        if loop.is_finished(workdir, name, _settings(config, name).steps):
-            _say(f"{name}: done already")
+    names = training.plan(chosen)
+    for number, name in enumerate(names, 1):
+        settings, place = _settings(config, name), f"stage {number} of {len(names)}: {name}"
+        if loop.is_finished(workdir, name, settings.steps):
+            _say(f"{place}, done already")
             continue
+        _say(f"{place}, {_ABOUT[name]}: {settings.steps:,} steps of {settings.batch_size}")
         key = jax.random.fold_in(root, _number(name))
         loop.run(make[name](), workdir, training.layout, key, again)
         stopping.check()
@@ -294,7 +321,7 @@ def _check_devices(config: ConfigDict, field: str) -> None:
 def _say(message: str, file: TextIO | None = None) -> None:
     """Prints a line, in the first of several processes only."""
     if jax.process_index() == 0:
-        print(message, file=file)
+        print(message, file=file, flush=True)
 
 
 def _settings(config: ConfigDict, stage: str) -> ConfigDict:
@@ -437,10 +464,24 @@ class _Training:
         """What recognisers are trained on: training words, and synthetic ones beside real."""
         words = {"train": self.pairs.train}
         if self.config.data.root and self.config.pretrain.synthetic:
-            synthetic = self.config.data.copy_and_resolve_references()
-            synthetic.root = ""
-            words["synthetic"] = self._load_words(synthetic).train
+            words["synthetic"] = self._synthetic.train
         return words
+
+    @functools.cached_property
+    def _synthetic(self) -> data.WordPairs:
+        """The synthetic words beside those of `data.root`."""
+        synthetic = self.config.data.copy_and_resolve_references()
+        synthetic.root = ""
+        return self._load_words(synthetic)
+
+    def _trained_on(self, name: str) -> dict[str, str]:
+        """Fingerprints of what a stage of words is trained on."""
+        settings = self.config.stage1 if _reads_lr(name) else self.config.stage2
+        found = {WORDS: self.pairs.training}
+        # Nobody draws synthetic words for a stage that does without.
+        if (name.startswith("pretrain") or settings.synthetic) and "synthetic" in self.words:
+            found[SYNTHETIC] = self._synthetic.training
+        return found
 
     @property
     def all_words(self) -> Source:
@@ -577,6 +618,7 @@ class _Training:
             ),
             key_of=_keys(train),
             validate=validate,
+            data={"photographs": train.fingerprint, "validation photographs": judge.fingerprint},
         )
 
     def stage1(self) -> loop.Stage:
@@ -803,6 +845,7 @@ class _Training:
             batches=batches,
             key_of=_keys(source),
             validate=validate,
+            data=self._trained_on(name),
         )
 
     def _seed(self, name: str) -> int:

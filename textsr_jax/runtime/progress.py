@@ -1,0 +1,27 @@
+"""Bars of long work whose first part waits for compilation, which no estimate may count."""
+
+from typing import Any
+
+from tqdm import tqdm
+
+COMPILING = "compiling, the first time only"
+
+
+class Progress(tqdm):
+    """A tqdm bar that says `COMPILING` until its first update and measures its rate from there on.
+
+    Args:
+      arguments, settings: of `tqdm`.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any):
+        super().__init__(*arguments, postfix=COMPILING, **settings)
+
+    def update(self, n: float | None = 1) -> bool | None:
+        if self.disable or self.postfix != COMPILING:
+            return super().update(n)
+        self.n += n
+        self.initial = self.last_print_n = self.n
+        self.start_t = self.last_print_t = self._time()
+        self.set_postfix_str("")
+        return True
