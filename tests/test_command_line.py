@@ -45,6 +45,7 @@ def test_the_user_s_folder_in_every_argument(arguments, expected):
 
 def test_without_a_console():
     script = f"import sys\nsys.stdin = sys.stdout = sys.stderr = None\n{SCRIPT}"
+    script = script.replace("\\udcff", "")
     done = subprocess.run([sys.executable, "-c", script, "--path=x"], capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
