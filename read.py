@@ -1,8 +1,9 @@
 """Reads word images: python read.py SOURCE... [--format=text|tsv|jsonl] [--model=FILE]
 
 A SOURCE is an image, a folder of images, a pattern such as 'photos/*.png', an LMDB folder, or - for
-a list of these on standard input. Without a model the one that comes with the package reads.
---config.FIELD=VALUE changes a field of its config, --print_config shows all of them.
+a list of these on standard input, one a line, behind a tab perhaps the true word. Without a model
+the one that comes with the package reads. --config.FIELD=VALUE changes a field of its config,
+--print_config shows all of them.
 """
 
 from __future__ import annotations

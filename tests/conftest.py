@@ -1,8 +1,14 @@
 """Fixtures that several rooms' tests share: a small LMDB data root, and a pair trained on it."""
 
+import importlib.metadata
 import io
 import os
 import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
 
 import hypothesis
 import lmdb
@@ -14,6 +20,15 @@ from PIL import Image, ImageDraw, ImageFont
 # The first example compiles; a deadline would measure the compiler.
 hypothesis.settings.register_profile("textsr", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("textsr")
+
+# Small networks run for a moment and compile for long. LLVM optimises nothing; fusions are emitted
+# as LLVM's code at once, not through MLIR; and all of it as one module: a worker has one core. A
+# step of the micro recogniser then compiles in 2.6 s of 7.8.
+XLA_FLAGS = (
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
 
 WORDS = ["open", "2nd", "exit", "Cafe", "taxi", "no7", "park", "Bus", "stop", "hotel", "a1", "zoo"]
 
@@ -28,16 +43,37 @@ def pytest_configure(config: pytest.Config) -> None:
         cores = sorted(os.sched_getaffinity(0))
         first, workers = int(worker[2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
         os.sched_setaffinity(0, cores[first::workers] or {cores[first % len(cores)]})
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("compiled"))
+    if worker:
+        # The rest stands in the environment already.
+        return
+    cache = getattr(config, "cache", None)
+    if cache is None:
+        # pytest -p no:cacheprovider
+        compiled = tempfile.mkdtemp(prefix="textsr_jax-compiled-")
+        config.add_cleanup(lambda: shutil.rmtree(compiled, ignore_errors=True))
+    else:
+        compiled = cache.mkdir("compiled")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
-    # Small networks run for a moment and compile for long. LLVM optimises nothing; fusions are
-    # emitted as LLVM's code at once, not through MLIR; and all of it as one module, since a worker
-    # has one core. A step of the micro recogniser then compiles in 2.6 s of 7.8.
-    os.environ.setdefault(
-        "XLA_FLAGS",
-        "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-        " --xla_cpu_parallel_codegen_split_count=1",
-    )
+    if "XLA_FLAGS" not in os.environ:
+        tried = [importlib.metadata.version("jaxlib"), *XLA_FLAGS]
+        found = cache and cache.get("textsr_jax/xla_flags", None)
+        if not found or found["tried"] != tried:
+            found = {"tried": tried, "known": known_flags(XLA_FLAGS)}
+            if cache is not None:
+                cache.set("textsr_jax/xla_flags", found)
+        os.environ["XLA_FLAGS"] = " ".join(found["known"])
+
+
+def known_flags(flags: Sequence[str]) -> list[str]:
+    """Those flags that the installed XLA knows: one that it does not know ends its process."""
+    start = [sys.executable, "-c", "import jax; jax.jit(lambda: 0)()"]
+
+    def starts(flags: Sequence[str]) -> bool:
+        environment = os.environ | {"XLA_FLAGS": " ".join(flags), "JAX_PLATFORMS": "cpu"}
+        return not subprocess.run(start, env=environment, capture_output=True).returncode
+
+    return [*flags] if starts(flags) else [flag for flag in flags if starts([flag])]
 
 
 # First, so that pytest-xdist sees the groups.

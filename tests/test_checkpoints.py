@@ -87,6 +87,17 @@ def test_another_networks_model_is_named(tmp_path):
             checkpoints.load_best(tmp_path, "stage1", template)
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_best_model_that_is_not_finite_is_refused(tmp_path, wrong):
+    spoiled = tree(1)
+    spoiled["params"]["conv"]["kernel"][1, 2, 3, 4] = wrong
+    made = Checkpoints(checkpoints.best_directory(tmp_path, "stage1"))
+    made.save(3, spoiled, {})
+    made.close()
+    with pytest.raises(UserError, match="best: params/conv/kernel has values that are not finite"):
+        checkpoints.load_best(tmp_path, "stage1", TEMPLATE)
+
+
 def test_an_empty_folder_has_none(tmp_path):
     made = Checkpoints(tmp_path / "new")
     assert made.restore(TEMPLATE) is None

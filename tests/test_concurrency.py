@@ -1,5 +1,7 @@
 """Batches at the same time: in their order, compiled once, never too many."""
 
+import concurrent.futures
+import os
 import threading
 import time
 
@@ -10,6 +12,7 @@ import pytest
 
 from textsr_jax import concurrency
 from textsr_jax.concurrency import Concurrent
+from textsr_jax.errors import UserError
 
 
 @pytest.fixture
@@ -90,3 +93,82 @@ def test_as_many_at_once_as_there_are_cores(monkeypatch, backend, cores, threads
         assert concurrency.threads(backend)._max_workers == threads
     finally:
         concurrency.threads.cache_clear()
+
+
+def in_threads(count, function):
+    """What `function` gives in each of several threads that start at the same time."""
+    together = threading.Barrier(count)
+
+    def run(_):
+        together.wait()
+        return function()
+
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        return [*pool.map(run, range(count))]
+
+
+def test_eight_threads_compile_a_function_once():
+    traced = []
+
+    @jax.jit
+    def double(batch):
+        traced.append(batch.shape)
+        time.sleep(0.1)
+        return 2 * batch
+
+    function = Concurrent(double)
+    batch = np.full((3, 2), 4)
+    for (made,) in in_threads(8, lambda: [*function([batch])]):
+        np.testing.assert_array_equal(made, 2 * batch)
+    assert traced == [(3, 2)]
+
+
+def test_eight_threads_make_a_value_once():
+    made = []
+
+    @concurrency.once
+    def make(size):
+        time.sleep(0.05)
+        made.append(size)
+        return object()
+
+    assert len(set(in_threads(8, lambda: make(1)))) == 1
+    assert make(2) is make(2) is not make(1)
+    assert made == [1, 2]
+
+
+def test_a_first_batch_that_fails_leaves_the_next_one_free():
+    calls = []
+
+    def fail_once(number):
+        calls.append(number)
+        if len(calls) == 1:
+            raise ValueError("first")
+        return np.float32(number)
+
+    function = Concurrent(fail_once)
+    with pytest.raises(ValueError, match="first"):
+        next(function([1]))
+    assert [*function([2, 3])] == [2, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+def test_a_forked_process_says_that_it_cannot_read():
+    function = Concurrent(jax.jit(lambda batch: 2 * batch))
+    assert [*function([np.float32(2)])] == [4]
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            next(function([np.float32(2)]))
+        except UserError as error:
+            os.write(write, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as stream:
+        message = stream.read()
+    os.waitpid(child, 0)
+    assert message.startswith("this process was forked from one that had loaded a model")
+    assert "'spawn'" in message and "\n" not in message

@@ -1,13 +1,14 @@
 """Rules of reading: what is sharp, turns of tall images, windows of wide ones and their texts."""
 
+import io
 import itertools
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ImageFilter
+from PIL import Image, ImageFilter
 
 from tests.conftest import word_image
 from textsr_jax import crops
@@ -33,16 +34,6 @@ def test_detail_is_the_part_of_the_variance_that_is_lost():
     stripes = np.zeros((32, 128, 3), np.uint8)
     stripes[:, ::2] = 200
     assert crops.detail(stripes) == pytest.approx(1, abs=0.05)
-
-
-def test_only_tall_images_are_turned():
-    image = np.arange(31 * 20 * 3, dtype=np.uint16).astype(np.uint8).reshape(31, 20, 3)
-    up, left, right = crops.turns(image)
-    assert np.array_equal(up, image)
-    # Against the clock: the last column becomes the first row.
-    assert np.array_equal(left[0], image[:, -1])
-    assert np.array_equal(right[-1], image[:, -1][::-1])
-    assert len(crops.turns(image[:30])) == 1
 
 
 def test_windows_cover_a_wide_image_and_overlap():
@@ -111,11 +102,32 @@ def test_windows_side_by_side_are_the_image():
 def test_blank_sides_are_cut_but_for_a_margin(left, right, height):
     margin = math.ceil(crops.MARGIN * height)
     image = np.full((height, left + 20 + right, 3), 90, np.uint8)
-    image[height // 2, left : left + 20] = 200
+    image[:, left : left + 20 : 2] = image[:, left + 19] = 200
     cut = crops.trimmed(image)
     before, after = min(left, margin), min(right, margin)
     assert cut.shape == (height, before + 20 + after, 3)
     np.testing.assert_array_equal(cut, image[:, left - before : left + 20 + after])
+
+
+@settings(max_examples=30)
+@given(
+    st.integers(0, 120),
+    st.integers(0, 120),
+    st.integers(8, 40),
+    st.floats(0, 6),
+    st.integers(0, 99),
+)
+def test_blank_rows_are_cut_where_there_are_many(above, below, height, noise, seed):
+    rng = np.random.default_rng(seed)
+    image = np.full((above + height + below, 60, 3), 90.0)
+    image[above : above + height, 5:55:4] = image[above : above + height, 6:55:4] = 200
+    # A gradient is blank as well.
+    image += rng.normal(0, noise, image.shape) + np.linspace(0, 40, 60)[:, None]
+    cut = crops.trimmed(image.clip(0, 255).astype(np.uint8)).shape[0]
+    if max(above, below) < 0.8 * height * crops.ROOM:
+        assert cut == len(image)
+    if max(above, below) > 1.2 * height * crops.ROOM:
+        assert height <= cut <= height * (1 + 2 * crops.MARGIN) + 10
 
 
 def test_what_is_not_blank_stays():
@@ -124,3 +136,99 @@ def test_what_is_not_blank_stays():
     np.testing.assert_array_equal(crops.trimmed(noisy), noisy)
     plain = np.full((16, 64, 3), 7, np.uint8)
     np.testing.assert_array_equal(crops.trimmed(plain), plain)
+
+
+def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+@settings(max_examples=30)
+@given(
+    st.tuples(st.integers(1, 60), st.integers(1, 200)),
+    st.tuples(*[st.integers(120, 135)] * 3),
+    st.floats(0, 8),
+    st.floats(-40, 40),
+    st.integers(0, 99),
+)
+def test_one_colour_is_blank_in_noise_and_with_a_gradient(size, colour, noise, slope, seed):
+    rng = np.random.default_rng(seed)
+    smooth = (
+        slope * np.linspace(-1, 1, size[1])[:, None]
+        + slope * np.linspace(-1, 1, size[0])[:, None, None] ** 2
+    )
+    image = np.array(colour) + smooth + rng.normal(0, noise, (*size, 3))
+    # Noise on a handful of pixels may look like anything.
+    if noise < 3 or min(size) >= 12 or min(size) < crops.LEAST_PIXELS:
+        assert crops.is_blank(image.clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("quality", [30, 60, 90])
+def test_jpeg_does_not_make_one_colour_a_word(quality):
+    rng = np.random.default_rng(quality)
+    flat = np.full((48, 200, 3), 131.0)
+    for noise in (0, 2, 4):
+        for slope in (0, 30):
+            image = flat + rng.normal(0, noise, flat.shape) + np.linspace(0, slope, 200)[:, None]
+            assert crops.is_blank(jpeg(image.astype(np.uint8), quality))
+
+
+def test_faint_words_are_not_blank():
+    word = np.asarray(word_image("open")).astype(float)
+    for size in (LR_SIZE, HR_SIZE):
+        for contrast in (0.2, 0.5, 1):
+            faint = (128 + contrast * (word - word.mean())).clip(0, 255).astype(np.uint8)
+            assert not crops.is_blank(resize(faint, size))
+
+
+def two_words(gap: int, noise: float, seed: int = 0, width: int = 80) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    bars = np.full((32, width), 60.0)
+    for column in (3, 4, 5):
+        bars[4:28, column : width - 3 : 8] = 190
+    line = np.concatenate([bars, np.full((32, gap), 60.0), bars], axis=1)
+    image = line[..., None] + rng.normal(0, noise, (*line.shape, 3))
+    return image.clip(0, 255).astype(np.uint8)
+
+
+@settings(max_examples=30)
+@given(st.integers(30, 400), st.floats(0, 20), st.integers(0, 99))
+def test_words_with_wide_space_between_them_are_apart(gap, noise, seed):
+    left, right = crops.apart(two_words(gap, noise, seed))
+    # The letters end three pixels before their words do, the margin is five.
+    assert left.shape[1] == pytest.approx(82, abs=5)
+    assert right.shape[1] == pytest.approx(82, abs=5)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 12), st.floats(0, 20))
+def test_words_with_a_space_between_them_are_one_line(gap, noise):
+    image = two_words(gap, noise)
+    (line,) = crops.apart(image)
+    assert line.shape == image.shape
+
+
+def test_letters_below_each_other_are_set_side_by_side():
+    letter = np.full((24, 20, 3), 220, np.uint8)
+    letter[2:22, 8:12] = letter[2:5, 2:18] = 20
+    dotted = letter.copy()
+    dotted[2:5], dotted[5:8] = 220, 220
+    dotted[2:4, 8:12] = 20
+    line = crops.unstacked(np.concatenate([letter, dotted, letter, letter]))
+    assert line.shape[0] < 40 and line.shape[1] > 3 * 10
+    ink = (line < 100).any(axis=(0, 2))
+    # Four letters: a dot is no letter of its own.
+    assert (np.diff(ink.astype(int)) == 1).sum() == 4
+    assert crops.unstacked(np.concatenate([letter, letter])) is None
+
+
+def test_photographs_are_told_from_large_crops():
+    rng = np.random.default_rng(0)
+    crop = resize(np.asarray(word_image("at"))[:, :60], (600, 400))
+    assert not crops.is_photograph(crop)
+    scene = resize(rng.integers(0, 256, (120, 160, 3), np.uint8), (640, 480))
+    assert crops.is_photograph(scene)
+    # Small pictures, and lines, are crops whatever they show.
+    assert not crops.is_photograph(resize(scene, (160, 120)))
+    assert not crops.is_photograph(scene[:220])

@@ -36,10 +36,20 @@ def focus():
 @pytest.mark.slow
 def test_further_padding_changes_nothing(focus):
     recognize, sr, hr, tokens = focus
-    total, parts = losses.text_focus_loss(sr, hr, recognize, *tokens)
     further = text.focus_tokens(text.encode(LABELS, 11))
-    padded_total, padded_parts = losses.text_focus_loss(sr, hr, recognize, *further)
+
+    def of(sr, tokens):
+        # Both parts weigh as much as the squared error.
+        return losses.text_focus_loss(
+            sr, hr, recognize, *tokens, position_weight=1, recognition_weight=0.1
+        )
+
+    gradient = jax.value_and_grad(of, has_aux=True)
+    (total, parts), by_pixel = gradient(jnp.asarray(sr), tokens)
+    (padded_total, padded_parts), padded_by_pixel = gradient(jnp.asarray(sr), further)
     np.testing.assert_allclose(padded_total, total, rtol=1e-5)
+    largest = float(jnp.abs(by_pixel).max())
+    np.testing.assert_allclose(padded_by_pixel, by_pixel, rtol=0, atol=1e-4 * largest)
     for name, value in parts.items():
         np.testing.assert_allclose(padded_parts[name], value, rtol=1e-5)
 

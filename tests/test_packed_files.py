@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -27,6 +28,7 @@ from textsr_jax.models import build_ocr, build_sr
 from textsr_jax.packed_files import PackedPair
 from textsr_jax.parameter_files import ParameterFile
 from textsr_jax.quantization import Rule, dequantize, is_quantized, quantize
+from textsr_jax.quantization.packing import pack
 
 RECORD, DIGEST = "textsr_jax_packed", "sha256"
 
@@ -177,6 +179,75 @@ def test_a_loaded_pair_computes_what_the_one_in_memory_does(tmp_path, pair, cont
     image = np.random.default_rng(2).integers(0, 256, (20, 70, 3), np.uint8)
     assert np.array_equal(loaded.enhance([image]), memory.enhance([image]))
     assert loaded.read([image]) == memory.read([image])
+
+
+def scaled(tree, factor):
+    """The tree with weights so many times as large."""
+
+    def change(leaf):
+        if is_quantized(leaf):
+            return dataclasses.replace(leaf, offset=leaf.offset * factor, scale=leaf.scale * factor)
+        return leaf * factor
+
+    return jax.tree.map(change, tree, is_leaf=is_quantized)
+
+
+def test_finite_weights_that_give_no_finite_output_are_one_line(tmp_path, pair):
+    """They are in the file as it says; what they compute is no confidence and no image."""
+    image = np.random.default_rng(2).integers(0, 256, (16, 64, 3), np.uint8)
+    sr, ocr = tmp_path / "sr", tmp_path / "ocr"
+    packed_files.save(sr, dataclasses.replace(pair, sr=scaled(pair.sr, np.float32(1e30))))
+    spoiled = jax.tree.map(lambda leaf: leaf, pair.ocr)
+    output = spoiled["params"]["rnn"]["1"]["output"]
+    # States before it are at most 1.
+    output["kernel"] = np.full_like(output["kernel"], 3e38)
+    packed_files.save(ocr, dataclasses.replace(pair, ocr=spoiled))
+    for path, use in ((sr, "enhance"), (sr, "read"), (ocr, "read")):
+        with pytest.raises(UserError, match="what it computes is not finite") as error:
+            getattr(textsr_jax.load(path), use)([image])
+        assert str(error.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_arrays_that_are_not_finite_are_not_written(tmp_path, pair, wrong):
+    sr = {"params": {"bias": np.array([1, wrong], np.float32)}, "stats": {}}
+    with pytest.raises(UserError, match="sr/params/bias: not all values are finite"):
+        packed_files.save(tmp_path / "file", dataclasses.replace(pair, sr=sr))
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_codes_that_stand_for_no_finite_number_are_refused(tmp_path, content, bits, dtype):
+    """Offset and step are finite, and the last code may not be; only the codes there are count."""
+    most = float(jnp.finfo(dtype).max)
+    last = 2**bits - 1
+
+    def leaf(code):
+        codes = pack(np.array([0, code], np.uint8), bits)
+        step = np.float32(1.5 * most / last)
+        about = {"shape": [2], "dtype": dtype, "bits": bits, "prior": "minmax", "axis": None}
+        return about, {"codes": codes, "offsets": np.zeros(1, "f4"), "scales": np.full(1, step)}
+
+    path, (_, record) = tmp_path / "file", parts(content)
+    for code, sound in ((last // 2, True), (last, False)):
+        about, arrays = leaf(code)
+        path.write_bytes(sealed(arrays, record | {"leaves": {"sr/params/x": about}}))
+        if sound:
+            values = dequantize(packed_files.load(path).sr)["params"]["x"]
+            assert bool(jnp.isfinite(values).all())
+        else:
+            assert "sr/params/x: its values are not" in complaint(path, packed_files.load)
+
+
+def test_a_pair_says_what_is_in_it(pair):
+    what = repr(pair)
+    assert what.startswith("PackedPair(edsr + crnn, ") and len(what) < 300
+    for leaves in (
+        "minmax at 6 bits",
+        "laplace at 3.5 bits",
+    ):
+        assert leaves in what
 
 
 def test_models_of_a_file_are_those_of_its_stages(tmp_path, pair, content):

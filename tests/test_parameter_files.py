@@ -1,6 +1,7 @@
 """Parameter files: what is saved comes back bit for bit; damaged and foreign ones are one line."""
 
 import contextlib
+import json
 import resource
 
 import hypothesis
@@ -21,7 +22,7 @@ from textsr_jax.parameter_files import Origin, ParameterFile
 ARRAYS = npst.arrays(
     np.float32,
     npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4),
-    elements=st.floats(width=32),
+    elements=st.floats(width=32, allow_nan=False, allow_infinity=False),
 )
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1, max_size=5)
 BRANCHES = st.recursive(
@@ -141,6 +142,53 @@ def test_damaged_files(tmp_path, change):
     message = complaint(parameter_files.load, path)
     assert message.startswith(f"{path}: a damaged parameter file (")
     assert message.endswith("; copy it again or convert again")
+
+
+def with_array(path, name, array, **record):
+    """The file again, sound but for one array and what changes in its record."""
+    with safe_open(path, framework="np") as file:
+        arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        about = json.loads(file.metadata()["textsr_jax"]) | record
+    arrays[name] = array
+    settings = [about["model"], about["part"], about["settings"]]
+    about["checksum"] = parameter_files._checksum(arrays, settings)
+    save_file(arrays, path, {"textsr_jax": json.dumps(about)})
+    return path
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused(tmp_path, value):
+    spoiled = np.array([1, value, 2], np.float32)
+    path = with_array(saved(tmp_path / "file"), "params/edsr/x", spoiled)
+    message = complaint(parameter_files.load, path)
+    assert message.startswith(f"{path}: 'params/edsr/x' has values that are not finite")
+    variables = {"params": {"x": spoiled}, "stats": {}}
+    with pytest.raises(UserError, match=r"params/x: not all values are finite"):
+        parameter_files.save(tmp_path / "new", ParameterFile("edsr", "sr", {}, variables))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int32, np.int64, np.uint8, bool])
+def test_other_dtypes_than_float32_are_refused(tmp_path, dtype):
+    path = with_array(saved(tmp_path / "file"), "params/edsr/x", np.ones(3, dtype))
+    message = complaint(parameter_files.load, path)
+    assert f"'params/edsr/x' is {np.dtype(dtype)}, and parameters are float32" in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "edsr", "edsr": {"blocks": 10**9}}, "config.sr.edsr.blocks=1000000000: must be"),
+        ({"name": "edsr", "edsr": {"blocks": "2"}}, "config.sr.edsr.blocks='2': must be"),
+        ({"name": "os"}, "config.sr.name='os': must be one of"),
+        ({"edsr": {"eval": 1}}, "config.sr.edsr has 'eval', which is no field"),
+        ({"edsr": {"blocks": 100, "channels": 4096}}, "a network of some"),
+    ],
+)
+def test_settings_that_no_network_has_are_refused(tmp_path, settings, message):
+    ones = np.ones(3, np.float32)
+    path = with_array(saved(tmp_path / "file"), "params/edsr/x", ones, settings=settings)
+    assert message in complaint(parameter_files.load, path)
 
 
 def test_no_change_of_a_single_byte_goes_unseen(tmp_path):

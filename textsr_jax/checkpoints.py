@@ -23,6 +23,7 @@ from jax.experimental import multihost_utils
 from textsr_jax import configuration, packed_files, parameter_files
 from textsr_jax.errors import UserError
 from textsr_jax.models import build_rescaler, shape_difference
+from textsr_jax.models.network import leaves_by_path
 from textsr_jax.quantization import dequantize
 from textsr_jax.storage import digests
 
@@ -291,7 +292,8 @@ def load_best(
     """The best model of a stage, by validation, and its record; None if the stage has none yet.
 
     Raises:
-      UserError: the model cannot be read, or was saved by another network than `template`'s.
+      UserError: the model cannot be read, was saved by another network than `template`'s, or has
+        values that are not finite.
     """
     directory = best_directory(pathlib.Path(workdir), stage)
     if not directory.is_dir():
@@ -299,7 +301,16 @@ def load_best(
     checkpoints = SavedCheckpoints(directory)
     checkpoints.check_shapes(template)
     restored = checkpoints.restore(template)
-    return None if restored is None else restored[1:]
+    if restored is None:
+        return None
+    _, tree, record = restored
+    for name, leaf in leaves_by_path(tree).items():
+        if not np.isfinite(np.asarray(leaf)).all():
+            raise UserError(
+                f"{directory}: {name} has values that are not finite; take another model, or train "
+                f"{stage} again"
+            )
+    return tree, record
 
 
 def load_start(

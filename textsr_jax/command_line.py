@@ -1,6 +1,9 @@
 """How scripts and commands start: help and flags, and errors of users become one line each."""
 
 import logging
+import os
+import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -21,15 +24,38 @@ def run_script(main: Callable[[list[str]], None], *, model: str | None = None) -
       main: the script.
       model: the packed file whose config `--config.FIELD=VALUE` changes where none is named.
     """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        # Consoles of other encodings show what they lack as escapes. Where there is none, as behind
+        # `>&-`, nobody reads.
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     with one_line_errors():
+        # What is half-written is deleted, as after Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         asks = [argument for argument in sys.argv[1:] if argument in _HELP]
-        arguments = [argument for argument in sys.argv if argument not in asks]
+        given = [argument for argument in sys.argv[1:] if argument not in asks]
+        arguments = [sys.argv[0], *map(_expanded, given)]
         # ml_collections looks for overrides of the config there.
         sys.argv = configuration.fill_in(arguments, model)
         if asks:
             _help()
             return
         main(_parse(sys.argv)[1:])
+
+
+def _expanded(argument: str) -> str:
+    """An argument with `~` for the user's folder, as shells expand it unless behind a flag's `=`.
+
+    In a flag's list, as `--photographs=~/a,~/b`, each part may begin with it.
+    """
+    flag, equals, value = argument.partition("=")
+    if not (flag.startswith("-") and equals):
+        return os.path.expanduser(argument)
+    parts = re.split("(,)", value)
+    return flag + equals + "".join(map(os.path.expanduser, parts))
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

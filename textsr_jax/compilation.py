@@ -16,6 +16,7 @@ from typing import Any
 import jax
 from jax import export
 
+from textsr_jax.concurrency import bind_to_process, once
 from textsr_jax.errors import UserError
 from textsr_jax.runtime import compiled_entries, private_folder
 from textsr_jax.storage import atomic
@@ -31,7 +32,11 @@ def keep_compiled() -> None:
 
     Entries that were spoiled are removed first. A folder that the user gave to JAX, by its variable
     JAX_COMPILATION_CACHE_DIR or its setting, is used as it is.
+
+    Raises:
+      UserError: as `concurrency.bind_to_process` does.
     """
+    bind_to_process()
     if jax.config.jax_compilation_cache_dir is not None:
         return
     folder = cache_folder()
@@ -69,7 +74,7 @@ def cache_folder() -> pathlib.Path | None:
     return folder if _is_private(folder) else None
 
 
-@functools.cache
+@once
 def _is_private(folder: pathlib.Path) -> bool:
     try:
         private_folder.make(folder)
@@ -170,7 +175,7 @@ def jit_sparingly(function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.jit(function, compiler_options=_options())
 
 
-@functools.cache
+@once
 def _options() -> dict[str, str]:
     if jax.default_backend() != "cpu":
         return {}

@@ -1,4 +1,4 @@
-"""Batches computed at the same time, in threads.
+"""Batches computed at the same time, in threads; what must be done once, whatever threads ask.
 
 XLA keeps little more than one CPU core busy with a network of the shipped pair's size, and ONNX
 Runtime's threads wait for each other.
@@ -8,14 +8,52 @@ import concurrent.futures
 import functools
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
+from textsr_jax.errors import UserError
+
 # Batches at once; more would hold more images' activations in memory.
 MOST = 4
+
+# Held while something is traced or compiled. One for all: a function that one reader has compiled
+# is then found on disk by the next.
+_alone = threading.RLock()
+# The process in which threads that compute were started; None before.
+_process: int | None = None
+
+
+def bind_to_process() -> None:
+    """Says that this process computes: JAX and ONNX Runtime have threads, which no fork copies.
+
+    Raises:
+      UserError: another process said so, and this one was forked from it. It would wait for ever.
+    """
+    global _process
+    if _process is None:
+        _process = os.getpid()
+    elif _process != os.getpid():
+        raise UserError(
+            "this process was forked from one that had loaded a model, and the threads that "
+            "compute stay there; start processes with multiprocessing.get_context('spawn'), or "
+            "load only after the fork"
+        )
+
+
+def once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`functools.cache` that computes each value once, also where several threads ask for it."""
+    kept = functools.cache(function)
+
+    @functools.wraps(function)
+    def one_at_a_time(*arguments: Any) -> Any:
+        with _alone:
+            return kept(*arguments)
+
+    return one_at_a_time
 
 
 class Concurrent:
@@ -30,19 +68,29 @@ class Concurrent:
     """
 
     def __init__(self, function: Callable[..., Any], backend: str | None = None):
+        bind_to_process()
         self._function, self._backend = function, backend
         self._compiled = False
 
     def __call__(self, batches: Iterable[Any], *arguments: Any) -> Iterator[Any]:
         """The results of `function(*arguments, batch)`, in their order, as arrays of numpy."""
+        bind_to_process()
         rest = iter(batches)
         if not self._compiled:
             # Alone, so that it is not compiled several times.
             for batch in itertools.islice(rest, 1):
-                yield self._result(arguments, batch)
-                self._compiled = True
+                yield self._first(arguments, batch)
         workers = threads(self._backend or jax.default_backend())
         yield from workers.map(functools.partial(self._result, arguments), rest)
+
+    def _first(self, arguments: tuple[Any, ...], batch: Any) -> Any:
+        with _alone:
+            if not self._compiled:
+                result = self._result(arguments, batch)
+                self._compiled = True
+                return result
+        # Another thread was first.
+        return self._result(arguments, batch)
 
     def _result(self, arguments: tuple[Any, ...], batch: Any) -> Any:
         return jax.tree.map(np.asarray, self._function(*arguments, batch))

@@ -22,7 +22,8 @@ TALL = 1.5
 BLANK, MARGIN = 8, 0.15
 
 # Blank rows are cut where they are more than this part of what is between them: crops have some.
-ROOM = 0.5
+# Their pixels vary by so small a part of what the pixels of other rows do.
+ROOM, ROW_VARIANCE = 1.0, 0.03
 
 # An image of fewer pixels than that one way, or of less contrast, holds no text: the standard
 # deviation in levels of what is left when a smooth gradient is taken away. Of 1,431 training words
@@ -37,7 +38,7 @@ GAP, GAP_VARIANCE = 0.7, 0.05
 # piece so much lower than the others is a part of a letter, such as a dot.
 BLANK_ROW, PART_OF_LETTER = 0.25, 0.4
 
-# A crop of a word is a line of few, large letters: what is larger than that both ways, in pixels,
+# A crop of a word is a line of few, large letters. What is larger than that both ways, in pixels,
 # no wider than that, in heights, and has so much detail that 32 rows do not hold is a photograph.
 PHOTOGRAPH_PIXELS, PHOTOGRAPH_WIDTH, PHOTOGRAPH_DETAIL = 200, 2.0, 0.06
 
@@ -52,8 +53,14 @@ def is_blank(image: np.ndarray) -> bool:
     Args:
       image: uint8 (height, width, 3).
     """
-    if min(image.shape[:2]) < LEAST_PIXELS:
+    short, long = sorted(image.shape[:2])
+    if short < LEAST_PIXELS:
         return True
+    # As many heights as a word has, so that one of them shows in a long line; at most 64 parts.
+    parts = math.ceil(long / max(WIDE * short, long / 64))
+    if parts > 1:
+        along = int(image.shape[1] == long)
+        return all(map(is_blank, np.array_split(image, parts, axis=along)))
     width, height = HR_SIZE
     small = resize(image, (min(width, image.shape[1]), min(height, image.shape[0])))
     rest = small.reshape(-1, 3).astype(np.float32)
@@ -111,33 +118,37 @@ def trimmed(image: np.ndarray) -> np.ndarray:
     Returns:
       uint8 (at most height, at most width, 3); the image itself where nothing in it stands out.
     """
-    # Noise may differ more from the edge than the words' own columns were allowed to.
-    above, below = (
-        _blank(turned, noisy=True) for turned in (image.swapaxes(0, 1), image[::-1].swapaxes(0, 1))
-    )
+    above, below = _blank_rows(image)
     inside = image.shape[0] - above - below
-    margin = math.ceil(MARGIN * inside)
-    top, bottom = (max(0, rows - margin) if rows > ROOM * inside else 0 for rows in (above, below))
-    image = image[top : image.shape[0] - bottom]
+    if max(above, below) > ROOM * inside:
+        margin = math.ceil(MARGIN * inside)
+        image = image[max(0, above - margin) : image.shape[0] - max(0, below - margin)]
     height, width = image.shape[:2]
     margin = math.ceil(MARGIN * height)
     left, right = (max(0, _blank(turned) - margin) for turned in (image, image[:, ::-1]))
     return image[:, left : width - right]
 
 
-def _blank(image: np.ndarray, noisy: bool = False) -> int:
-    """How many columns from the left are of the edge's colour; 0 where all of them are.
+def _blank_rows(image: np.ndarray) -> tuple[int, int]:
+    """How many rows are above and below all ink of an image, uint8 (height, width, 3)."""
+    height, width = image.shape[:2]
+    rows, columns = min(height, 4 * HR_SIZE[1]), min(width, 2 * HR_SIZE[0])
+    if rows < 3 or columns < 3:
+        return 0, 0
+    small = resize(image, (columns, rows)).astype(np.float32)
+    # Where there is much blank space, the middle value of a column is the ground's.
+    means = _box_means(small - np.median(small, axis=0))
+    variance = means.var(axis=1).max(axis=-1)
+    ink = np.flatnonzero(variance >= ROW_VARIANCE * variance.max())
+    scale = height / rows
+    # Means of three rows are of the middle one.
+    return round(scale * ink[0]), round(scale * (len(variance) - 1 - ink[-1]))
 
-    Args:
-      image: uint8 (height, width, 3).
-      noisy: whether the edge's own noise is allowed as well.
-    """
-    edge = image[:, 0].astype(np.float32)
-    allowed = float(BLANK)
-    if noisy:
-        allowed = max(allowed, 4 * min(float(edge.std(axis=0).max()), BLANK))
+
+def _blank(image: np.ndarray) -> int:
+    """How many columns from the left are of the edge's colour; 0 where all of them are."""
     # From the edge's mean colour, in the most different pixel of each column.
-    differs = np.abs(image - edge.mean(axis=0)).max(axis=(0, 2)) > allowed
+    differs = np.abs(image - image[:, 0].mean(axis=0, dtype=np.float32)).max(axis=(0, 2)) > BLANK
     return int(differs.argmax())
 
 
@@ -165,7 +176,7 @@ def is_sharp(image: np.ndarray) -> bool:
 
 
 def apart(image: np.ndarray) -> list[np.ndarray]:
-    """The words of a line, cut at the wide space between them; or the image alone.
+    """The words of a line, cut at wide space between, before and behind them; or the image alone.
 
     Space is as wide as `GAP` and has nearly no variance along its rows, as paint, noise, stripes.
 
@@ -185,7 +196,9 @@ def apart(image: np.ndarray) -> list[np.ndarray]:
     means = _box_means(small - small.mean(axis=(0, 1))).astype(np.float64)
     first, second = (_running_mean(values, span) for values in (means, means * means))
     variance = (second - first * first).mean(axis=0).max(axis=-1)
-    blank = variance < GAP_VARIANCE * np.percentile(variance, 90)
+    # However much of the line is blank.
+    written = variance[variance >= GAP_VARIANCE * variance.max()]
+    blank = variance < GAP_VARIANCE * np.percentile(written, 90)
     words, start = [], 0.0
     scale, margin = height / rows, MARGIN * height
     for left, right in _runs(blank):
@@ -196,9 +209,7 @@ def apart(image: np.ndarray) -> list[np.ndarray]:
         start = right - margin
     if width - start > 2 * margin:
         words.append((start, width))
-    if len(words) < 2:
-        return [image]
-    return [image[:, max(0, round(left)) : round(right)] for left, right in words]
+    return [image[:, max(0, round(left)) : round(right)] for left, right in words] or [image]
 
 
 def _running_mean(values: np.ndarray, span: int) -> np.ndarray:

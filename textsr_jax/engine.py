@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import pickle
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from textsr_jax.compilation import KeptFunctions, jit_sparingly
-from textsr_jax.concurrency import Concurrent
+from textsr_jax.concurrency import Concurrent, bind_to_process, once
 from textsr_jax.decoding import Decoded
 from textsr_jax.errors import require_finite
 from textsr_jax.images import to_float, to_uint8
@@ -51,13 +50,14 @@ class JaxEngine:
         name: str = "the model",
         again: tuple[Callable[..., JaxEngine], tuple[Any, ...]] | None = None,
     ):
+        bind_to_process()
         self._search, self._networks, self._kept = search, networks, kept
         self._name, self._again = name, again
         # Traced functions are kept without the structure of the trees.
         self._sr_leaves, self._sr_structure = jax.tree.flatten(sr_variables)
         self._ocr_leaves, self._ocr_structure = jax.tree.flatten(ocr_variables)
-        self._enlarger = functools.cache(self._make_enlarger)
-        self._recognizer = functools.cache(self._make_recognizer)
+        self._enlarger = once(self._make_enlarger)
+        self._recognizer = once(self._make_recognizer)
 
     def __reduce__(self) -> tuple[Callable[..., JaxEngine], tuple[Any, ...]]:
         if self._again is None:

@@ -21,8 +21,8 @@ from textsr_jax.errors import UserError
 
 # What can be read: a file's name, its content, an open file, a Pillow image, or an array:
 # `image_rgb` says which.
-ImageLike = str | os.PathLike | bytes | bytearray | memoryview | BinaryIO | Image.Image | jax.Array
-ImageLike |= np.ndarray
+_Content = bytes | bytearray | memoryview
+ImageLike = str | os.PathLike | _Content | BinaryIO | Image.Image | np.ndarray | jax.Array
 
 LR_SIZE = (64, 16)  # width, height
 HR_SIZE = (128, 32)
@@ -52,15 +52,14 @@ FORMATS = {
 # Of files in a folder, those whose names end so are images.
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
-# The most pixels that an image may have, and the longest side: more is not decoded. Decoders of
-# some formats take over 15 bytes a pixel: half as many for these.
+# The most pixels of an image that is decoded, and its longest side. Half as many of formats whose
+# decoders take over 15 bytes a pixel.
 MAX_PIXELS = 2**26
 _HEAVY = ("WEBP", "AVIF", "JPEG2000")
 MAX_SIDE = 2**16 - 1
 # To so many pixels an image is reduced that is read: 1182x887 of a photograph, 5793x181 of a line.
 READ_PIXELS = 2**20
-# So many pixels of a large image are converted at once.
-_STRIP = 2**20
+_STRIP = 2**20  # pixels of a large image that are converted at once
 
 # What the shell hands over, as in `read.py <(command)`: the one kind of pipe that is read.
 _HANDED_OVER = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
@@ -134,7 +133,7 @@ def image_rgb(image: ImageLike, most: int | None = READ_PIXELS) -> np.ndarray:
     """
     if isinstance(image, str | os.PathLike):
         return open_rgb(image, most)
-    if isinstance(image, bytes | bytearray | memoryview):
+    if isinstance(image, _Content):
         return decode_rgb(bytes(image), "the bytes given", most)
     if isinstance(image, Image.Image):
         return _pillow_rgb(image, most)

@@ -162,10 +162,16 @@ def possible(image: np.ndarray) -> list[Layout]:
     return found if letters is None else [*found, Layout.of([letters], tall=True)]
 
 
+def check(image: np.ndarray) -> None:
+    """Raises the `UserError` that reading an image, uint8 (height, width, 3), would raise."""
+    if max(map(crops.count_windows, (image, np.rot90(image)))) > MOST_WINDOWS:
+        possible(image)
+
+
 def _lines(image: np.ndarray, tall: bool = False) -> list[Layout]:
     """A line in one piece; and where there is wide space in it, its words apart."""
     words = crops.apart(image)
-    if len(words) == 1:
+    if len(words) == 1 and words[0].shape == image.shape:
         return [Layout.of(words, tall=tall)]
     apart = Layout.of(words, tall=tall)
     if crops.count_windows(image) > MOST_IN_ONE_PIECE:

@@ -22,6 +22,7 @@ from PIL import Image
 
 from textsr_jax import configuration, crops, layouts, packed_files
 from textsr_jax.compilation import KeptFunctions, keep_compiled
+from textsr_jax.concurrency import once
 from textsr_jax.engine import JaxEngine
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE, ImageLike, image_rgb, resize
@@ -469,7 +470,7 @@ def _load_packed_reader(path: pathlib.Path, config: ConfigDict | None) -> Reader
     pair = packed_files.load(path)
     used = _packed_config(pair, path, config)
 
-    @functools.cache
+    @once
     def networks() -> tuple[Network, Network]:
         models = _load_packed(pair, path, config)
         return models.sr, models.ocr

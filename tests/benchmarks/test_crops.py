@@ -46,3 +46,35 @@ def test_windows_are_read_in_one_piece_each(monkeypatch):
     assert (len(whole), len(four), len(six)) == (3, 9, 6)
     assert all(part.shape[1:] == (HR_SIZE[1], HR_SIZE[0], 3) for part in reader.pictures)
     assert np.abs(six[0].astype(int) - whole[0]).mean() > 5
+
+
+def test_layouts_are_measured_on_images_of_their_kind():
+    class Known:
+        """Reads a label; remembers the images."""
+
+        def __init__(self):
+            self.shapes = []
+
+        def read(self, images):
+            self.shapes.append([image.shape for image in images])
+            return [Reading("open", 0.9), *[Reading("", 0.5) for _ in images[1:]]]
+
+    reader = Known()
+    words = [(np.zeros((32, 128, 3), np.uint8), label) for label in ("open", "late")]
+    rows = {row["what"]: row for row in benchmark.layouts(reader, words, 2)}
+    assert len(rows) == len(reader.shapes)
+    assert rows["real words, upside down"] == {
+        "what": "real words, upside down",
+        "words": 2,
+        "right": 50,
+        "sure and wrong": 0,
+    }
+    # Texts that are not the label, and sure.
+    assert rows["letters below each other"]["sure and wrong"] == 50
+    shapes = dict(zip(rows, reader.shapes, strict=True))
+    assert shapes["real words, turned left"] == [(128, 32, 3)] * 2
+    for name in ("letters below each other", "single letters that are tall"):
+        assert all(height > 1.5 * width for height, width, _ in shapes[name])
+    assert all(height > 3 * 32 for height, _, _ in shapes["drawn words, blank around"])
+    for ground in benchmark.GROUNDS:
+        assert all(width > 2 * height for height, width, _ in shapes[f"two words apart, {ground}"])

@@ -136,7 +136,9 @@ def test_every_value_that_a_field_may_have_survives_a_file(data):
         assert checks.checked(json.loads(json.dumps(content))) == content
     except UserError as error:
         # Each fits, and not all together.
-        assert any(why in str(error) for why in ("parameters", "times config", "crnn reads"))
+        assert any(
+            why in str(error) for why in ("parameters", "times", "crnn reads", "config.focus")
+        )
 
 
 def test_a_field_that_changes_a_network_in_use_has_to_be_there():
@@ -233,6 +235,9 @@ def test_a_config_is_a_mapping(content):
         ({"sr.edsr.blocks": 256, "sr.edsr.channels": 4096}, "config.sr.edsr is a network of some"),
         ({"ocr.cdistnet.channels": [4096] * 6}, "config.ocr.cdistnet is a network of some"),
         ({"focus.stage_channels": [4096] * 4}, "config.focus is a network of some"),
+        ({"focus.heads": 3}, "config.focus.width=1024: must be a multiple of config.focus.heads=3"),
+        ({"focus.embedding": 1024}, "even number more than config.focus.embedding=1024"),
+        ({"focus.embedding": 511}, "even number more than config.focus.embedding=511"),
         ({"decoding.beam": 1000, "decoding.steps": 1000}, "must be at most 20000"),
         ({"ocr.name": "crnn", "decoding.second_look": 0.5}, "crnn reads without beams"),
         ({"ocr.name": "crnn", "decoding.language_weight": 0.5}, "crnn reads without beams"),

@@ -2,6 +2,11 @@
 
 import io
 import json
+import os
+import shutil
+import threading
+import time
+import weakref
 
 import jax
 import numpy as np
@@ -134,11 +139,95 @@ def test_bad_folders_and_files_are_named(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: has no images \(PNG, JPEG"):
         PhotographFolder(tmp_path / "empty", 16)
-    with pytest.raises(UserError, match=r"0000.png: is 40x24, and each side must have 25 pixels"):
-        PhotographFolder(folder, 25)
+    with pytest.raises(UserError, match=r"photos: no image there will do, first: .*0000.png: is"):
+        PhotographFolder(folder, 100)
+
+
+def settings_of(folder):
+    return ConfigDict({"train": str(folder), "validation": "", "validation_fraction": 0.3})
+
+
+def test_files_that_will_not_do_are_left_out_and_told_of(folder, caplog):
     (folder / "x.jpg").write_text("words")
-    with pytest.raises(UserError, match=r"x.jpg: cannot read it \(not an image file\)"):
-        PhotographFolder(folder, 24)
+    # 10^8 pixels in a file of 12 kB.
+    Image.new("1", (10_000, 10_000)).save(folder / "bomb.png")
+    source = PhotographFolder(folder, 25)
+    assert source.keys == [f"{number:04d}.png" for number in range(1, 7)]
+    bomb, low, words = (
+        next(line for line in source.left_out if name in line)
+        for name in ("bomb.png", "0000.png", "x.jpg")
+    )
+    assert low == f"{folder}/0000.png: is 40x24, and each side must have 25 pixels; remove it"
+    assert "pixels" in bomb and "\n" not in bomb
+    assert "cannot read it (not an image file)" in words
+    train, judge = data.load_photographs(settings_of(folder), "", 25)
+    assert len(train) + len(judge) == 6
+    (message,) = caplog.messages
+    assert message.startswith(
+        f"{folder}: left out 3 of 9 images, first: {folder}/0000.png: is 40x24"
+    )
+
+
+def test_a_fingerprint_is_of_names_and_contents_alone(folder, tmp_path):
+    def prints(folder):
+        return [part.fingerprint for part in data.load_photographs(settings_of(folder), "", 16)]
+
+    first = prints(folder)
+    assert first[0] != first[1] and all(len(fingerprint) == 16 for fingerprint in first)
+    copied = tmp_path / "copied"
+    shutil.copytree(folder, copied)
+    os.utime(copied / "0003.png", (1, 1))
+    assert prints(copied) == first
+    before = (copied / "0003.png").stat()
+    image = np.array(Image.open(copied / "0003.png"))
+    image[5, 5] ^= 1
+    Image.fromarray(image).save(copied / "0003.png")
+    os.utime(copied / "0003.png", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert prints(copied) != first
+
+
+def test_of_large_photographs_one_is_decoded_at_a_time(tmp_path, monkeypatch):
+    for number in range(4):
+        Image.new("RGB", (4000, 2100)).save(tmp_path / f"{number}.png")
+    at_once, most, lock = 0, 0, threading.Lock()
+
+    def slow(path):
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.05)
+        with lock:
+            at_once -= 1
+        return np.zeros((2100, 4000, 3), np.uint8)
+
+    monkeypatch.setattr(photographs, "open_rgb", slow)
+    source = PhotographFolder(tmp_path, 16)
+    next(random_crops(source, batch_size=4, crop=16, seed=0, turn=True))
+    assert most == 1
+
+
+def test_crops_keep_no_photographs_in_memory():
+    """A batch holds its crops, not the images that they were cut from."""
+    alive, most, lock = 0, 0, threading.Lock()
+
+    def gone():
+        nonlocal alive
+        with lock:
+            alive -= 1
+
+    class Counted(ListOf):
+        def __getitem__(self, index):
+            nonlocal alive, most
+            image = numbered(index)
+            weakref.finalize(image, gone)
+            with lock:
+                alive += 1
+                most = max(most, alive)
+            return image
+
+    next(random_crops(Counted(range(5)), batch_size=100, crop=16, seed=0, turn=True))
+    assert 0 < most <= 50  # 16 threads, each with a batch of 100 in the making
 
 
 def test_a_file_cut_short_is_named_when_it_is_read(folder):

@@ -167,12 +167,12 @@ def test_a_folder_passes_over_what_is_no_image_in_one_line(folder, caplog):
     assert count == 8 and not any(item.error for item in items)
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"{folder}: passed over 6 of 14 entries (2 folders, 2 hidden, 2 no images by their names); "
-        "name them to read them"
+        f"{folder}: passed over 6 of 14 entries (folders: 2, hidden: 2, no images by their names: "
+        "2); name them to read them"
     )
     (folder / "below" / ".a.png").write_bytes(b"")
     items, _ = read(folder / "below")
-    assert "holds neither images nor an LMDB's data.mdb (passed over: 1 hidden)" in items[0].error
+    assert "holds neither images nor an LMDB's data.mdb (passed over: hidden: 1)" in items[0].error
 
 
 def test_what_is_no_file_in_a_folder_is_an_item(folder):
@@ -233,7 +233,7 @@ def test_labels_behind_a_tab(folder):
     listed = "\n".join(str(folder / line) for line in lines).encode()
     items, _ = read("-", listed=listed)
     assert names(items) == ["a.PNG", "b.png", "none.png", "c.jpg", "tab\tin.png"]
-    assert [item.label for item in items] == ["Open", "Été", "x", "", None]
+    assert [item.label for item in items] == ["Open", "Ete", "x", "", None]
     assert [bool(item.error) for item in items] == [False, False, True, False, False]
 
 

@@ -1,6 +1,7 @@
 """Reading in ONNX Runtime: the same images, words and confidences as JAX's reader."""
 
 import json
+import pickle
 import shutil
 
 import numpy as np
@@ -145,3 +146,29 @@ def test_what_is_wrong_with_a_folder(folder, tmp_path, harm, message):
 def test_an_unknown_precision(folder):
     with pytest.raises(UserError, match="'int4': no such graphs; take one of float32, int8"):
         runtime.load(folder, "int4")
+
+
+def test_a_reader_says_what_it_is_and_is_pickled_as_its_folder(folder, images, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    reader = runtime.load(copy, "float32")
+    assert repr(reader) == (
+        f"<Reader of {copy}: sr=edsr (float32), recognizer=cdistnet (float32), beam=3, "
+        "temperature=1, ONNX Runtime>"
+    )
+    assert "sr=edsr (7 bits)" in repr(runtime.load(copy))
+    pickled = pickle.dumps(reader)
+    assert len(pickled) < 10_000
+    again = pickle.loads(pickled)
+    assert again.read(images[:3]) == reader.read(images[:3])
+    assert repr(again) == repr(reader)
+    # One image, as the reader in JAX takes it.
+    assert again.read(images[0]) == reader.read([images[0]])[0]
+    assert again.enhance(images[0] / 255).shape == (32, 128, 3)
+    (copy / RECORD).write_text((copy / RECORD).read_text() + "\n")
+    with pytest.raises(UserError, match="has changed since a pickled reader was loaded"):
+        pickle.loads(pickled)
+    shutil.rmtree(copy)
+    with pytest.raises(
+        UserError, match=r"copy: a pickled reader was loaded from it, and it is not"
+    ):
+        pickle.loads(pickled)

@@ -84,3 +84,33 @@ def test_bfloat16_warps_in_float32(variables):
         jax.jit(small(dtype).__call__)(variables, images) for dtype in (None, jnp.bfloat16)
     )
     np.testing.assert_allclose(coarse, exact, rtol=0, atol=1e-6)
+
+
+def test_statistics_move_by_a_tenth_as_published():
+    """PyTorch's BatchNorm has momentum 0.1: running = 0.9 running + 0.1 of the batch's."""
+    network, variables = small(), small().init(jax.random.key(0))
+    images = np.random.default_rng(0).random((4, 16, 64, 3)).astype(np.float32)
+    train = jax.jit(network.train)
+    _, once = train(variables, images)
+    _, twice = train(variables | {"stats": once}, images)
+    first = variables["stats"]
+    norms = [first["convs"][str(number)]["bn"] for number in range(6)] + [first["fc1_bn"]]
+    assert len(jax.tree.leaves(first)) == 2 * len(norms)
+    # The batch's are the same both times: of 1 - 0.9 the first step takes, of 1 - 0.81 both.
+    moved = jax.tree.map(lambda a, b: b - a, first, once)
+    further = jax.tree.map(lambda a, b: b - a, first, twice)
+    for one, two in zip(jax.tree.leaves(moved), jax.tree.leaves(further), strict=True):
+        assert np.abs(one).max() > 1e-6
+        np.testing.assert_allclose(two, 1.9 * one, rtol=1e-4, atol=1e-6)
+    # And by hand for the first: the mean of its convolution.
+    params = variables["params"]["convs"]["0"]["conv"]
+    made = jax.lax.conv_general_dilated(
+        images, params["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    made = np.asarray(made + params["bias"], np.float64)
+    np.testing.assert_allclose(
+        once["convs"]["0"]["bn"]["mean"], 0.1 * made.mean((0, 1, 2)), rtol=1e-3, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        once["convs"]["0"]["bn"]["var"], 0.9 + 0.1 * made.var((0, 1, 2)), rtol=1e-4
+    )

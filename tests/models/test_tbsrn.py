@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from tests.golden import reference_tensors
 from textsr_jax import convert
@@ -105,3 +106,30 @@ def test_the_enhancer_is_a_transformer_layer():
 def test_widths_that_do_not_fit_are_refused(channels, heads):
     with pytest.raises(UserError, match=rf"config\.sr\.tbsrn\.channels={channels}: must be a mul"):
         Network(lambda rngs: TBSRN(channels=channels, heads=heads, rngs=rngs))
+
+
+def test_training_drops_attention_maps_and_hidden_layers(monkeypatch):
+    network = Network(lambda rngs: TBSRN(blocks=1, channels=8, heads=2, dropout=0.3, rngs=rngs))
+    variables = network.init(jax.random.key(0))
+    images = jax.random.uniform(jax.random.key(1), (1, 4, 8, 3))
+    dropped = []
+    call = nnx.Dropout.__call__
+
+    def record(self, values, **settings):
+        if not settings["deterministic"]:
+            dropped.append((values.shape, self.rate))
+        return call(self, values, **settings)
+
+    monkeypatch.setattr(nnx.Dropout, "__call__", record)
+
+    def train(key):
+        return network.train(variables, images, rngs=nnx.Rngs(dropout=key))
+
+    jax.eval_shape(train, jax.random.key(2))
+    assert dropped == [((1, 2, 32, 32), 0.3), ((1, 32, 16), 0.3)]
+    first, again, other = (jax.jit(train)(jax.random.key(key))[0] for key in (2, 2, 3))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-4
+    dropped.clear()
+    jax.eval_shape(network, variables, images)
+    assert not dropped

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from textsr_jax.models import Network, count_parameters
 from textsr_jax.models.text_focus import TextFocusRecognizer, to_gray
@@ -62,3 +63,37 @@ def test_bfloat16_gives_float32_logits_and_attention(variables):
 def test_gray_weighs_the_colours():
     colours = jnp.eye(3).reshape(1, 1, 3, 3)
     np.testing.assert_allclose(to_gray(colours)[0, 0, :, 0], [0.299, 0.587, 0.114], rtol=1e-6)
+
+
+def test_training_drops_where_the_published_code_does(monkeypatch):
+    network = Network(
+        lambda rngs: TextFocusRecognizer(
+            (4, 4), (4, 4, 4, 4), (1, 1, 1, 1), 16, 2, 24, 8, 0.4, rngs=rngs
+        )
+    )
+    variables = network.init(jax.random.key(0))
+    gray, tokens = jnp.ones((2, 32, 128, 1)) * 0.5, jnp.array([[0, 3, 4], [0, 5, 0]])
+    dropped = []
+    call = nnx.Dropout.__call__
+
+    def record(self, values, **settings):
+        if not settings["deterministic"]:
+            dropped.append((values.shape, self.rate))
+        return call(self, values, **settings)
+
+    monkeypatch.setattr(nnx.Dropout, "__call__", record)
+
+    def train(key):
+        return network.train(variables, gray, tokens, rngs=nnx.Rngs(dropout=key))
+
+    jax.eval_shape(train, jax.random.key(1))
+    # Positions, both attentions' maps, and the hidden layer.
+    assert [shape for shape, _ in dropped] == [
+        *((2, 3, 8), (2, 2, 3, 3)),
+        *((2, 2, 3, 256), (2, 3, 24)),
+    ]
+    assert {rate for _, rate in dropped} == {0.4}
+    # The frozen recogniser of the loss is in evaluation mode: nothing is dropped.
+    dropped.clear()
+    jax.eval_shape(network, variables, gray, tokens)
+    assert not dropped

@@ -375,3 +375,106 @@ def test_squared_error_is_that_of_the_decoded_values(prior):
     expected = np.square(values - x).mean()
     assert float(aciq.squared_error(x, 3, prior, 1)) == pytest.approx(float(expected), rel=1e-6)
     assert float(aciq.squared_error(np.zeros((0, 3), np.float32), 3, prior, 1)) == 0
+
+
+magnitudes = st.integers(-30, 30).map(lambda power: 10.0**power)
+shapes = hnp.arrays(np.float32, (4, 6), elements=st.floats(-1, 1, width=32, allow_subnormal=False))
+at_any_magnitude = {
+    axis: {prior: quantizer(prior=prior, axis=axis) for prior in ("auto", *aciq.PRIORS)}
+    for axis in (None, 1)
+}
+
+
+def relative_error(values, x):
+    """Root of the mean squared error in float64, as a part of the largest value."""
+    exact = np.asarray(x, np.float64)
+    return np.sqrt(np.square(np.asarray(values, np.float64) - exact).mean()) / np.abs(exact).max()
+
+
+@pytest.mark.parametrize("axis", [None, 1])
+@settings(max_examples=60)
+@given(shapes, magnitudes, st.sampled_from(BITS))
+def test_auto_errs_least_at_any_magnitude(axis, x, magnitude, bits):
+    x = (x * np.float32(magnitude)).astype(np.float32)
+    if not np.abs(x).max() > 1e-31:
+        return
+    runs, width = at_any_magnitude[axis], jnp.asarray(bits)
+    _, values = runs["auto"](x, width)
+    least = min(relative_error(runs[prior](x, width)[1], x) for prior in aciq.PRIORS)
+    assert relative_error(values, x) <= least + 1e-6
+
+
+@settings(max_examples=60)
+@given(shapes, st.integers(-99, 99), st.sampled_from(BITS), st.sampled_from(["auto", *aciq.PRIORS]))
+def test_a_power_of_two_changes_no_code(x, power, bits, prior):
+    # So that no value of the smaller tensor becomes denormal.
+    x = np.where(np.abs(x) < 1e-4, 0, x).astype(np.float32)
+    run, width, factor = at_any_magnitude[None][prior], jnp.asarray(bits), np.float32(2.0**power)
+    (plain, values), (moved, moved_values) = run(x, width), run(x * factor, width)
+    np.testing.assert_array_equal(plain.codes, moved.codes)
+    assert int(plain.prior) == int(moved.prior)
+    np.testing.assert_array_equal(plain.offset * factor, moved.offset)
+    np.testing.assert_array_equal(plain.scale * factor, moved.scale)
+    np.testing.assert_array_equal(values * factor, moved_values)
+
+
+@pytest.mark.parametrize("magnitude", [1e-30, 1e-19, 1e-5, 1.0, 1e19, 1e20, 1e30])
+@pytest.mark.parametrize(
+    ("draw", "prior"),
+    [("standard_normal", "gaussian"), ("laplace", "laplace"), ("random", "minmax")],
+)
+def test_each_distribution_gets_its_prior_at_any_magnitude(draw, prior, magnitude):
+    values = getattr(np.random.default_rng(0), draw)(size=(4096,)).astype(np.float32)
+    found, decoded = at_any_magnitude[None]["auto"](values * np.float32(magnitude), jnp.asarray(4))
+    assert aciq.PRIORS[int(found.prior)] == prior
+    assert len(np.unique(found.codes)) == 16
+    assert relative_error(decoded, values * np.float32(magnitude)) < 0.1
+    assert float(aciq.spread(values * np.float32(magnitude), "gaussian")) == pytest.approx(
+        magnitude * values.std(ddof=1), rel=1e-4
+    )
+
+
+def test_channels_of_very_different_magnitudes_keep_their_own():
+    rng = np.random.default_rng(1)
+    powers = 10.0 ** np.array([-30, -20, -10, 0, 10, 20])
+    x = (rng.standard_normal((64, 6)) * powers).astype(np.float32)
+    for prior in ("auto", *aciq.PRIORS):
+        found, values = at_any_magnitude[1][prior](x, jnp.asarray(8))
+        assert np.isfinite(found.scale).all() and (np.asarray(found.scale) > 0).all()
+        for channel, magnitude in enumerate(powers):
+            error = np.abs(np.asarray(values, np.float64) - x)[:, channel].mean()
+            assert error < 0.05 * magnitude, (prior, magnitude)
+    # A channel without error does not hide the others' from the choice.
+    x[:, 5] = 1e20
+    _, values = at_any_magnitude[1]["auto"](x[:, (0, 5)], jnp.asarray(4))
+    errors = [
+        relative_error(at_any_magnitude[1][prior](x[:, (0, 5)], jnp.asarray(4))[1][:, 0], x[:, 0])
+        for prior in aciq.PRIORS
+    ]
+    assert relative_error(values[:, 0], x[:, 0]) <= min(errors) + 1e-6
+
+
+@pytest.mark.parametrize("magnitude", [1e-40, 1e-37, 1e38])
+@pytest.mark.parametrize("axis", [None, 1])
+def test_at_the_ends_of_float32_values_stay_finite_and_near(magnitude, axis):
+    x = (np.random.default_rng(2).uniform(-1, 1, (4, 6)) * magnitude).astype(np.float32)
+    for prior in ("auto", *aciq.PRIORS):
+        found, values = at_any_magnitude[axis][prior](x, jnp.asarray(8))
+        assert np.isfinite(found.offset).all() and np.isfinite(found.scale).all()
+        assert np.abs(np.asarray(values, np.float64) - x).max() <= 2 * magnitude
+    equal = np.full((4, 6), magnitude, np.float32)
+    _, values = at_any_magnitude[axis]["auto"](equal, jnp.asarray(3))
+    # Processors may take a denormal number for 0.
+    np.testing.assert_allclose(values, equal, rtol=0, atol=1e-38)
+
+
+@pytest.mark.parametrize("magnitude", [1e-25, 1e25])
+def test_moments_are_restored_at_any_magnitude(magnitude):
+    x = (np.random.default_rng(3).laplace(size=(200, 6)) * magnitude).astype(np.float32)
+    offset, scale = aciq.fit_range(x, 3, "laplace")
+    codes = aciq.encode(x, offset, scale, 3)
+    offset, scale = moments_of(x, codes, offset, scale, None, 1)
+    values = np.asarray(aciq.decode(codes, offset, scale, 1), np.float64) / magnitude
+    exact = x.astype(np.float64) / magnitude
+    np.testing.assert_allclose(values.mean(0), exact.mean(0), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(values.std(0), exact.std(0), rtol=1e-5)

@@ -28,15 +28,20 @@ class Shades:
     def enlarge(self, lr):
         return lr.repeat(2, axis=1).repeat(2, axis=2)
 
-    def recognize(self, images, cut):
-        self.batches.append(len(images))
+    def recognize(self, images, cut, again):
+        if again:
+            self.batches.append(len(images))
         shades = images[:, 16, 64, 0]
         chances = np.log(np.maximum(shades, 1) / 256)
         return Words([str(shade) for shade in shades], chances, chances)
 
 
 def shade(value: int, **about) -> Item:
-    return Item(f"{value}.png", np.full((16, 64, 3), value, np.uint8), **about)
+    image = np.full((16, 64, 3), value, np.uint8)
+    # What has no contrast is not read.
+    image[:2] = image[-2:] = 255
+    image[2:4] = image[-4:-2] = 0
+    return Item(f"{value}.png", image, **about)
 
 
 def write(items, total=None, **settings):
@@ -126,7 +131,7 @@ def test_a_name_cannot_forge_a_line(capsys):
 
 def test_large_images_make_small_batches(capsys):
     """As many bytes are held, whatever the images' sizes."""
-    alive, most = weakref.WeakSet(), 0
+    made, most = [], 0
 
     def items():
         nonlocal most
@@ -135,13 +140,16 @@ def test_large_images_make_small_batches(capsys):
             image = np.full((1024, 1024, 3), number, np.uint8).view(
                 type("Image", (np.ndarray,), {})
             )
-            alive.add(image)
-            most = max(most, len(alive))
+            made.append(weakref.ref(image))
+            most = max(most, sum(there() is not None for there in made))
             yield Item(f"{number}.png", image)
             del image
 
-    engine = Shades()
-    assert readings.write(items(), 40, lambda: Reader(engine), readings.Settings()) == 0
+    class Fast(Reader):
+        def read_and_show(self, images):
+            return [(Reading("a", 1.0), image[:32]) for image in images]
+
+    assert readings.write(items(), 40, lambda: Fast(Shades()), readings.Settings()) == 0
     assert len(capsys.readouterr().out.splitlines()) == 40
     # A batch, and the one that is read next.
     assert most <= 17
@@ -180,6 +188,23 @@ def test_a_numbered_name_that_a_file_has_already():
     assert given == ["a_sr.png", "a_sr_2.png", "a_sr_2_sr.png", "a_sr_3.png"]
 
 
+def test_any_source_gives_a_name_that_a_file_can_have(tmp_path, capsys):
+    sources = [f"{FORGING}", "字" * 85, "字" * 85 + ".jpg", f"{'a' * 255}:7", "x/\udcff:8"]
+    shade = np.full((16, 64, 3), 64, np.uint8)
+    write([Item(source, shade) for source in sources], save_sr=str(tmp_path / "sr"))
+    saved = sorted(path.name for path in (tmp_path / "sr").iterdir())
+    stem = "字" * 66
+    assert saved == sorted(
+        [
+            f"{ESCAPED.removesuffix('.png')}_sr.png",
+            f"{stem}_sr.png",
+            f"{stem}_sr_2.png",
+            f"{'a' * 200}_7_sr.png",
+            r"\xff_8_sr.png",
+        ]
+    )
+
+
 def test_the_grid_shows_images_words_and_what_is_wrong(tmp_path, capsys):
     place = tmp_path / "grid.png"
 
@@ -207,3 +232,26 @@ def test_a_grid_that_cannot_be_written_is_said_before_anything_is_read(tmp_path)
     ):
         with pytest.raises(UserError, match=message):
             write([shade(64)], grid=str(place))
+
+
+def test_a_whole_photograph_gets_a_line_that_says_what_to_do(capsys):
+    scene = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    photograph = Item("hall.jpg", np.asarray(Image.fromarray(scene).resize((640, 480))))
+    assert write([shade(64), photograph]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split(":")[0] for line in out.splitlines()] == ["64.png", "hall.jpg"]
+    assert err.startswith("warning: hall.jpg: seems to be a whole photograph")
+    assert "crop its words" in err and len(err.splitlines()) == 1
+
+
+def test_a_line_without_end_does_not_keep_others_from_being_read(capsys):
+    stripes = np.random.default_rng(0).integers(0, 2, (4, 9_000, 3), np.uint8).repeat(4, 0) * 200
+    assert write([Item("long.png", stripes), shade(64)]) == 1
+    out, err = capsys.readouterr()
+    assert out == "64.png: 64 (25 %)\n"
+    assert err.startswith("error: long.png: ") and len(err.splitlines()) == 1
+
+
+def test_one_colour_has_no_text(capsys):
+    assert write([Item("grey.png", np.full((32, 128, 3), 127, np.uint8))]) == 0
+    assert capsys.readouterr().out == "grey.png: (nothing) (100 %)\n"

@@ -249,28 +249,6 @@ def test_the_average_follows_the_weights():
         assert float(plain.params["w"]) == weights[number]
 
 
-def test_the_schedule_warms_up_and_ends_at_a_hundredth():
-    schedule = states.schedule(CONFIG.stage2)
-    settings = CONFIG.stage2
-    assert float(schedule(0)) == 0
-    assert float(schedule(round(settings.warmup * settings.steps))) == pytest.approx(
-        settings.learning_rate
-    )
-    assert float(schedule(settings.steps)) == pytest.approx(settings.learning_rate / 100)
-
-
-def test_the_clip_bounds_the_gradient():
-    settings = CONFIG.stage1.copy_and_resolve_references()
-    settings.clip, settings.warmup = 0.25, 0.0
-    optimizer = states.make_optimizer(settings)
-    params = {"w": jnp.zeros(3)}
-    small, _ = optimizer.update({"w": jnp.ones(3) * 0.01}, optimizer.init(params), params)
-    large, _ = optimizer.update({"w": jnp.ones(3) * 1e9}, optimizer.init(params), params)
-    # Adam's first update is the learning rate in size, whatever the gradient's.
-    assert np.allclose(small["w"], -settings.learning_rate, rtol=1e-3)
-    assert np.allclose(large["w"], -settings.learning_rate, rtol=1e-3)
-
-
 def test_the_weights_of_the_text_focus_parts_come_from_the_config():
     sr, focus = build_sr(CONFIG.sr), build_focus(CONFIG.focus)
     variables, frozen = sr.init(jax.random.key(0)), focus.init(jax.random.key(9))
@@ -280,6 +258,27 @@ def test_the_weights_of_the_text_focus_parts_come_from_the_config():
     total, (parts, _) = jax.jit(loss)(variables, frozen, batch(), jax.random.key(1))
     expected = parts["mse"] + 3 * parts["position"] + 0.5 * parts["recognition"]
     assert float(total) == pytest.approx(2 * float(expected), rel=1e-5)
+
+
+def test_padded_steps_change_neither_the_focus_loss_nor_its_gradient():
+    focus, words = build_focus(CONFIG.focus), batch()
+    variables, loss = focus.init(jax.random.key(0)), steps.focus_loss(focus)
+    further = words.replace(characters=np.pad(words.characters, ((0, 0), (0, 5))))
+    found = []
+    for padded in (words, further):
+
+        def of(params, padded=padded):
+            return loss(variables | {"params": params}, {}, padded, jax.random.key(1))
+
+        found.append(jax.jit(jax.value_and_grad(of, has_aux=True))(variables["params"]))
+    (value, (parts, _)), gradient = found[0]
+    (padded_value, (padded_parts, _)), padded_gradient = found[1]
+    assert float(padded_value) == pytest.approx(float(value), rel=1e-5)
+    assert float(padded_parts["characters_right"]) == pytest.approx(
+        float(parts["characters_right"]), rel=1e-5
+    )
+    difference = jax.tree.map(jnp.subtract, gradient, padded_gradient)
+    assert optax.global_norm(difference) < 1e-4 * optax.global_norm(gradient)
 
 
 def test_known_attention_changes_nothing_but_the_work():

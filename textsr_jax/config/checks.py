@@ -184,6 +184,12 @@ def _check_together(values: Mapping[str, Any], refuse: Refuse) -> None:
                 f"config.{place} is a network of some {count:.0e} parameters, more than "
                 f"{sizes.MOST_PARAMETERS:.0e}; make it smaller"
             )
+    width, heads, embedding = (values[f"focus.{name}"] for name in ("width", "heads", "embedding"))
+    if width % heads or not width - embedding > 0 or (width - embedding) % 2:
+        raise refuse(
+            f"config.focus.width={width}: must be a multiple of config.focus.heads={heads}, and by "
+            f"an even number more than config.focus.embedding={embedding}"
+        )
     beam, steps = values["decoding.beam"], values["decoding.steps"]
     if beam * steps > _MOST_DECODING:
         raise refuse(

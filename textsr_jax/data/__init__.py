@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import pathlib
 import re
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from textsr_jax.data.records import Source
 
 _TEST_ORDER = ("easy", "medium", "hard")
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +145,8 @@ def load_photographs(
 ) -> tuple[Photographs, Photographs]:
     """The photographs of stage 0: those it is trained on, and those that choose its checkpoint.
 
+    Files that will not do are left out, and a warning says so.
+
     Args:
       config: has the fields
         train: a folder of images, or "tfds:div2k" for TFDS's prepared set.
@@ -164,7 +169,16 @@ def load_photographs(
                 f"config.photographs.{field} is empty; name a folder of images, such as "
                 "DIV2K_train_HR, or tfds:div2k"
             )
-        return photographs.PhotographFolder(config[field], smallest)
+        folder = photographs.PhotographFolder(config[field], smallest)
+        if folder.left_out:
+            _logger.warning(
+                "%s: left out %d of %d images, first: %s",
+                config[field],
+                len(folder.left_out),
+                len(folder.left_out) + len(folder),
+                folder.left_out[0],
+            )
+        return folder
 
     train = opened("train", "train")
     if config.validation:

@@ -3,8 +3,13 @@
 Training crops are a pure function of (source, seed, step), which makes resuming exact.
 """
 
+import contextlib
+import functools
+import hashlib
+import math
 import os
 import pathlib
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -19,6 +24,9 @@ from textsr_jax.images import FORMATS, SUFFIXES, decode_rgb, image_size, open_rg
 
 # Each crop decodes a whole photograph; Pillow lets other threads run meanwhile.
 _READ_OPTIONS = grain.ReadOptions(num_threads=16, prefetch_buffer_size=16)
+# Images of more pixels are decoded one at a time: of these all threads take at most 1 GB. DIV2K's
+# have 3 million.
+_LARGE = 8_000_000
 
 
 @flax.struct.dataclass
@@ -46,9 +54,15 @@ def shapes(batch_size: int, crop: int) -> Crops:
 
 
 class Photographs(Protocol):
-    """Random access to photographs, uint8 (height, width, 3), RGB; `keys` names each."""
+    """Random access to photographs, uint8 (height, width, 3), RGB.
+
+    Attributes:
+      keys: names each.
+      fingerprint: of what they are, wherever they lie: 16 hexadecimal digits.
+    """
 
     keys: list[str]
+    fingerprint: str
 
     def __len__(self) -> int: ...
 
@@ -59,14 +73,18 @@ class PhotographFolder:
     """The image files of a folder, sorted by name, without its subfolders; decoded when asked for.
 
     Sizes are read from the files' headers at once, so that a file that will not do is found before
-    a training begins and not in its first epoch.
+    a training begins and not in its first epoch. Of large images one is decoded at a time, however
+    many threads ask for them.
+
+    Attributes:
+      left_out: what is wrong with each file that will not do: too small, too large or no image.
 
     Args:
       folder: holds the files; others than `SUFFIXES` and hidden ones are passed over.
       smallest: what each side of an image has at least, in pixels.
 
     Raises:
-      UserError: there is no such folder, or no image in it; or a file is too small or no image.
+      UserError: there is no such folder, or no image in it that will do.
     """
 
     def __init__(self, folder: str | os.PathLike, smallest: int) -> None:
@@ -83,19 +101,47 @@ class PhotographFolder:
                 f"{folder}: has no images ({', '.join(FORMATS)}); name a folder of them, such as "
                 "DIV2K_train_HR"
             )
+        self._sizes, self.left_out = {}, []
         for path in self._paths:
-            _check_size(str(path), image_size(path), smallest)
+            try:
+                self._sizes[path] = image_size(path)
+                _check_size(str(path), self._sizes[path], smallest)
+            except UserError as error:
+                self._sizes.pop(path, None)
+                self.left_out.append(str(error))
+        if not self._sizes:
+            raise UserError(f"{folder}: no image there will do, first: {self.left_out[0]}")
+        self._paths = list(self._sizes)
+        self._one_at_a_time = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return open_rgb(self._paths[index])
+        path = self._paths[index]
+        large = math.prod(self._sizes[path]) > _LARGE
+        with self._one_at_a_time if large else contextlib.nullcontext():
+            return open_rgb(path)
 
     @property
     def keys(self) -> list[str]:
         """The files' names."""
         return [path.name for path in self._paths]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of the files' names and all that is in them; some seconds for DIV2K."""
+        digest = hashlib.sha256()
+        for path in self._paths:
+            digest.update(os.fsencode(path.name) + b"\0")
+            try:
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError as error:
+                raise UserError(
+                    f"{path}: cannot read it ({error.strerror}); mend or remove it"
+                ) from error
+        return digest.hexdigest()[:16]
 
 
 class PreparedDiv2k:
@@ -131,6 +177,9 @@ class PreparedDiv2k:
         raw = tfds.decode.SkipDecoding()
         self._examples = builder.as_data_source(split, decoders={"lr": raw, "hr": raw})
         self._name = f"div2k/{split}"
+        prepared = builder.info.splits[split]
+        state = f"{builder.info.full_name} {split} {prepared.shard_lengths} {prepared.num_bytes}"
+        self.fingerprint = hashlib.sha256(state.encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -160,6 +209,11 @@ class Chosen:
     def keys(self) -> list[str]:
         keys = self._source.keys
         return [keys[index] for index in self._indices]
+
+    @property
+    def fingerprint(self) -> str:
+        state = f"{self._source.fingerprint} {self._indices}"
+        return hashlib.sha256(state.encode()).hexdigest()[:16]
 
 
 def random_crops(
@@ -202,7 +256,8 @@ def random_crops(
         if turn:
             part = np.rot90(part, rng.integers(4))
             part = part[:, ::-1] if rng.integers(2) else part
-        return index, part
+        # A copy: a view would keep the whole photograph until the batch is made.
+        return index, part.copy()
 
     dataset = dataset.random_map(cut).batch(batch_size, drop_remainder=True, batch_fn=_collate)
     return iter(dataset[process_index::process_count].to_iter_dataset(_READ_OPTIONS))
@@ -221,7 +276,7 @@ def central_crops(source: Photographs, *, batch_size: int, crop: int) -> Iterato
             height, width = image.shape[:2]
             _check_size(source.keys[index], (width, height), crop)
             top, left = (height - crop) // 2, (width - crop) // 2
-            pairs.append((index, image[top : top + crop, left : left + crop]))
+            pairs.append((index, image[top : top + crop, left : left + crop].copy()))
         missing = batch_size - len(pairs)
         batch = _collate(pairs + pairs[-1:] * missing)
         yield batch.replace(valid=np.arange(batch_size) < len(pairs))

@@ -100,7 +100,9 @@ def _expand(name: str) -> Source:
 
 def _failed(name: str, error: Exception) -> Source:
     reason = str(error)
-    if isinstance(error, OSError):
+    if isinstance(error, PermissionError):
+        reason = f"{name}: {error.strerror}; see to its permissions"
+    elif isinstance(error, OSError):
         reason = f"{name}: cannot read it ({error.strerror or error}); name another source"
     item = Item(name, error=reason)
     return Source(lambda: iter([item]), 1)
@@ -141,10 +143,8 @@ def _lines(listed: BinaryIO) -> Iterator[tuple[str, str | None]]:
         label = None
         if b"\t" in line and not os.path.lexists(name):
             line, _, rest = line.partition(b"\t")
-            name, label = (
-                os.fsdecode(line),
-                text.fold(rest.split(b"\t")[0].decode(errors="replace")),
-            )
+            label = text.fold(rest.split(b"\t")[0].decode(errors="replace"))
+            name = os.fsdecode(line)
         yield name, label
 
 
@@ -174,7 +174,7 @@ def _folder(path: pathlib.Path) -> Source:
             others["no images by their names"] += 1
         else:
             files.append(entry.path)
-    passed = ", ".join(f"{number} {what}" for what, number in sorted(others.items()))
+    passed = ", ".join(f"{what}: {number}" for what, number in sorted(others.items()))
     if not files:
         raise UserError(
             f"{path}: holds neither images nor an LMDB's {lmdb_folders.FILE}"

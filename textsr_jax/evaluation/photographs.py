@@ -125,6 +125,10 @@ def evaluate(
         name: PhotographFolder(folder, 2 * _UNIT)
         for name, folder in zip(_names(folders), folders, strict=True)
     }
+    for source in opened.values():
+        # Scores of a part of Set5 are none of Set5.
+        if source.left_out:
+            raise UserError(source.left_out[0])
     rescale = jax.jit(lambda variables, hr: _rescale(network, variables, hr))
     rows = [PhotographRow(down, up, {}) for down, up in _ROWS]
     details: dict[str, list[Detail]] = {}

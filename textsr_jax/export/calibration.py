@@ -81,7 +81,10 @@ def fit(values: np.ndarray, ends: Range) -> Range:
     if sample.size:
         mean = 0.0 if low == 0 else float(sample.mean())
         deviation = np.abs(sample - mean)
-        spreads = {"laplace": deviation.mean(), "gaussian": np.sqrt(np.square(deviation).mean())}
+        # By a power of two near the largest, which changes no digit: squares hold half the range.
+        unit = np.ldexp(np.float32(1), np.frexp(deviation.max())[1] - 1)
+        gaussian = np.sqrt(np.square(deviation / unit).mean()) * unit
+        spreads = {"laplace": deviation.mean(), "gaussian": gaussian}
         for prior, spread in spreads.items():
             clip = aciq.alpha(prior, BITS) * float(spread)
             candidates.append(

@@ -82,6 +82,9 @@ def weight_clips(weight: np.ndarray, bits: int) -> np.ndarray:
       float32 (outputs,); 0 where all weights of a channel are 0.
     """
     magnitude = np.abs(np.asarray(weight, np.float32))
+    # By powers of two near the largest, which change no digit: squares hold half the range.
+    unit = np.ldexp(np.float32(1), np.frexp(magnitude.max(axis=1, keepdims=True))[1] - 1)
+    weight, magnitude = weight / unit, magnitude / unit
     largest = magnitude.max(axis=1)
     spreads = {
         "laplace": magnitude.mean(axis=1),
@@ -91,7 +94,7 @@ def weight_clips(weight: np.ndarray, bits: int) -> np.ndarray:
     clips += [np.minimum(largest, aciq.alpha(p, bits) * b) for p, b in spreads.items()]
     errors = [np.square(decode(weight, clip, bits) - weight).sum(axis=1) for clip in clips]
     best = np.argmin(errors, axis=0)
-    return np.take_along_axis(np.float32(clips), best[None], axis=0)[0]
+    return np.take_along_axis(np.float32(clips), best[None], axis=0)[0] * unit[:, 0]
 
 
 def decode(weight: np.ndarray, clips: np.ndarray, bits: int) -> np.ndarray:

@@ -71,7 +71,8 @@ def spread(x: jax.Array, prior: str, axis: int | None = None) -> jax.Array:
     Raises:
       ValueError: another prior.
     """
-    return _statistics(x, prior, axis).spread
+    found = _statistics(x, prior, axis)
+    return found.spread * found.unit
 
 
 def fit_range(
@@ -90,8 +91,8 @@ def fit_range(
       axis: the channel axis that gets a range for each of its indexes; None for one range.
 
     Returns:
-      offset, scale: float32, () or (x.shape[axis],). Not finite where the values of `x` are not, or
-      so large that their sums overflow.
+      offset, scale: float32, () or (x.shape[axis],), at any magnitude of `x`; the step is 0 where
+      it would be a denormal number. Not finite where the values of `x` are not.
 
     Raises:
       ValueError: another prior or number of bits.
@@ -102,10 +103,10 @@ def fit_range(
     else:
         clip = _clip(prior, bits) * found.spread
         offset, width = jnp.maximum(found.low, found.mean - clip), 2 * clip
-    scale = width / levels
+    offset, scale = offset * found.unit, width / levels * found.unit
     # A denormal step cannot be divided by.
     flat = (found.low == found.high) | (scale < jnp.finfo(jnp.float32).tiny)
-    return jnp.where(flat, found.low, offset), jnp.where(flat, 0, scale)
+    return jnp.where(flat, found.low * found.unit, offset), jnp.where(flat, 0, scale)
 
 
 def encode(
@@ -133,10 +134,14 @@ def decode(
 
 
 def squared_error(x: jax.Array, bits: Bits, prior: str, axis: int | None = None) -> jax.Array:
-    """Mean squared difference between `x` and its quantised values; float32 (), 0 for no values."""
+    """Mean squared difference between `x` and its quantised values; float32 (), 0 for no values.
+
+    Infinite or 0 where float32 cannot hold it, for values above about 1e19 or below 1e-19.
+    """
     offset, scale = fit_range(x, bits, prior, axis)
     values = decode(encode(x, offset, scale, bits, axis), offset, scale, axis)
-    return _mean_square(values, x)
+    error, unit = _mean_square(values, x)
+    return error * unit * unit
 
 
 def allocate_bits(scales: jax.Array, mean_bits: float | jax.Array) -> jax.Array:
@@ -213,9 +218,13 @@ def restore_moments(
         return jnp.broadcast_to(offset, shape), jnp.broadcast_to(scale, shape)
     over = _others(x.ndim, channels)
     count = codes.astype(jnp.float32)
-    code_mean, mean = count.mean(over), x.mean(over)
+    # Nothing is squared before it is near 1.
+    unit = _unit(jnp.abs(x).max(over))
+    scaled = x * _along(1 / unit, x.ndim, channels)
+    code_mean, mean = count.mean(over), scaled.mean(over)
     code_deviation = jnp.sqrt(jnp.square(count - _along(code_mean, x.ndim, channels)).mean(over))
-    deviation = jnp.sqrt(jnp.square(x - _along(mean, x.ndim, channels)).mean(over))
+    deviation = jnp.sqrt(jnp.square(scaled - _along(mean, x.ndim, channels)).mean(over))
+    mean, deviation = mean * unit, deviation * unit
     alike = codes.min(over) == codes.max(over)
     corrected = jnp.where(alike, 0, deviation / jnp.where(alike, 1, code_deviation))
     kept = jnp.broadcast_to(scale, corrected.shape)
@@ -276,7 +285,7 @@ def quantize_array(
         _check_bits(bits)
         if not allocate and bits != int(bits):
             raise ValueError(f"{bits} bits; broken numbers are means over channels, of `allocate`")
-    outcomes, errors = [], []
+    outcomes, errors, units = [], [], []
     for index, name in enumerate(PRIORS):
         if prior not in (name, "auto"):
             continue
@@ -296,17 +305,21 @@ def quantize_array(
         outcomes.append(
             Quantized(codes, offset, scale, jnp.asarray(width, jnp.int32), jnp.int32(index))
         )
-        error = _mean_square(decode(codes, offset, scale, along), x)
+        error, unit = _mean_square(decode(codes, offset, scale, along), x)
         errors.append(jnp.where(jnp.isnan(error), jnp.inf, error))
+        units.append(unit)
     if not outcomes:
         raise ValueError(f"prior {prior!r} is none of {(*PRIORS, 'auto')}")
     if len(outcomes) == 1:
         return outcomes[0]
-    best = jnp.argmin(jnp.stack(errors))
+    best = jnp.argmin(_comparable(jnp.stack(errors), jnp.stack(units)))
     return jax.tree.map(lambda *parts: jnp.stack(parts)[best], *outcomes)
 
 
 class _Statistics(NamedTuple):
+    """A tensor's or its channels' statistics, in units of `unit`, a power of two."""
+
+    unit: jax.Array
     low: jax.Array
     high: jax.Array
     mean: jax.Array
@@ -319,8 +332,11 @@ def _statistics(x: jax.Array, prior: str, axis: int | None) -> _Statistics:
     x = jnp.asarray(x, jnp.float32)
     if x.size == 0:
         none = jnp.zeros(() if axis is None else (x.shape[axis],), jnp.float32)
-        return _Statistics(none, none, none, none)
+        return _Statistics(none + 1, none, none, none, none)
     over = _others(x.ndim, axis)
+    # Powers of two change no digit, and squares of numbers around 1 neither over- nor underflow.
+    unit = _unit(jnp.abs(x).max(over))
+    x = x * _along(1 / unit, x.ndim, axis)
     low, high, mean = x.min(over), x.max(over), x.mean(over)
     deviation = x - _along(mean, x.ndim, axis)
     if prior == "minmax":
@@ -331,7 +347,27 @@ def _statistics(x: jax.Array, prior: str, axis: int | None) -> _Statistics:
         count = math.prod(x.shape[i] for i in over)
         wide = jnp.sqrt(jnp.square(deviation).sum(over) / max(1, count - 1))
     # Rounding of the mean can give equal values a spread.
-    return _Statistics(low, high, mean, jnp.where(low == high, 0, wide))
+    return _Statistics(unit, low, high, mean, jnp.where(low == high, 0, wide))
+
+
+def _unit(peak: jax.Array) -> jax.Array:
+    """The power of two at or below `peak`, float32, kept within 2^-126 to 2^126.
+
+    It and its inverse are normal numbers, also for a peak that is 0, infinite or NaN.
+    """
+    return _power_of_two(_exponent(peak))
+
+
+def _exponent(values: jax.Array) -> jax.Array:
+    """That of float32 values, int32; exact for powers of two, where a logarithm may be off."""
+    biased = jax.lax.bitcast_convert_type(values, jnp.uint32) >> 23 & 0xFF
+    return biased.astype(jnp.int32) - 127
+
+
+def _power_of_two(exponent: jax.Array) -> jax.Array:
+    """2^exponent, float32, exactly; int32 exponents are clipped to -126 and 126."""
+    biased = (jnp.clip(exponent, -126, 126) + 127).astype(jnp.uint32)
+    return jax.lax.bitcast_convert_type(biased << 23, jnp.float32)
 
 
 def _clip(prior: str, bits: Bits) -> float | jax.Array:
@@ -347,8 +383,19 @@ def _levels(bits: Bits) -> int | jax.Array:
     return 2**bits - 1
 
 
-def _mean_square(values: jax.Array, x: jax.Array) -> jax.Array:
-    return jnp.square(values - jnp.asarray(x, jnp.float32)).sum() / max(1, x.size)
+def _mean_square(values: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The mean squared difference, in squares of a power of two, and that power."""
+    difference = values - jnp.asarray(x, jnp.float32)
+    unit = _unit(jnp.abs(difference).max(initial=0))
+    return jnp.square(difference * (1 / unit)).sum() / max(1, x.size), unit
+
+
+def _comparable(errors: jax.Array, units: jax.Array) -> jax.Array:
+    """Mean squares of `_mean_square` in one unit: the least of those of errors that are not 0."""
+    exponents = _exponent(units)
+    least = jnp.where(errors > 0, exponents, 127).min()
+    # What is more than 2^63 times as far off is not chosen, by however much it is.
+    return errors * jnp.square(_power_of_two(jnp.clip(exponents - least, 0, 63)))
 
 
 def _others(rank: int, axis: int | None) -> tuple[int, ...]:

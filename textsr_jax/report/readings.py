@@ -16,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from textsr_jax import crops, layouts
 from textsr_jax.data.sources import Item
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.images import HR_SIZE, to_rgb
@@ -70,7 +71,7 @@ def write(
     shown: list[tuple[Item, Reading, np.ndarray]] = []
     reader, bad = None, 0
     with Progress(total=total, unit="image", disable=None) as progress, logging_redirect_tqdm():
-        for batch in batches(items, lambda item: item.image):
+        for batch in batches(map(_checked, items), lambda item: item.image):
             readable = [item for item in batch if item.image is not None]
             if readable and reader is None:
                 reader = load()
@@ -87,6 +88,9 @@ def write(
                         print(text)
                     if reading is None:
                         continue
+                    if crops.is_photograph(item.image):
+                        sys.stdout.flush()
+                        print(_photograph(item), file=sys.stderr, flush=True)
                     if folder is not None:
                         _save(picture, folder / free_name(item.source, names))
                     if settings.grid and len(shown) < GRID_WORDS:
@@ -96,6 +100,24 @@ def write(
     if settings.grid and shown:
         _write_grid(settings.grid, shown)
     return bad
+
+
+def _checked(item: Item) -> Item:
+    """The item; without its image, and with the reason, where that is too wide to be read."""
+    if item.image is None:
+        return item
+    try:
+        layouts.check(item.image)
+    except UserError as error:
+        return dataclasses.replace(item, image=None, error=f"{item.source}: {error}")
+    return item
+
+
+def _photograph(item: Item) -> str:
+    return (
+        f"warning: {escaped(item.source)}: seems to be a whole photograph, of which no text can be "
+        "trusted; crop its words, an image each, and read these"
+    )
 
 
 def line(item: Item, reading: Reading | None, format: str) -> str:
@@ -123,12 +145,17 @@ def line(item: Item, reading: Reading | None, format: str) -> str:
 def free_name(source: str, names: Counter[str]) -> str:
     """A PNG's name for the image of a source; images of the same name are numbered.
 
+    Names are as `errors.escaped` has them, and cut where they are too long for a file's.
+
     Args:
       source: of the item.
       names: how often each was given; counted on.
     """
     path, _, number = source.rpartition(":")
-    stem = f"{pathlib.Path(path).name}_{number}" if number.isdigit() else pathlib.Path(source).stem
+    numbered = number.isdigit()
+    stem = pathlib.Path(path).name if numbered else pathlib.Path(source).stem
+    stem = escaped(stem).encode()[:200].decode(errors="ignore")
+    stem += f"_{number}" if numbered else ""
     name = f"{stem}_sr.png"
     while names[name]:
         names[name] += 1

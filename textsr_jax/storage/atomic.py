@@ -103,7 +103,7 @@ class _Partial:
         if parents:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         # A file's name may be as long as the system allows.
-        name = self.path.name.encode()[:240].decode(errors="ignore")
+        name = os.fsdecode(os.fsencode(self.path.name)[:240])
         self._place = self.path.with_name(f".{name}.partial")
         self._placed = False
         self.stream = _locked(self._place)

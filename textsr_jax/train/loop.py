@@ -7,7 +7,7 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +22,7 @@ from textsr_jax.runtime.progress import Progress
 from textsr_jax.storage import atomic
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
-from textsr_jax.train import stopping
+from textsr_jax.train import stopping, trained_on
 from textsr_jax.train.best import BestModels
 from textsr_jax.train.logs import Logs
 from textsr_jax.train.mesh import Layout
@@ -62,6 +62,8 @@ class Stage:
         part of each batch.
       key_of: the key of the record that has a number in `Batch.index`.
       validate: judges variables.
+      data: fingerprints of what it is trained on, by what that is called; a run goes on with the
+        same alone.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Stage:
     batches: Any
     key_of: Callable[[int], str]
     validate: Callable[[Variables], Validation]
+    data: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def is_finished(workdir: pathlib.Path, name: str, steps: int) -> bool:
@@ -109,8 +112,8 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
 
     Raises:
       Stopped: after Ctrl-C or SIGTERM; everything is saved.
-      UserError: more than `settings.skip_at_most` batches would have to be left out, or the disk
-        is full.
+      UserError: more than `settings.skip_at_most` batches would have to be left out, the disk is
+        full, or its checkpoints were trained on other data.
     """
     with stopping.listening(again) as stop:
         _run(stage, workdir, layout, key, again, stop)
@@ -146,10 +149,12 @@ def _run(
             saved.discard_after(0)
             best.discard_after(0)
             record = {"best_score": None, "best_step": 0, "drawn": 0}
-            record |= {"waited": 0, "stopped_early": False}
+            record |= {"waited": 0, "stopped_early": False, trained_on.KEY: dict(stage.data)}
             # Copies: a step takes its state's arrays over, and these may be needed again.
             return 0, layout.place(state), record
         step, state, record = restored
+        trained_on.check(directory, record, stage.data)
+        record[trained_on.KEY] = dict(stage.data)
         stage.batches.set_state(record.pop("data"))
         saved.discard_after(step)
         validated = step - 1 if record.get(_UNVALIDATED) else step

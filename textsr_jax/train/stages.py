@@ -55,7 +55,16 @@ from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.parameter_files import is_parameter_file
 from textsr_jax.storage import locks
-from textsr_jax.train import augmentation, caches, confusions, loop, run_file, steps, stopping
+from textsr_jax.train import (
+    augmentation,
+    caches,
+    confusions,
+    loop,
+    run_file,
+    steps,
+    stopping,
+    trained_on,
+)
 from textsr_jax.train import mesh as meshes
 
 PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2 = "pretrain_ocr", "pretrain_focus", "stage1", "stage2"
@@ -65,6 +74,9 @@ IMAGES = {"sr": ("sr",), "hr": ("hr",), "both": ("sr", "hr")}
 # Of quantised models; their folders carry a suffix that tells settings apart.
 FINETUNE_SR, FINETUNE_OCR = "finetune_sr", "finetune_ocr"
 
+# Stages that are trained on words, and what the kinds of data are called.
+_OF_WORDS = (PRETRAIN_OCR, PRETRAIN_FOCUS, STAGE1, STAGE2, JOINT)
+WORDS, SYNTHETIC = "words", "synthetic words"
 # What a stage trains, for the line that it begins with.
 _ABOUT = {
     STAGE0: "the resampler and EDSR on photographs",
@@ -98,6 +110,8 @@ def _train(
     config: ConfigDict, workdir: pathlib.Path, again: str, held: contextlib.ExitStack
 ) -> None:
     chosen, training = _checked(config, workdir)
+    if chosen - {STAGE0}:
+        trained_on.check_stages(workdir, _OF_WORDS, {WORDS: training.pairs.training})
     stage0 = None
     if STAGE0 in chosen and not loop.is_finished(workdir, STAGE0, config.stage0.steps):
         stage0 = training.stage0()
@@ -450,10 +464,24 @@ class _Training:
         """What recognisers are trained on: training words, and synthetic ones beside real."""
         words = {"train": self.pairs.train}
         if self.config.data.root and self.config.pretrain.synthetic:
-            synthetic = self.config.data.copy_and_resolve_references()
-            synthetic.root = ""
-            words["synthetic"] = self._load_words(synthetic).train
+            words["synthetic"] = self._synthetic.train
         return words
+
+    @functools.cached_property
+    def _synthetic(self) -> data.WordPairs:
+        """The synthetic words beside those of `data.root`."""
+        synthetic = self.config.data.copy_and_resolve_references()
+        synthetic.root = ""
+        return self._load_words(synthetic)
+
+    def _trained_on(self, name: str) -> dict[str, str]:
+        """Fingerprints of what a stage of words is trained on."""
+        settings = self.config.stage1 if _reads_lr(name) else self.config.stage2
+        found = {WORDS: self.pairs.training}
+        # Nobody draws synthetic words for a stage that does without.
+        if (name.startswith("pretrain") or settings.synthetic) and "synthetic" in self.words:
+            found[SYNTHETIC] = self._synthetic.training
+        return found
 
     @property
     def all_words(self) -> Source:
@@ -590,6 +618,7 @@ class _Training:
             ),
             key_of=_keys(train),
             validate=validate,
+            data={"photographs": train.fingerprint, "validation photographs": judge.fingerprint},
         )
 
     def stage1(self) -> loop.Stage:
@@ -816,6 +845,7 @@ class _Training:
             batches=batches,
             key_of=_keys(source),
             validate=validate,
+            data=self._trained_on(name),
         )
 
     def _seed(self, name: str) -> int:
