@@ -78,7 +78,9 @@ def main(arguments: list[str]) -> None:
     evaluation = workdirs.open_data(config, _DATA_ROOT.value)
     rows, images = workdirs.evaluate(models, evaluation, others, judge)
     search = evaluation.search
-    tables.print_rows(rows, f"{source or 'models'} on {evaluation.title}{search.beyond_paper}")
+    shipped = source and pathlib.Path(source) == configuration.SHIPPED
+    pair = "the package's pair" if shipped else source or "models"
+    tables.print_rows(rows, f"{pair} on {evaluation.title}{search.beyond_paper}")
     out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value or "") / "results.json")
     results = {
         "data": evaluation.title,

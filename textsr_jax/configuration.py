@@ -121,9 +121,11 @@ def fill_in(argv: list[str], model: str | pathlib.Path | None = None) -> list[st
       UserError: W is not a workdir, or the file not a packed one.
     """
     for number, argument in enumerate(argv):
-        if found := re.fullmatch("--?config=(.*[.]json)", argument):
-            load(found[1])
-            return [*argv[:number], f"--config={__file__}:{found[1]}", *argv[number + 1 :]]
+        before = argv[number - 1] if number else ""
+        flag = "" if before in ("-config", "--config") else "--?config="
+        if number and (found := re.fullmatch(f"({flag})(.*[.]json)", argument)):
+            load(found[2])
+            return [*argv[:number], f"{found[1]}{__file__}:{found[2]}", *argv[number + 1 :]]
     names = [argument.lstrip("-").split("=")[0] for argument in argv]
     changes = [name for name in names if name.startswith("config.")]
     workdir = None
