@@ -168,7 +168,7 @@ def _checked_names(path: pathlib.Path, names: list[str]) -> list[str]:
             )
         if not name.isprintable():
             raise UserError(
-                f"{path}: tensor '{printable(name)}' has a name with control characters; name a "
+                f"{path}: tensor '{escaped(name, 200)}' has a name with control characters; name a "
                 "published checkpoint"
             )
     return names

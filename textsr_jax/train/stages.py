@@ -54,7 +54,7 @@ from textsr_jax.models.resampler import SCALE
 from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.parameter_files import is_parameter_file
-from textsr_jax.storage import locks
+from textsr_jax.storage import digests, locks
 from textsr_jax.train import (
     augmentation,
     caches,
@@ -924,15 +924,20 @@ class _Training:
     ) -> np.ndarray:
         """SR images of a source, uint8 (len, 32, 128, 3): made once, then read from a file."""
         path = self.workdir / STAGE2 / f"sr_{name}.npy"
+        made_from = self._made_from(STAGE2, variables)
         # All processes have to make them together, so that one answer counts.
-        if self.layout.any(not caches.is_kept(path)):
+        if self.layout.any(not caches.is_kept(path, made_from)):
             made = self.enlarge(sr, variables, source)
             if jax.process_index() == 0:
                 fix = f"free {made.nbytes / 1e9:.1f} GB and run the same command again"
-                with caches.keeping(path, fix) as file:
+                with caches.keeping(path, made_from, fix) as file:
                     np.save(file, made)
         meshes.wait_for_all(str(path))
         return np.load(path, mmap_mode="r")
+
+    def _made_from(self, stage: str, variables: Variables) -> str:
+        """A digest of a model and of the words of a stage, from which a file of arrays is made."""
+        return digests.of_json([digests.of_arrays(variables), self._trained_on(stage)])
 
     def enlarge(self, sr: Network, variables: Variables, source: Source) -> np.ndarray:
         """SR images of a source, uint8 (len, 32, 128, 3)."""
@@ -983,7 +988,8 @@ class _Training:
         ):
             return None
         path = self.workdir / name / "hr_attention.npy"
-        if jax.process_index() == 0 and not caches.is_kept(path):
+        made_from = self._made_from(name, frozen)
+        if jax.process_index() == 0 and not caches.is_kept(path, made_from):
             attend = jax.jit(attend)
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             batches = tqdm(
@@ -995,7 +1001,7 @@ class _Training:
             )
             size = 4 * math.prod(shape) / 1e9
             fix = f"free {size:.1f} GB or set config.stage1.hr_cache_gb=0"
-            with caches.keeping(path, fix) as file:
+            with caches.keeping(path, made_from, fix) as file:
                 np.lib.format.write_array_header_2_0(file, header)
                 for batch in batches:
                     made = np.asarray(attend(frozen, batch.hr, batch.characters))
