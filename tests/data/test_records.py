@@ -62,7 +62,7 @@ def test_a_set_too_large_for_memory_keeps_its_order(root, tmp_path, monkeypatch)
 
 def test_unwritable_data_dir_is_named(root, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"file/prepared: cannot write.*set data_dir"):
+    with pytest.raises(UserError, match=r"file/prepared: cannot write.*set config.data.data_dir"):
         records.prepare(TextZoom(root=root, data_dir=tmp_path / "file" / "prepared"))
 
 
@@ -113,7 +113,7 @@ def test_a_damaged_copy_is_named(root, tmp_path):
 
 def test_what_a_killed_process_left_is_deleted(root, tmp_path):
     builder = TextZoom(root=root, data_dir=tmp_path / "prepared")
-    left = builder.data_path.parent / "incomplete.ABC123_1.0.0"
+    left = builder.data_path.parent / "incomplete.ABC123_2.0.0"
     (left / "part").mkdir(parents=True)
     # Another process that prepares this set now, whose folder it may be.
     other = os.open(left.parent, os.O_RDONLY)
@@ -123,4 +123,4 @@ def test_what_a_killed_process_left_is_deleted(root, tmp_path):
     os.close(other)
     shutil.rmtree(builder.data_path)
     records.prepare(TextZoom(root=root, data_dir=tmp_path / "prepared"))
-    assert [path.name for path in left.parent.iterdir()] == ["1.0.0"]
+    assert [path.name for path in left.parent.iterdir()] == ["2.0.0"]

@@ -19,7 +19,7 @@ class Block(nnx.Module):
     def __init__(self, rngs):
         self.convs = ConvPair(8, dtype=None, rngs=rngs)
 
-    def __call__(self, x, *, train):
+    def __call__(self, x, *, train, rngs):
         return x + self.convs(x, train=train)
 
 

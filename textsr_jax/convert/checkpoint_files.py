@@ -137,7 +137,7 @@ def _read_torch(path: pathlib.Path, entry: str | None) -> Checkpoint:
             for name, tensor in found.tensors.items():
                 if isinstance(tensor, Other):
                     raise UserError(
-                        f"{path}: tensor '{escaped(name, 200)}' is no plain one ({tensor.kind}); "
+                        f"{path}: tensor '{escaped(name)}' is not a plain one ({tensor.kind}); "
                         "save it as float32"
                     )
             arrays = file.tensors(found.tensors.values())

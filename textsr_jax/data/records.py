@@ -55,6 +55,10 @@ class Record:
     label: str
 
 
+# What a full disk, quota or limit of a file says.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 class Source(Protocol):
     """Random access to records, as Grain reads it. A list of records is one."""
 
@@ -193,7 +197,7 @@ def prepare(builder: LocalBuilder) -> None:
                 raise
             # If another process was faster, the renaming fails, and its copy will do.
             if not path.exists():
-                full = os.strerror(errno.ENOSPC) in reason
+                full = any(os.strerror(code) in reason for code in _FULL)
                 raise UserError(
                     f"{builder.data_dir_root}: cannot write the prepared {builder.name} data"
                     f" ({reason}); {'free some space, or ' * full}set config.data.data_dir to a "
