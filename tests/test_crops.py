@@ -225,10 +225,25 @@ def test_letters_below_each_other_are_set_side_by_side():
 
 def test_photographs_are_told_from_large_crops():
     rng = np.random.default_rng(0)
-    crop = resize(np.asarray(word_image("at"))[:, :60], (600, 400))
-    assert not contents.is_photograph(crop)
+    crop = resize(np.asarray(word_image("at"))[:, :60], (600, 390))
+    assert not contents.is_photograph(crop, "at", 0.99)
     scene = resize(rng.integers(0, 256, (120, 160, 3), np.uint8), (640, 480))
-    assert contents.is_photograph(scene)
+    assert contents.is_photograph(scene, "hall", 0.99)
     # Small pictures, and lines, are crops whatever they show.
-    assert not contents.is_photograph(resize(scene, (160, 120)))
-    assert not contents.is_photograph(scene[:220])
+    assert not contents.is_photograph(resize(scene, (160, 120)), "", 0.0)
+    assert not contents.is_photograph(scene[:220], "", 0.0)
+
+
+def test_a_calm_scene_is_a_photograph_where_no_word_is_surely_read():
+    rng = np.random.default_rng(0)
+    calm = resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (1280, 960))
+    assert contents.is_photograph(calm, "it", 0.97) and contents.is_photograph(calm, "the", 0.86)
+    # A word that fills a large crop is read.
+    assert not contents.is_photograph(calm, "open", 0.97)
+    assert not contents.is_photograph(resize(calm, (480, 360)), "it", 0.97)
+
+
+def test_blank_space_makes_no_photograph():
+    page = np.full((300, 300, 3), 230, np.uint8)
+    page[140:172, 80:208] = np.asarray(word_image("harbor"))
+    assert not contents.is_photograph(page, "harbor", 1.0)

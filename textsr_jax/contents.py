@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from textsr_jax.crops import WIDE, box_means
+from textsr_jax.crops import WIDE, box_means, trimmed
 from textsr_jax.images import HR_SIZE, resize
 
 # An image of fewer pixels than that one way, or of less contrast, holds no text: the standard
@@ -20,6 +20,9 @@ LEAST_PIXELS, CONTRAST, NOISE, LOUDEST_NOISE = 3, 3.5, 0.45, 24.0
 # A crop of a word is a line of few, large letters. What is larger than that both ways, in pixels,
 # no wider than that, in heights, and has so much detail that 32 rows do not hold is a photograph.
 PHOTOGRAPH_PIXELS, PHOTOGRAPH_WIDTH, PHOTOGRAPH_DETAIL = 200, 2.0, 0.06
+# What is that large, in pixels, and no wider is one too where no word is surely read: a calm scene
+# has little detail. A crop of that shape holds a few letters, which fill it and are read.
+LARGE, SURE_LETTERS, SURE = 400, 3, 0.9
 
 
 def is_blank(image: np.ndarray) -> bool:
@@ -51,15 +54,21 @@ def is_blank(image: np.ndarray) -> bool:
     return deviation < LOUDEST_NOISE and float(means.std()) < NOISE * deviation
 
 
-def is_photograph(image: np.ndarray) -> bool:
+def is_photograph(image: np.ndarray, text: str, confidence: float) -> bool:
     """Whether an image is clearly no crop of a word, but a whole photograph.
+
+    Blank space around it does not count: a word on an empty page is none.
 
     Args:
       image: uint8 (height, width, 3).
+      text, confidence: what was read in it, and how surely, in [0, 1].
     """
+    image = trimmed(image)
     height, width = image.shape[:2]
     if min(height, width) < PHOTOGRAPH_PIXELS or width > PHOTOGRAPH_WIDTH * height:
         return False
+    if min(height, width) >= LARGE and (len(text) < SURE_LETTERS or confidence < SURE):
+        return True
     rows = HR_SIZE[1]
     columns = max(1, round(rows * width / height))
     fine = resize(image, (4 * columns, 4 * rows))

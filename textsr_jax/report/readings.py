@@ -88,7 +88,7 @@ def write(
                         print(text)
                     if reading is None:
                         continue
-                    if contents.is_photograph(item.image):
+                    if contents.is_photograph(item.image, reading.text, reading.confidence):
                         sys.stdout.flush()
                         print(_photograph(item), file=sys.stderr, flush=True)
                     if folder is not None:
