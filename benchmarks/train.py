@@ -243,7 +243,8 @@ def _flops(work: Work, *arguments: Any) -> float:
 
 def rates(settings: ConfigDict, count: int) -> list[float]:
     """The learning rates of the first steps."""
-    return np.asarray(states.schedule(settings)(np.arange(count))).tolist()
+    # A constant schedule gives one number for all steps.
+    return np.broadcast_to(states.schedule(settings)(np.arange(count)), count).tolist()
 
 
 def in_turns(sides: dict[str, Callable[[], None]], runs: int, title: str) -> dict[str, float]:

@@ -178,7 +178,7 @@ def test_evaluate_quantize_and_read_a_workdir(trained, tmp_path):
     assert [row["sr"] for row in rows] == ["bicubic", "edsr", "edsr", "HR"]
     assert set(rows[0]["splits"]["easy"]) == {"psnr", "psnr_batch", "ssim", "accuracy", "n"}
     pictures = tmp_path / "results_pictures"
-    assert sorted(path.name for path in pictures.iterdir()) == ["easy.png", "hard.png"]
+    assert sorted(path.name for path in pictures.iterdir()) == ["easy.png", "hard.png", "words.png"]
 
     out = tmp_path / "quantized.json"
     quantized = run(

@@ -109,7 +109,11 @@ def load(path: str | pathlib.Path) -> ParameterFile:
     about = [record["model"], record["part"], record["settings"]]
     arrays = opened.arrays(lambda name: not name.startswith(_DROPPED))
     opened.check(_checksum(arrays, about), record["checksum"])
-    settings = checks.checked_part(record["settings"], record["part"], f"{path}: its ")
+    settings = dict(record["settings"])
+    if settings.get("name") == record["part"]:
+        # A part that has one network alone has no such field in a config.
+        del settings["name"]
+    settings = checks.checked_part(settings, record["part"], f"{path}: its ")
     variables: dict[str, Any] = {name: {} for name in _TREE}
     for name, array in arrays.items():
         if array.dtype != np.float32:

@@ -140,7 +140,9 @@ def test_images_on_the_devices_need_their_bytes(config):
 def test_a_config_that_cannot_be_trained_is_refused(config):
     config = config.copy_and_resolve_references()
     config.stages = "stage3"
-    with pytest.raises(UserError, match=r"config\.stages: there is no stage 'stage3'"):
+    with pytest.raises(
+        UserError, match=r"config\.stages='stage3': must be some of stage0, .*did you mean"
+    ):
         stages.outlines(config)
 
 
