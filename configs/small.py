@@ -29,8 +29,6 @@ def get_config() -> ConfigDict:
     config.sr.tbsrn.dropout = 0.0
     config.sr.stn.channels = (16, 32, 64, 64, 64, 64)
     config.sr.stn.features = 128
-    # Without the STN the SR model does better on real words of another source (docs/models.md).
-    config.sr.apply_stn = "never"
 
     config.resampler.stem_channels = 16
     config.resampler.channels = 32

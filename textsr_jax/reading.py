@@ -369,7 +369,7 @@ class Reader:
 
 
 def batches(
-    items: Iterable[T], image: Callable[[T], np.ndarray | None], most: int = 64
+    items: Iterable[T], image: Callable[[T], np.ndarray | None], most: int = 256
 ) -> Iterator[list[T]]:
     """The items in lists of at most `most`, or fewer where their images are 25 MB together."""
     batch: list[T] = []
