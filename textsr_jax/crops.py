@@ -83,7 +83,14 @@ def _blank_rows(image: np.ndarray) -> tuple[int, int]:
     ink = np.flatnonzero(variance >= ROW_VARIANCE * variance.max())
     scale = height / rows
     # Means of three rows are of the middle one.
-    return round(scale * ink[0]), round(scale * (len(variance) - 1 - ink[-1]))
+    above, below = round(scale * ink[0]), round(scale * (len(variance) - 1 - ink[-1]))
+    # Upright strokes that fill most of the rows are the middle value themselves: the ground would
+    # pass for ink.
+    outside = np.concatenate([few[:above], few[height - below :]])
+    inside = few[above : height - below]
+    if len(outside) and (not len(inside) or outside.mean() > inside.mean()):
+        return 0, 0
+    return above, below
 
 
 def _blank(image: np.ndarray) -> int:
