@@ -9,7 +9,6 @@ the one that comes with the package reads. --config.FIELD=VALUE changes a field 
 from __future__ import annotations
 
 import pathlib
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -64,8 +63,6 @@ def main(arguments: list[str]) -> None:
     if _WORKDIR.value and _MODEL.value:
         raise UserError("--workdir and --model: take one of them")
     _check_runtime()
-    # As Ctrl-C does it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from textsr_jax.data import sources
     from textsr_jax.report import readings
 

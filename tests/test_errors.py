@@ -46,8 +46,8 @@ def test_a_missing_extra_is_installed_from_the_clone_or_by_the_packages_name(mon
 
 def test_denied_permission_is_mended_by_permissions():
     denied, missing = (OSError(number, "") for number in (errno.EACCES, errno.ENOENT))
-    assert errors.mend(denied, "restore it") == "see to its permissions"
-    assert errors.mend(missing, "restore it") == "restore it"
+    assert errors.fix_for(denied, "restore it") == "see to its permissions"
+    assert errors.fix_for(missing, "restore it") == "restore it"
 
 
 @given(st.text())

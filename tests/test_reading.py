@@ -313,7 +313,7 @@ def test_one_image_gives_one_result_and_several_a_list(tmp_path):
     for batch in (COLOUR[None].repeat(3, axis=0), jnp.asarray(COLOUR)[None].repeat(3, axis=0)):
         assert READER.read(batch) == [wanted] * 3
         assert READER.enhance(batch).shape == (3, 32, 128, 3)
-    # Of grey images, and of none.
+    # Grey images, and an empty list.
     assert READER.enhance(COLOUR[None, ..., :1]).shape == (1, 32, 128, 3)
     assert READER.enhance(COLOUR[:0][None][:0]).shape == (0, 32, 128, 3)
     assert READER.read(iter(())) == []

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict, config_flags
 from textsr_jax.config import checks
 from textsr_jax.config.kinds import Text
 from textsr_jax.config.schema import FIELDS
-from textsr_jax.errors import UserError, mend
+from textsr_jax.errors import UserError, fix_for
 from textsr_jax.storage import atomic
 
 FILE = "config.json"
@@ -195,7 +195,7 @@ def load(source: str | pathlib.Path) -> ConfigDict:
     """
     workdir = pathlib.Path(source)
     if workdir.suffix == ".json" and not workdir.is_dir():
-        return _made(checks.checked(_read(workdir), f"{workdir}: ", mend="correct the file"))
+        return _made(checks.checked(_read(workdir), f"{workdir}: ", fix="correct the file"))
     if workdir.is_file():
         # Brings JAX along, which `--help` does without.
         from textsr_jax import packed_files
@@ -206,7 +206,7 @@ def load(source: str | pathlib.Path) -> ConfigDict:
         raise UserError(f"{workdir}: no such workdir; make one with train.py --workdir={workdir}")
     if not path.is_file():
         raise UserError(f"{workdir} holds no {FILE}, so it is not a workdir of train.py")
-    return _made(checks.checked(_read(path), f"{path}: ", mend="restore the file"))
+    return _made(checks.checked(_read(path), f"{path}: ", fix="restore the file"))
 
 
 def without_places(config: ConfigDict) -> dict[str, Any]:
@@ -234,8 +234,8 @@ def from_packed(content: Any, leaves: int, place: str) -> ConfigDict:
     Raises:
       UserError: as `checks.checked`; or a network is larger than any that the file could fill.
     """
-    mend = "quantise the pair again"
-    whole = checks.checked(content, f"{place}: its ", travels=True, mend=mend)
+    fix = "quantise the pair again"
+    whole = checks.checked(content, f"{place}: its ", travels=True, fix=fix)
     fields = checks.network_fields(whole, "sr") | checks.network_fields(whole, "ocr")
     for name, value in fields.items():
         if not re.search("blocks|layers|depths", name):
@@ -243,7 +243,7 @@ def from_packed(content: Any, leaves: int, place: str) -> ConfigDict:
         for number in value if isinstance(value, tuple) else [value]:
             if number > leaves:
                 raise UserError(
-                    f"{place}: its config.{name}={value}: more than the file can fill; {mend}"
+                    f"{place}: its config.{name}={value}: more than the file can fill; {fix}"
                 )
     root = content.get("data", {}).get("root")
     if isinstance(root, str) and _name(root):
@@ -297,7 +297,7 @@ def _read(path: pathlib.Path) -> Any:
             raise ValueError("larger than any config")
         return json.loads(content)
     except OSError as error:
-        fix = mend(error, "name another file")
+        fix = fix_for(error, "name another file")
         raise UserError(f"{path}: cannot read the config ({error.strerror}); {fix}") from error
     except (RecursionError, ValueError) as error:
         raise UserError(f"{path}: cannot read the config ({error}); restore the file") from error

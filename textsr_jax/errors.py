@@ -61,8 +61,8 @@ def installing(extra: str) -> str:
     return f"pip install -e '{place}[{extra}]'"
 
 
-def mend(error: OSError, otherwise: str) -> str:
-    """What the user can do after an error of a file: permissions are mended, not other things."""
+def fix_for(error: OSError, otherwise: str) -> str:
+    """What the user can do after an error of a file: "see to its permissions", or else `otherwise`."""
     denied = error.errno in (errno.EACCES, errno.EPERM)
     return "see to its permissions" if denied else otherwise
 

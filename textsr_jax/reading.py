@@ -506,16 +506,16 @@ def check_unchanged(file: pathlib.Path, digest: str, source: pathlib.Path) -> No
       digest: its SHA-256 then.
       source: what was loaded, for the message.
     """
-    mend = "put it there again, or load the reader anew with textsr_jax.load"
+    fix = "put it there again, or load the reader anew with textsr_jax.load"
     try:
         content = file.read_bytes()
     except OSError as error:
         raise UserError(
             f"{source}: a pickled reader was loaded from it, and it is not here ({error.strerror});"
-            f" {mend}"
+            f" {fix}"
         ) from error
     if hashlib.sha256(content).hexdigest() != digest:
-        raise UserError(f"{source}: has changed since a pickled reader was loaded from it; {mend}")
+        raise UserError(f"{source}: has changed since a pickled reader was loaded from it; {fix}")
 
 
 def _description(

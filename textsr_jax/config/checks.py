@@ -36,7 +36,7 @@ _repr.maxstring = _repr.maxother = 60
 
 
 def checked(
-    content: Any, place: str = "", *, travels: bool = False, mend: str = ""
+    content: Any, place: str = "", *, travels: bool = False, fix: str = ""
 ) -> dict[str, Any]:
     """A config as it is used: complete, every value as its kind keeps it.
 
@@ -47,7 +47,7 @@ def checked(
       content: nested mappings.
       place: what the config is of, for messages, such as "runs/small/config.json: ".
       travels: whether it comes from a file that travels: machine fields in it are passed over.
-      mend: what to do about it, for messages, such as "quantise the pair again".
+      fix: what to do about it, for messages, such as "quantise the pair again".
 
     Returns:
       Nested dicts; lists are tuples.
@@ -58,7 +58,7 @@ def checked(
     """
 
     def refuse(what: str) -> UserError:
-        return UserError(f"{place}{what}{mend and f'; {mend}'}")
+        return UserError(f"{place}{what}{fix and f'; {fix}'}")
 
     if not isinstance(content, Mapping):
         raise refuse(f"the config is {_short(content)}: must be a mapping of fields")

@@ -15,7 +15,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.storage import atomic
 
-_FIX = "free some space or mend its permissions, and run the same command again"
+_FIX = "free some space or see to its permissions, and run the same command again"
 
 
 class Journal:

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from textsr_jax.command_line import run_script
-from textsr_jax.errors import UserError, mend
+from textsr_jax.errors import UserError, fix_for
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.sensitivity import LayerType
 from textsr_jax.storage import atomic
@@ -167,7 +167,7 @@ def draw(path: str | pathlib.Path) -> pathlib.Path:
         content = json.loads(path.read_text())
     except OSError as error:
         raise UserError(
-            f"{path}: cannot read it ({error.strerror}); {mend(error, 'name another file')}"
+            f"{path}: cannot read it ({error.strerror}); {fix_for(error, 'name another file')}"
         ) from error
     except ValueError as error:
         raise UserError(f"{path}: is no JSON ({error}); name another file") from error

@@ -58,8 +58,8 @@ def fault(folder: pathlib.Path) -> str | None:
         mode = path.stat().st_mode
         sticky = mode & stat.S_ISVTX and path not in (whole, real)
         if mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
-            mend = "delete it" if path in (whole, real) else f"chmod go-w {path}"
-            return f"others may write in {path}: {mend}"
+            fix = "delete it" if path in (whole, real) else f"chmod go-w {path}"
+            return f"others may write in {path}: {fix}"
     return None
 
 

@@ -14,7 +14,7 @@ import jax
 from ml_collections import ConfigDict
 
 from textsr_jax import configuration, provenance
-from textsr_jax.errors import UserError, mend
+from textsr_jax.errors import UserError, fix_for
 from textsr_jax.storage import atomic
 
 FILE = "run.json"
@@ -37,7 +37,7 @@ def note_start(workdir: pathlib.Path, config: ConfigDict, command: str) -> None:
         try:
             starts = json.loads(path.read_text())["starts"]
         except (OSError, ValueError, KeyError) as error:
-            fix = mend(error, "move it away") if isinstance(error, OSError) else "move it away"
+            fix = fix_for(error, "move it away") if isinstance(error, OSError) else "move it away"
             raise UserError(f"{path}: cannot read it ({error}); {fix}") from error
     kinds = [device.device_kind for device in jax.devices()]
     starts.append(
