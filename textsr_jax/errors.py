@@ -62,7 +62,7 @@ def installing(extra: str) -> str:
 
 
 def fix_for(error: OSError, otherwise: str) -> str:
-    """What the user can do after an error of a file: "see to its permissions", or else `otherwise`."""
+    """What the user can do about an error of a file: "see to its permissions", or `otherwise`."""
     denied = error.errno in (errno.EACCES, errno.EPERM)
     return "see to its permissions" if denied else otherwise
 
