@@ -82,14 +82,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks as slow what trains a pair or traces its ONNX graphs first, and full-size parity.
 
     Of the workers one runs all that needs the trained pair, so that it is trained once; the tests
-    of any other file share their fixtures in one worker too.
+    of any other file share their fixtures in one worker too. Groups with slow tests come first, so
+    that no worker is left alone with a long one at the end.
     """
+    slow = set()
     for item in items:
         trained = "trained" in item.fixturenames
         traced = "traced" in item.fixturenames
         if trained or traced or item.name.startswith("test_golden_"):
             item.add_marker(pytest.mark.slow)
-        item.add_marker(pytest.mark.xdist_group("trained" if trained else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group(group := "trained" if trained else str(item.path)))
+        if item.get_closest_marker("slow"):
+            slow.add(group)
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] not in slow)
 
 
 def png(image: Image.Image) -> bytes:
