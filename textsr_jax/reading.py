@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Images that are read at once where nobody waits for the first: small groups leave cores idle.
+_TOGETHER = 256
+
 # The pair that comes with the package.
 SHIPPED = configuration.SHIPPED
 
@@ -286,7 +289,7 @@ class Reader:
             or dtypes. The message says what to give.
         """
         one, several = _listed(images)
-        made = [self._enlarge(batch) for batch in batches(several, lambda image: image)]
+        made = [self._enlarge(batch) for batch in batches(several, lambda image: image, _TOGETHER)]
         return made[0][0] if one else np.concatenate([self._enlarge([]), *made])
 
     @overload
@@ -300,7 +303,7 @@ class Reader:
         one, several = _listed(images)
         found = [
             reading
-            for batch in batches(several, lambda image: image)
+            for batch in batches(several, lambda image: image, _TOGETHER)
             for reading, _ in self.read_and_show(batch)
         ]
         return found[0] if one else found
@@ -369,7 +372,7 @@ class Reader:
 
 
 def batches(
-    items: Iterable[T], image: Callable[[T], np.ndarray | None], most: int = 256
+    items: Iterable[T], image: Callable[[T], np.ndarray | None], most: int = 64
 ) -> Iterator[list[T]]:
     """The items in lists of at most `most`, or fewer where their images are 25 MB together."""
     batch: list[T] = []

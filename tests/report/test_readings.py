@@ -103,12 +103,12 @@ def test_lines_come_out_while_reading_goes_on(capsys):
     """What stops reading loses nothing that was read before."""
 
     def items():
-        yield from [shade(64)] * 300
+        yield from [shade(64)] * 100
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         write(items())
-    assert len(capsys.readouterr().out.splitlines()) == 256
+    assert len(capsys.readouterr().out.splitlines()) == 64
 
 
 FORGING = "a\nb.png: open (100 %)\x1b[2K\r\x85\u2028\u2029\u202e\u2066\udcff\t.png"
@@ -158,10 +158,10 @@ def test_large_images_make_small_batches(capsys):
 
 def test_an_endless_list_is_read_in_batches(capsys):
     engine = Shades()
-    items = itertools.chain(itertools.repeat(shade(64), 520), [BAD])
+    items = itertools.chain(itertools.repeat(shade(64), 130), [BAD])
     readings.write(items, None, lambda: Reader(engine), readings.Settings())
-    assert engine.batches == [256, 256, 8]
-    assert len(capsys.readouterr().out.splitlines()) == 520
+    assert engine.batches == [64, 64, 2]
+    assert len(capsys.readouterr().out.splitlines()) == 130
 
 
 def test_images_are_saved_only_where_that_is_asked_for(tmp_path, capsys):
