@@ -12,8 +12,8 @@ import pathlib
 from absl import flags
 from ml_collections import ConfigDict
 
-from textsr_jax import configuration
-from textsr_jax.command_line import run_script
+from textsr_jax.cli.scripts import run_script
+from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
@@ -69,14 +69,14 @@ def main(arguments: list[str]) -> None:
             "--data_root, or --config.data.root= for drawn words"
         )
     from textsr_jax import reading
-    from textsr_jax.evaluation import workdirs
+    from textsr_jax.evaluation import comparison
     from textsr_jax.report import figures, tables
 
     models = reading.load_models(source, config)
-    others = [workdirs.load_sr(source, config) for source in _SR.value]
-    judge = workdirs.load_judge(_JUDGE.value, config) if _JUDGE.value else None
-    evaluation = workdirs.open_data(config, _DATA_ROOT.value)
-    rows, images = workdirs.evaluate(models, evaluation, others, judge)
+    others = [comparison.load_sr(source, config) for source in _SR.value]
+    judge = comparison.load_judge(_JUDGE.value, config) if _JUDGE.value else None
+    evaluation = comparison.open_data(config, _DATA_ROOT.value)
+    rows, images = comparison.evaluate(models, evaluation, others, judge)
     search = evaluation.search
     shipped = source and pathlib.Path(source) == configuration.SHIPPED
     pair = "the package's pair" if shipped else source or "models"

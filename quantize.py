@@ -11,8 +11,8 @@ import sys
 
 from absl import flags
 
-from textsr_jax import configuration
-from textsr_jax.command_line import run_script
+from textsr_jax.cli.scripts import run_script
+from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> None:
     if _SENSITIVITY.value and _OUT.value:
         raise UserError("--out: --sensitivity packs nothing; leave it out")
     if _PAPER_SIZES.value:
-        from textsr_jax.report import paper_sizes
+        from textsr_jax.experiments import paper_sizes
 
         paper_sizes.report(_JSON.value)
         return
@@ -94,14 +94,15 @@ def main(arguments: list[str]) -> None:
 
     config = configuration.from_flag(_CONFIG, _WORKDIR.value)
     from textsr_jax import reading
-    from textsr_jax.evaluation import protocol, quantized, workdirs
-    from textsr_jax.report import quantization as report
+    from textsr_jax.evaluation import comparison, protocol
+    from textsr_jax.evaluation.quantization import grid
+    from textsr_jax.experiments import quantization as report
 
     models = reading.load_models(_WORKDIR.value, config)
-    pairs = workdirs.open_pairs(config, _DATA_ROOT.value)
+    pairs = comparison.open_pairs(config, _DATA_ROOT.value)
     evaluation = protocol.Evaluation(config, pairs)
     job = report.Job(
-        pair=quantized.Pair(models, evaluation),
+        pair=grid.Pair(models, evaluation),
         pairs=pairs,
         folder=pathlib.Path(_WORKDIR.value or ""),
         what=f"{_WORKDIR.value or 'models'} on {pairs.title}{evaluation.search.beyond_paper}",

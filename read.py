@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from textsr_jax import configuration
-from textsr_jax.command_line import run_script
+from textsr_jax.cli.scripts import run_script
+from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.export import RECORD
 

@@ -10,8 +10,8 @@ import sys
 
 from absl import flags
 
-from textsr_jax import configuration
-from textsr_jax.command_line import run_script
+from textsr_jax.cli.scripts import run_script
+from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 
 _CONFIG = configuration.define_flag()
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
     if _DISTRIBUTED.value:
         mesh.join_processes(_DISTRIBUTED.value)
     if _DRY_RUN.value:
-        from textsr_jax.report import dry_run
+        from textsr_jax.experiments import dry_run
 
         dry_run.report(config)
         return

@@ -14,13 +14,12 @@ import numpy as np
 from rich.table import Table
 
 from configs import paper
-from textsr_jax import checkpoints
-from textsr_jax.checkpoints import Checkpoints
-from textsr_jax.command_line import run_script
+from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
 from textsr_jax.models import build_ocr
 from textsr_jax.report.tables import print_table
-from textsr_jax.storage import digests
+from textsr_jax.storage import checkpoints, digests
+from textsr_jax.storage.checkpoints import Checkpoints
 from textsr_jax.train import state as states
 
 RUNS = 3

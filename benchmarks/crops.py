@@ -1,7 +1,8 @@
 """Rules of reading: python -m benchmarks.crops --data_root=TEXTZOOM --words=LMDB [--model=PAIR]
 
-What to read as it is, what in windows: accuracy of each rule that `textsr_jax.crops` could follow;
-and how words are read that are turned, stacked, apart, or in much blank space. Tables and JSON.
+What to read as it is, what in windows: accuracy of each rule that `textsr_jax.reading.crops` could
+follow; and how words are read that are turned, stacked, apart, or in much blank space.
+Prints tables and writes JSON.
 Choose rules with a better pair again, never on words of a test.
 """
 
@@ -17,11 +18,13 @@ from PIL import Image, ImageDraw
 from rich.table import Table
 from tqdm import tqdm
 
-from textsr_jax import crops, reading, text
-from textsr_jax.command_line import run_script
-from textsr_jax.data import backgrounds, colours, fonts, lmdb_folders, vocabulary
+from textsr_jax import reading, text
+from textsr_jax.cli.scripts import run_script
+from textsr_jax.data import lmdb_folders
+from textsr_jax.data.synthetic import backgrounds, colours, fonts, vocabulary
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, decode_rgb, resize
+from textsr_jax.reading import crops
 from textsr_jax.report.tables import print_table, write_json
 
 DETAILS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)

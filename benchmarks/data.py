@@ -17,10 +17,11 @@ from tqdm import tqdm
 
 from configs import paper
 from textsr_jax import data
-from textsr_jax.command_line import run_script
-from textsr_jax.data import generation, textzoom
+from textsr_jax.cli.scripts import run_script
+from textsr_jax.data import textzoom
 from textsr_jax.data.batching import train_batches
 from textsr_jax.data.records import Source
+from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
 from textsr_jax.report.tables import print_table, write_json
 

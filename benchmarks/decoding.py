@@ -12,11 +12,12 @@ from absl import flags
 from rich.table import Table
 from tqdm import tqdm
 
-from textsr_jax import configuration, metrics, reading
-from textsr_jax.command_line import run_script
-from textsr_jax.data import generation
+from textsr_jax import metrics, reading
+from textsr_jax.cli.scripts import run_script
+from textsr_jax.config import configuration
+from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
-from textsr_jax.evaluation import workdirs
+from textsr_jax.evaluation import comparison
 from textsr_jax.report.tables import print_table, write_json
 
 # What each field of `config.decoding` is tried at, the other as the pair has it.
@@ -31,7 +32,7 @@ SEED = 1_000_000
 
 def held_out(data_root: str, config: Any) -> dict[str, tuple[list[np.ndarray], list[str]]]:
     """The validation words of a data root: images as the camera took them, and HR, with labels."""
-    splits = workdirs.open_pairs(config, data_root).validation_splits.values()
+    splits = comparison.open_pairs(config, data_root).validation_splits.values()
     records = [source[index] for source in splits for index in range(len(source))]
     if not records:
         raise UserError(f"--data_root={data_root}: has no words for validation; name train folders")

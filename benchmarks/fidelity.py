@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from benchmarks import networks
 from tests import golden_outputs, golden_vectors
-from textsr_jax.command_line import run_script
+from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
 from textsr_jax.models import count_parameters
 from textsr_jax.storage import atomic

@@ -24,13 +24,13 @@ from benchmarks import torch_networks
 from tests import golden_vectors
 from tests.golden import reference_tensors
 from textsr_jax import reading
-from textsr_jax.command_line import run_script
-from textsr_jax.evaluation import workdirs
+from textsr_jax.cli.scripts import run_script
+from textsr_jax.decoding.word_search import WordSearch
+from textsr_jax.evaluation import comparison
 from textsr_jax.evaluation.protocol import Evaluation, Images, Row
 from textsr_jax.export import CALIBRATIONS, GRAPHS, graphs, pairs
 from textsr_jax.export.int8 import quantize
 from textsr_jax.export.runtime import OnnxEngine, open_session, to_float
-from textsr_jax.language import WordSearch
 from textsr_jax.models import Network, Variables
 from textsr_jax.report.tables import print_table, write_json
 
@@ -176,7 +176,7 @@ def compare_pair(source: pairs.Source, calibrations: Sequence[str]) -> dict[str,
       source: the pair.
       calibrations: how activations are calibrated, each an int8 row.
     """
-    words = workdirs.open_pairs(source.config, _DATA_ROOT.value)
+    words = comparison.open_pairs(source.config, _DATA_ROOT.value)
     lr = pairs.training_images(source.config, _DATA_ROOT.value, _IMAGES.value)
     traced = pairs.trace(source)
     steps = source.config.decoding.steps

@@ -23,7 +23,7 @@ from benchmarks import torch_networks
 from tests import golden_vectors
 from tests.golden import reference_tensors
 from textsr_jax import decoding
-from textsr_jax.command_line import run_script
+from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
 from textsr_jax.report.tables import print_table, write_json
 

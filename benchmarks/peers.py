@@ -19,14 +19,16 @@ from tqdm import tqdm
 
 from benchmarks.data import machine
 from configs import paper
-from textsr_jax import configuration, metrics, provenance, reading, text
-from textsr_jax.command_line import run_script
+from textsr_jax import metrics, reading, text
+from textsr_jax.cli.scripts import run_script
+from textsr_jax.config import configuration
 from textsr_jax.data import sources
+from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError, installing
-from textsr_jax.evaluation import workdirs
+from textsr_jax.evaluation import comparison
 from textsr_jax.images import HR_SIZE, resize
-from textsr_jax.language import WordSearch
 from textsr_jax.report.tables import print_table, write_json
+from textsr_jax.runtime import provenance
 
 THREADS = 2
 PEER, OURS = "PP-OCRv4", "ours"
@@ -90,7 +92,7 @@ def low_resolution(data_root: str, limit: int | None = None) -> list[Words]:
     Raises:
       UserError: there are none.
     """
-    test = workdirs.open_pairs(paper.get_config(), data_root).test
+    test = comparison.open_pairs(paper.get_config(), data_root).test
     if not test:
         raise UserError(f"--data_root={data_root}: has no test folders; name one with test/easy")
     splits = []

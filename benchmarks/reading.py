@@ -25,12 +25,14 @@ from rich.table import Table
 from tqdm import tqdm
 
 from configs import paper
-from textsr_jax import concurrency, reading
-from textsr_jax.command_line import run_script
-from textsr_jax.data import generation, sources
+from textsr_jax import reading
+from textsr_jax.cli.scripts import run_script
+from textsr_jax.data import sources
+from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
 from textsr_jax.report import readings
 from textsr_jax.report.tables import print_table, write_json
+from textsr_jax.runtime import concurrency
 
 ROOT = pathlib.Path(__file__).parents[1]
 THREADS = 2

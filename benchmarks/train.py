@@ -26,14 +26,14 @@ from benchmarks import torch_training
 from configs import paper
 from tests.golden import reference_tensors
 from textsr_jax import convert, data, text
-from textsr_jax.command_line import run_script
+from textsr_jax.cli.scripts import run_script
 from textsr_jax.convert import stn
 from textsr_jax.convert.table import NameTable, to_state_dict
 from textsr_jax.data.batching import Batch, Replaced, train_batches
 from textsr_jax.errors import UserError
 from textsr_jax.images import to_float
 from textsr_jax.models import Network, Variables, build_focus, build_ocr, build_sr
-from textsr_jax.models.convolution import counted
+from textsr_jax.models.layers.convolution import counted
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.report.tables import print_table, write_json
 from textsr_jax.train import state as states

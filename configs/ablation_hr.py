@@ -17,7 +17,7 @@ when fine-tuned on SR images.
 from ml_collections import ConfigDict
 
 from configs import paper
-from textsr_jax import variants
+from textsr_jax.config import variants
 
 
 def get_config() -> ConfigDict:

@@ -17,7 +17,7 @@ images and better reading.
 from ml_collections import ConfigDict
 
 from configs import paper
-from textsr_jax import variants
+from textsr_jax.config import variants
 
 
 def get_config() -> ConfigDict:

@@ -15,7 +15,7 @@ Reaches: not trained by us. The paper prints no figure for it.
 from ml_collections import ConfigDict
 
 from configs import paper
-from textsr_jax import variants
+from textsr_jax.config import variants
 
 
 def get_config() -> ConfigDict:

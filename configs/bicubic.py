@@ -11,7 +11,7 @@ Reaches: not trained by us yet. The paper prints a mean accuracy of 61.47 % on T
 from ml_collections import ConfigDict
 
 from configs import paper
-from textsr_jax import variants
+from textsr_jax.config import variants
 
 
 def get_config() -> ConfigDict:

@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.sr = tiny.get_config().sr
     config.sr.apply_stn = "never"
     config.focus = tiny.get_config().focus
-    weights = pathlib.Path(textsr_jax.__file__).parent / "weights" / "small.safetensors"
+    weights = pathlib.Path(textsr_jax.__file__).parent / "weights" / "shipped.safetensors"
     config.init.sr = config.init.ocr = str(weights)
 
     config.data.validation_fraction = 0.1

@@ -149,8 +149,8 @@ def get_config() -> ConfigDict:
     config.decoding.beam = 10  # 1: greedy
     config.decoding.steps = 49  # at most, the end token included
     # What it counts in the choice among a word's beams, beside the recogniser's log probability,
-    # how much likelier the word is as English than at random (textsr_jax/language.py); 0, as
-    # published: nothing.
+    # how much likelier the word is as English than at random; 0, as published: nothing. See
+    # textsr_jax/decoding/word_search.py.
     config.decoding.language_weight = 0.0
     # A word that is less sure than this is looked at four times more, its image moved by two pixels
     # to each corner; 0, as published: never.

@@ -11,7 +11,7 @@ Reaches: not trained by us yet.
 from ml_collections import ConfigDict
 
 from configs import paper
-from textsr_jax import variants
+from textsr_jax.config import variants
 
 
 def get_config() -> ConfigDict:

@@ -15,8 +15,8 @@ from safetensors.numpy import save_file
 
 from tests import golden_vectors
 from tests.conftest import word_image
-from textsr_jax import packed_files
 from textsr_jax.config.schema import FIELDS
+from textsr_jax.storage import packed_files
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -123,7 +123,10 @@ def test_images_that_are_not_there_or_no_images(tmp_path):
         (["read.py", "a.png", "--precision=float32"], "add --runtime=onnx"),
         (["read.py", "a.png", "--runtime=onnx"], "name that folder in --model"),
         (["read.py", "a.png", "--runtime=onnx", "--model=m", "--config=configs/tiny.py"], "leave"),
-        (["-m", "textsr_jax.report.table1", "--config=configs/tiny.py"], "--folder is missing"),
+        (
+            ["-m", "textsr_jax.experiments.table1", "--config=configs/tiny.py"],
+            "--folder is missing",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments, expected):

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 import configs
 from textsr_jax import losses
 from textsr_jax.config.schema import FIELDS
-from textsr_jax.data import vocabulary
+from textsr_jax.data.synthetic import vocabulary
 from textsr_jax.models import OCR_NETWORKS, SR_NETWORKS
 from textsr_jax.models.super_resolution import APPLY_STN
 from textsr_jax.quantization import aciq

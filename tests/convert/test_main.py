@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 
 from tests.conftest import same
 from tests.golden import reference_tensors
-from textsr_jax import convert, parameter_files
+from textsr_jax import convert
 from textsr_jax.convert import checkpoint_files, files
 from textsr_jax.errors import UserError
+from textsr_jax.storage import parameter_files
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -452,8 +453,9 @@ def test_a_converted_file_fills_the_network_of_a_config(crnn, saved, tmp_path):
 
 
 def test_the_best_of_a_workdir_in_published_names(trained, tmp_path):
-    from textsr_jax import checkpoints, configuration
+    from textsr_jax.config import configuration
     from textsr_jax.models import build_sr
+    from textsr_jax.storage import checkpoints
 
     back = tmp_path / "usn.pth"
     lines = files.export_file("edsr", str(trained), str(back))

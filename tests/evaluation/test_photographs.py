@@ -10,10 +10,11 @@ from PIL import Image
 from tests.conftest import stage0_config
 from tests.test_metrics import published_quality
 from tests.test_scripts import complaint, run
-from textsr_jax import configuration, parameter_files
+from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import photographs as evaluation
 from textsr_jax.images import open_rgb, to_float, to_uint8
+from textsr_jax.storage import parameter_files
 
 pytestmark = pytest.mark.slow
 

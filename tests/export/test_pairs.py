@@ -11,11 +11,13 @@ import pytest
 
 from tests.conftest import WORDS, record, word_image, write_lmdb
 from tests.export.conftest import drawn
-from textsr_jax import configuration, packed_files, reading
+from textsr_jax import reading
+from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.export import RECORD, pairs, runtime
 from textsr_jax.models import build_ocr
 from textsr_jax.quantization import Rule, quantize
+from textsr_jax.storage import packed_files
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -10,10 +10,10 @@ import pytest
 from tests.conftest import WORDS, word_image
 from tests.export.conftest import STEPS
 from textsr_jax import reading
-from textsr_jax.engine import JaxEngine
+from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError
 from textsr_jax.export import GRAPHS, RECORD, pairs, runtime
-from textsr_jax.language import WordSearch
+from textsr_jax.reading.engine import JaxEngine
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from configs import paper, tiny
-from textsr_jax.compilation import jit_sparingly
 from textsr_jax.models import Network, Variables, build_ocr, build_sr
 from textsr_jax.quantization import QuantizedArray, dequantize, held_bytes, quantize, rule_set
 from textsr_jax.quantization.packing import packed_size
+from textsr_jax.runtime.compilation import jit_sparingly
 
 pytestmark = pytest.mark.slow
 

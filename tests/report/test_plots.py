@@ -11,7 +11,7 @@ from PIL import Image
 
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Row
-from textsr_jax.evaluation.sensitivity import LayerType
+from textsr_jax.evaluation.quantization.sensitivity import LayerType
 from textsr_jax.report import plots
 
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from tests.report.test_figures import colors
 from textsr_jax.data.sources import Item
+from textsr_jax.decoding.word_search import Words
 from textsr_jax.errors import UserError
-from textsr_jax.language import Words
 from textsr_jax.reading import Reader, Reading
 from textsr_jax.report import readings
 

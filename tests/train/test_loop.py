@@ -13,11 +13,11 @@ from flax import nnx
 
 from configs.paper import get_config, optimization
 from tests.conftest import same
-from textsr_jax import checkpoints
-from textsr_jax.checkpoints import Checkpoints, SavedCheckpoints
 from textsr_jax.data.batching import Batch
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.models import Network
+from textsr_jax.storage import checkpoints
+from textsr_jax.storage.checkpoints import Checkpoints, SavedCheckpoints
 from textsr_jax.train import loop
 from textsr_jax.train import state as states
 from textsr_jax.train.best import BestModels

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import micro_config, same
-from textsr_jax import checkpoints, data, parameter_files
-from textsr_jax.checkpoints import Checkpoints
+from textsr_jax import data
 from textsr_jax.data import batching
 from textsr_jax.errors import UserError
 from textsr_jax.models import build_focus, build_ocr, build_sr
+from textsr_jax.storage import checkpoints, parameter_files
+from textsr_jax.storage.checkpoints import Checkpoints
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
 

@@ -12,8 +12,8 @@ import pytest
 from tests.conftest import same
 from tests.train import test_processes
 from tests.train.test_processes import finish, last, last_step, start
-from textsr_jax import checkpoints
 from textsr_jax.models import build_sr
+from textsr_jax.storage import checkpoints
 
 pytestmark = pytest.mark.slow
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from tests.conftest import micro_config, same, stage0_config
-from textsr_jax import checkpoints, data, parameter_files, reading
-from textsr_jax.checkpoints import Checkpoints
-from textsr_jax.data.photographs import central_crops, random_crops
+from textsr_jax import data, reading
+from textsr_jax.data.photograph_folders import central_crops, random_crops
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.metrics import luma_quality
 from textsr_jax.models import build_focus, build_rescaler, build_sr
+from textsr_jax.storage import checkpoints, parameter_files
+from textsr_jax.storage.checkpoints import Checkpoints
 from textsr_jax.train import loop, stages, steps
 from textsr_jax.train import state as states
 from textsr_jax.train.logs import Logs

@@ -11,27 +11,18 @@ import numpy as np
 import pytest
 
 from tests.conftest import micro_config, record, same, write_lmdb
-from textsr_jax import (
-    checkpoints,
-    configuration,
-    data,
-    decoding,
-    metrics,
-    parameter_files,
-    reading,
-    text,
-    variants,
-)
-from textsr_jax.checkpoints import Checkpoints
+from textsr_jax import data, decoding, metrics, reading, text
+from textsr_jax.config import configuration, variants
 from textsr_jax.data import records
 from textsr_jax.data.batching import Concatenated
 from textsr_jax.errors import Stopped, UserError
-from textsr_jax.evaluation import workdirs
+from textsr_jax.evaluation import comparison
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import build_focus, build_ocr, build_sr, part_of, together
 from textsr_jax.models.bicubic import enlarge
 from textsr_jax.models.text_focus import to_gray
-from textsr_jax.storage import locks
+from textsr_jax.storage import checkpoints, locks, parameter_files
+from textsr_jax.storage.checkpoints import Checkpoints
 from textsr_jax.train import loop, stages, stopping
 from textsr_jax.train import state as states
 from textsr_jax.train.logs import Logs
@@ -404,8 +395,8 @@ def test_bicubic_trains_a_recogniser_alone_crnn_too(data_root, tmp_path, capsys)
     assert stage_folders == {"pretrain_ocr", "stage2"}
     models = reading.load_models(workdir)
     assert not same(models.pretrained, models.fine_tuned)
-    evaluation = workdirs.open_data(config)
-    rows, images = workdirs.evaluate(models, evaluation)
+    evaluation = comparison.open_data(config)
+    rows, images = comparison.evaluate(models, evaluation)
     assert [(row.sr, row.ocr) for row in rows] == [
         ("bicubic", "pretrained"),
         ("bicubic", "fine-tuned"),
@@ -500,7 +491,7 @@ def test_a_workdir_of_the_joint_stage_serves_as_any_other(trained, jointly):
         assert jax.tree.structure(tuned) == jax.tree.structure(start)
         assert not same(tuned["params"], start["params"])
         assert not same(tuned["stats"], start["stats"])
-    rows, images = workdirs.evaluate(models, workdirs.open_data(models.config))
+    rows, images = comparison.evaluate(models, comparison.open_data(models.config))
     assert [(row.sr, row.ocr) for row in rows] == [
         ("bicubic", "pretrained"),
         ("edsr", "pretrained"),
@@ -508,11 +499,11 @@ def test_a_workdir_of_the_joint_stage_serves_as_any_other(trained, jointly):
         ("HR", "pretrained"),
     ]
     pair = reading.load(jointly)
-    lr = workdirs.open_data(models.config).lr["easy"]
+    lr = comparison.open_data(models.config).lr["easy"]
     assert np.abs(pair.enhance(list(lr)).astype(int) - images["edsr"]["easy"]).max() <= 1
     # As an SR model and as a judge in the table of another workdir.
-    assert same(workdirs.load_sr(str(jointly), models.config).variables, models.sr_variables)
-    assert same(workdirs.load_judge(str(jointly), models.config).variables, models.fine_tuned)
+    assert same(comparison.load_sr(str(jointly), models.config).variables, models.sr_variables)
+    assert same(comparison.load_judge(str(jointly), models.config).variables, models.fine_tuned)
 
 
 def test_the_best_joint_model_is_the_one_that_reads_sr_validation_words_best(jointly):

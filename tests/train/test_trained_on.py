@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from tests.conftest import WORDS, micro_config, record, stage0_config, write_lmdb
-from textsr_jax.checkpoints import Checkpoints
 from textsr_jax.errors import UserError
+from textsr_jax.storage.checkpoints import Checkpoints
 from textsr_jax.train import loop, stages, trained_on
 
 
@@ -80,7 +80,7 @@ def test_other_synthetic_words_are_refused_where_a_stage_uses_them(root, tmp_pat
     data = noted(workdir, "pretrain_focus")
     assert sorted(data) == ["synthetic words", "words"]
     # A newer generator draws others by the same settings.
-    monkeypatch.setattr("textsr_jax.data.generation.VERSION", 1000)
+    monkeypatch.setattr("textsr_jax.data.synthetic.generation.VERSION", 1000)
     monkeypatch.setattr(loop, "is_finished", lambda *_: False)
     with pytest.raises(UserError, match=r"pretrain_focus: was trained on other synthetic words"):
         stages.train(config, workdir, "again")

@@ -26,7 +26,7 @@ pip install -e '.[convert]'.
 
 from absl import flags
 
-from textsr_jax.command_line import run_script
+from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
 
 _OUT = flags.DEFINE_string("out", None, "The file to write.")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from textsr_jax import checkpoints, configuration, parameter_files
+from textsr_jax.config import configuration
 from textsr_jax.convert import (
     TABLES,
     WITH_STN,
@@ -26,8 +26,8 @@ from textsr_jax.convert.checkpoint_files import Checkpoint
 from textsr_jax.convert.table import COMPUTED, UNUSED, bare_name, prefix
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.models import build_focus, build_ocr, build_sr, count_parameters
-from textsr_jax.parameter_files import Origin, ParameterFile
-from textsr_jax.storage import atomic
+from textsr_jax.storage import atomic, checkpoints, parameter_files
+from textsr_jax.storage.parameter_files import Origin, ParameterFile
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from textsr_jax.errors import UserError
 if TYPE_CHECKING:
     import ml_collections
 
-    from textsr_jax.data.photographs import Photographs
+    from textsr_jax.data.photograph_folders import Photographs
     from textsr_jax.data.records import Source
 
 _TEST_ORDER = ("easy", "medium", "hard")
@@ -97,7 +97,8 @@ def count(config: ml_collections.ConfigDict) -> WordPairs:
     Raises:
       UserError: bad input.
     """
-    from textsr_jax.data import generation, lmdb_folders, textzoom
+    from textsr_jax.data import lmdb_folders, textzoom
+    from textsr_jax.data.synthetic import generation
 
     if not config.root:
         fields = {name: value for name, value in config.synthetic.items() if name != "workers"}
@@ -159,17 +160,17 @@ def load_photographs(
     Raises:
       UserError: bad input.
     """
-    from textsr_jax.data import photographs
+    from textsr_jax.data import photograph_folders
 
     def opened(field: str, split: str) -> Photographs:
         if config[field] == "tfds:div2k":
-            return photographs.PreparedDiv2k(split, data_dir or None)
+            return photograph_folders.PreparedDiv2k(split, data_dir or None)
         if not config[field]:
             raise UserError(
                 f"config.photographs.{field} is empty; name a folder of images, such as "
                 "DIV2K_train_HR, or tfds:div2k"
             )
-        folder = photographs.PhotographFolder(config[field], smallest)
+        folder = photograph_folders.PhotographFolder(config[field], smallest)
         if folder.left_out:
             _logger.warning(
                 "%s: left out %d of %d images, first: %s",
@@ -198,11 +199,14 @@ def load_photographs(
             "config.photographs.validation_fraction so that training and validation have some"
         )
     kept = sorted(set(range(len(train))) - held_out)
-    return photographs.Chosen(train, kept), photographs.Chosen(train, sorted(held_out))
+    return photograph_folders.Chosen(train, kept), photograph_folders.Chosen(
+        train, sorted(held_out)
+    )
 
 
 def _synthetic(data_dir: str | None, settings: ml_collections.ConfigDict) -> WordPairs:
-    from textsr_jax.data import records, synthetic_words
+    from textsr_jax.data import records
+    from textsr_jax.data.synthetic import words as synthetic_words
 
     builder = synthetic_words.SyntheticWords(data_dir=data_dir, **dict(settings))
     records.prepare(builder)

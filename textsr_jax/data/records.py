@@ -26,8 +26,8 @@ from tensorflow_datasets.core import constants, shuffle
 from tqdm import tqdm
 
 from textsr_jax.data import png
-from textsr_jax.data.generation import HR_SHAPE, LR_SHAPE, EncodedPair
 from textsr_jax.data.processes import Processes
+from textsr_jax.data.synthetic.generation import HR_SHAPE, LR_SHAPE, EncodedPair
 from textsr_jax.errors import UserError
 
 # From so many images on it pays to start processes that decode them.

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 
 from textsr_jax import text
 from textsr_jax.data import lmdb_folders, records
-from textsr_jax.data.generation import WordPair
+from textsr_jax.data.synthetic.generation import WordPair
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE, decode_rgb, resize
 

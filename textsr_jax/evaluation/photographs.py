@@ -14,15 +14,17 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from textsr_jax import checkpoints, configuration, metrics
-from textsr_jax.compilation import keep_compiled
-from textsr_jax.data.photographs import PhotographFolder
+from textsr_jax import metrics
+from textsr_jax.config import configuration
+from textsr_jax.data.photograph_folders import PhotographFolder
 from textsr_jax.errors import UserError
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables, build_rescaler, build_sr
 from textsr_jax.models.bicubic import enlarge, reduce
 from textsr_jax.models.resampler import SCALE
 from textsr_jax.models.rescaling import round_to_8_bits
+from textsr_jax.runtime.compilation import keep_compiled
+from textsr_jax.storage import checkpoints
 
 # What halves and what enlarges, row by row.
 _ROWS = (("bicubic", "bicubic"), ("bicubic", "edsr"), ("resampler", "edsr"))

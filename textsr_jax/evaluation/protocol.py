@@ -16,13 +16,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from textsr_jax import data, metrics, text
-from textsr_jax.concurrency import Concurrent
-from textsr_jax.decoding import Decoded
+from textsr_jax.decoding.search import Decoded
+from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError, require_finite
 from textsr_jax.images import to_float, to_uint8
-from textsr_jax.language import WordSearch
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.bicubic import enlarge
+from textsr_jax.runtime.concurrency import Concurrent
 from textsr_jax.runtime.progress import Progress
 
 # Images of each split, uint8 (n, 32, 128, 3).

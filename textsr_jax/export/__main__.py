@@ -11,7 +11,7 @@ ranges, found anew for 7 or 8 bits symmetric about 0 also where they come from a
 
 from absl import flags
 
-from textsr_jax.command_line import run_script
+from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
 from textsr_jax.export import CALIBRATIONS, missing_package
 

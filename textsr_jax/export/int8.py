@@ -13,7 +13,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from textsr_jax.export import calibration
+from textsr_jax.export import activation_ranges
 from textsr_jax.quantization import aciq
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
@@ -21,7 +21,7 @@ _PIXEL_CHANNELS = 3
 
 
 def quantize(
-    graph: onnx.ModelProto, feeds: Iterable[calibration.Feed], method: str, weight_bits: int
+    graph: onnx.ModelProto, feeds: Iterable[activation_ranges.Feed], method: str, weight_bits: int
 ) -> onnx.ModelProto:
     """The int8 graph of a float32 one.
 
@@ -38,7 +38,7 @@ def quantize(
         node.name = f"{node.op_type}_{number}"
     chosen = _chosen(model)
     tensors = _activations(model, chosen)
-    spans = calibration.ranges(model, feeds, tensors, method)
+    spans = activation_ranges.ranges(model, feeds, tensors, method)
     data = TensorsData(
         CalibrationMethod.MinMax,
         {

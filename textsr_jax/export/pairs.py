@@ -15,14 +15,15 @@ import onnx
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from textsr_jax import data, decoding, provenance, reading, text
+from textsr_jax import data, decoding, reading, text
+from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError
-from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, calibration, graph_file
+from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, activation_ranges, graph_file
 from textsr_jax.export import graphs as float_graphs
 from textsr_jax.export.int8 import quantize
 from textsr_jax.export.runtime import Decoder, open_session, to_float, to_uint8
-from textsr_jax.language import WordSearch
 from textsr_jax.models import Network, Variables
+from textsr_jax.runtime import provenance
 from textsr_jax.storage import atomic
 
 # Of images that a graph is calibrated on at once.
@@ -42,7 +43,7 @@ class Settings:
 
     data_root: str | None = None
     images: int = 300
-    calibration: str = "aciq"
+    activation_ranges: str = "aciq"
     weight_bits: int = 7
 
 
@@ -146,7 +147,7 @@ def quantized(
     decoder = Decoder(sessions["decoder_start"], sessions["decoder_step"])
     # One beam: the steps of the words that are read, without the detours of the others.
     greedy = WordSearch(beam=1, steps=steps)
-    feeds: dict[str, Iterator[calibration.Feed]] = {
+    feeds: dict[str, Iterator[activation_ranges.Feed]] = {
         "sr": ({"lr": part} for part in parts),
         "encoder": ({"images": part} for part in images),
         "decoder_start": ({"memory": memory} for memory in memories),

@@ -15,13 +15,13 @@ import numpy as np
 import onnxruntime
 
 from textsr_jax import text
-from textsr_jax.concurrency import Concurrent
 from textsr_jax.config import checks
-from textsr_jax.decoding import Decoded
+from textsr_jax.decoding.search import Decoded
+from textsr_jax.decoding.word_search import Words, WordSearch
 from textsr_jax.errors import UserError, require_finite
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, graph_file
-from textsr_jax.language import Words, WordSearch
 from textsr_jax.reading import Description, Reader, check_unchanged
+from textsr_jax.runtime.concurrency import Concurrent
 from textsr_jax.text import END, PAD, START
 
 # The fields of a record's part `decoding`.
@@ -131,7 +131,7 @@ class Decoder:
 
 
 class OnnxEngine:
-    """Enlarges and recognises for a `textsr_jax.reading.Reader`, as `textsr_jax.engine.JaxEngine`.
+    """Enlarges and recognises for a `reading.Reader`, as `reading.engine.JaxEngine`.
 
     Args:
       sessions: by the names of `GRAPHS`.

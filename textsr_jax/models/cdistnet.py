@@ -16,10 +16,10 @@ import numpy as np
 from flax import nnx
 
 from textsr_jax.errors import UserError
-from textsr_jax.models.convolution import Conv
-from textsr_jax.models.pooling import max_pool
-from textsr_jax.models.positions import sinusoid_table
-from textsr_jax.models.sampling import bilinear_sample
+from textsr_jax.models.layers.convolution import Conv
+from textsr_jax.models.layers.pooling import max_pool
+from textsr_jax.models.layers.positions import sinusoid_table
+from textsr_jax.models.layers.sampling import bilinear_sample
 from textsr_jax.text import NUM_TOKENS, PAD
 
 NUM_CONTROL_POINTS = 20

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from textsr_jax.models.convolution import Conv
-from textsr_jax.models.pooling import max_pool
+from textsr_jax.models.layers.convolution import Conv
+from textsr_jax.models.layers.pooling import max_pool
 from textsr_jax.models.text_focus import to_gray
 from textsr_jax.text import NUM_CTC_CLASSES
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from textsr_jax.models.convolution import KERNEL_INIT, Conv
+from textsr_jax.models.layers.convolution import KERNEL_INIT, Conv
 
 # The mean colour of DIV2K, as in the published code.
 RGB_MEAN = (0.4488, 0.4371, 0.4040)

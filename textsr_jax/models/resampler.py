@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from textsr_jax.models.convolution import KERNEL_INIT
 from textsr_jax.models.edsr import RGB_MEAN, pixel_shuffle
+from textsr_jax.models.layers.convolution import KERNEL_INIT
 
 SCALE = 2
 KERNEL_SIZE = 3 * SCALE + 1

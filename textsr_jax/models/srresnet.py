@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from textsr_jax.models.convolution import KERNEL_INIT, Conv
 from textsr_jax.models.edsr import pixel_shuffle
+from textsr_jax.models.layers.convolution import KERNEL_INIT, Conv
 
 
 def mish(x: jax.Array) -> jax.Array:

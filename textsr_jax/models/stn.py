@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from textsr_jax.models.convolution import Conv
-from textsr_jax.models.pooling import max_pool
-from textsr_jax.models.sampling import bilinear_sample
+from textsr_jax.models.layers.convolution import Conv
+from textsr_jax.models.layers.pooling import max_pool
+from textsr_jax.models.layers.sampling import bilinear_sample
 
 # Max pooling behind each convolution; the last has none.
 _POOLING = ((2, 2), (2, 2), (2, 2), (2, 2), (1, 2), None)

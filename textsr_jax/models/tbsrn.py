@@ -12,8 +12,8 @@ import numpy as np
 from flax import nnx
 
 from textsr_jax.errors import UserError
-from textsr_jax.models.attention import Drop, LayerNorm, MultiHeadAttention, keep
-from textsr_jax.models.positions import sinusoid_table
+from textsr_jax.models.layers.attention import Drop, LayerNorm, MultiHeadAttention, keep
+from textsr_jax.models.layers.positions import sinusoid_table
 from textsr_jax.models.srresnet import ConvPair, SRResNet
 
 _XAVIER = jax.nn.initializers.xavier_uniform()

@@ -12,10 +12,10 @@ import numpy as np
 from flax import nnx
 
 from textsr_jax import text
-from textsr_jax.models.attention import Drop, LayerNorm, MultiHeadAttention
-from textsr_jax.models.convolution import Conv
-from textsr_jax.models.pooling import max_pool
-from textsr_jax.models.positions import sinusoid_table
+from textsr_jax.models.layers.attention import Drop, LayerNorm, MultiHeadAttention
+from textsr_jax.models.layers.convolution import Conv
+from textsr_jax.models.layers.pooling import max_pool
+from textsr_jax.models.layers.positions import sinusoid_table
 
 _XAVIER = jax.nn.initializers.xavier_uniform()
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from textsr_jax.errors import UserError
-from textsr_jax.models.convolution import KERNEL_INIT
+from textsr_jax.models.layers.convolution import KERNEL_INIT
 from textsr_jax.models.srresnet import ConvPair, SRResNet
 
 

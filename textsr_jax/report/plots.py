@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from textsr_jax.command_line import run_script
+from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError, fix_for
 from textsr_jax.evaluation.protocol import Row
-from textsr_jax.evaluation.sensitivity import LayerType
+from textsr_jax.evaluation.quantization.sensitivity import LayerType
 from textsr_jax.storage import atomic
 
 # Colours that colour-blind people can tell apart (Okabe and Ito), then other line styles.

@@ -16,11 +16,10 @@ from PIL import Image
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from textsr_jax import contents, layouts
 from textsr_jax.data.sources import Item
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.images import HR_SIZE, to_rgb
-from textsr_jax.reading import Reader, Reading, batches
+from textsr_jax.reading import Reader, Reading, batches, contents, layouts
 from textsr_jax.runtime.progress import Progress
 from textsr_jax.storage import atomic
 

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from textsr_jax.evaluation.photographs import PhotographRow
 from textsr_jax.evaluation.protocol import Row
-from textsr_jax.evaluation.quantized import Setting
-from textsr_jax.evaluation.sensitivity import LayerType
+from textsr_jax.evaluation.quantization.grid import Setting
+from textsr_jax.evaluation.quantization.sensitivity import LayerType
 from textsr_jax.storage import atomic
 
 # More characters than any table takes.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from textsr_jax.data.batching import Batch
 from textsr_jax.images import to_float, to_uint8
-from textsr_jax.models.sampling import bilinear_sample
+from textsr_jax.models.layers.sampling import bilinear_sample
 
 _GREY = (0.299, 0.587, 0.114)
 

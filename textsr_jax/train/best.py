@@ -4,9 +4,9 @@ import logging
 import pathlib
 from typing import Any
 
-from textsr_jax import checkpoints
-from textsr_jax.checkpoints import Checkpoints, SavedCheckpoints, from_first
 from textsr_jax.errors import UserError
+from textsr_jax.storage import checkpoints
+from textsr_jax.storage.checkpoints import Checkpoints, SavedCheckpoints, from_first
 
 _logger = logging.getLogger(__name__)
 

@@ -14,12 +14,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from textsr_jax import checkpoints
-from textsr_jax.checkpoints import Checkpoints, SavedCheckpoints
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.models import Variables
 from textsr_jax.runtime.progress import Progress
-from textsr_jax.storage import atomic
+from textsr_jax.storage import atomic, checkpoints
+from textsr_jax.storage.checkpoints import Checkpoints, SavedCheckpoints
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
 from textsr_jax.train import stopping, trained_on

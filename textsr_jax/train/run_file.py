@@ -13,8 +13,9 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from textsr_jax import configuration, provenance
+from textsr_jax.config import configuration
 from textsr_jax.errors import UserError, fix_for
+from textsr_jax.runtime import provenance
 from textsr_jax.storage import atomic
 
 FILE = "run.json"

@@ -24,9 +24,9 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from textsr_jax import checkpoints, configuration, data, decoding, metrics, text
-from textsr_jax.compilation import keep_compiled
-from textsr_jax.data import batching, photographs, records
+from textsr_jax import data, decoding, metrics, text
+from textsr_jax.config import configuration
+from textsr_jax.data import batching, photograph_folders, records
 from textsr_jax.data.batching import (
     Batch,
     Concatenated,
@@ -53,8 +53,9 @@ from textsr_jax.models.bicubic import enlarge, reduce
 from textsr_jax.models.resampler import SCALE
 from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.models.text_focus import to_gray
-from textsr_jax.parameter_files import is_parameter_file
-from textsr_jax.storage import digests, locks
+from textsr_jax.runtime.compilation import keep_compiled
+from textsr_jax.storage import checkpoints, digests, locks
+from textsr_jax.storage.parameter_files import is_parameter_file
 from textsr_jax.train import (
     augmentation,
     caches,
@@ -394,7 +395,7 @@ class _Training:
             photos, _ = data.load_photographs(
                 config.photographs, config.data.data_dir, settings.crop
             )
-            batch = photographs.shapes(size, settings.crop)
+            batch = photograph_folders.shapes(size, settings.crop)
             return Outline(name, settings, *self.learns(name), frozen, batch, len(photos))
         kinds = len(IMAGES[config.stage2.images])
         records = {
@@ -587,7 +588,9 @@ class _Training:
 
         def validate(variables: Variables) -> loop.Validation:
             sums, pictures = np.zeros(3), {}
-            batches = photographs.central_crops(judge, batch_size=self._evaluation_size, crop=crop)
+            batches = photograph_folders.central_crops(
+                judge, batch_size=self._evaluation_size, crop=crop
+            )
             for batch in batches:
                 stopping.check()
                 found = compare(variables, self.layout.shard_whole(batch.hr))
@@ -607,7 +610,7 @@ class _Training:
             loss=loss,
             frozen={},
             settings=settings,
-            batches=photographs.random_crops(
+            batches=photograph_folders.random_crops(
                 train,
                 batch_size=settings.batch_size // jax.process_count(),
                 crop=crop,

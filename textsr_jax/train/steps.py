@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from textsr_jax import decoding, losses, text
 from textsr_jax.data.batching import Batch
-from textsr_jax.data.photographs import Crops
+from textsr_jax.data.photograph_folders import Crops
 from textsr_jax.images import to_float
 from textsr_jax.models import Network, Variables, join, part_of
 from textsr_jax.models.text_focus import to_gray

@@ -10,8 +10,8 @@ from typing import Any
 
 import jax
 
-from textsr_jax.checkpoints import Checkpoints
 from textsr_jax.errors import UserError
+from textsr_jax.storage.checkpoints import Checkpoints
 
 # In a checkpoint's record.
 KEY = "trained_on"

@@ -1,0 +1,140 @@
+"""Quantised rows: sizes by the account, little loss at 8 bits, the choice of Table 2, packing."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import textsr_jax
+from tests.conftest import WORDS, same, word_image
+from textsr_jax import quantization, reading
+from textsr_jax.decoding.word_search import WordSearch
+from textsr_jax.errors import UserError
+from textsr_jax.evaluation import comparison
+from textsr_jax.evaluation.protocol import Row
+from textsr_jax.evaluation.quantization import grid as quantized
+from textsr_jax.evaluation.quantization.grid import Setting
+from textsr_jax.quantization.rules import from_config
+from textsr_jax.reading.engine import JaxEngine
+from textsr_jax.storage import packed_files
+
+
+@pytest.fixture(scope="module")
+def pair(trained):
+    models = reading.load_models(trained)
+    return quantized.Pair(models, comparison.open_data(models.config))
+
+
+def setting(target, bits, size, psnr, accuracy):
+    row = Row("edsr", "fine-tuned", {}, {"psnr": psnr, "accuracy": accuracy}, {})
+    return Setting(target, bits, "laplace", size, None, row)
+
+
+def test_table_2_takes_the_smallest_without_a_major_loss():
+    plain = setting("none", None, 100.0, 21.4, 70.0)
+    settings = [
+        plain,
+        setting("SR", 2, 50.0, 20.9, 70.0),  # loses too much PSNR
+        setting("SR", 4, 60.0, 21.3, 69.5),
+        setting("SR", 8, 80.0, 21.4, 70.0),
+        setting("OCR", 2, 40.0, 21.4, 12.0),
+        setting("OCR", 3, 45.0, 21.4, 50.0),  # all lose too much: the most accurate stands
+    ]
+    chosen = quantized.table2(settings)
+    assert [(row.target, row.bits) for row in chosen] == [("none", None), ("SR", 4), ("OCR", 3)]
+
+
+def test_the_grid_evaluates_each_setting_like_a_model_and_keeps_it(pair, tmp_path, monkeypatch):
+    grid = (quantized.TARGETS, [2, 8], ["laplace", "minmax"], tmp_path)
+    settings = quantized.grid(pair, *grid)
+    assert len(settings) == 1 + 3 * 2 * 2
+    plain = settings[0]
+    by_key = {(row.target, row.bits, row.prior): row for row in settings[1:]}
+    for prior in ("laplace", "minmax"):
+        fine = by_key["SR", 8, prior]
+        assert fine.row.mean["psnr"] == pytest.approx(plain.row.mean["psnr"], abs=0.1)
+        # Only the recogniser changes in OCR rows.
+        assert by_key["OCR", 2, prior].row.mean["psnr"] == plain.row.mean["psnr"]
+        both = by_key["SR + OCR", 8, prior]
+        saved = 2 * plain.size_mbit - fine.size_mbit - by_key["OCR", 8, prior].size_mbit
+        assert both.size_mbit == pytest.approx(plain.size_mbit - saved)
+        assert both.size_mbit < fine.size_mbit < plain.size_mbit
+    assert set(settings[1].as_json()) >= {"target", "bits", "prior", "size_mbit", "splits", "mean"}
+
+    # A second run measures nothing.
+    monkeypatch.setattr(pair, "score", None)
+    again = quantized.grid(pair, *grid)
+    assert [row.as_json() for row in again] == [row.as_json() for row in settings]
+
+
+def test_stored_sizes_are_those_of_packed_files(pair, tmp_path):
+    row = Row("edsr", "fine-tuned", {}, {}, {})
+    settings = [
+        Setting(target, 4, "laplace", 0.0, None, row) for target in ("none", *quantized.TARGETS)
+    ]
+    none, sr, ocr, both = (row.stored_bytes for row in quantized.with_stored(pair, settings))
+    rules = {part: pair.rules(part, bits=4, prior="laplace") for part in ("sr", "ocr")}
+    packed = pair.quantize(rules)
+    assert both == packed_files.save(tmp_path / "m.safetensors", packed)
+    assert both < min(sr, ocr) and max(sr, ocr) < none
+
+
+def test_a_packed_pair_reads_as_the_quantised_one_and_says_where_it_comes_from(pair, tmp_path):
+    rules = {
+        "sr": pair.rules("sr", bits=5, prior="auto", granularity="channel", correct=True),
+        "ocr": pair.rules("ocr", bits=3.5, granularity="channel-bits"),
+    }
+    path = tmp_path / "new" / "m.safetensors"
+    setting = quantized.pack(pair, rules, path, {"note": "test"})
+    assert setting.target == "SR + OCR"
+    assert setting.stored_bytes == path.stat().st_size
+    loaded = packed_files.load(path)
+    assert loaded.rules == rules
+    for part in rules:
+        asked, network = loaded.config["quantization"][part], loaded.config[part]["name"]
+        assert from_config(asked, network, part) == rules[part]
+    assert setting.ranges in repr(loaded) and "laplace at 3.5 bits" in setting.ranges
+    assert same(loaded.sr, quantization.quantize(pair.sr, rules["sr"]))
+    assert same(loaded.ocr, quantization.quantize(pair.ocr, rules["ocr"]))
+    about = loaded.provenance
+    assert about["scores"]["mean"]["accuracy"] == setting.row.mean["accuracy"]
+    assert about["data"] == pair.evaluation.title and about["note"] == "test"
+    assert about["version"] and "commit" in about
+    # The file travels: it names no folder of this machine.
+    assert str(tmp_path.parent) not in path.read_bytes().decode(errors="ignore")
+
+    models = reading.load_models(path)
+    images = pair.evaluation.enhance(models.sr, models.sr_variables)
+    plain = pair.images(quantization.dequantize(loaded.sr))
+    for split in images:
+        assert np.abs(images[split].astype(int) - plain[split]).max() <= 1
+    reader = textsr_jax.load(path)
+    words = [word_image(word) for word in WORDS[:3]]
+    networks = models.sr, models.ocr
+    engine = JaxEngine(WordSearch.of(models.config), lambda: networks, loaded.sr, loaded.ocr)
+    again = reading.Reader(engine)
+    np.testing.assert_array_equal(reader.enhance(words), again.enhance(words))
+    assert reader.read(words) == again.read(words)
+
+
+def test_a_quantised_pair_is_not_quantised_again(pair, tmp_path):
+    rules = {part: pair.rules(part) for part in ("sr", "ocr")}
+    quantized.pack(pair, rules, tmp_path / "m.safetensors", {})
+    models = reading.load_models(tmp_path / "m.safetensors")
+    again = quantized.Pair(models, pair.evaluation)
+    with pytest.raises(UserError, match="is quantised already"):
+        again.quantize(rules)
+
+
+def test_a_pair_without_a_recogniser_cannot_be_quantised(pair):
+    models = dataclasses.replace(pair.models, pretrained=None, fine_tuned=None)
+    with pytest.raises(UserError, match="needs an SR model and a recogniser"):
+        quantized.Pair(models, pair.evaluation)
+
+
+def test_the_size_of_a_file_is_known_without_making_it(pair):
+    rules = {"sr": pair.rules("sr", bits=3), "ocr": pair.rules("ocr", granularity="channel")}
+    packed = dataclasses.replace(pair.quantize(rules), provenance={"name": "naïve"})
+    content = packed_files.to_bytes(packed)
+    assert packed_files.size(packed) == len(content)
+    assert packed_files.to_bytes(packed) == content

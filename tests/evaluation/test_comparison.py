@@ -1,0 +1,132 @@
+"""Which rows an evaluation has, and models from parameter files beside those of a workdir."""
+
+import numpy as np
+import pytest
+
+from tests.conftest import micro_config, same
+from textsr_jax import reading
+from textsr_jax.config import configuration
+from textsr_jax.errors import UserError
+from textsr_jax.evaluation import comparison
+from textsr_jax.storage import parameter_files
+
+
+@pytest.fixture(scope="module")
+def config(trained):
+    return configuration.load(trained)
+
+
+@pytest.fixture(scope="module")
+def models(trained):
+    return reading.load_models(trained)
+
+
+@pytest.fixture(scope="module")
+def evaluation(config):
+    return comparison.open_data(config)
+
+
+def write_file(path, config, part, variables):
+    settings = {"name": config[part].name, config[part].name: config[part][config[part].name]}
+    if "stn" in variables["params"]:
+        settings["stn"] = config[part].stn
+    settings = {
+        key: value if isinstance(value, str) else value.to_dict() for key, value in settings.items()
+    }
+    file = parameter_files.ParameterFile(config[part].name, part, settings, variables)
+    parameter_files.save(path, file)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def files(config, models, tmp_path_factory):
+    """The trained pair as parameter files, the SR network without its STN."""
+    folder = tmp_path_factory.mktemp("files")
+    lone = {"params": {"edsr": models.sr_variables["params"]["edsr"]}, "stats": {}}
+    return {
+        "sr": write_file(folder / "sr.safetensors", config, "sr", lone),
+        "whole": write_file(folder / "whole.safetensors", config, "sr", models.sr_variables),
+        "ocr": write_file(folder / "ocr.safetensors", config, "ocr", models.pretrained),
+    }
+
+
+def test_rows_are_bicubic_sr_before_and_after_fine_tuning_and_hr(models, evaluation):
+    rows, images = comparison.evaluate(models, evaluation)
+    assert [(row.sr, row.ocr) for row in rows] == [
+        ("bicubic", "pretrained"),
+        ("edsr", "pretrained"),
+        ("edsr", "fine-tuned"),
+        ("HR", "pretrained"),
+    ]
+    assert set(images) == {"bicubic", "edsr", "HR"}
+    for row in rows:
+        assert list(row.splits) == ["easy", "hard"]
+        assert [scores["n"] for scores in row.splits.values()] == [9, 9]
+        assert row.mean["n"] == 18
+    assert rows[-1].splits["easy"]["psnr"] is None
+    assert rows[-1].splits["easy"]["ssim"] == pytest.approx(1)
+    assert rows[1].splits["easy"]["psnr"] == rows[2].splits["easy"]["psnr"]
+
+
+def test_several_sr_models_under_one_judge(models, evaluation, config, files, trained):
+    others = [comparison.load_sr(source, config) for source in (files["sr"], str(trained))]
+    judge = comparison.load_judge(files["ocr"], config)
+    rows, images = comparison.evaluate(models, evaluation, others, judge)
+    names = ["bicubic", "edsr", "edsr 2", "edsr 3", "HR"]
+    assert [(row.sr, row.ocr) for row in rows] == [(name, "cdistnet") for name in names]
+    # All three are the same model: in evaluation the STN is skipped.
+    for name in ("edsr 2", "edsr 3"):
+        assert (images[name]["easy"] == images["edsr"]["easy"]).all()
+    alone, _ = comparison.evaluate(models, evaluation)
+    assert [row.words for row in rows[:2]] == [row.words for row in alone[:2]]
+
+
+def test_a_pair_of_files_is_the_workdir_s_pair(models, config, files, evaluation):
+    changed = config.copy_and_resolve_references().unlock()
+    changed.init.sr, changed.init.ocr = files["sr"], files["ocr"]
+    loaded = reading.load_models(None, changed)
+    assert loaded.fine_tuned is None
+    assert same(loaded.pretrained, models.pretrained)
+    expected = evaluation.enhance(models.sr, models.sr_variables)["easy"]
+    made = evaluation.enhance(loaded.sr, loaded.sr_variables)["easy"]
+    assert (made == expected).all()
+    pair = reading.load(config=changed)
+    assert np.abs(pair.enhance(list(evaluation.lr["easy"])).astype(int) - expected).max() <= 1
+    changed.sr.apply_stn = "always"
+    with pytest.raises(UserError, match="hold no STN"):
+        reading.load_models(None, changed)
+    changed.init.sr = files["whole"]
+    whole = reading.load_models(None, changed)
+    assert same(whole.sr_variables, models.sr_variables)
+
+
+def test_a_named_file_goes_before_the_workdir_s_own_stage(trained, config, models, files):
+    changed = config.copy_and_resolve_references().unlock()
+    changed.init.ocr = files["ocr"]
+    loaded = reading.load_models(trained, changed)
+    assert same(loaded.sr_variables, models.sr_variables)
+    assert same(loaded.pretrained, models.pretrained)
+    assert loaded.fine_tuned is None
+
+
+def test_models_that_do_not_fit_are_named(trained, config, files, tmp_path):
+    changed = config.copy_and_resolve_references().unlock()
+    changed.sr.name = "tbsrn"
+    with pytest.raises(UserError, match=r"was trained with another config\.sr"):
+        reading.load_models(trained, changed)
+    changed.init.sr = files["sr"]
+    with pytest.raises(UserError, match=r"holds 'edsr', but config\.sr\.name is 'tbsrn'"):
+        reading.load_models(trained, changed)
+    with pytest.raises(UserError, match="which is not a recogniser"):
+        comparison.load_judge(files["sr"], config)
+    with pytest.raises(UserError, match="which is not an SR model"):
+        comparison.load_sr(files["ocr"], config)
+    changed.init.sr = str(tmp_path / "none")
+    with pytest.raises(UserError, match=r"none: no such parameter file, packed file or workdir"):
+        reading.load_models(None, changed)
+
+
+def test_an_evaluation_without_a_recogniser(data_root, tmp_path, evaluation):
+    empty = reading.load_models(None, micro_config(data_root, tmp_path))
+    with pytest.raises(UserError, match="there is no recogniser to judge by"):
+        comparison.evaluate(empty, evaluation)

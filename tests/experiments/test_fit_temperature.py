@@ -1,0 +1,132 @@
+"""The calibration report: figures, picture, and a packed file that a reader takes."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import micro_config
+from textsr_jax.config import configuration
+from textsr_jax.errors import UserError
+from textsr_jax.evaluation.calibration import Sample
+from textsr_jax.experiments import fit_temperature
+from textsr_jax.models import build_ocr, build_sr
+from textsr_jax.report import plots
+from textsr_jax.storage import packed_files
+
+
+def parts():
+    rng = np.random.default_rng(0)
+    made = {}
+    for name, n in (
+        (fit_temperature.VALIDATION, 1500),
+        (fit_temperature.DRAWN, 2500),
+        (fit_temperature.TEST, 2000),
+    ):
+        log_probability = 2 * np.log(rng.uniform(0.1, 0.999, n))
+        made[name] = Sample(log_probability, rng.random(n) < np.exp(log_probability / 2))
+    return made
+
+
+def test_the_temperature_comes_from_validation_and_drawn_words():
+    sound = parts()
+    results = fit_temperature.measure(sound)
+    assert results["temperature"] == pytest.approx(2, rel=0.1)
+    broken = Sample(sound["test"].log_probability, ~sound["test"].right)
+    assert (
+        fit_temperature.measure(sound | {"test": broken})["temperature"] == results["temperature"]
+    )
+    for name in (fit_temperature.VALIDATION, fit_temperature.DRAWN):
+        less_sure = Sample(2 * sound[name].log_probability, sound[name].right)
+        other = fit_temperature.measure(sound | {name: less_sure})
+        assert other["temperature"] > 1.2 * results["temperature"]
+    errors = {(row["words"], row["when"]): row["calibration_error"] for row in results["rows"]}
+    for words in ("validation", "drawn", "test"):
+        assert errors[words, "before"] > 0.1
+        assert errors[words, "after"] < 0.04
+
+
+def test_the_picture_has_two_panels(tmp_path):
+    rows = fit_temperature.measure(parts())["rows"]
+    plots.reliability(tmp_path / "plot.png", rows, "words")
+    picture = np.asarray(Image.open(tmp_path / "plot.png").convert("RGB")).astype(int)
+    assert picture.shape[1] > 1.5 * picture.shape[0]
+    # Bars left and right: both panels are there, and they differ.
+    blue = (np.abs(picture - (0x56, 0xB4, 0xE9)).sum(axis=2) < 30).sum(axis=0)
+    left, right = np.split(blue[: len(blue) // 2 * 2], 2)
+    assert left.sum() > 1000
+    assert right.sum() > 1000
+    assert (left != right).any()
+
+
+@pytest.fixture(scope="module")
+def packed(data_root, tmp_path_factory):
+    """An untrained pair, none of it quantised."""
+    folder = tmp_path_factory.mktemp("calibration")
+    config = micro_config(data_root, folder)
+    pair = packed_files.PackedPair(
+        config=configuration.without_places(config),
+        rules={"sr": (), "ocr": ()},
+        fine_tuned=True,
+        provenance={"commit": "c"},
+        sr=build_sr(config.sr).init(jax.random.key(0)),
+        ocr=build_ocr(config.ocr).init(jax.random.key(1)),
+    )
+    packed_files.save(folder / "model", pair)
+    return folder / "model"
+
+
+@pytest.mark.slow
+def test_a_packed_file_is_written_again(packed, data_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    found, name = fit_temperature.samples(packed, str(data_root), drawn=70)
+    assert len(found["drawn"].right) == 70
+    assert name == data_root.name
+    # An untrained pair reads nothing rightly; so half the words are said to be right.
+    found = {
+        part: Sample(sample.log_probability, np.arange(len(sample.right)) % 2 == 0)
+        for part, sample in found.items()
+    }
+    results = {"data": "realwords", "model": "m", **fit_temperature.measure(found)}
+    pair = packed_files.load(packed)
+    packed_files.save(tmp_path / "new", fit_temperature.calibrated(pair, results))
+    again = packed_files.load(tmp_path / "new")
+    assert again.experiment("new").decoding.temperature == results["temperature"]
+    assert again.provenance["calibration"] == {
+        "data": "realwords",
+        "words": len(found["validation"].right),
+        "drawn": 70,
+    }
+    assert again.provenance["commit"] == "c"
+    assert {**again.config["decoding"], "temperature": 0} == {
+        **pair.config["decoding"],
+        "temperature": 0,
+    }
+
+
+@pytest.mark.slow
+def test_data_without_words_to_fit_on(packed, data_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "easy").symlink_to(data_root / "test" / "easy")
+    with pytest.raises(UserError, match="has no validation words"):
+        fit_temperature.samples(packed, str(tmp_path), drawn=1)
+
+
+@pytest.mark.slow
+def test_a_missing_folder_is_one_line_before_anything_is_read(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "textsr_jax.experiments.fit_temperature",
+        "--model=none.safetensors",
+    ]
+    run = subprocess.run(
+        [*command, f"--out={tmp_path}/no/file"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert "there is no such folder" in run.stderr

@@ -1,0 +1,1 @@
+"""How scripts start, their flags, and the installed commands."""

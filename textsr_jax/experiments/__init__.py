@@ -1,0 +1,1 @@
+"""Commands that run several parts of the package: Table 1, dry run, calibration, paper sizes."""

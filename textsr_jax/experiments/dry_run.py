@@ -1,0 +1,228 @@
+"""What a training would take, stage by stage, without training: train.py --dry_run.
+
+Parameters, memory, arithmetic, and the time an epoch takes at least. Steps are traced, not
+compiled: at the paper's sizes compiling takes many minutes on a CPU.
+"""
+
+import dataclasses
+import math
+import statistics
+import sys
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from textsr_jax.models import count_parameters
+from textsr_jax.models.layers.convolution import counted
+from textsr_jax.report.tables import new_table, print_table
+from textsr_jax.train import stages
+from textsr_jax.train import state as states
+from textsr_jax.train.mesh import Layout
+
+# The side of a matrix product that keeps a chip's matrix units busy.
+_MATRIX = {"cpu": 1024, "gpu": 8192, "tpu": 8192}
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A stage before it is trained.
+
+    Attributes:
+      stage: its folder.
+      parameters: how many are trained.
+      records: how many are trained on.
+      steps: of the whole stage.
+      batch_size: of all devices together.
+      state_bytes: of parameters, statistics and optimiser on each device.
+      step_bytes: of a step on each device, about: the state, what is frozen or lies there beside
+        it, a gradient, the batch, and what the forward pass keeps for the gradient as the step is
+        written. XLA may keep less, and takes working space.
+      flop: of a step's loss and gradient on all devices together: XLA's count of the step as it is
+        written, twice for a multiplication and its addition.
+      epoch_s: the least time of an epoch: its arithmetic at `matrix_flops`.
+      matrix_flops: a second, of all devices together: large matrix products in the stage's compute
+        dtype, measured here.
+    """
+
+    stage: str
+    parameters: int
+    records: int
+    steps: int
+    batch_size: int
+    state_bytes: int
+    step_bytes: int
+    flop: float
+    epoch_s: float
+    matrix_flops: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cost:
+    """Of a word in a step: arithmetic, and bytes kept from the forward pass for the gradient."""
+
+    flop: float
+    kept_bytes: float
+
+
+def report(config: ConfigDict) -> list[Estimate]:
+    """Prints the estimates of the stages that `config.stages` names, as a table; returns them.
+
+    What goes on is told on standard error. Nothing is drawn, compiled or written.
+
+    Raises:
+      UserError: the config or its data cannot be trained.
+    """
+    _say("dry run: building the networks' shapes and counting the words")
+    outlines, layout = stages.outlines(config)
+    peaks: dict[str, float] = {}
+    costs: dict[tuple[int, bool, bool], _Cost] = {}
+    found = []
+    for number, outline in enumerate(outlines, 1):
+        _say(f"{outline.name} ({number} of {len(outlines)}): tracing a step")
+        dtype = _compute_dtype(config, outline.name)
+        if dtype not in peaks:
+            peaks[dtype] = layout.mesh.size * _matrix_flops(dtype)
+        # Two stages may train the same network by the same loss, and tracing takes seconds.
+        kind = id(outline.network), outline.settings.augment, outline.settings.on_device
+        if kind not in costs:
+            costs[kind] = _cost(outline)
+        found.append(_estimate(outline, layout, costs[kind], peaks[dtype]))
+    table = new_table(
+        f"{layout.mesh.size} x {jax.devices()[0].device_kind}, not trained",
+        ["stage"],
+        [
+            *("parameters\n10^6", "records", "steps", "batch", "epochs"),
+            *("state\nGB a\ndevice", "step\nGB a\ndevice", "step\nGFLOP", "epoch\nat least"),
+        ],
+    )
+    for one in found:
+        table.add_row(
+            one.stage,
+            f"{one.parameters / 1e6:.2f}",
+            f"{one.records:,}",
+            f"{one.steps:,}",
+            str(one.batch_size),
+            f"{one.steps * one.batch_size / one.records:.1f}",
+            f"{one.state_bytes / 1e9:.3f}",
+            f"{one.step_bytes / 1e9:.3f}",
+            f"{one.flop / 1e9:,.1f}",
+            _duration(one.epoch_s),
+        )
+    print_table(table)
+    rates = ", ".join(f"{rate / 1e12:.3f} TFLOP/s in {name}" for name, rate in peaks.items())
+    print(
+        "step, GB: the state, a gradient, the batch and what the forward pass keeps for the\n"
+        "gradient, as the step is written. XLA may keep less, and takes working space.\n"
+        f"at least: the arithmetic at the rate of large matrix products, here {rates}.\n"
+        "Training reaches a part of it: docs/performance.md."
+    )
+    return found
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _compute_dtype(config: ConfigDict, stage: str) -> str:
+    if stage == stages.PRETRAIN_FOCUS:
+        return config.focus.dtype
+    return config.ocr.dtype if stage in (stages.PRETRAIN_OCR, stages.STAGE2) else config.sr.dtype
+
+
+def _state(outline: stages.Outline) -> Any:
+    settings = outline.settings
+    optimizer = states.make_optimizer(settings)
+    return jax.eval_shape(
+        lambda: states.create(
+            jax.tree.map(jnp.zeros_like, outline.network.template),
+            optimizer,
+            jax.random.key(0),
+            averaged=settings.average > 0,
+        )
+    )
+
+
+def _cost(outline: stages.Outline) -> _Cost:
+    """Traces the loss and its gradient once, on a whole batch."""
+
+    def gradient(params: Any, stats: Any, frozen: Any, batch: Any, key: jax.Array) -> Any:
+        def objective(params: Any) -> jax.Array:
+            return outline.loss({"params": params, "stats": stats}, frozen, batch, key)[0]
+
+        value, pull_back = jax.vjp(objective, params)
+        return pull_back(jnp.ones_like(value)), jax.tree.leaves(pull_back)
+
+    state = _state(outline)
+    arguments = state.params, state.stats, outline.frozen, outline.batch, jax.random.key(0)
+    with counted():
+        traced = jax.jit(gradient).trace(*arguments)
+    jaxpr = traced.jaxpr.jaxpr
+    made = {id(var): var for var in jaxpr.outvars[len(jax.tree.leaves(state.params)) :]}
+    # What the gradient needs of its arguments lies there already.
+    kept = [made[key] for key in made.keys() - set(map(id, jaxpr.invars))]
+    words = outline.settings.batch_size
+    return _Cost(
+        flop=traced.lower().cost_analysis()["flops"] / words,
+        kept_bytes=sum(_bytes(var.aval) for var in kept) / words,
+    )
+
+
+def _estimate(
+    outline: stages.Outline, layout: Layout, cost: _Cost, matrix_flops: float
+) -> Estimate:
+    settings, state = outline.settings, _state(outline)
+    shardings = layout.shardings(state)
+    state_bytes = _placed_bytes(state, shardings)
+    frozen_bytes = _placed_bytes(outline.frozen, layout.shardings(outline.frozen))
+    gradient_bytes = _placed_bytes(state.params, shardings.params)
+    # Words of a step that a device looks at, and of them those that it has at a time.
+    here = settings.batch_size / layout.mesh.size
+    batch_bytes = sum(map(_bytes, jax.tree.leaves(outline.batch))) / layout.mesh.size
+    kept_bytes = here / settings.accumulate * cost.kept_bytes
+    flop = settings.batch_size * cost.flop
+    return Estimate(
+        stage=outline.name,
+        parameters=count_parameters(outline.network.template),
+        records=outline.records,
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        state_bytes=state_bytes,
+        step_bytes=round(state_bytes + frozen_bytes + gradient_bytes + batch_bytes + kept_bytes),
+        flop=flop,
+        epoch_s=outline.records / settings.batch_size * flop / matrix_flops,
+        matrix_flops=matrix_flops,
+    )
+
+
+def _placed_bytes(tree: Any, shardings: Any) -> int:
+    """What a tree of shapes takes on each device."""
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(shardings), strict=True)
+    return sum(leaf.dtype.itemsize * math.prod(s.shard_shape(leaf.shape)) for leaf, s in pairs)
+
+
+def _bytes(leaf: Any) -> int:
+    return leaf.dtype.itemsize * math.prod(leaf.shape)
+
+
+def _matrix_flops(dtype: str) -> float:
+    """Arithmetic a second of one device in a large matrix product; the median of five."""
+    size = _MATRIX.get(jax.default_backend(), 2048)
+    left, right = jax.random.normal(jax.random.key(0), (2, size, size)).astype(dtype)
+    multiply = jax.jit(jnp.matmul)
+    multiply(left, right).block_until_ready()
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        multiply(left, right).block_until_ready()
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / statistics.median(times)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"

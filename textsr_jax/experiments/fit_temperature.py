@@ -1,0 +1,157 @@
+"""Calibrates a packed file: python -m textsr_jax.experiments.fit_temperature --model=FILE --out=OUT
+
+Fits the temperature of its confidence on the words that training held out for validation and on
+drawn ones, says what that does to the test words, and writes the file again with it.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from absl import flags
+from rich.table import Table
+
+from textsr_jax import reading
+from textsr_jax.cli.scripts import run_script
+from textsr_jax.data.synthetic import generation
+from textsr_jax.errors import UserError
+from textsr_jax.evaluation import calibration, comparison
+from textsr_jax.evaluation.calibration import Sample
+from textsr_jax.report import plots
+from textsr_jax.report.tables import new_table, print_table, write_json
+from textsr_jax.storage import packed_files
+
+VALIDATION, DRAWN, TEST = "validation", "drawn", "test"
+BEFORE, AFTER = "before", "after"
+
+# Of drawn words, far from the seeds of training.
+SEED = 3_000_000
+
+
+def samples(
+    model: str | pathlib.Path, data_root: str | None, drawn: int
+) -> tuple[dict[str, Sample], str]:
+    """Validation, drawn and test words as a packed file's pair reads them, and the data's name.
+
+    Args:
+      model: the packed file.
+      data_root: TextZoom's LMDB folders; None for the config's own data.
+      drawn: how many words to draw, as the config's `data.synthetic` draws them, but photographed
+        all; at least 1.
+
+    Raises:
+      UserError: a file or data that cannot be read, or that lack words.
+    """
+    config = packed_files.load(model).experiment(model).copy_and_resolve_references()
+    with config.unlocked():
+        config.decoding.temperature = 1.0
+    pairs = comparison.open_pairs(config, data_root)
+    sources = {VALIDATION: [*pairs.validation_splits.values()], TEST: [*pairs.test.values()]}
+    for name, splits in sources.items():
+        if not any(len(source) for source in splits):
+            raise UserError(f"{pairs.title}: has no {name} words; name another --data_root")
+    reader = reading.load(model, config=config)
+    synthetic = config.data.synthetic
+    bounds = {name: synthetic[name] for name in ("words", "min_length", "max_length")}
+    settings = generation.Settings(seed=SEED, **bounds)
+    words = [generation.draw(settings, "validation", index) for index in range(drawn)]
+    sources = {VALIDATION: sources[VALIDATION], DRAWN: [words], TEST: sources[TEST]}
+    made = {name: calibration.collect(reader, source) for name, source in sources.items()}
+    return made, pairs.title
+
+
+def measure(parts: dict[str, Sample]) -> dict[str, Any]:
+    """The temperature that fits validation and drawn words, and errors of all without and with it.
+
+    Args:
+      parts: by the names `VALIDATION`, `DRAWN` and `TEST`.
+
+    Returns:
+      `temperature`, and `rows`: a row for each part, without and with the temperature.
+
+    Raises:
+      UserError: see `calibration.fit_temperature`.
+    """
+    fitted = calibration.fit_temperature(calibration.joined(parts[VALIDATION], parts[DRAWN]))
+    rows = []
+    for name, sample in parts.items():
+        for when, temperature in ((BEFORE, 1.0), (AFTER, fitted)):
+            confidence = sample.confidence(temperature)
+            bins = calibration.reliability(confidence, sample.right)
+            rows.append(
+                {
+                    "words": name,
+                    "when": when,
+                    "temperature": temperature,
+                    "n": len(sample.right),
+                    "accuracy": float(sample.right.mean()),
+                    "confidence": float(confidence.mean()),
+                    "calibration_error": calibration.expected_calibration_error(bins),
+                    "negative_log_likelihood": calibration.negative_log_likelihood(
+                        sample, temperature
+                    ),
+                    "bins": [dataclasses.asdict(part) for part in bins],
+                }
+            )
+    return {"temperature": fitted, "rows": rows}
+
+
+def table(results: dict[str, Any]) -> Table:
+    """The rows of `measure`."""
+    made = new_table(
+        f"calibration of {results['model']} on {results['data']}",
+        ["words", "temperature"],
+        ["n", "right\n%", "mean\nconfidence\n%", "ECE\n%", "negative log\nlikelihood"],
+    )
+    for row in results["rows"]:
+        made.add_row(
+            row["words"],
+            f"{row['when']}: {row['temperature']:.3f}",
+            str(row["n"]),
+            f"{100 * row['accuracy']:.1f}",
+            f"{100 * row['confidence']:.1f}",
+            f"{100 * row['calibration_error']:.1f}",
+            f"{row['negative_log_likelihood']:.3f}",
+        )
+    return made
+
+
+def calibrated(pair: packed_files.PackedPair, results: dict[str, Any]) -> packed_files.PackedPair:
+    """The pair with the temperature in its config, and in its provenance what it was fitted on."""
+    decoding = pair.config["decoding"] | {"temperature": results["temperature"]}
+    counts = {row["words"]: row["n"] for row in results["rows"]}
+    about = {"data": results["data"], "words": counts[VALIDATION], "drawn": counts[DRAWN]}
+    return dataclasses.replace(
+        pair,
+        config=pair.config | {"decoding": decoding},
+        provenance=pair.provenance | {"calibration": about},
+    )
+
+
+def main(arguments: list[str]) -> None:
+    if arguments:
+        raise UserError(
+            f"{arguments[0]!r}: textsr_jax.experiments.fit_temperature takes flags only"
+        )
+    model, out = flags.FLAGS.model, flags.FLAGS.out
+    if out and not pathlib.Path(out).parent.is_dir():
+        raise UserError(f"--out={out}: there is no such folder; make it first")
+    parts, name = samples(model, flags.FLAGS.data_root, flags.FLAGS.drawn)
+    results = {"model": pathlib.Path(model).name, "data": name, **measure(parts)}
+    print_table(table(results), keys=2)
+    write_json(flags.FLAGS.json, results)
+    plots.reliability(flags.FLAGS.plot, results["rows"], f"{results['model']}, {TEST} words")
+    print(f"figures: {flags.FLAGS.json}, {flags.FLAGS.plot}")
+    if out:
+        packed_files.save(out, calibrated(packed_files.load(model), results))
+        print(f"packed file: {out}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("model", str(reading.SHIPPED), "The packed file to calibrate.")
+    flags.DEFINE_string("data_root", None, "TextZoom's LMDB folders; default: the model's data.")
+    flags.DEFINE_integer("drawn", 1000, "Words that are drawn for the fit.", lower_bound=1)
+    flags.DEFINE_string("out", None, "The packed file to write; it may be --model itself.")
+    flags.DEFINE_string("json", "docs/calibration.json", "The file for the figures.")
+    flags.DEFINE_string("plot", "docs/reliability.png", "The file for the picture.")
+    run_script(main)

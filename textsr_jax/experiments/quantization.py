@@ -1,0 +1,222 @@
+"""What quantize.py does in each mode: measures, prints tables, writes JSON, plots, packed files."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from textsr_jax import data, quantization
+from textsr_jax.evaluation.protocol import Row
+from textsr_jax.evaluation.quantization import bit_search as searching
+from textsr_jax.evaluation.quantization import grid as quantized
+from textsr_jax.evaluation.quantization import sensitivity as sensitivities
+from textsr_jax.evaluation.quantization.grid import Setting
+from textsr_jax.models import Variables
+from textsr_jax.report import plots, tables
+from textsr_jax.storage import locks
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What all modes start from.
+
+    Attributes:
+      pair: the unquantised pair and the test splits.
+      pairs: the data set.
+      folder: gets JSON files, plots and, in `quantization`, what was measured so far.
+      what: the pair and the data in words, for titles.
+      json: the JSON file; None for one in `folder`, named after the mode.
+      out: the packed file to write; None for none.
+    """
+
+    pair: quantized.Pair
+    pairs: data.WordPairs
+    folder: pathlib.Path
+    what: str
+    json: str | None
+    out: str | None
+
+    @property
+    def measured(self) -> pathlib.Path:
+        return self.folder / "quantization"
+
+    def write(self, mode: str, **content: Any) -> pathlib.Path:
+        """Writes the JSON file of a mode and says where; returns its path."""
+        path = pathlib.Path(self.json or self.folder / f"{mode}.json")
+        tables.write_json(path, {"data": self.pair.evaluation.title, **content})
+        print(f"scores: {path}")
+        return path
+
+
+def grid(job: Job, targets: Sequence[str], bits: Sequence[float], priors: Sequence[str]) -> None:
+    """Every setting and the paper's Table 2."""
+    settings = quantized.grid(job.pair, targets, bits, priors, job.measured)
+    chosen = quantized.with_stored(job.pair, quantized.table2(settings))
+    losses = f"{quantized.MAX_PSNR_LOSS:g} dB and {quantized.MAX_ACCURACY_LOSS:g} point"
+    mark = (
+        f"Table 2: of each target the smallest that loses at most {losses}, or else the most "
+        "accurate; stored: its packed file"
+    )
+    tables.print_settings(settings, f"every setting: {job.what}", chosen, mark)
+    job.write("quantized", settings=_as_json(settings), table2=_as_json(chosen))
+
+
+def pack(job: Job, target: str | None, bits: Sequence[float], priors: Sequence[str]) -> None:
+    """Packs one setting: that of `config.quantization`, with the bits and the prior named."""
+    changes: dict[str, Any] = {}
+    if bits:
+        changes["bits"] = bits[0]
+    if priors:
+        changes["prior"] = priors[0]
+    parts = {"SR": ("sr",), "OCR": ("ocr",)}.get(target, ("sr", "ocr"))
+    rules = {
+        part: job.pair.rules(part, **changes) if part in parts else () for part in ("sr", "ocr")
+    }
+    setting = quantized.pack(job.pair, rules, job.out, {})
+    print(setting.ranges)
+    tables.print_settings([setting], f"{job.out}: {job.what}")
+    if job.json:
+        job.write("packed", setting=setting.as_json())
+
+
+def sensitivity(job: Job, targets: Sequence[str], bits: Sequence[float]) -> None:
+    """Every layer type alone, with a plot."""
+    parts = [
+        part for part, name in (("sr", "SR"), ("ocr", "OCR")) if {name, "SR + OCR"} & set(targets)
+    ]
+    plain, found = sensitivities.study(job.pair, parts, bits, job.measured)
+    tables.print_sensitivity(plain, found, f"quantised alone: {job.what}")
+    title = f"Each layer type quantised alone: {job.what}"
+    path = job.write(
+        "sensitivity",
+        title=title,
+        unquantised=plain.as_json(),
+        layer_types=[kind.as_json() for kind in found],
+    )
+    print(f"plot: {plots.draw(path)}")
+
+
+def search(
+    job: Job, budget_mbit: float | None, max_drop: float | None, max_psnr_drop: float | None
+) -> None:
+    """Chooses bits, scores the choice on the test splits, draws the front."""
+    pair = job.pair
+    searcher = searching.Search(pair, job.pairs, job.measured)
+    found = searcher.run(budget_mbit=budget_mbit, max_drop=max_drop, max_psnr_drop=max_psnr_drop)
+    plain = searcher.test(found.front[0].bits)
+    uniform = quantized.grid(
+        pair, ("SR + OCR",), range(2, 9), (pair.config.quantization.sr.prior,), job.measured
+    )[1:]
+    tested = [(candidate.size_mbit, searcher.test(candidate.bits), "") for candidate in found.front]
+    winner = found.winner
+    chosen = searcher.test(winner.bits)
+    tables.print_bits(found.sizes, winner.bits, f"bits chosen: {job.what}")
+
+    def setting(name: str, size: float, row: Row) -> Setting:
+        return Setting(name, None, uniform[0].prior, size, None, row)
+
+    largest = found.front[0].size_mbit
+    rows = [
+        setting("none, validation words", largest, found.plain),
+        setting("chosen, validation words", winner.size_mbit, winner.row),
+        setting("none, test splits", largest, plain),
+        setting("chosen, test splits", winner.size_mbit, chosen),
+    ]
+    tables.print_settings(
+        rows, f"the choice, on words that it was made by and on others: {job.what}"
+    )
+    tables.print_settings(
+        uniform, f"the paper's selection at uniform bits, test splits: {job.what}"
+    )
+    allowed = {"budget_mbit": budget_mbit, "max_drop": max_drop, "max_psnr_drop": max_psnr_drop}
+    path = job.write(
+        "search",
+        title=f"Size and scores on the test splits: {job.what}",
+        allowed=allowed,
+        bits=winner.bits,
+        size_mbit=winner.size_mbit,
+        validation={"unquantised": found.plain.as_json(), "chosen": winner.row.as_json()},
+        test={"unquantised": plain.as_json(), "chosen": chosen.as_json()},
+        uniform=_as_json(uniform),
+        front=[
+            {"size_mbit": size, "bits": candidate.bits, **row.as_json()}
+            for candidate, (size, row, _) in zip(found.front, tested, strict=True)
+        ],
+        costs=found.costs,
+    )
+    print(f"plot: {plots.draw(path)}")
+    if job.out:
+        rules = {part: searcher.rules(winner.bits, part) for part in ("sr", "ocr")}
+        packed = quantized.pack(pair, rules, job.out, {"search": allowed})
+        print(packed.ranges)
+        tables.print_settings([packed], f"{job.out}: {job.what}")
+
+
+def fine_tune(job: Job, bits: Sequence[float], workdir: pathlib.Path, again: str) -> None:
+    """Quantisation-aware fine-tuning at each number of bits, and what it gains."""
+    from textsr_jax.train import stopping
+
+    with stopping.listening(again), locks.held(workdir):
+        _fine_tune(job, bits, workdir, again)
+
+
+def _fine_tune(job: Job, bits: Sequence[float], workdir: pathlib.Path, again: str) -> None:
+    pair = job.pair
+    size = quantization.size_mbit(pair.sr) + quantization.size_mbit(pair.ocr)
+    rows = [Setting("none", None, None, size, None, pair.score(pair.sr, pair.ocr))]
+    gains = []
+    for width in bits:
+        before, after = _fine_tuned(job, width, workdir, again)
+        rows += [before, after]
+        gain = {name: after.row.mean[name] - before.row.mean[name] for name in ("psnr", "accuracy")}
+        gains.append({"bits": width, **gain})
+    tables.print_settings(rows, f"quantisation-aware fine-tuning: {job.what}")
+    for gain in gains:
+        print(
+            f"{gain['bits']} bits: fine-tuning gains {gain['psnr']:+.2f} dB and "
+            f"{gain['accuracy']:+.1f} points"
+        )
+    job.write("finetuned", settings=_as_json(rows), gains=gains)
+
+
+def _fine_tuned(
+    job: Job, width: float, workdir: pathlib.Path, again: str
+) -> tuple[Setting, Setting]:
+    """The pair at some bits before and after fine-tuning; the last one is packed if asked for."""
+    from textsr_jax.train import stages
+
+    pair = job.pair
+    rules = {part: pair.rules(part, bits=width) for part in ("sr", "ocr")}
+
+    def simulate(part: str) -> Callable[[Variables], Variables]:
+        return lambda tree: quantization.simulate(tree, rules[part])
+
+    def setting(pair: quantized.Pair, name: str) -> Setting:
+        row = pair.score(simulate("sr")(pair.sr), simulate("ocr")(pair.ocr))
+        size = sum(quantization.size_mbit(getattr(pair, part), rules[part]) for part in rules)
+        return Setting(name, width, pair.config.quantization.sr.prior, size, None, row)
+
+    subject = [pair.subject, {part: list(map(vars, rules[part])) for part in rules}]
+    sr, ocr = stages.fine_tune_quantized(
+        pair.config,
+        workdir,
+        (pair.sr, simulate("sr")),
+        (pair.ocr, simulate("ocr")),
+        hashlib.sha256(json.dumps(subject, sort_keys=True).encode()).hexdigest()[:8],
+        again,
+    )
+    tuned = pair.with_variables(sr, ocr)
+    after = setting(tuned, "SR + OCR, fine-tuned")
+    if job.out:
+        parts = (stages.FINETUNE_SR, stages.FINETUNE_OCR)
+        steps = {name: pair.config.quantization[name].steps for name in parts}
+        packed = quantized.pack(tuned, rules, job.out, {"fine_tuned_steps": steps})
+        print(packed.ranges)
+        after = dataclasses.replace(after, stored_bytes=packed.stored_bytes)
+    return setting(pair, "SR + OCR"), after
+
+
+def _as_json(settings: Sequence[Setting]) -> list[dict[str, Any]]:
+    return [setting.as_json() for setting in settings]

@@ -1,0 +1,281 @@
+"""Table 1 of the paper and its ablations: trains every pair of it, scores them, writes the table.
+
+  python -m textsr_jax.experiments.table1 --config=configs/tiny.py --folder=runs/table1
+
+Each pair has a workdir of its own below the folder, all from the recognisers of one pre-training;
+what is finished is not trained again, and what was stopped goes on. The table comes on the screen,
+as table1.json and as table1.md.
+"""
+
+import dataclasses
+import pathlib
+import shlex
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from textsr_jax import reading
+from textsr_jax.cli.scripts import run_script
+from textsr_jax.config import configuration, variants
+from textsr_jax.errors import UserError
+from textsr_jax.evaluation import comparison
+from textsr_jax.evaluation.protocol import Evaluation, Row
+from textsr_jax.report import tables
+from textsr_jax.storage import atomic
+
+RECOGNIZERS = "recognizers"
+TWO_STEPS, JOINT_STEP = "two steps", "one joint step"
+COLUMNS = ("easy", "medium", "hard", "mean")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A row of the table.
+
+    Attributes:
+      folder: the workdir, below that of the table.
+      sr: the SR model, as the row names it.
+      fine_tuned_on: the images that the recogniser is fine-tuned on.
+      training: how the pair is trained.
+      changes: of the config.
+      stages: those that are run.
+      sr_of: the folder of the pair whose trained SR model this one has; empty if it trains its own.
+      printed: what the paper prints for it: accuracy in per cent by column.
+    """
+
+    folder: str
+    sr: str
+    fine_tuned_on: str
+    training: str
+    changes: tuple[Callable[[ConfigDict], ConfigDict], ...]
+    stages: str = "stage1,stage2"
+    sr_of: str = ""
+    printed: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+def _printed(*accuracies: float) -> dict[str, float]:
+    return dict(zip(COLUMNS, accuracies, strict=True))
+
+
+# The paper's four rows in its order; its bicubic figure, which stands in the text; its ablations.
+EXPERIMENTS = (
+    Experiment(
+        "tbsrn_hr",
+        "TBSRN",
+        "HR",
+        TWO_STEPS,
+        (variants.tbsrn, variants.hr),
+        "stage2",
+        "tbsrn",
+        _printed(80.48, 64.99, 50.63, 65.37),
+    ),
+    Experiment(
+        "tbsrn",
+        "TBSRN",
+        "SR",
+        TWO_STEPS,
+        (variants.tbsrn,),
+        printed=_printed(84.19, 69.81, 55.55, 69.85),
+    ),
+    Experiment(
+        "edsr_hr",
+        "EDSR",
+        "HR",
+        TWO_STEPS,
+        (variants.hr,),
+        "stage2",
+        "edsr",
+        _printed(79.74, 63.22, 49.59, 64.18),
+    ),
+    Experiment("edsr", "EDSR", "SR", TWO_STEPS, (), printed=_printed(85.05, 71.37, 56.81, 71.08)),
+    Experiment(
+        "bicubic",
+        "bicubic",
+        "bicubic",
+        "recogniser alone",
+        (variants.bicubic,),
+        "stage2",
+        printed={"mean": 61.47},
+    ),
+    Experiment("edsr_joint", "EDSR", "SR", JOINT_STEP, (variants.joint,), "joint"),
+    Experiment(
+        "edsr_no_text_focus",
+        "EDSR",
+        "SR",
+        f"{TWO_STEPS}, squared error alone",
+        (variants.no_text_focus,),
+    ),
+)
+
+
+def plan(base: ConfigDict, folder: pathlib.Path) -> dict[str, ConfigDict]:
+    """The config of each workdir, by its folder, in the order in which they are trained.
+
+    Recognisers that `base.init` names are taken; the others are pre-trained first, once for all.
+
+    Args:
+      base: sizes, data and optimisation of all of them.
+      folder: holds the workdirs.
+
+    Raises:
+      UserError: the base's SR model is not EDSR.
+    """
+    if base.sr.name != "edsr":
+        raise UserError(
+            f"config.sr.name={base.sr.name!r}: Table 1 holds EDSR against TBSRN and bicubic; leave "
+            "it at 'edsr'"
+        )
+    shared = base.copy_and_resolve_references()
+    shared.stages = "pretrain"
+    made = {}
+    if not (base.init.ocr and base.init.focus):
+        made[RECOGNIZERS] = shared
+    # An SR model is trained before the pairs that take it over.
+    for experiment in sorted(EXPERIMENTS, key=lambda experiment: bool(experiment.sr_of)):
+        config = base.copy_and_resolve_references()
+        for change in experiment.changes:
+            config = change(config)
+        config.stages = experiment.stages
+        for part in ("ocr", "focus"):
+            config.init[part] = base.init[part] or str(folder / RECOGNIZERS)
+        if experiment.sr_of:
+            config.init.sr = str(folder / experiment.sr_of)
+        made[experiment.folder] = config
+    return made
+
+
+def train(base: ConfigDict, folder: pathlib.Path, again: str) -> None:
+    """Trains every pair of the table below `folder`, each from where it was left.
+
+    Args:
+      again: the command that goes on, for the message when it is stopped.
+
+    Raises:
+      UserError: as `stages.train` does.
+      Stopped: after Ctrl-C or SIGTERM; everything is saved.
+    """
+    from textsr_jax.train import stages
+
+    made = plan(base, folder)
+    for number, (name, config) in enumerate(made.items(), 1):
+        print(f"{folder / name} ({number} of {len(made)})", flush=True)
+        stages.train(config, folder / name, again)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """A pair of the table with its scores on the test splits."""
+
+    experiment: Experiment
+    row: Row
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "sr": self.experiment.sr,
+            "fine_tuned_on": self.experiment.fine_tuned_on,
+            "training": self.experiment.training,
+            "workdir": self.experiment.folder,
+            "splits": self.row.splits,
+            "mean": self.row.mean,
+            "paper_on_textzoom": self.experiment.printed,
+        }
+
+
+def score(folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
+    """Scores the trained pairs below `folder`, in the table's order.
+
+    Raises:
+      UserError: a pair is not trained, or cannot be read.
+    """
+    rows = []
+    for experiment in EXPERIMENTS:
+        workdir = folder / experiment.folder
+        models = reading.load_models(workdir)
+        if models.sr_variables is None or models.fine_tuned is None:
+            raise UserError(f"{workdir}: is not trained to its end; train the table's pairs first")
+        images = evaluation.enhance(models.sr, models.sr_variables)
+        words = evaluation.read(models.ocr, models.fine_tuned, images)
+        row = evaluation.row(models.config.sr.name, comparison.FINE_TUNED, images, words)
+        rows.append(Scored(experiment, row))
+    return rows
+
+
+def cells(rows: list[Scored]) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows as text: the paper's columns with our figures, then its own."""
+    splits = list(rows[0].row.splits)
+    header = ["SR model", "fine-tuned on", "training"]
+    header += [f"accuracy {name}" for name in (*splits, "mean")] + ["PSNR mean"]
+    header += [f"paper, TextZoom: {name}" for name in COLUMNS]
+    body = []
+    for scored in rows:
+        experiment, row = scored.experiment, scored.row
+        figures = [scores["accuracy"] for scores in (*row.splits.values(), row.mean)]
+        figures += [row.mean["psnr"], *(experiment.printed.get(name) for name in COLUMNS)]
+        shown = ["-" if figure is None else f"{figure:.2f}" for figure in figures]
+        body.append([experiment.sr, experiment.fine_tuned_on, experiment.training, *shown])
+    return header, body
+
+
+def notes(evaluation: Evaluation) -> list[str]:
+    """What has to be known to read the table."""
+    counts = ", ".join(f"{name} {len(labels)}" for name, labels in evaluation.labels.items())
+    return [
+        f"Ours: {evaluation.title}, test words: {counts}. Accuracy in per cent, PSNR in dB; mean: "
+        f"the plain mean over splits{evaluation.search.beyond_paper}.",
+        "The paper's figures are of TextZoom, with its networks and its training. They stand here "
+        "for the order of the rows; ours compare with them only where the words are TextZoom's "
+        "and the networks the paper's.",
+        "The paper prints one figure for bicubic, in its text, and none for the last two rows.",
+    ]
+
+
+def report(folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
+    """Scores the trained pairs, prints the table, and writes table1.json and table1.md.
+
+    Raises:
+      UserError: as `score` does, or the files cannot be written.
+    """
+    rows, below = score(folder, evaluation), notes(evaluation)
+    header, body = cells(rows)
+    # One word under the other keeps columns narrow.
+    narrow = ["\n".join(name.split()) for name in header]
+    table = tables.new_table(f"Table 1 and ablations, {evaluation.title}", narrow[:3], narrow[3:])
+    for row in body:
+        table.add_row(*row)
+    tables.print_table(table, keys=3)
+    print(*below, sep="\n")
+    content = {"words": evaluation.title, "rows": [row.as_json() for row in rows], "notes": below}
+    tables.write_json(folder / "table1.json", content)
+    lines = [header, ["---"] * len(header), *body]
+    markdown = ["| " + " | ".join(line) + " |" for line in lines] + ["", *below]
+    atomic.write_text(folder / "table1.md", "\n".join(markdown) + "\n")
+    print(f"table: {folder / 'table1.md'}\nscores: {folder / 'table1.json'}")
+    return rows
+
+
+def run() -> None:
+    """The command."""
+    config_flag = configuration.define_flag()
+    folder_flag = flags.DEFINE_string("folder", None, "Where the workdirs and the table go.")
+
+    def main(arguments: list[str]) -> None:
+        if arguments:
+            raise UserError(f"{arguments[0]!r}: this command takes flags only; --help lists them")
+        config = configuration.resolved(configuration.from_flag(config_flag))
+        if not folder_flag.value:
+            raise UserError("--folder is missing; name a folder, for example --folder=runs/table1")
+        folder = pathlib.Path(folder_flag.value)
+        again = shlex.join(["python", "-m", "textsr_jax.experiments.table1", *sys.argv[1:]])
+        # Test splits that cannot be read shall be known before hours of training.
+        evaluation = comparison.open_data(config)
+        train(config, folder, again)
+        report(folder, evaluation)
+
+    run_script(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,130 @@
+"""The networks of a pair in JAX, behind the two functions that a reader needs.
+
+`textsr_jax.reading.Reader` is that reader; `textsr_jax.export.runtime` has them in ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from textsr_jax.decoding.search import Decoded
+from textsr_jax.decoding.word_search import Words, WordSearch
+from textsr_jax.errors import require_finite
+from textsr_jax.images import to_float, to_uint8
+from textsr_jax.runtime.compilation import KeptFunctions, jit_sparingly
+from textsr_jax.runtime.concurrency import Concurrent, bind_to_process, once
+
+if TYPE_CHECKING:
+    from textsr_jax.models import Network, Variables
+
+_BATCH = 16
+
+
+class JaxEngine:
+    """Enlarges and recognises in batches of 16 images, or one by one: two compilations each.
+
+    It is pickled as what makes it again, for compiled functions and locks stay in their process.
+
+    Args:
+      search: how words are searched.
+      networks: gives the SR model and the recogniser; called when a function has to be traced.
+      sr_variables, ocr_variables: what the networks take, packed or not.
+      kept: where traced functions are kept; None to trace them in each process.
+      name: of the model, for messages.
+      again: a function and its arguments that give this engine in another process.
+    """
+
+    def __init__(
+        self,
+        search: WordSearch,
+        networks: Callable[[], tuple[Network, Network]],
+        sr_variables: Variables,
+        ocr_variables: Variables,
+        kept: KeptFunctions | None = None,
+        name: str = "the model",
+        again: tuple[Callable[..., JaxEngine], tuple[Any, ...]] | None = None,
+    ):
+        bind_to_process()
+        self._search, self._networks, self._kept = search, networks, kept
+        self._name, self._again = name, again
+        # Traced functions are kept without the structure of the trees.
+        self._sr_leaves, self._sr_structure = jax.tree.flatten(sr_variables)
+        self._ocr_leaves, self._ocr_structure = jax.tree.flatten(ocr_variables)
+        self._enlarger = once(self._make_enlarger)
+        self._recognizer = once(self._make_recognizer)
+
+    def __reduce__(self) -> tuple[Callable[..., JaxEngine], tuple[Any, ...]]:
+        if self._again is None:
+            raise pickle.PicklingError("this engine was not loaded; pickle what load() gives")
+        return self._again
+
+    def enlarge(self, lr: np.ndarray) -> np.ndarray:
+        """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3); n at least 1.
+
+        Raises:
+          UserError: they are not finite before they are rounded.
+        """
+        batches, counts = _batches(lr)
+        made, finite = zip(*self._enlarger(len(batches[0]))(batches, self._sr_leaves), strict=True)
+        require_finite(all(map(bool, finite)), self._name)
+        return np.concatenate([part[:count] for part, count in zip(made, counts, strict=True)])
+
+    def recognize(self, images: np.ndarray, cut: Sequence[bool], again: bool) -> Words:
+        """The words in images, uint8 (n, 32, 128, 3), n at least 1, as `WordSearch.read`.
+
+        Raises:
+          UserError: their probabilities are not finite.
+        """
+        return self._search.read(self._beams, images, cut, again)
+
+    def _beams(self, images: np.ndarray) -> Decoded:
+        batches, counts = _batches(images)
+        found = self._recognizer(len(batches[0]))(batches, self._ocr_leaves)
+        parts = [
+            [values[:count] for values in beams] for beams, count in zip(found, counts, strict=True)
+        ]
+        decoded = Decoded(*map(np.concatenate, zip(*parts, strict=True)))
+        # Beams that were given up have the probability 0, which is no NaN.
+        require_finite(not np.isnan(decoded.log_probability).any(), self._name)
+        return decoded
+
+    def _make_enlarger(self, size: int) -> Concurrent:
+        def enlarge(leaves: list[Any], lr: jax.Array) -> tuple[jax.Array, jax.Array]:
+            network, _ = self._networks()
+            variables = jax.tree.unflatten(self._sr_structure, leaves)
+            sr = network(variables, to_float(lr))
+            return to_uint8(sr), jnp.isfinite(sr).all()
+
+        if self._kept is not None:
+            shape = jax.ShapeDtypeStruct((size, 16, 64, 3), np.uint8)
+            enlarge = self._kept.function(f"enlarge-{size}", enlarge, self._sr_leaves, shape)
+        return Concurrent(jit_sparingly(enlarge))
+
+    def _make_recognizer(self, size: int) -> Concurrent:
+        def recognize(leaves: list[Any], images: jax.Array) -> tuple[jax.Array, ...]:
+            _, ocr = self._networks()
+            read = self._search.recognizer(ocr)
+            return tuple(read(jax.tree.unflatten(self._ocr_structure, leaves), to_float(images)))
+
+        if self._kept is not None:
+            images = jax.ShapeDtypeStruct((size, 32, 128, 3), np.uint8)
+            recognize = self._kept.function(
+                f"recognize-{size}", recognize, self._ocr_leaves, images
+            )
+        return Concurrent(jax.jit(recognize))
+
+
+def _batches(images: np.ndarray) -> tuple[list[np.ndarray], list[int]]:
+    """The images in batches of one size, or of one image, and how many of each are no padding."""
+    # On CPUs, where several are computed at once, a batch is no faster than its images one by one.
+    few = _BATCH if jax.default_backend() == "cpu" else 1
+    size = 1 if len(images) <= few else _BATCH
+    parts = [images[start : start + size] for start in range(0, len(images), size)]
+    batches = [np.concatenate([part, *[part[:1]] * (size - len(part))]) for part in parts]
+    return batches, [len(part) for part in parts]

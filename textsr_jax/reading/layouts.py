@@ -1,0 +1,303 @@
+"""How an image may be read: upright, turned, with its words apart or its letters below each other.
+
+Where an image allows several layouts, a look at each chooses one by what was read.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol, Self
+
+import numpy as np
+
+from textsr_jax.decoding.word_search import Words, log_ratio
+from textsr_jax.errors import UserError
+from textsr_jax.reading import contents, crops
+from textsr_jax.reading.crops import Window
+
+# Windows of one image at most, some 160 heights of text; and of a line that could be read apart,
+# but is also read in one piece.
+MOST_WINDOWS, MOST_IN_ONE_PIECE = 64, 8
+
+# What counts for a layout beside the log odds that its text is right. Fitted on turned training
+# words and drawn letters that are tall (docs/reading.md): the letters to a height and what it costs
+# to have more or fewer (of the logarithm), that tall crops are mostly upright, and wide ones nearly
+# always, and that what stands apart and has several letters is a word.
+_LETTERS, _DENSITY = 1.5, 3.0
+_TALL_UPRIGHT, _WIDE_UPRIGHT, _WORDS_APART = 1.0, 3.5, 4.0
+# What an edge or a frame is read as.
+_STROKES = frozenset("il1")
+# Nothing is surer than that: confidences of 0.999 and 1 are all the same.
+_SUREST = -1e-3
+
+# A wide image is also looked at upside down where its text is less sure than that, and less likely
+# English than that (`language.log_ratio`).
+UNSURE, ENGLISH = 0.9, 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """One way to read an image.
+
+    Attributes:
+      words: from left to right, of each word its windows.
+      prior: log odds for it, whatever is read.
+      tall: whether the image is tall, so that how many letters there are to a height counts.
+    """
+
+    words: tuple[tuple[Window, ...], ...]
+    prior: float = 0.0
+    tall: bool = False
+
+    @classmethod
+    def of(cls, words: Sequence[np.ndarray], prior: float = 0.0, tall: bool = False) -> Self:
+        """The layout of words, uint8 (height, width, 3), side by side.
+
+        Raises:
+          UserError: they are wider than any line of text.
+        """
+        if sum(map(crops.count_windows, words)) > MOST_WINDOWS:
+            height, width = words[0].shape[0], sum(word.shape[1] for word in words)
+            raise UserError(
+                f"the image shows a line of {width}x{height} pixels, and at most "
+                f"{MOST_WINDOWS * (crops.WINDOW - crops.OVERLAP):.0f} times its height is read; "
+                "cut it into shorter images"
+            )
+        return cls(tuple(tuple(crops.windows(word)) for word in words), prior, tall)
+
+    @property
+    def windows(self) -> list[Window]:
+        """All of them, word by word."""
+        return [window for word in self.words for window in word]
+
+    @property
+    def cut(self) -> list[bool]:
+        """Of each window whether its edges cut words."""
+        return [len(word) > 1 for word in self.words for _ in word]
+
+    def upside_down(self) -> Self:
+        """The same line turned by a half."""
+        words = []
+        for word in reversed(self.words):
+            end = word[-1].right
+            words.append(
+                tuple(
+                    Window(np.rot90(part.image, 2), end - part.right, end - part.left)
+                    for part in reversed(word)
+                )
+            )
+        return dataclasses.replace(self, words=tuple(words), prior=self.prior - _WIDE_UPRIGHT)
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What was read in a layout.
+
+    Attributes:
+      layout: the layout.
+      pictures: what the recogniser read, uint8 (windows of the layout, 32, 128, 3).
+      texts: of each word.
+      log_confidence: the natural logarithm of the confidence in all of them, before temperature.
+    """
+
+    layout: Layout
+    pictures: np.ndarray
+    texts: tuple[str, ...]
+    log_confidence: float
+
+    @property
+    def text(self) -> str:
+        """The text, without spaces."""
+        return "".join(self.texts)
+
+    @property
+    def picture(self) -> np.ndarray:
+        """What was read as one picture, uint8 (32, width, 3)."""
+        pictures, done = [], 0
+        for word in self.layout.words:
+            pictures.append(crops.side_by_side(self.pictures[done : done + len(word)], word))
+            done += len(word)
+        return np.concatenate(pictures, axis=1)
+
+    @property
+    def evidence(self) -> float:
+        """How much speaks for the layout: log odds, but for a constant."""
+        sure = min(self.log_confidence, _SUREST)
+        evidence = sure - math.log(-math.expm1(sure)) + self.layout.prior
+        if len(self.texts) > 1 and min(map(len, self.texts)) > 1:
+            evidence += _WORDS_APART
+        if self.layout.tall:
+            heights = sum(word[-1].right - word[0].left for word in self.layout.words)
+            density = (len(self.text) + 0.3) / heights
+            evidence -= _DENSITY * abs(math.log(density / _LETTERS))
+        return evidence
+
+
+class Recognize(Protocol):
+    """Reads pictures, uint8 (n, 32, 128, 3); `again` as `WordSearch.read` takes it."""
+
+    def __call__(self, pictures: np.ndarray, cut: Sequence[bool], again: bool) -> Words: ...
+
+
+def possible(image: np.ndarray) -> list[Layout]:
+    """How an image may be read; empty where it holds no text.
+
+    Args:
+      image: uint8 (height, width, 3).
+
+    Raises:
+      UserError: it is wider than any line of text.
+    """
+    if contents.is_blank(image):
+        return []
+    image = crops.trimmed(image)
+    height, width = image.shape[:2]
+    if height <= crops.TALL * width:
+        return _lines(image)
+    found = [Layout.of([image], _TALL_UPRIGHT, tall=True)]
+    for side in (np.rot90(image), np.rot90(image, 3)):
+        found += _lines(crops.trimmed(side), tall=True)
+    letters = crops.unstacked(image)
+    return found if letters is None else [*found, Layout.of([letters], tall=True)]
+
+
+def check(image: np.ndarray) -> None:
+    """Raises the `UserError` that reading an image, uint8 (height, width, 3), would raise."""
+    if max(map(crops.count_windows, (image, np.rot90(image)))) > MOST_WINDOWS:
+        possible(image)
+
+
+def _lines(image: np.ndarray, tall: bool = False) -> list[Layout]:
+    """A line in one piece; and where there is wide space in it, its words apart."""
+    words = crops.apart(image)
+    if len(words) == 1 and words[0].shape == image.shape:
+        return [Layout.of(words, tall=tall)]
+    apart = Layout.of(words, tall=tall)
+    if crops.count_windows(image) > MOST_IN_ONE_PIECE:
+        return [apart]
+    return [Layout.of([image], tall=tall), apart]
+
+
+def read(
+    images: Sequence[np.ndarray],
+    sharpen: Callable[[Sequence[np.ndarray]], np.ndarray],
+    recognize: Recognize,
+) -> list[Found | None]:
+    """Reads images, each in the layout for which most speaks.
+
+    Where an image allows several, one look at each chooses. A wide image that is unsure then is
+    looked at upside down. How much less speaks for other texts than for the one that is taken
+    counts in its confidence.
+
+    Args:
+      images: uint8 (height, width, 3), of any size.
+      sharpen: makes uint8 (n, 32, 128, 3) of n windows.
+      recognize: reads these.
+
+    Returns:
+      Of each image what was read; None where it holds no text.
+
+    Raises:
+      UserError: an image is wider than any line of text.
+    """
+    options = [possible(image) for image in images]
+    pictures = iter(_sharpened([layout for some in options for layout in some], sharpen))
+    shown = [[next(pictures) for _ in some] for some in options]
+    several = [number for number, some in enumerate(options) if len(some) > 1]
+    shares: dict[int, float] = {}
+    looks = iter(
+        _read(
+            [layout for number in several for layout in options[number]],
+            [picture for number in several for picture in shown[number]],
+            recognize,
+            again=False,
+        )
+    )
+    for number in several:
+        best, shares[number] = _best([next(looks) for _ in options[number]])
+        options[number], shown[number] = [best.layout], [best.pictures]
+    some = [number for number, layouts in enumerate(options) if layouts]
+    chosen, pictures = (
+        [options[number][0] for number in some],
+        [shown[number][0] for number in some],
+    )
+    found: dict[int, Found] = dict(
+        zip(some, _read(chosen, pictures, recognize, again=True), strict=True)
+    )
+
+    unsure = [number for number, one in found.items() if _may_be_upside_down(one)]
+    # For a look what was sharpened upright will do.
+    turned = [found[number].layout.upside_down() for number in unsure]
+    pictures = [found[number].pictures[::-1, ::-1, ::-1] for number in unsure]
+    looks = zip(unsure, _read(turned, pictures, recognize, again=False), strict=True)
+    likely = [(n, look.layout) for n, look in looks if look.evidence > found[n].evidence]
+    chosen = [layout for _, layout in likely]
+    read_again = _read(chosen, _sharpened(chosen, sharpen), recognize, again=True)
+    for (number, _), one in zip(likely, read_again, strict=True):
+        found[number], shares[number] = _best([found[number], one])
+    for number, share in shares.items():
+        one = found[number]
+        found[number] = dataclasses.replace(one, log_confidence=one.log_confidence + share)
+    return [found.get(number) for number in range(len(images))]
+
+
+def _sharpened(
+    layouts: Sequence[Layout], sharpen: Callable[[Sequence[np.ndarray]], np.ndarray]
+) -> list[np.ndarray]:
+    """Of each layout its pictures."""
+    pictures = sharpen([window.image for layout in layouts for window in layout.windows])
+    ends = np.cumsum([len(layout.windows) for layout in layouts])
+    return np.split(pictures, ends[:-1]) if layouts else []
+
+
+def _read(
+    layouts: Sequence[Layout], pictures: Sequence[np.ndarray], recognize: Recognize, again: bool
+) -> list[Found]:
+    """Of each layout what its pictures say."""
+    if not layouts:
+        return []
+    cut = [flag for layout in layouts for flag in layout.cut]
+    words = recognize(np.concatenate(pictures), cut, again)
+    found, done = [], 0
+    for layout, shown in zip(layouts, pictures, strict=True):
+        texts, start = [], done
+        for word in layout.words:
+            texts.append(crops.join(words.texts[done : done + len(word)], word))
+            done += len(word)
+        sure = float(words.log_confidence[start:done].sum())
+        found.append(Found(layout, shown, tuple(texts), sure))
+    return found
+
+
+def _best(found: Sequence[Found]) -> tuple[Found, float]:
+    """The one for which most speaks, and the logarithm of the share of all that have its text."""
+    evidence = np.array(
+        [
+            one.evidence - _WORDS_APART * any(_leaves_out_word(one, other) for other in found)
+            for one in found
+        ]
+    )
+    best = found[int(evidence.argmax())]
+    alike = [one.text == best.text for one in found]
+    share = np.logaddexp.reduce(evidence[alike]) - np.logaddexp.reduce(evidence)
+    return best, min(0.0, float(share))
+
+
+def _leaves_out_word(one: Found, other: Found) -> bool:
+    """Whether its text is that of `other` without its last words, or its first ones."""
+    return any(
+        one.text == kept and left_out and left_out not in _STROKES
+        for cut in range(1, len(other.texts))
+        for kept, left_out in itertools.permutations(
+            ("".join(other.texts[:cut]), "".join(other.texts[cut:]))
+        )
+    )
+
+
+def _may_be_upside_down(found: Found) -> bool:
+    return (
+        not found.layout.tall
+        and found.log_confidence < math.log(UNSURE)
+        and log_ratio(found.text) < ENGLISH
+    )
