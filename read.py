@@ -113,12 +113,8 @@ def _check_runtime() -> None:
 
 
 def _onnx_reader() -> reading.Reader:
-    from textsr_jax.export import missing_package
+    from textsr_jax.export import runtime
 
-    try:
-        from textsr_jax.export import runtime
-    except ImportError as error:
-        raise missing_package(error) from error
     return runtime.load(_MODEL.value, _PRECISION.value, beam=_BEAM.value)
 
 

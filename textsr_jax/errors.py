@@ -16,6 +16,22 @@ class UserError(Exception):
     """Bad input. The message is one line that names the thing, the place and the mend."""
 
 
+class MissingPackage(UserError, ImportError):
+    """A package of an extra is not installed.
+
+    Args:
+      package: its name.
+      extra: the extra that brings it, such as "train".
+    """
+
+    def __init__(self, package: str, extra: str):
+        super().__init__(
+            f"{package} is not installed; it comes with the extra [{extra}]: {installing(extra)}"
+        )
+        self.package = package
+        self.extra = extra
+
+
 class Stopped(Exception):
     """Ctrl-C or SIGTERM ended long work in good order. The message says how to go on."""
 
@@ -52,8 +68,21 @@ def require_finite(finite: object, model: str) -> None:
         )
 
 
+@contextlib.contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Encloses imports of packages that come with an extra of ours, such as "train".
+
+    Raises:
+      MissingPackage: a package is not installed; the message names the extra that brings it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingPackage(error.name or "a package", extra) from error
+
+
 def installing(extra: str) -> str:
-    """The command that installs an extra: of the clone that the package lies in, or outside one."""
+    """Returns the command that installs an extra, from the package's clone or from the index."""
     root = pathlib.Path(__file__).parents[1]
     if not (root / "setup.cfg").is_file():
         return f"pip install 'textsr_jax[{extra}]'"

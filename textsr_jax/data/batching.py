@@ -11,14 +11,16 @@ import logging
 from collections.abc import Sequence
 
 import flax
-import grain
 import jax
 import numpy as np
 
 from textsr_jax import text
 from textsr_jax.data import records
 from textsr_jax.data.records import Record, Source
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, needs
+
+with needs("train"):
+    import grain
 
 # Threads decode whole batches ahead; more of them only fight for the interpreter.
 _READ_OPTIONS = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)

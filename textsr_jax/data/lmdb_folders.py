@@ -12,23 +12,18 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import lmdb
 import numpy as np
 
 from textsr_jax.data import lmdb_pages
-from textsr_jax.errors import UserError
+from textsr_jax.data.lmdb_pages import FILE
+from textsr_jax.errors import UserError, needs
 
-FILE = "data.mdb"
+with needs("lmdb"):
+    import lmdb
 
-_SUFFIXES = (".mdb", ".lmdb")
 _FIELDS = ("image", "image_hr", "image_lr", "label")
 _KEY = re.compile(rb"(?:image|image_hr|image_lr|label)-(\d{9})")
 _COUNT = "num-samples"
-
-
-def is_lmdb(path: Path) -> bool:
-    """Whether a path is a folder that holds `FILE`, or a file that has an LMDB's name."""
-    return (path / FILE).is_file() or (path.suffix in _SUFFIXES and path.is_file())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,10 @@ import numpy as np
 
 from textsr_jax.errors import UserError
 
+# The file in the folder of an LMDB.
+FILE = "data.mdb"
+
+_SUFFIXES = (".mdb", ".lmdb")
 _HEAD = struct.Struct("<QHHHH")  # number, padding, flags, end of the pointers, begin of the nodes
 _META = struct.Struct("<IIQQ48sIHHQQQQQQQ")  # magic, version, ..., the main tree, last page, change
 _MAGIC = 0xBEEFC0DE
@@ -29,6 +33,11 @@ class _DamageError(Exception):
 
 class _CutError(Exception):
     """The file ends before its last page."""
+
+
+def is_lmdb(path: Path) -> bool:
+    """Whether a path is a folder that holds `FILE`, or a file that has an LMDB's name."""
+    return (path / FILE).is_file() or (path.suffix in _SUFFIXES and path.is_file())
 
 
 def check(file: Path) -> None:

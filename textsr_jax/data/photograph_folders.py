@@ -14,13 +14,15 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import flax
-import grain
 import jax
 import numpy as np
-import tensorflow_datasets as tfds
 
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, needs
 from textsr_jax.images import FORMATS, SUFFIXES, decode_rgb, image_size, open_rgb
+
+with needs("train"):
+    import grain
+    import tensorflow_datasets as tfds
 
 # Each crop decodes a whole photograph; Pillow lets other threads run meanwhile.
 _READ_OPTIONS = grain.ReadOptions(num_threads=16, prefetch_buffer_size=16)

@@ -20,15 +20,17 @@ from typing import Any, Protocol
 from unittest import mock
 
 import numpy as np
-import tensorflow_datasets as tfds
 from absl import logging as absl_logging
-from tensorflow_datasets.core import constants, shuffle
 from tqdm import tqdm
 
 from textsr_jax.data import png
 from textsr_jax.data.processes import Processes
 from textsr_jax.data.synthetic.generation import HR_SHAPE, LR_SHAPE, EncodedPair
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, needs
+
+with needs("train"):
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import constants, shuffle
 
 # From so many images on it pays to start processes that decode them.
 _MANY = 20_000

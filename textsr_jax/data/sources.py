@@ -3,6 +3,8 @@
 An image that cannot be read is an item of its own, so that all others are still read.
 """
 
+from __future__ import annotations
+
 import codecs
 import dataclasses
 import glob
@@ -13,14 +15,17 @@ import pathlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from textsr_jax import text
-from textsr_jax.data import lmdb_folders
+from textsr_jax.data import lmdb_pages
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.images import READ_PIXELS, SUFFIXES, decode_rgb, open_rgb
+
+if TYPE_CHECKING:
+    from textsr_jax.data.lmdb_folders import Samples
 
 _LIST = "-"
 _PATTERN = frozenset("*?[")
@@ -87,7 +92,7 @@ def count(sources: Sequence[Source]) -> int | None:
 def _expand(name: str) -> Source:
     path = name if os.path.lexists(name) else os.path.expanduser(name)
     try:
-        if lmdb_folders.is_lmdb(pathlib.Path(path)):
+        if lmdb_pages.is_lmdb(pathlib.Path(path)):
             return _lmdb(pathlib.Path(path))
         if os.path.isdir(path):
             return _folder(pathlib.Path(path))
@@ -177,7 +182,7 @@ def _folder(path: pathlib.Path) -> Source:
     passed = ", ".join(f"{what}: {number}" for what, number in sorted(others.items()))
     if not files:
         raise UserError(
-            f"{path}: holds neither images nor an LMDB's {lmdb_folders.FILE}"
+            f"{path}: holds neither images nor an LMDB's {lmdb_pages.FILE}"
             f"{passed and f' (passed over: {passed})'}; name a folder that does"
         )
     if others:
@@ -211,6 +216,9 @@ def _files(names: Sequence[str]) -> Source:
 
 
 def _lmdb(path: pathlib.Path) -> Source:
+    # Reading images alone goes without the package of LMDBs.
+    from textsr_jax.data import lmdb_folders
+
     with lmdb_folders.open_samples(path, _EXPECTED) as samples:
         total, complaint = len(samples.numbers), samples.complaint
         if not total:
@@ -226,7 +234,7 @@ def _lmdb(path: pathlib.Path) -> Source:
     return Source(items, total + bool(complaint))
 
 
-def _record(samples: lmdb_folders.Samples, name: str, number: int) -> Item:
+def _record(samples: Samples, name: str, number: int) -> Item:
     try:
         label = samples.get("label", number)
         label = None if label is None else text.fold(label.decode(errors="replace"))

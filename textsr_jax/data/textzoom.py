@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from textsr_jax import text
-from textsr_jax.data import lmdb_folders, records
+from textsr_jax.data import lmdb_folders, lmdb_pages, records
 from textsr_jax.data.synthetic.generation import WordPair
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, needs
 from textsr_jax.images import HR_SIZE, LR_SIZE, decode_rgb, resize
+
+with needs("train"):
+    import tensorflow_datasets as tfds
 
 _EXPECTED = "expected TextZoom's LMDB folders, such as train1, train2, test/easy, test/medium"
 
@@ -35,7 +37,7 @@ def folders(root: str | os.PathLike) -> list[str]:
       UserError: `root` is not a folder, has no such folders, or is one of them.
     """
     root = Path(root)
-    if lmdb_folders.is_lmdb(root):
+    if lmdb_pages.is_lmdb(root):
         folder = root if root.is_dir() else root.parent
         above = folder.parent.parent if folder.parent.name == "test" else folder.parent
         raise UserError(f"{root}: is one LMDB; name the folder above its train* or test/*: {above}")

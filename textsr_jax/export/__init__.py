@@ -3,8 +3,6 @@
 `python -m textsr_jax.export` writes a folder of them; `runtime.load` opens one.
 """
 
-from textsr_jax.errors import UserError, installing
-
 PRECISIONS = ("float32", "int8")
 CALIBRATIONS = ("aciq", "minmax", "entropy", "percentile")
 
@@ -17,8 +15,3 @@ VERSION = 4
 def graph_file(name: str, precision: str) -> str:
     """The file of one of `GRAPHS` in one of `PRECISIONS`."""
     return f"{name}.onnx" if precision == "float32" else f"{name}_{precision}.onnx"
-
-
-def missing_package(error: ImportError) -> UserError:
-    """What to say where ONNX Runtime or jax2onnx is not installed."""
-    return UserError(f"ONNX needs the package {error.name}; run: {installing('onnx')}")

@@ -13,7 +13,7 @@ from absl import flags
 
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
-from textsr_jax.export import CALIBRATIONS, missing_package
+from textsr_jax.export import CALIBRATIONS
 
 _OUT = flags.DEFINE_string("out", None, "The folder to write.")
 _DATA_ROOT = flags.DEFINE_string(
@@ -41,10 +41,8 @@ def main(arguments: list[str]) -> None:
         )
     if not _OUT.value:
         raise UserError("--out is missing; name the folder to write, for example --out=onnx")
-    try:
-        from textsr_jax.export import pairs
-    except ImportError as error:
-        raise missing_package(error) from error
+    from textsr_jax.export import pairs
+
     settings = pairs.Settings(
         data_root=_DATA_ROOT.value,
         images=_IMAGES.value,

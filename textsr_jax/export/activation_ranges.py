@@ -9,13 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import onnx
-import onnxruntime
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
-from onnxruntime.quantization.calibrate import create_calibrator
 
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, needs
 from textsr_jax.quantization import aciq
+
+with needs("onnx"):
+    import onnx
+    import onnxruntime
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
+    from onnxruntime.quantization.calibrate import create_calibrator
 
 # Activations have one range a tensor, in 2^8 - 1 steps.
 BITS = 8

@@ -16,16 +16,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import onnx
-import onnxruntime
 from flax import nnx
 
+from textsr_jax.errors import needs
 from textsr_jax.images import HR_SIZE, LR_SIZE
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.cdistnet import CDistNet, attend_sums, attention_output
 from textsr_jax.models.resampler import SCALE
 from textsr_jax.quantization import dequantize
 from textsr_jax.text import PAD
+
+with needs("onnx"):
+    import onnx
+    import onnxruntime
 
 # Dimensions that every run may choose anew.
 IMAGES, WORDS, BEAMS, LENGTH = "images", "words", "beams", "length"
@@ -270,9 +273,9 @@ def _trace(
         jax.ShapeDtypeStruct(tuple(symbols.get(d, d) for d in shape), dtype)
         for shape, dtype in inputs.values()
     ]
-    with _quiet():
+    with needs("onnx"), _quiet():
         from jax2onnx import to_onnx
-
+    with _quiet():
         model = to_onnx(
             function,
             specs,

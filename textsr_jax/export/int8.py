@@ -7,14 +7,17 @@ range per tensor, weights int8 with a range per output channel, symmetric about 
 from collections.abc import Iterable
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
-from onnxruntime.quantization import CalibrationMethod, QuantType
-from onnxruntime.quantization.calibrate import TensorData, TensorsData
-from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from textsr_jax.errors import needs
 from textsr_jax.export import activation_ranges
 from textsr_jax.quantization import aciq
+
+with needs("onnx"):
+    import onnx
+    from onnx import numpy_helper
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorData, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _PIXEL_CHANNELS = 3

@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import onnx
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from textsr_jax import data, decoding, reading, text
 from textsr_jax.decoding.word_search import WordSearch
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, needs
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, activation_ranges, graph_file
 from textsr_jax.export import graphs as float_graphs
 from textsr_jax.export.int8 import quantize
@@ -25,6 +24,9 @@ from textsr_jax.export.runtime import Decoder, open_session, to_float, to_uint8
 from textsr_jax.models import Network, Variables
 from textsr_jax.runtime import provenance
 from textsr_jax.storage import atomic
+
+with needs("onnx"):
+    import onnx
 
 # Of images that a graph is calibrated on at once.
 _BATCH = 16

@@ -12,17 +12,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from textsr_jax import text
 from textsr_jax.config import checks
 from textsr_jax.decoding.search import Decoded
 from textsr_jax.decoding.word_search import Words, WordSearch
-from textsr_jax.errors import UserError, require_finite
+from textsr_jax.errors import UserError, needs, require_finite
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, graph_file
 from textsr_jax.reading import Description, Reader, check_unchanged
 from textsr_jax.runtime.concurrency import Concurrent
 from textsr_jax.text import END, PAD, START
+
+with needs("onnx"):
+    import onnxruntime
 
 # The fields of a record's part `decoding`.
 _DECODING = {"beam", "steps", "language_weight", "second_look", "temperature"}

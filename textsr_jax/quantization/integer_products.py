@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
 
-from textsr_jax.errors import UserError, installing
+from textsr_jax.errors import needs
 from textsr_jax.models import Network, Variables
 from textsr_jax.quantization import QuantizedArray, dequantize, is_quantized, packing
 from textsr_jax.quantization.tree import leaf_path
@@ -100,10 +100,8 @@ class _Kernel:
 
 
 def _qwix() -> types.ModuleType:
-    try:
+    with needs("qwix"):
         import qwix
-    except ImportError as error:
-        raise UserError(f"integer arithmetic needs Qwix: {installing('qwix')}") from error
     return qwix
 
 

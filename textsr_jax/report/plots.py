@@ -10,15 +10,16 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from textsr_jax.cli.scripts import run_script
-from textsr_jax.errors import UserError, fix_for
+from textsr_jax.errors import UserError, fix_for, needs
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantization.sensitivity import LayerType
 from textsr_jax.storage import atomic
+
+with needs("plots"):
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
 # Colours that colour-blind people can tell apart (Okabe and Ito), then other line styles.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")

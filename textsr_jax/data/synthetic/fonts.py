@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ImageFont
 
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, installing
 
 # What signs, posters, packages and screens are set in: grotesques, geometric and condensed sans,
 # book and slab serifs, display faces and scripts. All are free: OFL 1.1 or Apache 2.0.
@@ -215,8 +215,8 @@ def find(families: Sequence[str]) -> tuple[tuple[Face, ...], ...]:
     missing = [package(family) for family, folder in folders.items() if folder is None]
     if missing:
         raise UserError(
-            f"fonts: {len(missing)} of {len(families)} font packages are not installed;"
-            f" pip install {' '.join(missing)}"
+            f"fonts: {len(missing)} of {len(families)} font packages are not installed, such as"
+            f" {missing[0]}; they come with the extra [fonts]: {installing('fonts')}"
         )
     return tuple(_faces(family, folder) for family, folder in folders.items())
 

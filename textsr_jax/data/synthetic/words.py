@@ -9,13 +9,15 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import tensorflow_datasets as tfds
 import tqdm
 
 from textsr_jax.data import records
 from textsr_jax.data.synthetic import fonts, generation
 from textsr_jax.data.synthetic.generation import SPLITS, Settings, Workers
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, needs
+
+with needs("train"):
+    import tensorflow_datasets as tfds
 
 
 class SyntheticWords(records.LocalBuilder):
