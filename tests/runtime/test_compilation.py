@@ -53,7 +53,7 @@ def test_where_others_may_write_nothing_is_kept_and_one_line_says_so(tmp_path, m
 COMPILE = """
 import sys
 import jax
-from textsr_jax import compilation
+from textsr_jax.runtime import compilation
 compilation.keep_compiled()
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 print(jax.jit(lambda x: x * 2 + 1)(3.0))
