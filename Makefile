@@ -20,7 +20,7 @@ demo: .venv/installed
 	$(BIN)/python evaluate.py --workdir=$(WORKDIR)
 
 table1: .venv/installed
-	$(BIN)/python -m textsr_jax.report.table1 --config=$(CONFIG) --folder=$(TABLE1)
+	$(BIN)/python -m textsr_jax.experiments.table1 --config=$(CONFIG) --folder=$(TABLE1)
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest $(WORKERS)
