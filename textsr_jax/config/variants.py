@@ -124,5 +124,5 @@ def varied(config: ConfigDict, variant: str) -> ConfigDict:
     if not variant:
         return config
     if variant not in VARIANTS:
-        raise UserError(f"there is no variant {variant!r}; take one of {', '.join(VARIANTS)}")
+        raise UserError(f"the config has no variant {variant!r}; take one of {', '.join(VARIANTS)}")
     return VARIANTS[variant](config)
