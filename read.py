@@ -18,6 +18,7 @@ from textsr_jax.cli.scripts import run_script
 from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.export import RECORD
+from textsr_jax.storage.shipped import SHIPPED
 
 if TYPE_CHECKING:
     # Loaded once flags are known to be right.
@@ -82,7 +83,7 @@ def _reader() -> reading.Reader:
 
 def _source() -> str | pathlib.Path | None:
     named = _MODEL.value or _WORKDIR.value
-    return named or (None if _CONFIG.present else configuration.SHIPPED)
+    return named or (None if _CONFIG.present else SHIPPED)
 
 
 def _config() -> ConfigDict:
@@ -119,4 +120,4 @@ def _onnx_reader() -> reading.Reader:
 
 
 if __name__ == "__main__":
-    run_script(main, model=configuration.SHIPPED)
+    run_script(main, model=SHIPPED)
