@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from tests import golden_vectors
 from tests.conftest import word_image
-from textsr_jax.config.schema import FIELDS
+from textsr_jax.config.settings import FIELDS
 from textsr_jax.storage import packed_files
 
 ROOT = pathlib.Path(__file__).parents[1]
