@@ -46,7 +46,7 @@ class Settings:
 
     data_root: str | None = None
     images: int = 300
-    activation_ranges: str = "aciq"
+    calibration: str = "aciq"
     weight_bits: int = 7
 
 
