@@ -33,6 +33,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.report import readings
 from textsr_jax.report.tables import print_table, write_json
 from textsr_jax.runtime import concurrency
+from textsr_jax.storage.shipped import SHIPPED
 
 ROOT = pathlib.Path(__file__).parents[1]
 THREADS = 2
@@ -55,7 +56,7 @@ def main(arguments: list[str]) -> None:
     # XLA takes as many threads as it finds cores when it starts; processes started here inherit it.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     results: dict[str, Any] = {
-        "model": pathlib.Path(_MODEL.value or reading.SHIPPED).name,
+        "model": pathlib.Path(_MODEL.value or SHIPPED).name,
         "machine": f"{THREADS} cores of {platform.machine()}, jax {jax.__version__}",
     }
     with tempfile.TemporaryDirectory() as place:

@@ -9,10 +9,10 @@ import pytest
 
 from configs import paper, tiny
 from tests.conftest import micro_config
-from textsr_jax import reading
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import comparison, protocol
 from textsr_jax.experiments import table1
+from textsr_jax.storage.models import Models
 from textsr_jax.train import loop, stages
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -199,7 +199,7 @@ def test_a_small_table_from_end_to_end_goes_on_after_a_crash(data_root, tmp_path
     assert [row["workdir"] for row in content["rows"]] == FOLDERS
     evaluation = comparison.open_data(config)
     for row in content["rows"]:
-        models = reading.load_models(folder / row["workdir"])
+        models = Models.load(folder / row["workdir"])
         images = evaluation.enhance(models.sr, models.sr_variables)
         words = evaluation.read(models.ocr, models.fine_tuned, images)
         scored = evaluation.row("", "", images, words)
