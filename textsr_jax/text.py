@@ -24,6 +24,10 @@ NUM_FOCUS_CLASSES = 1 + len(ALPHABET)
 BLANK = 0
 NUM_CTC_CLASSES = 1 + len(ALPHABET)
 
+# What word images say: the shares of English words, of numbers, and of codes of any characters.
+# The generator draws by them, and the search of words weighs texts by them.
+ENGLISH_SHARE, NUMBER_SHARE, CODE_SHARE = 0.80, 0.12, 0.08
+
 # What `data.labels` of a config may be: how labels with letters beside 0-9a-z are read.
 LABELS = ("strip", "fold")
 
