@@ -2,16 +2,11 @@
 
 import concurrent.futures
 import hashlib
-import importlib.metadata
 import io
 import math
 import multiprocessing
-import pathlib
 import pickle
-import pydoc
 import shutil
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -440,21 +435,3 @@ def test_a_reader_of_a_workdir_takes_its_weights_along(trained, tmp_path):
 def test_a_reader_of_an_engine_of_one_s_own():
     assert repr(READER) == "<Reader with Blocks>"
     assert pickle.loads(pickle.dumps(READER)).read(COLOUR) == READER.read(COLOUR)
-
-
-def test_the_package_says_what_it_has_before_jax_is_there():
-    code = (
-        "import sys, textsr_jax\n"
-        "assert {'load', 'Reader', 'Reading', 'UserError', '__version__'} <= {*dir(textsr_jax)}\n"
-        "print(textsr_jax.__version__, textsr_jax.UserError.__name__)\n"
-        "assert 'jax' not in sys.modules\n"
-        "assert textsr_jax.Reader is __import__('textsr_jax.reading').reading.Reader\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    version = importlib.metadata.version("textsr_jax")
-    assert done.stdout == f"{version} UserError\n", done.stderr
-    shown = pydoc.render_doc(textsr_jax, renderer=pydoc.plaintext)
-    assert "class Reader" in shown and "load(source" in shown and version in shown
-    assert (pathlib.Path(textsr_jax.__file__).parent / "py.typed").is_file()
-    with pytest.raises(AttributeError, match="has no attribute 'lode'"):
-        _ = textsr_jax.lode
