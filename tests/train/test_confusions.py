@@ -11,7 +11,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.images import to_float
 from textsr_jax.models import build_focus, build_sr
 from textsr_jax.models.text_focus import to_gray
-from textsr_jax.train import confusions, stages
+from textsr_jax.train import confusions, runner
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_stages_loss_weighs_confusions_by_the_file(stage, counts, data_root, t
     config.sr.apply_stn = "never"
     config.stage1.confusion = str(tmp_path / "counts.npy")
     config.stage1.augment = config.joint.augment = False
-    ((outline,), _) = stages.outlines(config)
+    ((outline,), _) = runner.outlines(config)
     variables = outline.network.init(jax.random.key(0))
     focus = build_focus(config.focus)
     frozen = focus.init(jax.random.key(1))
@@ -73,7 +73,7 @@ def test_a_stages_loss_weighs_confusions_by_the_file(stage, counts, data_root, t
     )
     _, (parts, _) = outline.loss(variables, frozen, batch, jax.random.key(2))
     config.stage1.confusion = ""
-    ((plain,), _) = stages.outlines(config)
+    ((plain,), _) = runner.outlines(config)
     _, (plain_parts, _) = plain.loss(variables, frozen, batch, jax.random.key(2))
     sr = build_sr(config.sr)
     own = variables
