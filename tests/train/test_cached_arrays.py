@@ -16,7 +16,7 @@ from textsr_jax.data import records
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import build_focus, build_sr
-from textsr_jax.models.text_focus import to_gray
+from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.storage import checkpoints
 from textsr_jax.train import loop, runner
 

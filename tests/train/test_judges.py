@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import micro_config, record, write_lmdb
-from textsr_jax import decoding, reading, text
+from textsr_jax import decoding, text
 from textsr_jax.data import records
+from textsr_jax.storage.models import Models
 from textsr_jax.train.stages import stage1
 from textsr_jax.train.training import open_training
 
@@ -33,7 +34,7 @@ def test_the_sr_model_is_chosen_by_the_mean_accuracy_over_validation_splits(
     training = open_training(config, tmp_path)
     stage = stage1.SPEC.make(training, stage1.SPEC)
     assert "stage1: there is no recogniser" in capsys.readouterr().err
-    variables = reading.load_models(trained).sr_variables
+    variables = Models.load(trained).sr_variables
     alone = stage.judge.run(variables)
     assert alone.score == [0.0, alone.scalars["psnr"]] and "accuracy" not in alone.scalars
 

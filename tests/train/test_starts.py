@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import micro_config, same
-from textsr_jax import reading
 from textsr_jax.errors import UserError
 from textsr_jax.models import build_ocr
 from textsr_jax.storage import checkpoints, parameter_files
+from textsr_jax.storage.models import Models
 from textsr_jax.train import loop, runner
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,7 @@ def test_a_smaller_recogniser_grows(trained, data_root, tmp_path, monkeypatch):
 
 def test_stages_start_from_parameter_files(trained, data_root, tmp_path):
     config = micro_config(data_root, tmp_path / "data")
-    models = reading.load_models(trained)
+    models = Models.load(trained)
     # As EDSR's published file: without an STN.
     lone = {"params": {"edsr": models.sr_variables["params"]["edsr"]}, "stats": {}}
     for part, variables in (("sr", lone), ("ocr", models.pretrained)):
@@ -66,7 +66,7 @@ def test_stages_start_from_parameter_files(trained, data_root, tmp_path):
     workdir = tmp_path / "w"
     runner.train(config, workdir, "again")
     assert not (workdir / "pretrain_ocr").exists()
-    loaded = reading.load_models(workdir)
+    loaded = Models.load(workdir)
     assert same(loaded.sr_variables["params"]["edsr"], lone["params"]["edsr"])
     # The STN is a fresh one: zero weights, and points that the image does not move.
     fresh = loaded.sr.init(jax.random.key(0))["params"]["stn"]
@@ -78,7 +78,7 @@ def test_stages_start_from_parameter_files(trained, data_root, tmp_path):
     config.stages, config.init.pretrain, config.init.ocr = "pretrain", config.init.ocr, ""
     config.pretrain.ocr.learning_rate = 0.0
     runner.train(config, tmp_path / "further", "again")
-    further = reading.load_models(tmp_path / "further").pretrained
+    further = Models.load(tmp_path / "further").pretrained
     assert same(further["params"], models.pretrained["params"])
     config.init.ocr, config.init.pretrain = config.init.pretrain, ""
 

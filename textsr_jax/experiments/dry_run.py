@@ -171,9 +171,7 @@ def _cost(outline: Outline) -> _Cost:
     )
 
 
-def _estimate(
-    outline: Outline, layout: Layout, cost: _Cost, matrix_flops: float
-) -> Estimate:
+def _estimate(outline: Outline, layout: Layout, cost: _Cost, matrix_flops: float) -> Estimate:
     settings, state = outline.settings, _state(outline)
     shardings = layout.shardings(state)
     state_bytes = _placed_bytes(state, shardings)

@@ -21,7 +21,7 @@ from textsr_jax.data.batching import evaluation_batches
 from textsr_jax.data.records import Source
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables
-from textsr_jax.models.text_focus import to_gray
+from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.storage import atomic, digests
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import stopping

@@ -20,9 +20,8 @@ from textsr_jax.data.records import Source
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.bicubic import enlarge, reduce
-from textsr_jax.models.resampler import SCALE
+from textsr_jax.models.layers.pixels import SCALE, to_gray
 from textsr_jax.models.rescaling import round_to_8_bits
-from textsr_jax.models.text_focus import to_gray
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import stopping
 from textsr_jax.train.training import Training

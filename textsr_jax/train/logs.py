@@ -13,11 +13,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, needs
+
+with needs("train"):
+    from tensorboardX import summary
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 
 class Logs:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import same
-from textsr_jax import reading
 from textsr_jax.config import configuration
 from textsr_jax.images import to_float
 from textsr_jax.models import build_ocr
+from textsr_jax.storage.models import Models
 from textsr_jax.train.stages import finetune
 from textsr_jax.train.training import open_training
 
@@ -33,7 +33,7 @@ def test_the_quantised_recogniser_judges(trained):
     config = configuration.load(trained)
     zeroed = build_ocr(config.ocr).through(lambda tree: jax.tree.map(jax.numpy.zeros_like, tree))
     training, plain = open_training(config, trained, ocr=zeroed), open_training(config, trained)
-    variables = reading.load_models(trained).pretrained
+    variables = Models.load(trained).pretrained
     images = to_float(np.stack([training.words.data_set.validation[0].hr]))
     expected = plain.read(jax.tree.map(np.zeros_like, variables), images).log_probability
     assert np.allclose(training.read(variables, images).log_probability, expected)

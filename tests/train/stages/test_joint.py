@@ -13,6 +13,7 @@ from textsr_jax.evaluation import comparison
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import part_of, together
 from textsr_jax.storage import checkpoints
+from textsr_jax.storage.models import Models
 from textsr_jax.train import runner
 
 pytestmark = pytest.mark.slow
@@ -35,8 +36,8 @@ def joint_config(trained, data_root, data_dir):
 
 
 def test_a_workdir_of_the_joint_stage_serves_as_any_other(trained, jointly):
-    models = reading.load_models(jointly)
-    before = reading.load_models(trained)
+    models = Models.load(jointly)
+    before = Models.load(trained)
     assert same(models.pretrained, before.pretrained)
     for tuned, start in (
         (models.fine_tuned, models.pretrained),
@@ -61,7 +62,7 @@ def test_a_workdir_of_the_joint_stage_serves_as_any_other(trained, jointly):
 
 
 def test_the_best_joint_model_is_the_one_that_reads_sr_validation_words_best(jointly):
-    models = reading.load_models(jointly)
+    models = Models.load(jointly)
     template = checkpoints.abstract(together(sr=models.sr, ocr=models.ocr).template)
     best, record = checkpoints.load_best(jointly, "joint", template)
     assert same(part_of(best, "sr"), models.sr_variables)

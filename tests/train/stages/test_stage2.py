@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import micro_config, same
-from textsr_jax import data, reading
+from textsr_jax import data
 from textsr_jax.config import variants
 from textsr_jax.data.batching import Concatenated
 from textsr_jax.evaluation import comparison
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models.bicubic import enlarge
+from textsr_jax.storage.models import Models
 from textsr_jax.train import runner
 from textsr_jax.train.stages import stage2
 from textsr_jax.train.training import open_training
@@ -25,7 +26,7 @@ def test_bicubic_trains_a_recogniser_alone_crnn_too(data_root, tmp_path, capsys)
     assert "stage1: bicubic has nothing to train" in capsys.readouterr().out
     stage_folders = {path.name for path in workdir.iterdir() if (path / "checkpoints").is_dir()}
     assert stage_folders == {"pretrain_ocr", "stage2"}
-    models = reading.load_models(workdir)
+    models = Models.load(workdir)
     assert not same(models.pretrained, models.fine_tuned)
     evaluation = comparison.open_data(config)
     rows, images = comparison.evaluate(models, evaluation)
@@ -61,7 +62,7 @@ def test_fine_tuning_on_hr_images_reads_them_and_is_judged_by_sr_images(
         assert np.array_equal(image, everything[int(index)].hr)
     files = {path.name for path in (tmp_path / "stage2").iterdir()}
     assert files == {"sr_validation_train1.npy"}
-    shown = stage.judge.run(reading.load_models(trained).pretrained).pictures["images"]
+    shown = stage.judge.run(Models.load(trained).pretrained).pictures["images"]
     sr = np.load(tmp_path / "stage2" / "sr_validation_train1.npy")
     assert np.array_equal(shown, np.concatenate(sr[:8]))
 
