@@ -35,12 +35,12 @@ def test_what_is_no_matrix_of_counts_is_named(counts, tmp_path):
 
     refused("No such file")
     path.write_bytes(b"80\x02]q\x00.")
-    refused("no NumPy file")
+    refused("not a NumPy file")
     # Nothing is unpickled.
     np.save(path, np.array([print], object), allow_pickle=True)
-    refused("no NumPy file")
+    refused("not a NumPy file")
     np.save(path, np.full((62, 62), "a"))
-    refused("no NumPy file")
+    refused("not a NumPy file")
     np.save(path, counts[:37])
     refused(r"\(37, 62\), not \(62, 62\)")
     np.save(path, -counts)

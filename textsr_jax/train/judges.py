@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from textsr_jax import metrics, text
+from textsr_jax import decoding, metrics, text
 from textsr_jax.data import photograph_folders, records
 from textsr_jax.data.batching import Batch, evaluation_batches
 from textsr_jax.data.photograph_folders import Photographs
@@ -164,7 +164,7 @@ class PhotographJudge:
 
     def run(self, variables: Variables) -> Validation:
         """Scores the variables of the resampler and EDSR."""
-        sums, pictures = np.zeros(3), {}
+        sums, pictures = np.zeros(3), dict[str, np.ndarray]()
         batches = photograph_folders.central_crops(
             self._photographs, batch_size=self._training.evaluation_size, crop=self._crop
         )
@@ -239,7 +239,7 @@ def _score_splits(
     images: Sequence[np.ndarray] = ()
     readings: list[tuple[str, str]] = []
     for name, source in splits.items():
-        labels, sums = records.labels(source), collections.Counter[str]()
+        labels, sums = records.labels(source), collections.defaultdict[str, float](float)
         batches = evaluation_batches(
             source,
             batch_size=training.evaluation_size,
@@ -265,7 +265,10 @@ def _score_splits(
 
 
 def _read(
-    read: Callable, variables: Variables, images: jax.Array, labels: list[str]
+    read: Callable[[Variables, jax.Array], decoding.Decoded],
+    variables: Variables,
+    images: jax.Array,
+    labels: list[str],
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Reads images and compares the words with their labels.
 

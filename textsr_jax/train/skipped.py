@@ -1,9 +1,9 @@
 """The batches of a stage whose loss is not finite: left out, and remembered in a file."""
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 
@@ -12,7 +12,8 @@ from textsr_jax.storage import atomic
 from textsr_jax.train import mesh as meshes
 
 
-class Outcome(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Outcome:
     """What became of a step.
 
     Attributes:

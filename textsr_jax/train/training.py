@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from textsr_jax import data, decoding
-from textsr_jax.models import Network, build_focus, build_ocr, build_sr
+from textsr_jax.models import Network, Variables, build_focus, build_ocr, build_sr
 from textsr_jax.train import confusions
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train.words import TrainingWords
@@ -40,7 +40,7 @@ class Training:
     confusion_weights: np.ndarray | None
 
     @functools.cached_property
-    def read(self) -> Callable:
+    def read(self) -> Callable[[Variables, jax.Array], decoding.Decoded]:
         """The recogniser's greedy decoding, as `decoding.recognizer` returns it."""
         # Shared by all stages, so that it is compiled once.
         return decoding.recognizer(self.ocr, beam=1, steps=self.config.max_length + 1)

@@ -49,10 +49,10 @@ def make_stage(
       attention: as `batching.train_batches` takes it.
     """
     config, settings = training.config, spec.settings_of(training.config)
-    frozen = frozen or {}
+    held: Variables | steps.DeviceData = frozen or {}
     if settings.on_device:
         lr = records.images(source, "lr") if "lr" in spec.reads else None
-        frozen = steps.DeviceData(frozen, lr, records.images(source, "hr"))
+        held = steps.DeviceData(frozen or {}, lr, records.images(source, "hr"))
     batches = batching.train_batches(
         source,
         batch_size=settings.batch_size // jax.process_count(),
@@ -67,7 +67,7 @@ def make_stage(
         name=spec.name,
         initial=initial,
         loss=make_loss(training, spec),
-        frozen=frozen,
+        frozen=held,
         settings=settings,
         batches=batches,
         key_of=functools.partial(_key, source),
@@ -90,10 +90,10 @@ def make_outline(
     config, settings = training.config, spec.settings_of(training.config)
     count = copies * len(spec.training_set(training).everything)
     network, _ = spec.learns(training)
-    held = frozen or {}
+    held: Variables | steps.DeviceData = frozen or {}
     if settings.on_device:
         images = batching.shapes(count, config.max_length)
-        held = steps.DeviceData(held, images.lr if "lr" in spec.reads else None, images.hr)
+        held = steps.DeviceData(frozen or {}, images.lr if "lr" in spec.reads else None, images.hr)
     return Outline(
         name=spec.name,
         settings=settings,
