@@ -62,11 +62,9 @@ NOT_YET: dict[str, set[str]] = {
         "models/cdistnet.py",
         "quantization/aciq.py",
         "storage/packed_files.py",
-        "train/stages.py",
     },
     "class lines": {
         "textsr_jax.models.cdistnet.CDistNet",
-        "textsr_jax.train.stages._Training",
     },
 }
 
