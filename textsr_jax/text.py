@@ -3,12 +3,17 @@
 One label format serves every system: character indices, 1-36 for `0-9a-z` and 0 for "no character".
 """
 
+from __future__ import annotations
+
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+
+if TYPE_CHECKING:
+    # The functions that need JAX import it: the generator's worker processes go without.
+    import jax
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -26,6 +31,10 @@ NUM_CTC_CLASSES = 1 + len(ALPHABET)
 
 # What `data.labels` of a config may be: how labels with letters beside 0-9a-z are read.
 LABELS = ("strip", "fold")
+
+# The kinds of words that the generator draws and that the word search expects, and their shares:
+# English words, numbers, and any characters.
+WORD_MIX = {"dictionary": 0.80, "numbers": 0.12, "codes": 0.08}
 
 _INDEX = {character: index + 1 for index, character in enumerate(ALPHABET)}
 
@@ -83,6 +92,8 @@ def cdistnet_tokens(characters: jax.Array) -> jax.Array:
 
     `characters` is the int32 (batch, length) of `encode`. Works inside jit.
     """
+    import jax.numpy as jnp
+
     characters = jnp.asarray(characters)
     batch, length = characters.shape
     edge = jnp.full((batch, 1), PAD, characters.dtype)
@@ -98,6 +109,8 @@ def focus_tokens(characters: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array
     Targets are the characters with class 0, the end, behind the last; the input is the targets
     shifted right behind a 0; the float32 mask is 1 up to the end, which counts, and 0 after it.
     """
+    import jax.numpy as jnp
+
     characters = jnp.asarray(characters)
     end = jnp.zeros((characters.shape[0], 1), characters.dtype)
     targets = jnp.concatenate([characters, end], axis=1)

@@ -11,12 +11,12 @@ import string
 import numpy as np
 
 from textsr_jax.errors import UserError
+from textsr_jax.text import WORD_MIX
 
 KINDS = ("mixed", "dictionary", "numbers", "codes")
 
 _DIGITS = string.digits
 _LETTERS = string.ascii_uppercase
-_MIX = {"dictionary": 0.80, "numbers": 0.12, "codes": 0.08}
 
 # So many words of the frequency list: past them it is mostly misspellings and foreign words.
 _NUM_WORDS = 60_000
@@ -67,7 +67,7 @@ def sample(kind: str, min_length: int, max_length: int, rng: np.random.Generator
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r}; expected one of {', '.join(KINDS)}")
     if kind == "mixed":
-        kind = str(rng.choice(list(_MIX), p=list(_MIX.values())))
+        kind = str(rng.choice(list(WORD_MIX), p=list(WORD_MIX.values())))
     draw = {"dictionary": _dictionary, "numbers": _number, "codes": _code}[kind]
     return draw(min_length, max_length, rng)
 
