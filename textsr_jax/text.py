@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    # The functions that need JAX import it: the generator's worker processes go without.
+    # The processes that draw words load no JAX.
     import jax
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -29,12 +29,12 @@ NUM_FOCUS_CLASSES = 1 + len(ALPHABET)
 BLANK = 0
 NUM_CTC_CLASSES = 1 + len(ALPHABET)
 
+# What word images say: the shares of English words, of numbers, and of codes of any characters.
+# The generator draws by them, and the search of words weighs texts by them.
+ENGLISH_SHARE, NUMBER_SHARE, CODE_SHARE = 0.80, 0.12, 0.08
+
 # What `data.labels` of a config may be: how labels with letters beside 0-9a-z are read.
 LABELS = ("strip", "fold")
-
-# The kinds of words that the generator draws and that the word search expects, and their shares:
-# English words, numbers, and any characters.
-WORD_MIX = {"dictionary": 0.80, "numbers": 0.12, "codes": 0.08}
 
 _INDEX = {character: index + 1 for index, character in enumerate(ALPHABET)}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textsr_jax.decoding.search import beam_search, every_beam, greedy, greedy_ctc, recognizer
+from textsr_jax.decoding import beam_search, every_beam, greedy, greedy_ctc, recognizer
 from textsr_jax.text import ALPHABET, END, NUM_CTC_CLASSES, PAD, START, decode_tokens
 
 CLASSES = 6

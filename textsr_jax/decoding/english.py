@@ -20,20 +20,20 @@ _SEVERAL_DIGITS = re.compile("[0-9]{2,}")
 def log_probability(word: str) -> float:
     """The natural logarithm of the probability of a text of 0-9a-z.
 
-    The probabilities of all texts sum to 1 at most. They are a mixture (`text.WORD_MIX`) of three
-    kinds. English words have their frequencies in wordfreq's large list, some 300,000 texts of
-    0-9a-z; `womens`, `25th` and `a52` are among them. Numbers, and texts of any characters, end
-    after each character as probably as they go on with any other one.
+    The probabilities of all texts sum to 1 at most. They are a mixture of English words, numbers
+    and codes, by the shares that `textsr_jax.text` names. English words have their frequencies in
+    wordfreq's large list, some 300,000 texts of 0-9a-z; `womens`, `25th` and `a52` are among them.
+    In a number or a code every character, and the end, is equally likely at each place.
     """
-    anything = math.log(text.WORD_MIX["codes"]) + _at_random(word)
+    anything = math.log(text.CODE_SHARE) + _at_random(word)
     if word.isdigit():
-        number = math.log(text.WORD_MIX["numbers"]) - (len(word) + 1) * math.log(_DIGITS + 1)
+        number = math.log(text.NUMBER_SHARE) - (len(word) + 1) * math.log(_DIGITS + 1)
         return float(np.logaddexp(anything, number))
     # The list has `00th` for `00th` to `99th`, and so on.
     shape = _SEVERAL_DIGITS.sub(lambda digits: "0" * len(digits[0]), word)
     zeros = sum(map(len, _SEVERAL_DIGITS.findall(word)))
     if frequency := _frequencies().get(shape):
-        likely = math.log(text.WORD_MIX["dictionary"] * frequency) - zeros * math.log(_DIGITS)
+        likely = math.log(text.ENGLISH_SHARE * frequency) - zeros * math.log(_DIGITS)
         return float(np.logaddexp(anything, likely))
     return anything
 

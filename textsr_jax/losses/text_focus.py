@@ -84,7 +84,7 @@ def weight_table(confusion: np.ndarray) -> np.ndarray:
         of the first block (upper case), 26 letters of the second (lower case).
 
     Returns:
-      float32 (37, 37), entry [c, j] for true class c and predicted class j. The classes are those of
+      float32 (37, 37). Entry [c, j] is for true class c and predicted class j, the classes of
       `text.focus_tokens`. The end, class 0, has weight 1 everywhere.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The attention layers of CDistNet's encoder and decoder, and what heads read of keys and values."""
+"""Attention in CDistNet: the layers of its encoder and decoder, and what their heads read."""
 
 import jax
 import jax.numpy as jnp
