@@ -22,6 +22,7 @@ from textsr_jax.export import graphs as float_graphs
 from textsr_jax.export.int8 import quantize
 from textsr_jax.export.runtime import Decoder, open_session, to_float, to_uint8
 from textsr_jax.models import Network, Variables
+from textsr_jax.models.cdistnet import CDistNet
 from textsr_jax.runtime import provenance
 from textsr_jax.storage import atomic
 from textsr_jax.storage.models import Models
