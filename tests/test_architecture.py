@@ -59,13 +59,10 @@ NOT_YET: dict[str, set[str]] = {
     },
     "lines": {
         "data/synthetic/rendering.py",
-        "models/cdistnet.py",
         "quantization/aciq.py",
         "storage/packed_files.py",
     },
-    "class lines": {
-        "textsr_jax.models.cdistnet.CDistNet",
-    },
+    "class lines": set(),
 }
 
 
