@@ -63,7 +63,6 @@ NOT_YET: dict[str, set[str]] = {
         "benchmarks/train.py",
     },
     "lines": {
-        "data/synthetic/rendering.py",
         "models/cdistnet.py",
         "quantization/aciq.py",
         "reading/reader.py",

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from scipy import special
 
-from textsr_jax.data.synthetic.rendering import compress
+from textsr_jax.data.synthetic.camera import compress
 
 
 @dataclass(frozen=True)
