@@ -3,14 +3,24 @@
 One label format serves every system: character indices, 1-36 for `0-9a-z` and 0 for "no character".
 """
 
+from __future__ import annotations
+
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+# The processes that draw synthetic words import this file; they have no use for JAX.
+if TYPE_CHECKING:
+    import jax
+
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+# The kinds of words on signs, and how frequent each is: English words, numbers with prices, dates
+# and times, and codes such as number plates. The generator draws by it, and the word search reads
+# by it.
+WORD_KINDS = {"dictionary": 0.80, "numbers": 0.12, "codes": 0.08}
 
 # CDistNet's vocabulary: four special tokens, then the alphabet.
 PAD, UNKNOWN, START, END = 0, 1, 2, 3
@@ -24,7 +34,7 @@ NUM_FOCUS_CLASSES = 1 + len(ALPHABET)
 BLANK = 0
 NUM_CTC_CLASSES = 1 + len(ALPHABET)
 
-# What `data.labels` of a config may be: how labels with letters beside 0-9a-z are read.
+# The values of `data.labels` in a config: how labels with letters other than 0-9a-z are read.
 LABELS = ("strip", "fold")
 
 _INDEX = {character: index + 1 for index, character in enumerate(ALPHABET)}
@@ -38,9 +48,9 @@ def normalize(label: str) -> str:
 def fold(label: str) -> str:
     """Turns letters and digits into their plain forms: Unicode's NFKD without combining marks.
 
-    `café` becomes `cafe`, a ligature `ﬁ` `fi`, full-width `ＯＰＥＮ` `OPEN`, `x²` `x2`. What has no
-    such form stays: `ß`, `ø`, letters of other alphabets. PARSeq folds so, and then drops all that
-    is not ASCII.
+    `café` becomes `cafe`, a ligature `ﬁ` becomes `fi`, full-width `ＯＰＥＮ` becomes `OPEN`, and
+    `x²` becomes `x2`. Characters without such a form stay: `ß`, `ø`, letters of other alphabets.
+    PARSeq folds labels in the same way, and then drops all characters that are not ASCII.
     """
     decomposed = unicodedata.normalize("NFKD", label)
     return "".join(character for character in decomposed if not unicodedata.combining(character))
@@ -62,13 +72,13 @@ def encode(labels: Sequence[str], length: int) -> np.ndarray:
 
 
 def decode_tokens(tokens: np.ndarray) -> list[str]:
-    """Turns CDistNet's tokens (batch, steps), with or without the start token, into words.
+    """Turns CDistNet's tokens, int (batch, steps), with or without the start token, into words.
 
-    A word stops at its first end or pad token; unknown and start tokens are left out.
+    A word stops at its first end or pad token. Unknown and start tokens are left out.
     """
     words = []
     for row in np.asarray(tokens):
-        word = []
+        word: list[str] = []
         for token in row:
             if token in (END, PAD):
                 break
@@ -83,6 +93,8 @@ def cdistnet_tokens(characters: jax.Array) -> jax.Array:
 
     `characters` is the int32 (batch, length) of `encode`. Works inside jit.
     """
+    import jax.numpy as jnp
+
     characters = jnp.asarray(characters)
     batch, length = characters.shape
     edge = jnp.full((batch, 1), PAD, characters.dtype)
@@ -96,8 +108,13 @@ def focus_tokens(characters: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array
     """The text-focus recogniser's decoder input, targets and mask, each (batch, length + 1).
 
     Targets are the characters with class 0, the end, behind the last; the input is the targets
-    shifted right behind a 0; the float32 mask is 1 up to the end, which counts, and 0 after it.
+    shifted right behind a 0. The float32 mask is 1 up to the end, included, and 0 after it.
+
+    Args:
+      characters: int32 (batch, length), as `encode` gives them.
     """
+    import jax.numpy as jnp
+
     characters = jnp.asarray(characters)
     end = jnp.zeros((characters.shape[0], 1), characters.dtype)
     targets = jnp.concatenate([characters, end], axis=1)

@@ -34,7 +34,7 @@ from textsr_jax.data.batching import (
     evaluation_batches,
     train_batches,
 )
-from textsr_jax.data.records import Source
+from textsr_jax.data.records import Records
 from textsr_jax.errors import UserError
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import (
@@ -447,12 +447,12 @@ class _Training:
         return self.ocr, steps.recognizer_loss(self.ocr)
 
     @property
-    def stage1_pairs(self) -> Source:
+    def stage1_pairs(self) -> Records:
         """What the SR model is trained on, here and in the joint step."""
         return self.all_words if self.config.stage1.synthetic else self.pairs.train
 
     @property
-    def stage2_words(self) -> dict[str, Source]:
+    def stage2_words(self) -> dict[str, Records]:
         """Whose SR or HR images the recogniser is fine-tuned on."""
         return self.words if self.config.stage2.synthetic else {"train": self.pairs.train}
 
@@ -461,7 +461,7 @@ class _Training:
         return self._load_words(self.config.data)
 
     @functools.cached_property
-    def words(self) -> dict[str, Source]:
+    def words(self) -> dict[str, Records]:
         """What recognisers are trained on: training words, and synthetic ones beside real."""
         words = {"train": self.pairs.train}
         if self.config.data.root and self.config.pretrain.synthetic:
@@ -485,7 +485,7 @@ class _Training:
         return found
 
     @property
-    def all_words(self) -> Source:
+    def all_words(self) -> Records:
         return Concatenated(list(self.words.values()))
 
     def pretrain_ocr(self) -> loop.Stage:
@@ -508,7 +508,7 @@ class _Training:
         stage: str,
         initial: Callable[[jax.Array], Variables],
         settings: ConfigDict,
-        images: Callable[[str, Source], np.ndarray],
+        images: Callable[[str, Records], np.ndarray],
     ) -> loop.Stage:
         """The recogniser's stage on the SR images that `images` gives for a source and its name.
 
@@ -750,8 +750,8 @@ class _Training:
         name: str,
         initial: Callable[[jax.Array], Variables],
         settings: ConfigDict,
-        source: Source,
-        judge: dict[str, Source],
+        source: Records,
+        judge: dict[str, Records],
     ) -> loop.Stage:
         def validate(variables: Variables) -> loop.Validation:
             def read(batch: Batch, labels: list[str]) -> _Scored:
@@ -781,7 +781,7 @@ class _Training:
         return {"accuracy": 100.0 * np.array(right), "confidence": 100 * confidence}, words
 
     def _judge(
-        self, splits: dict[str, Source], score: Callable[[Batch, list[str]], "_Scored"]
+        self, splits: dict[str, Records], score: Callable[[Batch, list[str]], "_Scored"]
     ) -> "_Judged":
         """Scores all words of some splits.
 
@@ -817,7 +817,7 @@ class _Training:
         self,
         name: str,
         settings: ConfigDict,
-        source: Source,
+        source: Records,
         *,
         initial: Callable[[jax.Array], Variables],
         validate: Callable[[Variables], loop.Validation],
@@ -861,7 +861,7 @@ class _Training:
         devices = jax.device_count()
         return -(-self.config.evaluation.batch_size // devices) * devices
 
-    def _batches(self, source: Source) -> Any:
+    def _batches(self, source: Records) -> Any:
         return evaluation_batches(
             source,
             batch_size=self._evaluation_size,
@@ -923,7 +923,7 @@ class _Training:
         return self._best(STAGE1, "sr", self.sr)
 
     def _sr_images(
-        self, sr: Network, variables: Variables, name: str, source: Source
+        self, sr: Network, variables: Variables, name: str, source: Records
     ) -> np.ndarray:
         """SR images of a source, uint8 (len, 32, 128, 3): made once, then read from a file."""
         path = self.workdir / STAGE2 / f"sr_{name}.npy"
@@ -942,7 +942,7 @@ class _Training:
         """A digest of a model and of the words of a stage, from which a file of arrays is made."""
         return digests.of_json([digests.of_arrays(variables), self._trained_on(stage)])
 
-    def enlarge(self, sr: Network, variables: Variables, source: Source) -> np.ndarray:
+    def enlarge(self, sr: Network, variables: Variables, source: Records) -> np.ndarray:
         """SR images of a source, uint8 (len, 32, 128, 3)."""
         enlarge_batch = jax.jit(lambda variables, lr: to_uint8(sr(variables, to_float(lr))))
         variables = self.layout.place(variables)
