@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
-# The kinds of words on signs, and how frequent each is: English words, numbers with prices, dates
-# and times, and codes such as number plates. The generator draws by it, and the word search reads
-# by it.
-WORD_KINDS = {"dictionary": 0.80, "numbers": 0.12, "codes": 0.08}
-
 # CDistNet's vocabulary: four special tokens, then the alphabet.
 PAD, UNKNOWN, START, END = 0, 1, 2, 3
 FIRST_CHARACTER = 4
@@ -33,6 +28,10 @@ NUM_FOCUS_CLASSES = 1 + len(ALPHABET)
 # CRNN's classes: CTC's blank, then the alphabet. They are the character indices of `encode`.
 BLANK = 0
 NUM_CTC_CLASSES = 1 + len(ALPHABET)
+
+# The shares of English words, of numbers and of codes among the words on signs. The generator draws
+# words by them, and the word search weighs texts by them.
+ENGLISH_SHARE, NUMBER_SHARE, CODE_SHARE = 0.80, 0.12, 0.08
 
 # The values of `data.labels` in a config: how labels with letters other than 0-9a-z are read.
 LABELS = ("strip", "fold")

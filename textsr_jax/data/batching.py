@@ -24,6 +24,7 @@ from textsr_jax.data.records import labels as all_labels
 from textsr_jax.data.synthetic.generation import HR_SHAPE, LR_SHAPE
 from textsr_jax.errors import UserError, needs
 from textsr_jax.images import Array
+from textsr_jax.runtime.batches import fill
 
 with needs("train"):
     import grain
@@ -84,11 +85,6 @@ def shapes(batch_size: int, max_length: int, *, images: bool = True) -> Batch:
 def array_shape(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     """A `jax.ShapeDtypeStruct`, with the type of the arrays for which it stands in a pytree."""
     return cast(Array, jax.ShapeDtypeStruct(shape, dtype))
-
-
-def filling(count: int, size: int) -> np.ndarray:
-    """The rows of a batch of `size` made of `count` rows, 1 to `size`: all, then the last again."""
-    return np.minimum(np.arange(size), count - 1)
 
 
 def train_batches(
@@ -180,15 +176,13 @@ def evaluation_batches(
 
 
 def _collate(pairs: Sequence[tuple[int, Record]], *, batch_size: int, max_length: int) -> Batch:
-    valid = np.arange(batch_size) < len(pairs)
-    pairs = [pairs[row] for row in filling(len(pairs), batch_size)]
     words = [text.normalize(record.label)[:max_length] for _, record in pairs]
     return Batch(
-        lr=np.stack([record.lr for _, record in pairs]),
-        hr=np.stack([record.hr for _, record in pairs]),
-        characters=text.encode(words, max_length),
-        index=np.array([index for index, _ in pairs], np.int32),
-        valid=valid,
+        lr=fill(np.stack([record.lr for _, record in pairs]), batch_size),
+        hr=fill(np.stack([record.hr for _, record in pairs]), batch_size),
+        characters=fill(text.encode(words, max_length), batch_size),
+        index=fill(np.array([index for index, _ in pairs], np.int32), batch_size),
+        valid=np.arange(batch_size) < len(pairs),
     )
 
 

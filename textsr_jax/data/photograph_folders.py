@@ -16,9 +16,10 @@ from typing import Protocol
 import flax
 import numpy as np
 
-from textsr_jax.data.batching import array_shape, filling
+from textsr_jax.data.batching import array_shape
 from textsr_jax.errors import UserError, needs
 from textsr_jax.images import FORMATS, SUFFIXES, Array, decode_rgb, image_size, open_rgb
+from textsr_jax.runtime.batches import fill
 
 with needs("train"):
     import grain
@@ -286,8 +287,12 @@ def central_crops(photographs: Photographs, *, batch_size: int, crop: int) -> It
             _check_size(photographs.keys[index], (width, height), crop)
             top, left = (height - crop) // 2, (width - crop) // 2
             pairs.append((index, image[top : top + crop, left : left + crop].copy()))
-        batch = _collate([pairs[row] for row in filling(len(pairs), batch_size)])
-        yield batch.replace(valid=np.arange(batch_size) < len(pairs))
+        crops = _collate(pairs)
+        yield Crops(
+            hr=fill(np.asarray(crops.hr), batch_size),
+            index=fill(np.asarray(crops.index), batch_size),
+            valid=np.arange(batch_size) < len(pairs),
+        )
 
 
 def _collate(pairs: Sequence[tuple[int, np.ndarray]]) -> Crops:

@@ -10,13 +10,18 @@ import string
 
 import numpy as np
 
+from textsr_jax import text
 from textsr_jax.errors import UserError
-from textsr_jax.text import WORD_KINDS
 
-KINDS = ("mixed", *WORD_KINDS)
+KINDS = ("mixed", "dictionary", "numbers", "codes")
 
 _DIGITS = string.digits
 _LETTERS = string.ascii_uppercase
+_MIX = {
+    "dictionary": text.ENGLISH_SHARE,
+    "numbers": text.NUMBER_SHARE,
+    "codes": text.CODE_SHARE,
+}
 
 # The words taken from the frequency list. The rest of it is mostly misspelt or foreign.
 _NUM_WORDS = 60_000
@@ -31,11 +36,6 @@ _OBSCENE = re.compile(
 
 # A word's chance is its frequency to this power, so that rare words are not too rare.
 _FLATNESS = 0.7
-
-
-def length(word: str) -> int:
-    """The number of letters and digits in `word`, which are what is read and scored."""
-    return sum(character.isalnum() for character in word)
 
 
 def load(kind: str, min_length: int, max_length: int) -> None:
@@ -56,8 +56,8 @@ def sample(kind: str, min_length: int, max_length: int, rng: np.random.Generator
 
     Args:
       kind: "dictionary", "numbers" (with prices, dates and times), "codes" (random letters and
-        digits), or "mixed": all three, with the chances of `text.WORD_KINDS`.
-      min_length, max_length: the bounds of `length` of the word, both included.
+        digits), or "mixed": all three, by the shares of `textsr_jax.text`.
+      min_length, max_length: bounds of the number of its letters and digits, both included.
       rng: where the randomness comes from.
 
     Raises:
@@ -67,7 +67,7 @@ def sample(kind: str, min_length: int, max_length: int, rng: np.random.Generator
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r}; expected one of {', '.join(KINDS)}")
     if kind == "mixed":
-        kind = str(rng.choice(list(WORD_KINDS), p=list(WORD_KINDS.values())))
+        kind = str(rng.choice(list(_MIX), p=list(_MIX.values())))
     draw = {"dictionary": _dictionary, "numbers": _number, "codes": _code}[kind]
     return draw(min_length, max_length, rng)
 

@@ -1,4 +1,4 @@
-"""The schema names what configs/ sets, and the choices that the networks and the data have."""
+"""The settings names what configs/ sets, and the choices that the networks and the data have."""
 
 import importlib
 import pathlib
@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 import configs
 from textsr_jax import losses
-from textsr_jax.config.schema import FIELDS
+from textsr_jax.config.settings import FIELDS
 from textsr_jax.data.synthetic import vocabulary
 from textsr_jax.models import OCR_NETWORKS, SR_NETWORKS
 from textsr_jax.models.super_resolution import APPLY_STN
@@ -16,9 +16,8 @@ from textsr_jax.quantization import aciq
 from textsr_jax.quantization.rules import GRANULARITIES
 from textsr_jax.train import stages
 
-PRESETS = sorted(
-    path.stem for path in pathlib.Path(configs.__path__[0]).glob("*.py") if path.stem != "__init__"
-)
+FOLDER = pathlib.Path(configs.__path__[0])
+PRESETS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
 
 def fields(config, prefix=""):
