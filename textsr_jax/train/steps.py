@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from textsr_jax import decoding, losses, text
+from textsr_jax import losses, text
 from textsr_jax.data.batching import Batch
 from textsr_jax.data.photograph_folders import Crops
 from textsr_jax.images import to_float
@@ -156,10 +156,9 @@ def with_augmentation(loss: Loss, change: Callable[[Batch, jax.Array], Batch]) -
 
 
 def recognizer_loss(ocr: Network, axis_name: str | None = None) -> Loss:
-    """The recogniser's own loss on `batch.hr`: CDistNet's cross-entropy, or CTC for CRNN.
+    """The recogniser's own loss (`models.Recognizer`) on `batch.hr`.
 
-    CDistNet is trained by teacher forcing with label smoothing 0.1. Stage 2 uses this loss with SR
-    images in `batch.hr`. `axis_name` is that of `make_step`.
+    Stage 2 uses this loss with SR images in `batch.hr`. `axis_name` is that of `make_step`.
     """
     read = _reading(ocr, axis_name)
 
@@ -180,30 +179,16 @@ def _reading(ocr: Network, axis_name: str | None) -> Callable[..., tuple[jax.Arr
     """
     ocr = ocr.synchronized(axis_name)
 
-    def cross_entropy(
+    def read(
         variables: Variables, images: jax.Array, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, Parts, Any]:
-        tokens = text.cdistnet_tokens(batch.characters)
-        logits, stats = ocr.train(variables, images, tokens[:, :-1], rngs=nnx.Rngs(dropout=key))
-        targets = tokens[:, 1:]
-        whole = None if batch.whole is None else text.cdistnet_tokens(batch.whole)[:, 1:]
-        value = losses.cross_entropy(
-            logits, targets, smoothing=0.1, whole=whole, axis_name=axis_name
+        words = losses.BatchLosses(batch.characters, batch.whole, axis_name)
+        (value, parts), stats = ocr.train(
+            variables, images, words, rngs=nnx.Rngs(dropout=key), method="loss"
         )
-        present = targets != text.PAD
-        all_present = None if whole is None else whole != text.PAD
-        right = ((jnp.argmax(logits, -1) == targets) & present).sum()
-        right = right / losses.share_of_count(present, all_present, axis_name)
-        return value, {"characters_right": right}, stats
+        return value, parts, stats
 
-    def ctc(
-        variables: Variables, images: jax.Array, batch: Batch, key: jax.Array
-    ) -> tuple[jax.Array, Parts, Any]:
-        logits, stats = ocr.train(variables, images)
-        value = losses.ctc_loss(logits, batch.characters, whole=batch.whole, axis_name=axis_name)
-        return value, {}, stats
-
-    return cross_entropy if decoding.writes_tokens(ocr.skeleton()) else ctc
+    return read
 
 
 def focus_loss(focus: Network, axis_name: str | None = None) -> Loss:
