@@ -60,6 +60,12 @@ def program() -> str:
     return shlex.join(_program())
 
 
+def refuse(arguments: list[str]) -> None:
+    """Raises `UserError` if there are arguments that are no flags."""
+    if arguments:
+        raise UserError(f"{arguments[0]!r}: {program()} takes flags only; --help lists them")
+
+
 def command() -> str:
     """Returns the command that started this process, as it can be run again."""
     spec = sys.modules["__main__"].__spec__
