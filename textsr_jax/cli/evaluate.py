@@ -89,8 +89,10 @@ def _check_data(config: ConfigDict) -> None:
 
 def _evaluate_words(config: ConfigDict) -> None:
     """Scores models on the test words: a table, a JSON file and pictures."""
+    from textsr_jax.cli.pictures import write_pictures
     from textsr_jax.evaluation import comparison
     from textsr_jax.report import figures, tables
+    from textsr_jax.storage import atomic
     from textsr_jax.storage.models import Models
 
     source = _source()
@@ -111,24 +113,27 @@ def _evaluate_words(config: ConfigDict) -> None:
         "search": dataclasses.asdict(search),
         "rows": [row.as_json() for row in rows],
     }
-    tables.write_json(out, results)
+    atomic.write_json(out, results)
     columns = [(f"{row.sr}, {row.ocr} recogniser", images[row.sr], row.words) for row in rows]
-    figures.write_sheets(_pictures(out), evaluation.lr, columns, evaluation.labels)
+    sheets = figures.word_sheets(evaluation.lr, columns, evaluation.labels)
+    write_pictures(_pictures(out), sheets)
     print(f"scores: {out}\npictures: {_pictures(out)}")
 
 
 def _evaluate_photographs(config: ConfigDict) -> None:
     """Scores the resampler and EDSR of stage 0: a table, a JSON file and pictures."""
+    from textsr_jax.cli.pictures import write_pictures
     from textsr_jax.evaluation import photographs
     from textsr_jax.report import figures, tables
+    from textsr_jax.storage import atomic
 
     source, folders = _WORKDIR.value, _PHOTOGRAPHS.value or []
     network, variables = photographs.load_pair(source, config)
     rows, details = photographs.evaluate(network, variables, folders)
     tables.print_photographs(rows, f"{source or 'models'} on {', '.join(folders)}")
     out = _out("photographs.json")
-    tables.write_json(out, {"folders": folders, "rows": [row.as_json() for row in rows]})
-    figures.write_details(_pictures(out), details)
+    atomic.write_json(out, {"folders": folders, "rows": [row.as_json() for row in rows]})
+    write_pictures(_pictures(out), figures.detail_sheets(details))
     print(f"scores: {out}\npictures: {_pictures(out)}")
 
 
