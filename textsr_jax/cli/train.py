@@ -43,9 +43,9 @@ def main(arguments: list[str]) -> None:
     if not workdir:
         raise UserError("--workdir is missing; name a folder, for example --workdir=runs/demo")
     _join_processes()
-    from textsr_jax.train import stages
+    from textsr_jax.train import runner
 
-    stages.train(config, pathlib.Path(workdir), command())
+    runner.train(config, pathlib.Path(workdir), command())
 
 
 def _join_processes() -> None:
