@@ -1,6 +1,6 @@
-"""The one kind of error that a user can mend, and how the scripts show it: a line, exit status 2.
+"""`UserError`, the error that users can fix, and how scripts show it: one line, exit status 2.
 
-Every room raises `UserError` for bad input; only `one_line_errors` prints it.
+All of the package raises `UserError` for bad input; only `one_line_errors` prints it.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 
 class UserError(Exception):
-    """Bad input. The message is one line that names the thing, the place and the mend."""
+    """Bad input. The message is one line that names the value, its place and the fix."""
 
 
 class MissingPackage(UserError, ImportError):
@@ -25,11 +25,15 @@ class Stopped(Exception):
 
 
 def escaped(text: str, longest: int | None = None) -> str:
-    r"""Text as one line of plain characters, to be printed: names may hold what forges lines.
+    r"""Returns text as one printable line; names of files could otherwise forge lines.
 
-    Controls, line and paragraph separators, and what hides or turns text around are written as
-    `\n`, `\x1b` or `\u202e`; so are bytes of a file's name that are no text, as `\xff`. All else
-    stays, the backslash included. What is longer than `longest` characters is cut.
+    Control characters, separators of lines and paragraphs, and characters that hide or reverse text
+    are written as `\n`, `\x1b` or `\u202e`. Bytes of a file's name that are not text are written as
+    `\xff`. Other characters stay, the backslash too.
+
+    Args:
+      text: the text.
+      longest: the number of characters after which it is cut; None for no limit.
     """
     if longest is not None and len(text) > longest:
         text = f"{text[: longest - 1]}…"
@@ -39,20 +43,20 @@ def escaped(text: str, longest: int | None = None) -> str:
 def _escaped(character: str) -> str:
     category = unicodedata.category(character)
     if category == "Cs" and "\udc80" <= character <= "\udcff":
-        # How Python holds a byte that could not be decoded.
+        # Python keeps a byte that could not be decoded like this.
         return f"\\x{ord(character) - 0xDC00:02x}"
-    joins = character in "\u200c\u200d"  # letters of Persian, and emoji
+    joins = character in "\u200c\u200d"  # of Persian letters and of emoji
     if category in ("Cc", "Zl", "Zp", "Cs") or (category == "Cf" and not joins):
         return character.encode("unicode_escape").decode("ascii")
     return character
 
 
 def require_finite(finite: object, model: str) -> None:
-    """Raises a `UserError` that names the model where `finite`, a truth value, is false."""
+    """Raises a `UserError` that names the model if `finite`, a truth value, is false."""
     if not finite:
         raise UserError(
-            f"{model}: what it computes is not finite, for its weights are damaged or far too "
-            "large; take another model"
+            f"{model}: its output is not finite, because its weights are damaged or far too large; "
+            "take another model"
         )
 
 
@@ -81,23 +85,23 @@ def installing(extra: str) -> str:
 
 
 def fix_for(error: OSError, otherwise: str) -> str:
-    """What the user can do about an error of a file: "see to its permissions", or `otherwise`."""
+    """Returns what the user can do about a file's error: see to permissions, or `otherwise`."""
     denied = error.errno in (errno.EACCES, errno.EPERM)
     return "see to its permissions" if denied else otherwise
 
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Ends the process on errors that a user can mend: one line on standard error, no traceback.
+    """Ends the process on errors that a user can fix: one line on standard error, no traceback.
 
-    Exit status: 2 for bad input, denied permission and a full disk, 130 when stopped, 141 where
-    nobody reads the output any more, as behind `| head`.
+    The exit status is 2 for bad input, denied permission and a full disk, 130 when stopped, and 141
+    if nobody reads the output any more, as behind `| head`.
     """
 
     def leave(message: str, status: int) -> None:
         sys.stdout.flush()
         print(escaped(" ".join(message.split())), file=sys.stderr, flush=True)
-        # Threads of the data pipeline may still run; nothing is left to write.
+        # Threads of the data pipeline may still run, but nothing is left to write.
         os._exit(status)
 
     try:

@@ -138,7 +138,7 @@ def test_graphs_that_give_no_finite_output_are_named():
         lambda: engine.enlarge(np.zeros((2, 16, 64, 3), np.uint8)),
         lambda: engine.recognize(np.zeros((2, 32, 128, 3), np.uint8), [False, False], False),
     ):
-        with pytest.raises(UserError, match=r"^folder: what it computes is not finite"):
+        with pytest.raises(UserError, match=r"^folder: its output is not finite"):
             work()
 
 

@@ -206,7 +206,7 @@ def test_finite_weights_that_give_no_finite_output_are_one_line(tmp_path, pair):
     output["kernel"] = np.full_like(output["kernel"], 3e38)
     packed_files.save(ocr, dataclasses.replace(pair, ocr=spoiled))
     for path, use in ((sr, "enhance"), (sr, "read"), (ocr, "read")):
-        with pytest.raises(UserError, match="what it computes is not finite") as error:
+        with pytest.raises(UserError, match="its output is not finite") as error:
             getattr(textsr_jax.load(path), use)([image])
         assert str(error.value).startswith(f"{path}: ")
 
