@@ -27,8 +27,9 @@ from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError, installing
 from textsr_jax.evaluation import comparison
 from textsr_jax.images import HR_SIZE, resize
-from textsr_jax.report.tables import print_table, write_json
+from textsr_jax.report.tables import print_table
 from textsr_jax.runtime import provenance
+from textsr_jax.storage.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
 
 THREADS = 2

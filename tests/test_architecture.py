@@ -44,11 +44,6 @@ NOT_YET: dict[str, set[str]] = {
         "config imports storage",
         "export imports data",
         "quantization imports models",
-        "report imports cli",
-        "report imports data",
-        "report imports evaluation",
-        "report imports reading",
-        "report imports storage",
         "runtime imports storage",
     },
     "circles": {

@@ -15,7 +15,7 @@ from textsr_jax.evaluation.quantization import sensitivity as sensitivities
 from textsr_jax.evaluation.quantization.grid import Setting
 from textsr_jax.models import Variables
 from textsr_jax.report import tables
-from textsr_jax.storage import locks
+from textsr_jax.storage import atomic, locks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Job:
     def write(self, mode: str, **content: Any) -> pathlib.Path:
         """Writes the JSON file of a mode and says where; returns its path."""
         path = pathlib.Path(self.json or self.folder / f"{mode}.json")
-        tables.write_json(path, {"data": self.pair.evaluation.title, **content})
+        atomic.write_json(path, {"data": self.pair.evaluation.title, **content})
         print(f"scores: {path}")
         return path
 
@@ -84,7 +84,7 @@ def pack(job: Job, target: str | None, bits: Sequence[float], priors: Sequence[s
 def sensitivity(job: Job, targets: Sequence[str], bits: Sequence[float]) -> None:
     """Every layer type alone, with a plot."""
     # Only the modes that plot need matplotlib; if it is missing, they say so before they measure.
-    from textsr_jax.report import plots
+    from textsr_jax.experiments import draw_plots
 
     parts = [
         part for part, name in (("sr", "SR"), ("ocr", "OCR")) if {name, "SR + OCR"} & set(targets)
@@ -98,14 +98,14 @@ def sensitivity(job: Job, targets: Sequence[str], bits: Sequence[float]) -> None
         unquantised=plain.as_json(),
         layer_types=[kind.as_json() for kind in found],
     )
-    print(f"plot: {plots.draw(path)}")
+    print(f"plot: {draw_plots.draw(path)}")
 
 
 def search(
     job: Job, budget_mbit: float | None, max_drop: float | None, max_psnr_drop: float | None
 ) -> None:
     """Chooses bits, scores the choice on the test splits, draws the front."""
-    from textsr_jax.report import plots
+    from textsr_jax.experiments import draw_plots
 
     pair = job.pair
     searcher = searching.Search(pair, job.pairs, job.measured)
@@ -151,7 +151,7 @@ def search(
         ],
         costs=found.costs,
     )
-    print(f"plot: {plots.draw(path)}")
+    print(f"plot: {draw_plots.draw(path)}")
     if job.out:
         rules = {part: searcher.rules(winner.bits, part) for part in ("sr", "ocr")}
         packed = quantized.pack(pair, rules, job.out, {"search": allowed})

@@ -248,7 +248,7 @@ def report(folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
     tables.print_table(table, keys=3)
     print(*below, sep="\n")
     content = {"words": evaluation.title, "rows": [row.as_json() for row in rows], "notes": below}
-    tables.write_json(folder / "table1.json", content)
+    atomic.write_json(folder / "table1.json", content)
     lines = [header, ["---"] * len(header), *body]
     markdown = ["| " + " | ".join(line) + " |" for line in lines] + ["", *below]
     atomic.write_text(folder / "table1.md", "\n".join(markdown) + "\n")
