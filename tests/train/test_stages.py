@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import micro_config, record, same, write_lmdb
 from textsr_jax import data, decoding, metrics, reading, text
-from textsr_jax.config import configuration, variants
+from textsr_jax.config import variants
 from textsr_jax.data import records
 from textsr_jax.data.batching import Concatenated
 from textsr_jax.errors import Stopped, UserError
@@ -21,7 +21,7 @@ from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import build_focus, build_ocr, build_sr, part_of, together
 from textsr_jax.models.bicubic import enlarge
 from textsr_jax.models.layers.pixels import to_gray
-from textsr_jax.storage import checkpoints, locks, parameter_files
+from textsr_jax.storage import checkpoints, locks, parameter_files, workdirs
 from textsr_jax.storage.checkpoints import Checkpoints
 from textsr_jax.storage.models import Models
 from textsr_jax.train import loop, stages, stopping
@@ -46,7 +46,7 @@ def last_state(workdir, stage, network, settings):
 def test_every_stage_leaves_its_best_model_and_logs(trained):
     for stage in ("pretrain_ocr", "pretrain_focus", "stage1", "stage2"):
         assert loop.is_finished(trained, stage, 6)
-        assert Checkpoints(checkpoints.best_directory(trained, stage)).steps()
+        assert Checkpoints(workdirs.best_directory(trained, stage)).steps()
         assert list((trained / stage / "logs").glob("events*"))
 
 
@@ -638,7 +638,7 @@ def test_the_sr_model_is_chosen_by_the_mean_accuracy_over_validation_splits(
 
 
 def test_fine_tuning_of_a_quantised_pair_judges_its_quantised_recogniser(trained):
-    config = configuration.load(trained)
+    config = workdirs.load_config(trained)
     training = stages._Training(config, trained)
     training.ocr = training.ocr.through(lambda tree: jax.tree.map(jax.numpy.zeros_like, tree))
     variables = Models.load(trained).pretrained

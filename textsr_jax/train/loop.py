@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.models import Variables
 from textsr_jax.runtime.progress import Progress
-from textsr_jax.storage import atomic, checkpoints
+from textsr_jax.storage import atomic, checkpoints, workdirs
 from textsr_jax.storage.checkpoints import Checkpoints, SavedCheckpoints
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
@@ -85,7 +85,7 @@ def is_finished(workdir: pathlib.Path, name: str, steps: int) -> bool:
     record = saved.last_record()
     if not record or record.get(_UNVALIDATED):
         return False
-    best = SavedCheckpoints(checkpoints.best_directory(workdir, name)).steps()
+    best = SavedCheckpoints(workdirs.best_directory(workdir, name)).steps()
     ended = saved.steps()[-1] >= steps or record.get("stopped_early", False)
     return ended and record["best_step"] in best
 

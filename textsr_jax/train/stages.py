@@ -53,7 +53,7 @@ from textsr_jax.models.bicubic import enlarge, reduce
 from textsr_jax.models.layers.pixels import SCALE, to_gray
 from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.runtime.compilation import keep_compiled
-from textsr_jax.storage import checkpoints, digests, locks
+from textsr_jax.storage import checkpoints, digests, locks, workdirs
 from textsr_jax.storage.parameter_files import is_parameter_file
 from textsr_jax.train import (
     augmentation,
@@ -117,10 +117,10 @@ def _train(
         stage0 = training.stage0()
     held.enter_context(locks.held(workdir))
     if jax.process_index() == 0:
-        configuration.save(config, workdir)
+        workdirs.save_config(config, workdir)
     meshes.wait_for_all("config")
     # Checks it in every process, and finds a workdir that they do not share.
-    configuration.save(config, workdir)
+    workdirs.save_config(config, workdir)
     keep_compiled()
     if jax.process_index() == 0:
         run_file.note_start(workdir, config, again)
@@ -886,7 +886,7 @@ class _Training:
                     f"{place}: config.init.grow=True wants a workdir or a packed file, which say "
                     "how large their recogniser is"
                 )
-            smaller = configuration.load(init).ocr
+            smaller = workdirs.load_config(init).ocr
             heads = [ocr.get("cdistnet", {}).get("heads") for ocr in (smaller, config.ocr)]
             if {smaller.name, config.ocr.name} != {"cdistnet"} or heads[0] != heads[1]:
                 raise UserError(
