@@ -10,10 +10,10 @@ import dataclasses
 import pathlib
 
 from absl import flags
-from ml_collections import ConfigDict
 
+from textsr_jax.cli import config_flag
 from textsr_jax.cli.scripts import program, run_script
-from textsr_jax.config import configuration
+from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
 from textsr_jax.storage.shipped import SHIPPED
 
@@ -23,7 +23,7 @@ _MODEL = flags.DEFINE_string(
     None,
     "A packed file of quantize.py, instead of --workdir; default: the one of the package.",
 )
-_CONFIG = configuration.define_flag()
+_CONFIG = config_flag.define_flag()
 _DATA_ROOT = flags.DEFINE_string(
     "data_root", None, "Another folder with TextZoom's test/*; default: the workdir's data set."
 )
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
         for flag in (_MODEL, _DATA_ROOT, _SR, _JUDGE):
             if flag.value:
                 raise UserError(f"--photographs and --{flag.name}: take one of them")
-    config = configuration.resolved(configuration.from_flag(_CONFIG, source))
+    config = config_flag.resolved(config_flag.from_flag(_CONFIG, source))
     if _PHOTOGRAPHS.value:
         return _evaluate_photographs(config)
     root = config.data.root
@@ -104,7 +104,7 @@ def main(arguments: list[str]) -> None:
     print(f"scores: {out}\npictures: {pictures}")
 
 
-def _evaluate_photographs(config: ConfigDict) -> None:
+def _evaluate_photographs(config: Experiment) -> None:
     from textsr_jax.cli.pictures import write_pictures
     from textsr_jax.evaluation import photographs
     from textsr_jax.report import figures, tables

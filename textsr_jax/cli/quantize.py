@@ -9,12 +9,12 @@ import pathlib
 
 from absl import flags
 
+from textsr_jax.cli import config_flag
 from textsr_jax.cli.scripts import command, program, run_script
-from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
-_CONFIG = configuration.define_flag()
+_CONFIG = config_flag.define_flag()
 _DATA_ROOT = flags.DEFINE_string(
     "data_root", None, "Another folder with TextZoom's test/*; default: the workdir's data set."
 )
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"{arguments[0]!r}: {program()} takes flags only; --help lists them")
     modes = [flag for flag in (_PAPER_SIZES, _SENSITIVITY, _SEARCH, _FINETUNE) if flag.value]
     if flags.FLAGS.print_config:
-        configuration.resolved(configuration.from_flag(_CONFIG, _WORKDIR.value))
+        config_flag.resolved(config_flag.from_flag(_CONFIG, _WORKDIR.value))
     if len(modes) > 1:
         raise UserError(f"--{modes[0].name} and --{modes[1].name}: take one of them")
     limits = [flag for flag in (_BUDGET, _MAX_DROP, _MAX_PSNR_DROP) if flag.value is not None]
@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> None:
                 f"--{flag.name}={','.join(flag.value)}: --out packs one setting; name one"
             )
 
-    config = configuration.from_flag(_CONFIG, _WORKDIR.value)
+    config = config_flag.from_flag(_CONFIG, _WORKDIR.value)
     from textsr_jax.evaluation import comparison, protocol
     from textsr_jax.evaluation.quantization import grid
     from textsr_jax.experiments import quantization as report

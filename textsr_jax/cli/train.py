@@ -8,11 +8,11 @@ import pathlib
 
 from absl import flags
 
+from textsr_jax.cli import config_flag
 from textsr_jax.cli.scripts import command, program, run_script
-from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 
-_CONFIG = configuration.define_flag()
+_CONFIG = config_flag.define_flag()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and models go.")
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Prints what each stage would take (memory, arithmetic, time), and ends."
@@ -33,7 +33,7 @@ def run() -> None:
 def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r}: {program()} takes flags only; --help lists them")
-    config = configuration.resolved(configuration.from_flag(_CONFIG))
+    config = config_flag.resolved(config_flag.from_flag(_CONFIG))
     if not _WORKDIR.value and not _DRY_RUN.value:
         raise UserError("--workdir is missing; name a folder, for example --workdir=runs/demo")
     from textsr_jax.train import mesh, stages

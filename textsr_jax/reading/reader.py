@@ -20,7 +20,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from textsr_jax.config import configuration
+from textsr_jax.config import differences
 from textsr_jax.decoding.word_search import Words, WordSearch
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE, ImageLike, image_rgb, resize
@@ -328,7 +328,7 @@ def _load_packed_reader(path: pathlib.Path, config: ConfigDict | None) -> Reader
         models = Models.of_packed(pair, path, config)
         return models.sr, models.ocr
 
-    settings, search = configuration.plain(used), WordSearch.of(used)
+    settings, search = differences.plain(used), WordSearch.of(used)
     content = path.read_bytes()
     kept = KeptFunctions(
         content, [settings["sr"], settings["ocr"], search.beam, search.steps, search.margin]

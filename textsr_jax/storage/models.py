@@ -11,9 +11,9 @@ import pathlib
 from typing import TYPE_CHECKING
 
 import jax
-from ml_collections import ConfigDict
 
-from textsr_jax.config import configuration
+from textsr_jax.config import checks, differences
+from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
 from textsr_jax.quantization import dequantize
 from textsr_jax.runtime.compilation import keep_compiled
@@ -36,7 +36,7 @@ class Models:
       fine_tuned: of the recogniser after stage 2, or the joint stage; None before it ran.
     """
 
-    config: ConfigDict
+    config: Experiment
     sr: Network
     ocr: Network
     sr_variables: Variables | None = dataclasses.field(repr=False)
@@ -50,7 +50,7 @@ class Models:
 
     @classmethod
     def load(
-        cls, source: str | pathlib.Path | None = None, config: ConfigDict | None = None
+        cls, source: str | pathlib.Path | None = None, config: Experiment | None = None
     ) -> Models:
         """Loads the models of a packed file, or the best model of each stage of a workdir.
 
@@ -76,7 +76,7 @@ class Models:
         cls,
         packed: packed_files.PackedPair,
         path: str | pathlib.Path,
-        config: ConfigDict | None = None,
+        config: Experiment | None = None,
     ) -> Models:
         """Builds the networks of a packed file; they expand its weights where they use them.
 
@@ -111,8 +111,8 @@ class Models:
 
 
 def packed_config(
-    packed: packed_files.PackedPair, path: str | pathlib.Path, config: ConfigDict | None
-) -> ConfigDict:
+    packed: packed_files.PackedPair, path: str | pathlib.Path, config: Experiment | None
+) -> Experiment:
     """Returns the config to use with a packed file: its own, or `config` where one is given.
 
     Args:
@@ -127,9 +127,9 @@ def packed_config(
     own = packed.experiment(path)
     if config is None:
         return own
-    config = configuration.checked(config)
+    config = checks.checked(config)
     for part in packed_files.PARTS:
-        if not configuration.same_network(config, own, part):
+        if not differences.same_network(config, own, part):
             raise UserError(
                 f"{path} holds another network than config.{part} asks for; leave config.{part} as "
                 "it is there"
@@ -137,12 +137,12 @@ def packed_config(
     return config
 
 
-def _load_unpacked(source: str | pathlib.Path | None, config: ConfigDict | None) -> Models:
+def _load_unpacked(source: str | pathlib.Path | None, config: Experiment | None) -> Models:
     from textsr_jax.models import build_ocr, build_sr, part_of, together
     from textsr_jax.storage import checkpoints
 
     own = None if source is None else workdirs.load_config(source)
-    config = own if config is None else configuration.checked(config)
+    config = own if config is None else checks.checked(config)
     if config is None:
         raise UserError("nothing to load; name a workdir or a config with config.init")
     keep_compiled()
@@ -150,9 +150,9 @@ def _load_unpacked(source: str | pathlib.Path | None, config: ConfigDict | None)
 
     def replaced(part: str) -> bool:
         """Whether the config takes another model for `part` than the workdir's."""
-        if own is None or not configuration.same_start(config, own, part):
+        if own is None or not differences.same_start(config, own, part):
             return True
-        if not configuration.same_network(config, own, part):
+        if not differences.same_network(config, own, part):
             raise UserError(
                 f"{source} was trained with another config.{part}; name a model for it in "
                 f"config.init.{part}, or leave config.{part} as it is"

@@ -14,13 +14,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 from safetensors import SafetensorError
 from safetensors.numpy import load as deserialize
 from safetensors.numpy import save as serialize
 
 from textsr_jax import text
-from textsr_jax.config import configuration
+from textsr_jax.config.portable import from_packed
+from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
 from textsr_jax.quantization import (
     QuantizedArray,
@@ -72,10 +72,10 @@ class PackedModels:
         networks = (self.config.get(part, {}).get("name") for part in PARTS)
         return f"PackedModels({' + '.join(map(str, networks))}, {summary((self.sr, self.ocr))})"
 
-    def experiment(self, place: str | pathlib.Path) -> ConfigDict:
-        """The config as this machine uses it; raises `UserError` as `configuration.from_packed`."""
+    def experiment(self, place: str | pathlib.Path) -> Experiment:
+        """The config as this machine uses it; raises `UserError` as `from_packed`."""
         leaves = len(jax.tree.leaves((self.sr, self.ocr)))
-        return configuration.from_packed(self.config, leaves, str(place))
+        return from_packed(self.config, leaves, str(place))
 
 
 def save(path: str | pathlib.Path, pair: PackedModels) -> int:

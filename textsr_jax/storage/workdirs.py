@@ -5,28 +5,15 @@ Packed files and .json files hold configs too; `load_config` reads all three.
 
 import json
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
-from ml_collections import ConfigDict
-
-from textsr_jax.config import checks, configuration
+from textsr_jax.config import checks, differences
+from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError, fix_for
 from textsr_jax.storage import atomic
 from textsr_jax.storage.shipped import SHIPPED
 
 CONFIG_FILE = "config.json"
-
-# These fields say what to do and where to keep things. They change no model.
-_FREE = (
-    "stages",
-    "data.data_dir",
-    "data.synthetic.workers",
-    "quantization.",
-    "decoding.language_weight",
-    "decoding.second_look",
-    "decoding.temperature",
-)
 
 # The shipped file was named small.safetensors once.
 _SHIPPED_NAMES = ("small.safetensors", SHIPPED.name)
@@ -35,7 +22,7 @@ _SHIPPED_NAMES = ("small.safetensors", SHIPPED.name)
 _MOST_BYTES = 2**20
 
 
-def save_config(config: ConfigDict, workdir: pathlib.Path) -> None:
+def save_config(config: Experiment, workdir: pathlib.Path) -> None:
     """Writes the config into a new workdir, or compares it with that of an old workdir.
 
     Raises:
@@ -44,20 +31,18 @@ def save_config(config: ConfigDict, workdir: pathlib.Path) -> None:
     """
     path = workdir / CONFIG_FILE
     if not path.exists():
-        content = json.dumps(configuration.plain(config), indent=2) + "\n"
+        content = json.dumps(differences.plain(config), indent=2) + "\n"
         atomic.write_text(path, content, parents=True, fix="name another --workdir")
         return
-    old = dict(_fields(configuration.plain(load_config(workdir))))
-    new = dict(_fields(configuration.plain(config)))
-    for name in sorted(old.keys() | new.keys()):
-        if not name.startswith(_FREE) and old.get(name) != new.get(name):
-            raise UserError(
-                f"{workdir} was made with another config: {name} is {old.get(name)!r} there and "
-                f"{new.get(name)!r} here; take another --workdir or the same config"
-            )
+    if difference := differences.first_difference(load_config(workdir), config):
+        name, old, new = difference
+        raise UserError(
+            f"{workdir} was made with another config: {name} is {old!r} there and {new!r} here; "
+            "take another --workdir or the same config"
+        )
 
 
-def load_config(source: str | pathlib.Path) -> ConfigDict:
+def load_config(source: str | pathlib.Path) -> Experiment:
     """Returns the config that a workdir was made with, or that a packed or .json file holds.
 
     A start that was the shipped file of another installation, or has the name that the file had
@@ -87,11 +72,11 @@ def best_directory(workdir: str | pathlib.Path, stage: str) -> pathlib.Path:
     return pathlib.Path(workdir) / stage / "best"
 
 
-def _checked(path: pathlib.Path, fix: str) -> ConfigDict:
-    content = checks.checked(_read(path), f"{path}: ", fix=fix)
-    for part in ("sr", "ocr"):
-        content["init"][part] = _of_this_installation(content["init"][part])
-    return ConfigDict(content).lock()
+def _checked(path: pathlib.Path, fix: str) -> Experiment:
+    config = checks.checked(_read(path), f"{path}: ", fix=fix)
+    return config.replace(
+        init={part: _of_this_installation(config.init[part]) for part in ("sr", "ocr")}
+    )
 
 
 def _of_this_installation(start: str) -> str:
@@ -121,11 +106,3 @@ def _read(path: pathlib.Path) -> Any:
         raise UserError(f"{path}: cannot read the config ({error.strerror}); {fix}") from error
     except (RecursionError, ValueError) as error:
         raise UserError(f"{path}: cannot read the config ({error}); restore the file") from error
-
-
-def _fields(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in config.items():
-        if isinstance(value, dict):
-            yield from _fields(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from textsr_jax import data, decoding, metrics, text
-from textsr_jax.config import configuration
+from textsr_jax.config import checks
 from textsr_jax.data import batching, photograph_folders, records
 from textsr_jax.data.batching import (
     Batch,
@@ -101,7 +101,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
         another training in the workdir.
       Stopped: after Ctrl-C or SIGTERM; everything is saved.
     """
-    config = configuration.checked(config)
+    config = checks.checked(config)
     with stopping.listening(again), contextlib.ExitStack() as held:
         _train(config, workdir, again, held)
 
@@ -177,7 +177,7 @@ def outlines(config: ConfigDict) -> tuple[list[Outline], meshes.Layout]:
     Raises:
       UserError: as `train`.
     """
-    config = configuration.checked(config)
+    config = checks.checked(config)
     workdir = pathlib.Path("a workdir that is not there")
     chosen, training = _checked(config, workdir, data.count)
     return [training.outline(name) for name in training.plan(chosen)], training.layout
@@ -246,7 +246,7 @@ def fine_tune_quantized(
         that it cannot have.
       Stopped: after Ctrl-C or SIGTERM; everything is saved.
     """
-    config = configuration.checked(config)
+    config = checks.checked(config)
     for field in ("quantization.finetune_sr", "quantization.finetune_ocr"):
         _check_devices(config, field)
     training = _Training(config, workdir)
