@@ -190,7 +190,8 @@ def _fine_tuned(
     job: Job, width: float, workdir: pathlib.Path, again: str
 ) -> tuple[Setting, Setting]:
     """The pair at some bits before and after fine-tuning; the last one is packed if asked for."""
-    from textsr_jax.train import stages
+    from textsr_jax.train import names
+    from textsr_jax.train.stages.finetune import fine_tune_quantized
 
     pair = job.pair
     rules = {part: pair.rules(part, bits=width) for part in ("sr", "ocr")}
@@ -204,7 +205,7 @@ def _fine_tuned(
         return Setting(name, width, pair.config.quantization.sr.prior, size, None, row)
 
     subject = [pair.subject, {part: list(map(vars, rules[part])) for part in rules}]
-    sr, ocr = stages.fine_tune_quantized(
+    sr, ocr = fine_tune_quantized(
         pair.config,
         workdir,
         (pair.sr, simulate("sr")),
@@ -215,7 +216,7 @@ def _fine_tuned(
     tuned = pair.with_variables(sr, ocr)
     after = setting(tuned, "SR + OCR, fine-tuned")
     if job.out:
-        parts = (stages.FINETUNE_SR, stages.FINETUNE_OCR)
+        parts = (names.FINETUNE_SR, names.FINETUNE_OCR)
         steps = {name: pair.config.quantization[name].steps for name in parts}
         packed = quantized.pack(tuned, rules, job.out, {"fine_tuned_steps": steps})
         print(packed.ranges)

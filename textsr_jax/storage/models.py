@@ -74,7 +74,7 @@ class Models:
     @classmethod
     def of_packed(
         cls,
-        packed: packed_files.PackedPair,
+        packed: packed_files.PackedModels,
         path: str | pathlib.Path,
         config: Experiment | None = None,
     ) -> Models:
@@ -111,7 +111,7 @@ class Models:
 
 
 def packed_config(
-    packed: packed_files.PackedPair, path: str | pathlib.Path, config: Experiment | None
+    packed: packed_files.PackedModels, path: str | pathlib.Path, config: Experiment | None
 ) -> Experiment:
     """Returns the config to use with a packed file: its own, or `config` where one is given.
 
