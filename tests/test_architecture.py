@@ -44,7 +44,6 @@ NOT_YET: dict[str, set[str]] = {
         "config imports storage",
         "export imports data",
         "quantization imports models",
-        "runtime imports storage",
     },
     "circles": {
         "config",
