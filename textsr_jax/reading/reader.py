@@ -13,14 +13,15 @@ import math
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar, overload
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from textsr_jax.config import differences
+from textsr_jax.config.differences import plain
+from textsr_jax.config.settings import Experiment
 from textsr_jax.decoding.word_search import Words, WordSearch
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE, ImageLike, image_rgb, resize
@@ -252,7 +253,9 @@ def _listed(images: ImageLike | Iterable[ImageLike]) -> tuple[bool, Iterator[np.
     return one, map(image_rgb, [images] if one else images)
 
 
-def load(source: str | os.PathLike | None = None, *, config: ConfigDict | None = None) -> Reader:
+def load(
+    source: str | os.PathLike | None = None, *, config: ConfigDict | Experiment | None = None
+) -> Reader:
     """Loads the pair that comes with the package, a workdir of `train.py` or a packed file.
 
     The fine-tuned recogniser is taken, or the pre-trained one where stage 2 has not run. The
@@ -297,28 +300,26 @@ def _unpacked_reader(models: Models, ocr: Variables, source: str | None) -> Read
         sr,
         ocr,
         name=source or "the models of config.init",
-        again=(_unpacked_engine, (config.to_dict(), sr, ocr)),
+        again=(_unpacked_engine, (config, sr, ocr)),
     )
     description = _description(source, config, search, sr, ocr)
     return Reader(engine, config.decoding.temperature, description)
 
 
-def _unpacked_engine(settings: dict[str, Any], sr: Variables, ocr: Variables) -> JaxEngine:
+def _unpacked_engine(config: Experiment, sr: Variables, ocr: Variables) -> JaxEngine:
     """The engine of a pickled reader of a workdir, from all that it holds."""
     from textsr_jax.models import build_ocr, build_sr
-
-    config = ConfigDict(settings).lock()
 
     @functools.cache
     def networks() -> tuple[Network, Network]:
         return build_sr(config.sr, sr), build_ocr(config.ocr)
 
     return JaxEngine(
-        WordSearch.of(config), networks, sr, ocr, again=(_unpacked_engine, (settings, sr, ocr))
+        WordSearch.of(config), networks, sr, ocr, again=(_unpacked_engine, (config, sr, ocr))
     )
 
 
-def _load_packed_reader(path: pathlib.Path, config: ConfigDict | None) -> Reader:
+def _load_packed_reader(path: pathlib.Path, config: ConfigDict | Experiment | None) -> Reader:
     """A reader that builds its networks only where their functions were not kept before."""
     pair = packed_files.load(path)
     used = packed_config(pair, path, config)
@@ -328,7 +329,7 @@ def _load_packed_reader(path: pathlib.Path, config: ConfigDict | None) -> Reader
         models = Models.of_packed(pair, path, config)
         return models.sr, models.ocr
 
-    settings, search = differences.plain(used), WordSearch.of(used)
+    settings, search = plain(used), WordSearch.of(used)
     content = path.read_bytes()
     kept = KeptFunctions(
         content, [settings["sr"], settings["ocr"], search.beam, search.steps, search.margin]
@@ -338,17 +339,17 @@ def _load_packed_reader(path: pathlib.Path, config: ConfigDict | None) -> Reader
         networks()
     # The file that comes with the package lies elsewhere on another machine.
     place = None if path == SHIPPED else str(path.absolute())
-    again = (_packed_engine, (place, hashlib.sha256(content).hexdigest(), used.to_dict()))
+    again = (_packed_engine, (place, hashlib.sha256(content).hexdigest(), used))
     engine = JaxEngine(search, networks, pair.sr, pair.ocr, kept, str(path), again)
     description = _description(str(path.absolute()), used, search, pair.sr, pair.ocr)
     return Reader(engine, used.decoding.temperature, description)
 
 
-def _packed_engine(place: str | None, digest: str, settings: dict[str, Any]) -> JaxEngine:
+def _packed_engine(place: str | None, digest: str, config: Experiment) -> JaxEngine:
     """The engine of a pickled reader, loaded again from its file."""
     path = SHIPPED if place is None else pathlib.Path(place)
     check_unchanged(path, digest, path)
-    return _load_packed_reader(path, ConfigDict(settings).lock())._engine
+    return _load_packed_reader(path, config)._engine
 
 
 def check_unchanged(file: pathlib.Path, digest: str, source: pathlib.Path) -> None:
@@ -372,7 +373,7 @@ def check_unchanged(file: pathlib.Path, digest: str, source: pathlib.Path) -> No
 
 
 def _description(
-    source: str | None, config: ConfigDict, search: WordSearch, sr: Variables, ocr: Variables
+    source: str | None, config: Experiment, search: WordSearch, sr: Variables, ocr: Variables
 ) -> Description:
     return Description(
         source, config.sr.name, config.ocr.name, _precision(sr), _precision(ocr), search.beam

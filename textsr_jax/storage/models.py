@@ -11,6 +11,7 @@ import pathlib
 from typing import TYPE_CHECKING
 
 import jax
+from ml_collections import ConfigDict
 
 from textsr_jax.config import checks, differences
 from textsr_jax.config.settings import Experiment
@@ -50,7 +51,9 @@ class Models:
 
     @classmethod
     def load(
-        cls, source: str | pathlib.Path | None = None, config: Experiment | None = None
+        cls,
+        source: str | pathlib.Path | None = None,
+        config: ConfigDict | Experiment | None = None,
     ) -> Models:
         """Loads the models of a packed file, or the best model of each stage of a workdir.
 
@@ -76,7 +79,7 @@ class Models:
         cls,
         packed: packed_files.PackedModels,
         path: str | pathlib.Path,
-        config: Experiment | None = None,
+        config: ConfigDict | Experiment | None = None,
     ) -> Models:
         """Builds the networks of a packed file; they expand its weights where they use them.
 
@@ -111,7 +114,9 @@ class Models:
 
 
 def packed_config(
-    packed: packed_files.PackedModels, path: str | pathlib.Path, config: Experiment | None
+    packed: packed_files.PackedModels,
+    path: str | pathlib.Path,
+    config: ConfigDict | Experiment | None,
 ) -> Experiment:
     """Returns the config to use with a packed file: its own, or `config` where one is given.
 
@@ -137,7 +142,9 @@ def packed_config(
     return config
 
 
-def _load_unpacked(source: str | pathlib.Path | None, config: Experiment | None) -> Models:
+def _load_unpacked(
+    source: str | pathlib.Path | None, config: ConfigDict | Experiment | None
+) -> Models:
     from textsr_jax.models import build_ocr, build_sr, part_of, together
     from textsr_jax.storage import checkpoints
 
