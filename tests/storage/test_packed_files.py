@@ -636,7 +636,7 @@ FALSE = {
     "other channels": (field("config/sr/edsr/channels", 16), "of shape"),
     "unknown argument": (
         field("config/sr/edsr/function", "eval"),
-        "config.sr.edsr has 'function', which is no field; take some of blocks",
+        "config.sr.edsr has 'function', which is no field; take one of blocks",
     ),
     "crnn channels": (field("config/ocr/crnn/channels", []), "must be a list of 7 whole numbers"),
     "crnn widths": (field("config/ocr/crnn/channels", [10**9] * 7), "must be a list of 7 whole"),
