@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from textsr_jax import data
 from textsr_jax.config.settings import Data, Experiment
 from textsr_jax.data.batching import Concatenated
-from textsr_jax.data.records import Source
+from textsr_jax.data.records import Records
 from textsr_jax.train.names import SYNTHETIC, WORDS
 
 
@@ -20,11 +20,11 @@ class TrainingSet:
       fingerprints: one for each source, by what checkpoints call it (`names`).
     """
 
-    sources: dict[str, Source]
+    sources: dict[str, Records]
     fingerprints: Mapping[str, str]
 
     @property
-    def everything(self) -> Source:
+    def everything(self) -> Records:
         """All sources, one after the other."""
         sources = list(self.sources.values())
         return sources[0] if len(sources) == 1 else Concatenated(sources)
