@@ -57,10 +57,9 @@ def measure(
     model: str | pathlib.Path, field: str, sets: dict[str, tuple[list[np.ndarray], list[str]]]
 ) -> list[dict[str, Any]]:
     """A row for each of a field's `VALUES`: the accuracy in per cent of each set."""
-    config, rows = workdirs.load_config(model).copy_and_resolve_references().unlock(), []
+    config, rows = workdirs.load_config(model), []
     for value in tqdm(VALUES[field], desc=field, disable=None):
-        config.decoding[field] = value
-        reader = reading.load(model, config=config)
+        reader = reading.load(model, config=config.replace(decoding={field: value}))
         row: dict[str, Any] = {field: value}
         for name, (images, labels) in sets.items():
             found = [one.text for one in reader.read(images)]

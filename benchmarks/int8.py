@@ -197,9 +197,7 @@ def compare_pair(source: pairs.Source, calibrations: Sequence[str]) -> dict[str,
         made[side] = {name: reader.enhance(list(part)) for name, part in evaluation.lr.items()}
     rows = []
     for beam in BEAMS:
-        config = source.config.copy_and_resolve_references()
-        with config.unlocked():
-            config.decoding.beam = beam
+        config = source.config.replace(decoding={"beam": beam})
         evaluation = Evaluation(config, words)
         read = evaluation.read(*source.ocr, plain_images)
         plain = evaluation.row(JAX, source.name, plain_images, read)

@@ -1,4 +1,4 @@
-"""Configs at the door: what is odd is one line that names the field, and old files still load."""
+"""Checks of configs: an odd value is one line that names the field, and old files still load."""
 
 import copy
 import json
@@ -16,7 +16,7 @@ PAPER = json.dumps(paper.get_config().to_dict())
 NETWORK = [name for name, field in FIELDS.items() if field.role == "network"]
 MACHINE = [name for name, field in FIELDS.items() if field.role == "machine"]
 
-# None of these is what any field may hold, but for the kinds named.
+# Values that fields refuse, except fields of the named kinds.
 ODD = {
     "null": (None, ()),
     "true": (True, (kinds.Flag,)),
@@ -92,9 +92,10 @@ def test_odd_values_are_refused_in_every_field(odd):
 @pytest.mark.parametrize("preset", [paper, small, tiny])
 def test_what_is_right_stays_as_it_is(preset):
     config = preset.get_config().to_dict()
-    assert checks.checked(config) == config
-    # And from JSON, which has lists for tuples.
-    assert checks.checked(json.loads(json.dumps(config))) == config
+    assert checks.checked(config).to_dict() == config
+    assert checks.checked(preset.get_config()) == checks.checked(config)
+    # JSON has lists for tuples.
+    assert checks.checked(json.loads(json.dumps(config))).to_dict() == config
 
 
 def values(kind):
@@ -133,9 +134,9 @@ def test_every_value_that_a_field_may_have_survives_a_file(data):
     one_by_one = data.draw(st.fixed_dictionaries({n: values(f.kind) for n, f in FIELDS.items()}))
     content = checks.nested(one_by_one)
     try:
-        assert checks.checked(json.loads(json.dumps(content))) == content
+        assert checks.checked(json.loads(json.dumps(content))).to_dict() == content
     except UserError as error:
-        # Each fits, and not all together.
+        # Each value is right, but not all together.
         assert any(
             why in str(error) for why in ("parameters", "times", "crnn reads", "config.focus")
         )
@@ -191,7 +192,7 @@ def test_the_first_configs_have_todays_form():
     assert found["sr"]["edsr"]["blocks"] == 7 and "blocks" not in found["sr"]
     assert found["ocr"]["cdistnet"]["width"] == 64
     assert found["stage1"]["warmup"] == 0.25
-    # Beside today's form the old one is none.
+    # Beside fields in today's form an old one is unknown.
     assert "config.sr has 'blocks', which is no field" in complaint(changed("sr.blocks", 7))
     assert "config.stage1.warmup=1000" in complaint(changed("stage1.warmup", 1000))
 
@@ -199,12 +200,12 @@ def test_the_first_configs_have_todays_form():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("stepz", "the config has 'stepz', which is no field; take some of seed, stages"),
+        ("stepz", "the config has 'stepz', which is no field; take one of seed, stages"),
         ("stage1.stepz", "config.stage1 has 'stepz', which is no field; did you mean 'steps'?"),
         ("sr.edsr.block", "config.sr.edsr has 'block', which is no field; did you mean 'blocks'?"),
         ("data.synthetic.a\nb", r"config.data.synthetic has 'a\nb', which is no field"),
         ("data.\ud800", r"config.data has '\ud800', which is no field"),
-        (f"data.{'x' * 10_000}", "which is no field; take some of root"),
+        (f"data.{'x' * 10_000}", "which is no field; take one of root"),
     ],
 )
 def test_unknown_fields_are_named(name, message):

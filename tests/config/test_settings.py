@@ -7,10 +7,19 @@ import pytest
 from ml_collections import ConfigDict
 
 import configs
+from configs import div2k, paper, small, tiny
 from textsr_jax import losses
 from textsr_jax.config.settings import FIELDS
 from textsr_jax.data.synthetic import vocabulary
-from textsr_jax.models import OCR_NETWORKS, SR_NETWORKS
+from textsr_jax.models import (
+    OCR_NETWORKS,
+    SR_NETWORKS,
+    build_focus,
+    build_ocr,
+    build_rescaler,
+    build_sr,
+    count_parameters,
+)
 from textsr_jax.models.super_resolution import APPLY_STN
 from textsr_jax.quantization import aciq
 from textsr_jax.quantization.rules import GRANULARITIES
@@ -58,3 +67,23 @@ def test_choices_are_those_of_the_rooms():
     assert names("quantization.ocr.granularity") == set(GRANULARITIES)
     assert FIELDS["quantization.sr.bits"].kind.low == aciq.MIN_BITS
     assert FIELDS["quantization.sr.bits"].kind.high == aciq.MAX_BITS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", [tiny, small, paper, div2k])
+def test_presets_build_their_networks(preset):
+    config = preset.get_config()
+    rescaler = build_rescaler(config.resampler, config.sr)
+    networks = (rescaler, build_sr(config.sr), build_ocr(config.ocr), build_focus(config.focus))
+    for network in networks:
+        assert network.template["params"]
+    with pytest.raises(AttributeError, match="learning_rate"):
+        config.stage1.learning_rat = 1.0
+
+
+@pytest.mark.slow
+def test_the_paper_preset_has_the_papers_sizes():
+    config = paper.get_config()
+    # Both without constants: the mean shifts of EDSR, 24, and CDistNet's dead parameters.
+    assert count_parameters(build_sr(config.sr).template) == 42_584_387 - 24
+    assert count_parameters(build_ocr(config.ocr).template) == 46_523_464

@@ -31,7 +31,7 @@ def write_file(path, config, part, variables):
     if "stn" in variables["params"]:
         settings["stn"] = config[part].stn
     settings = {
-        key: value if isinstance(value, str) else value.to_dict() for key, value in settings.items()
+        key: value if isinstance(value, str) else dict(value) for key, value in settings.items()
     }
     file = parameter_files.ParameterFile(config[part].name, part, settings, variables)
     parameter_files.save(path, file)
@@ -82,8 +82,7 @@ def test_several_sr_models_under_one_judge(models, evaluation, config, files, tr
 
 
 def test_a_pair_of_files_is_the_workdir_s_pair(models, config, files, evaluation):
-    changed = config.copy_and_resolve_references().unlock()
-    changed.init.sr, changed.init.ocr = files["sr"], files["ocr"]
+    changed = config.replace(init={"sr": files["sr"], "ocr": files["ocr"]})
     loaded = Models.load(None, changed)
     assert loaded.fine_tuned is None
     assert same(loaded.pretrained, models.pretrained)
@@ -92,17 +91,15 @@ def test_a_pair_of_files_is_the_workdir_s_pair(models, config, files, evaluation
     assert (made == expected).all()
     pair = reading.load(config=changed)
     assert np.abs(pair.enhance(list(evaluation.lr["easy"])).astype(int) - expected).max() <= 1
-    changed.sr.apply_stn = "always"
+    changed = changed.replace(sr={"apply_stn": "always"})
     with pytest.raises(UserError, match="hold no STN"):
         Models.load(None, changed)
-    changed.init.sr = files["whole"]
-    whole = Models.load(None, changed)
+    whole = Models.load(None, changed.replace(init={"sr": files["whole"]}))
     assert same(whole.sr_variables, models.sr_variables)
 
 
 def test_a_named_file_goes_before_the_workdir_s_own_stage(trained, config, models, files):
-    changed = config.copy_and_resolve_references().unlock()
-    changed.init.ocr = files["ocr"]
+    changed = config.replace(init={"ocr": files["ocr"]})
     loaded = Models.load(trained, changed)
     assert same(loaded.sr_variables, models.sr_variables)
     assert same(loaded.pretrained, models.pretrained)
@@ -110,18 +107,17 @@ def test_a_named_file_goes_before_the_workdir_s_own_stage(trained, config, model
 
 
 def test_models_that_do_not_fit_are_named(trained, config, files, tmp_path):
-    changed = config.copy_and_resolve_references().unlock()
-    changed.sr.name = "tbsrn"
+    changed = config.replace(sr={"name": "tbsrn"})
     with pytest.raises(UserError, match=r"was trained with another config\.sr"):
         Models.load(trained, changed)
-    changed.init.sr = files["sr"]
+    changed = changed.replace(init={"sr": files["sr"]})
     with pytest.raises(UserError, match=r"holds 'edsr', but config\.sr\.name is 'tbsrn'"):
         Models.load(trained, changed)
     with pytest.raises(UserError, match="which is not a recogniser"):
         comparison.load_judge(files["sr"], config)
     with pytest.raises(UserError, match="which is not an SR model"):
         comparison.load_sr(files["ocr"], config)
-    changed.init.sr = str(tmp_path / "none")
+    changed = changed.replace(init={"sr": str(tmp_path / "none")})
     with pytest.raises(UserError, match=r"none: no such parameter file, packed file or workdir"):
         Models.load(None, changed)
 

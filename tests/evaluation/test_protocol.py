@@ -15,7 +15,7 @@ from textsr_jax.storage.shipped import SHIPPED
 
 @pytest.fixture(scope="module")
 def config(trained):
-    return workdirs.load_config(trained).unlock()
+    return workdirs.load_config(trained)
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,7 @@ def test_scores_are_those_of_single_images_whatever_the_batch(evaluation):
 
 
 def test_the_published_psnr_pools_as_many_images_as_the_config_says(config):
-    changed = config.copy_and_resolve_references()
-    changed.evaluation.psnr_batch = 4
-    evaluation = comparison.open_data(changed)
+    evaluation = comparison.open_data(config.replace(evaluation={"psnr_batch": 4}))
     images = evaluation.bicubic()
     row = evaluation.row("bicubic", "", images, evaluation.labels)
     sr, hr = to_float(images["easy"]), to_float(evaluation.hr["easy"])
@@ -68,8 +66,9 @@ def test_case_and_punctuation_do_not_count(evaluation):
 
 @pytest.mark.slow
 def test_a_second_look_reads_as_a_reader_does(data_root):
-    changed = workdirs.load_config(SHIPPED).copy_and_resolve_references().unlock()
-    changed.evaluation.batch_size, changed.decoding.second_look = 4, 1.0
+    changed = workdirs.load_config(SHIPPED).replace(
+        evaluation={"batch_size": 4}, decoding={"second_look": 1.0}
+    )
     evaluation = comparison.open_data(changed, str(data_root))
     models = Models.load(SHIPPED, changed)
     images = {"hard": evaluation.bicubic()["hard"]}
@@ -86,8 +85,7 @@ def test_a_second_look_reads_as_a_reader_does(data_root):
     ("option", "count", "accuracy"), [("strip", 5, 100), ("skip", 3, 100), ("keep", 5, 60)]
 )
 def test_words_with_punctuation(config, punctuated, option, count, accuracy):
-    changed = config.copy_and_resolve_references()
-    changed.evaluation.punctuation = option
+    changed = config.replace(evaluation={"punctuation": option})
     evaluation = comparison.open_data(changed, str(punctuated))
     plain = {"open": "open", "St.": "st", "Exit": "exit", "don't": "dont", "taxi": "taxi"}
     words = {"easy": [plain[label] for label in evaluation.labels["easy"]]}
@@ -97,7 +95,6 @@ def test_words_with_punctuation(config, punctuated, option, count, accuracy):
 
 def test_a_split_of_punctuated_words_alone_cannot_be_skipped(config, tmp_path):
     write_lmdb(tmp_path / "test" / "easy", [record("St.")])
-    changed = config.copy_and_resolve_references()
-    changed.evaluation.punctuation = "skip"
+    changed = config.replace(evaluation={"punctuation": "skip"})
     with pytest.raises(UserError, match="every label of test/easy holds punctuation"):
         comparison.open_data(changed, str(tmp_path))

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import micro_config
-from textsr_jax.config import configuration
+from textsr_jax.config.checks import checked
+from textsr_jax.config.portable import portable
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.calibration import Sample
 from textsr_jax.experiments import fit_temperature
@@ -68,7 +69,7 @@ def packed(data_root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibration")
     config = micro_config(data_root, folder)
     pair = packed_files.PackedModels(
-        config=configuration.without_places(config),
+        config=portable(checked(config)),
         rules={"sr": (), "ocr": ()},
         fine_tuned=True,
         provenance={"commit": "c"},

@@ -9,6 +9,7 @@ import pytest
 
 from configs import paper, tiny
 from tests.conftest import micro_config
+from textsr_jax.config.checks import checked
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import comparison, protocol
 from textsr_jax.experiments import table1
@@ -51,7 +52,7 @@ def test_every_ablation_differs_from_the_paper_by_its_fields_alone():
 
 
 def test_pairs_share_recognisers_and_sr_models(tmp_path):
-    base = tiny.get_config()
+    base = checked(tiny.get_config())
     plan = table1.plan(base, tmp_path)
     assert sorted(plan) == sorted(["recognizers", *FOLDERS])
     assert differing(plan.pop("recognizers"), base) == {"stages": "pretrain"}
@@ -75,12 +76,10 @@ def test_pairs_share_recognisers_and_sr_models(tmp_path):
     order = list(plan)
     assert order.index("tbsrn") < order.index("tbsrn_hr")
     assert order.index("edsr") < order.index("edsr_hr")
-    assert base == tiny.get_config()
 
 
 def test_models_that_the_config_names_are_taken(tmp_path):
-    base = tiny.get_config()
-    base.init.ocr, base.init.sr = "ocr.params", "edsr.params"
+    base = checked(tiny.get_config()).replace(init={"ocr": "ocr.params", "sr": "edsr.params"})
     plan = table1.plan(base, tmp_path)
     # The text-focus recogniser still has to be pre-trained; nothing else is.
     assert plan["recognizers"].init.ocr == "ocr.params"
@@ -88,20 +87,20 @@ def test_models_that_the_config_names_are_taken(tmp_path):
     assert plan["edsr"].init.sr == plan["edsr_joint"].init.sr == "edsr.params"
     # A start of EDSR is none of TBSRN.
     assert plan["tbsrn"].init.sr == plan["bicubic"].init.sr == ""
-    base.init.focus = "focus.params"
+    base = base.replace(init={"focus": "focus.params"})
     assert list(table1.plan(base, tmp_path)) == [f for f in plan if f != "recognizers"]
-    base.sr.name = "tsrn"
+    base = base.replace(sr={"name": "tsrn"})
     with pytest.raises(UserError, match=r"config\.sr\.name='tsrn': Table 1 holds EDSR"):
         table1.plan(base, tmp_path)
 
 
 def test_rows_have_our_figures_and_the_papers_beside_them():
     rows = []
-    for number, experiment in enumerate(table1.EXPERIMENTS):
+    for number, entry in enumerate(table1.ENTRIES):
         easy, hard = ({"accuracy": number + part, "psnr": 20.0, "n": 3} for part in (0.125, 0.375))
         mean = {"accuracy": number + 0.25, "psnr": None if number == 4 else 20.5, "n": 6}
         row = protocol.Row("edsr", "fine-tuned", {"easy": easy, "hard": hard}, mean, {})
-        rows.append(table1.Scored(experiment, row))
+        rows.append(table1.Scored(entry, row))
     header, body = table1.cells(rows)
     assert header[3:7] == ["accuracy easy", "accuracy hard", "accuracy mean", "PSNR mean"]
     assert all(name.startswith("paper, TextZoom") for name in header[7:])

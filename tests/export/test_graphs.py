@@ -30,9 +30,7 @@ def test_super_resolution(source, sessions, count):
     ("name", "apply_stn"), [("tbsrn", "train"), ("tsrn", "train"), ("edsr", "always")]
 )
 def test_other_networks_and_the_stn_in_front(source, lr, name, apply_stn):
-    config = source.config.copy_and_resolve_references()
-    config.sr.name, config.sr.apply_stn = name, apply_stn
-    network = build_sr(config.sr)
+    network = build_sr(source.config.sr.replace(name=name, apply_stn=apply_stn))
     variables = drawn(network, 2)
     graph = graphs.super_resolution(network, variables)
     assert "BatchNormalization" not in kinds(graph) or apply_stn == "always"

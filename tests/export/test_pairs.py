@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import WORDS, record, word_image, write_lmdb
 from tests.export.conftest import drawn
 from textsr_jax import reading
-from textsr_jax.config import configuration
+from textsr_jax.config.portable import portable
 from textsr_jax.errors import UserError
 from textsr_jax.export import RECORD, pairs, runtime
 from textsr_jax.models import build_ocr
@@ -41,7 +41,7 @@ def packed(source, tmp_path_factory):
     packed_files.save(
         path,
         packed_files.PackedModels(
-            config=configuration.without_places(source.config),
+            config=portable(source.config),
             rules=rules,
             fine_tuned=True,
             provenance={},
@@ -96,8 +96,7 @@ def test_nothing_to_train_on(source, tmp_path):
 
 
 def test_a_recogniser_without_a_decoder(source, monkeypatch):
-    config = source.config.copy_and_resolve_references()
-    config.ocr.name = "crnn"
+    config = source.config.replace(ocr={"name": "crnn"})
     crnn = build_ocr(config.ocr)
     models = Models(config, *source.sr[:1], crnn, source.sr[1], None, drawn(crnn, 0))
     monkeypatch.setattr(Models, "load", lambda place: models)
@@ -106,8 +105,7 @@ def test_a_recogniser_without_a_decoder(source, monkeypatch):
 
 
 def test_an_sr_network_that_cannot_be_written(source):
-    config = source.config.copy_and_resolve_references()
-    config.sr.name = "tsrn"
+    config = source.config.replace(sr={"name": "tsrn"})
     broken = pairs.Source("pair", config, (lambda: None, {}), source.ocr)
     with pytest.raises(UserError, match=r"config.sr.name='tsrn' .* cannot be exported"):
         pairs.trace(broken)

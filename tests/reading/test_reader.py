@@ -18,7 +18,8 @@ from safetensors.numpy import load_file
 import textsr_jax
 from tests.conftest import WORDS, micro_config, word_image
 from textsr_jax import reading, text
-from textsr_jax.config import configuration
+from textsr_jax.config.checks import checked
+from textsr_jax.config.portable import portable
 from textsr_jax.decoding.word_search import Words
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import comparison
@@ -371,7 +372,7 @@ def small_pair(tmp_path):
         for part, build in (("sr", build_sr), ("ocr", build_ocr))
     }
     pair = packed_files.PackedModels(
-        configuration.without_places(config), rules, True, {"data": "drawn"}, **trees
+        portable(checked(config)), rules, True, {"data": "drawn"}, **trees
     )
     packed_files.save(tmp_path / "pair.safetensors", pair)
     return tmp_path / "pair.safetensors"
@@ -413,10 +414,7 @@ def test_a_reader_of_a_packed_file_is_pickled_as_its_place(tmp_path, monkeypatch
 
 def test_a_config_beside_the_file_is_pickled_too(tmp_path):
     path = small_pair(tmp_path)
-    config = workdirs.load_config(path)
-    with config.unlocked():
-        config.decoding.beam = 2
-        config.decoding.temperature = 3.0
+    config = workdirs.load_config(path).replace(decoding={"beam": 2, "temperature": 3.0})
     reader = pickle.loads(pickle.dumps(textsr_jax.load(path, config=config)))
     assert reader.description.beam == 2
     assert "beam=2, temperature=3" in repr(reader)

@@ -21,7 +21,8 @@ import safetensors.numpy
 import textsr_jax
 from tests.conftest import micro_config, same
 from textsr_jax import reading
-from textsr_jax.config import configuration
+from textsr_jax.config.checks import checked
+from textsr_jax.config.portable import portable
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError
 from textsr_jax.models import build_ocr, build_sr
@@ -87,7 +88,7 @@ def pair():
     }
     networks = {"sr": build_sr(config.sr), "ocr": build_ocr(config.ocr)}
     return PackedModels(
-        config=configuration.without_places(config),
+        config=portable(checked(config)),
         rules=rules,
         fine_tuned=True,
         provenance={"commit": None},
@@ -263,10 +264,9 @@ def test_models_of_a_file_are_those_of_its_stages(tmp_path, pair, content):
     models = Models.load(path)
     assert same(models.pretrained, pair.ocr) and models.fine_tuned is None
     # Decoding may be another, the network not.
-    config = pair.experiment(path).unlock()
-    config.decoding.beam = 7
+    config = pair.experiment(path).replace(decoding={"beam": 7})
     assert Models.load(path, config).config.decoding.beam == 7
-    config.sr.edsr.channels = 9
+    config = config.replace(sr={"edsr": {"channels": 9}})
     with pytest.raises(UserError, match=r"holds another network than config\.sr asks"):
         Models.load(path, config)
 
@@ -636,7 +636,7 @@ FALSE = {
     "other channels": (field("config/sr/edsr/channels", 16), "of shape"),
     "unknown argument": (
         field("config/sr/edsr/function", "eval"),
-        "config.sr.edsr has 'function', which is no field; take some of blocks",
+        "config.sr.edsr has 'function', which is no field; take one of blocks",
     ),
     "crnn channels": (field("config/ocr/crnn/channels", []), "must be a list of 7 whole numbers"),
     "crnn widths": (field("config/ocr/crnn/channels", [10**9] * 7), "must be a list of 7 whole"),
@@ -865,7 +865,7 @@ def test_nothing_in_a_file_chooses_places_or_settings_of_this_machine(tmp_path, 
     assert found.parallel.fsdp == 1 and found.evaluation.batch_size == 64
     assert not found.stage1.on_device
     # Written again it has the name alone.
-    assert configuration.without_places(found)["data"]["root"] == "words"
+    assert portable(found)["data"]["root"] == "words"
     config["data"]["root"] = 5
     path.write_bytes(sealed(arrays, record))
     assert workdirs.load_config(path).data.root == ""

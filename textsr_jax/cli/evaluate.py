@@ -10,10 +10,10 @@ import dataclasses
 import pathlib
 
 from absl import flags
-from ml_collections import ConfigDict
 
+from textsr_jax.cli import config_flag
 from textsr_jax.cli.scripts import refuse, run_script
-from textsr_jax.config import configuration
+from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
 from textsr_jax.storage.shipped import SHIPPED
 
@@ -23,7 +23,7 @@ _MODEL = flags.DEFINE_string(
     None,
     "A packed file of quantize.py, instead of --workdir; default: the one of the package.",
 )
-_CONFIG = configuration.define_flag()
+_CONFIG = config_flag.define_flag()
 _DATA_ROOT = flags.DEFINE_string(
     "data_root", None, "Another folder with TextZoom's test/*; default: the workdir's data set."
 )
@@ -53,7 +53,7 @@ def run() -> None:
 def main(arguments: list[str]) -> None:
     refuse(arguments)
     _check_flags()
-    config = configuration.resolved(configuration.from_flag(_CONFIG, _source()))
+    config = config_flag.resolved(config_flag.from_flag(_CONFIG, _source()))
     if _PHOTOGRAPHS.value:
         _evaluate_photographs(config)
         return
@@ -76,7 +76,7 @@ def _source() -> str | pathlib.Path | None:
     return named or (None if _CONFIG.present or _PHOTOGRAPHS.value else SHIPPED)
 
 
-def _check_data(config: ConfigDict) -> None:
+def _check_data(config: Experiment) -> None:
     """Refuses a packed file whose test words are not on this machine."""
     source, root = _source(), config.data.root
     if not source or _WORKDIR.value or _DATA_ROOT.value or not root or pathlib.Path(root).is_dir():
@@ -87,7 +87,7 @@ def _check_data(config: ConfigDict) -> None:
     )
 
 
-def _evaluate_words(config: ConfigDict) -> None:
+def _evaluate_words(config: Experiment) -> None:
     """Scores models on the test words: a table, a JSON file and pictures."""
     from textsr_jax.cli.pictures import write_pictures
     from textsr_jax.evaluation import comparison
@@ -120,7 +120,7 @@ def _evaluate_words(config: ConfigDict) -> None:
     print(f"scores: {out}\npictures: {_pictures(out)}")
 
 
-def _evaluate_photographs(config: ConfigDict) -> None:
+def _evaluate_photographs(config: Experiment) -> None:
     """Scores the resampler and EDSR of stage 0: a table, a JSON file and pictures."""
     from textsr_jax.cli.pictures import write_pictures
     from textsr_jax.evaluation import photographs

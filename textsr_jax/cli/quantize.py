@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from textsr_jax.cli import config_flag
 from textsr_jax.cli.scripts import command, refuse, run_script
-from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from ml_collections import ConfigDict
-
+    from textsr_jax.config.settings import Experiment
     from textsr_jax.experiments.quantization import Job
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
-_CONFIG = configuration.define_flag()
+_CONFIG = config_flag.define_flag()
 _DATA_ROOT = flags.DEFINE_string(
     "data_root", None, "Another folder with TextZoom's test/*; default: the workdir's data set."
 )
@@ -71,7 +70,7 @@ def run() -> None:
 def main(arguments: list[str]) -> None:
     refuse(arguments)
     if flags.FLAGS.print_config:
-        configuration.resolved(configuration.from_flag(_CONFIG, _WORKDIR.value))
+        config_flag.resolved(config_flag.from_flag(_CONFIG, _WORKDIR.value))
     _check_modes()
     if _PAPER_SIZES.value:
         from textsr_jax.experiments import paper_sizes
@@ -86,7 +85,7 @@ def main(arguments: list[str]) -> None:
         _check_packs_one()
     from textsr_jax.experiments import quantization as experiments
 
-    job = _job(configuration.from_flag(_CONFIG, _WORKDIR.value))
+    job = _job(config_flag.from_flag(_CONFIG, _WORKDIR.value))
     if _SENSITIVITY.value:
         experiments.sensitivity(job, targets, bits or _ALL_BITS)
     elif _SEARCH.value:
@@ -128,7 +127,7 @@ def _check_packs_one() -> None:
             raise UserError(f"--{flag.name}={','.join(values)}: --out packs one setting; name one")
 
 
-def _job(config: ConfigDict) -> Job:
+def _job(config: Experiment) -> Job:
     """The models and the test words that every mode starts from."""
     from textsr_jax.evaluation import comparison, protocol
     from textsr_jax.evaluation.quantization import grid

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from textsr_jax.cli import config_flag
 from textsr_jax.cli.scripts import program, run_script
-from textsr_jax.config import configuration
+from textsr_jax.config.checks import checked
 from textsr_jax.errors import UserError
 from textsr_jax.export import RECORD
 from textsr_jax.storage.shipped import SHIPPED
 
 if TYPE_CHECKING:
     # Loaded once flags are known to be right.
-    from ml_collections import ConfigDict
-
     from textsr_jax import reading
+    from textsr_jax.config.settings import Experiment
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
 _MODEL = flags.DEFINE_string(
@@ -33,7 +33,7 @@ _MODEL = flags.DEFINE_string(
     "Instead of --workdir: a packed file of quantize.py, or with --runtime=onnx the folder that "
     "python -m textsr_jax.export wrote. Default: the packed file that comes with the package.",
 )
-_CONFIG = configuration.define_flag()
+_CONFIG = config_flag.define_flag()
 _RUNTIME = flags.DEFINE_enum(
     "runtime", "jax", ["jax", "onnx"], "What computes: JAX or ONNX Runtime."
 )
@@ -63,7 +63,7 @@ def run() -> None:
 
 def main(arguments: list[str]) -> None:
     if flags.FLAGS.print_config:
-        configuration.resolved(_config())
+        config_flag.resolved(_config())
     if not arguments:
         raise UserError(f"no image named; use: {program()} SOURCE... (see --help)")
     if _WORKDIR.value and _MODEL.value:
@@ -119,10 +119,11 @@ def _source() -> str | pathlib.Path | None:
     return named or (None if _CONFIG.present else SHIPPED)
 
 
-def _config() -> ConfigDict:
+def _config() -> Experiment:
     """The config of the flags, with the beam of --beam."""
-    config = configuration.from_flag(_CONFIG, _source())
-    if _BEAM.value is not None:
-        with config.unlocked():
-            config.decoding.beam = _BEAM.value
-    return config
+    config = config_flag.from_flag(_CONFIG, _source())
+    if _BEAM.value is None:
+        return config
+    content = config.to_dict()
+    content["decoding"]["beam"] = _BEAM.value
+    return checked(content)

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from absl import flags
 from absl import logging as absl_logging
 
-from textsr_jax.config import configuration, listing
+from textsr_jax.cli import config_flag
+from textsr_jax.config import listing
 from textsr_jax.errors import UserError, one_line_errors
 
 _HELP = ("-h", "--h", "-help", "--help", "-helpfull", "--helpfull", "-helpshort", "--helpshort")
@@ -48,7 +49,7 @@ def run_script(
         given = [argument for argument in sys.argv[1:] if argument not in asks]
         arguments = _with_installed_config([sys.argv[0], *map(_expanded, given)])
         # ml_collections looks for overrides of the config there.
-        sys.argv = configuration.fill_in(arguments, model)
+        sys.argv = config_flag.fill_in(arguments, model)
         if asks:
             _help(sys.modules[main.__module__])
             return
@@ -124,7 +125,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         raise UserError(f"{error}; --help lists the flags") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # What ml_collections raises for a field that the config does not have.
-        raise UserError(configuration.explain(error)) from error
+        raise UserError(config_flag.explain(error)) from error
     except OSError as error:
         # What ml_collections raises for an override of a file that it could not load.
         reason = str(error).strip().splitlines()[-1]
@@ -146,7 +147,7 @@ def _help(script: types.ModuleType) -> None:
     content = None
     if any(argument.lstrip("-").startswith("config") for argument in sys.argv[1:]):
         _parse(sys.argv)
-        content = configuration.from_flag(flags.FLAGS["config"]).to_dict()
+        content = config_flag.from_flag(flags.FLAGS["config"]).to_dict()
     print("fields of the config, each changed by --config.FIELD=VALUE", end="")
     print(":" if content else "; with --config=FILE --help, those of the file with its values:")
     print(*listing.lines(content), sep="\n")

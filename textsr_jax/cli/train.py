@@ -8,11 +8,11 @@ import pathlib
 
 from absl import flags
 
+from textsr_jax.cli import config_flag
 from textsr_jax.cli.scripts import command, refuse, run_script
-from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 
-_CONFIG = configuration.define_flag()
+_CONFIG = config_flag.define_flag()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and models go.")
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Prints what each stage would take (memory, arithmetic, time), and ends."
@@ -32,7 +32,7 @@ def run() -> None:
 
 def main(arguments: list[str]) -> None:
     refuse(arguments)
-    config = configuration.resolved(configuration.from_flag(_CONFIG))
+    config = config_flag.resolved(config_flag.from_flag(_CONFIG))
     workdir = _WORKDIR.value
     if _DRY_RUN.value:
         _join_processes()

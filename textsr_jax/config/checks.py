@@ -1,20 +1,23 @@
-"""Configs are checked at the door: a file's, a flag's and one made in Python alike.
+"""The check of every config, whether it comes from a file, from a flag or from Python.
 
-What passes has every field of the schema and no other, each of its kind, in sizes that can be held.
+A checked config has all fields of `settings.FIELDS` and no other. Each value is of its kind, and
+the networks are of a size that memory can hold.
 """
 
-import difflib
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from textsr_jax.config import sizes
 from textsr_jax.config.kinds import Refused
+from textsr_jax.config.names import nearest
 from textsr_jax.config.parts import Field
-from textsr_jax.config.settings import FIELDS
+from textsr_jax.config.settings import FIELDS, Experiment
 from textsr_jax.errors import UserError
 
-# The nodes of a config, such as "sr" and "sr.edsr", and what each holds.
+# The parts of a config, such as "sr" and "sr.edsr", and the names in each.
 _PARTS: dict[str, list[str]] = {"": []}
 for _name in FIELDS:
     *_nodes, _ = _name.split(".")
@@ -24,9 +27,9 @@ for _name in FIELDS:
         if _child not in _PARTS[_node]:
             _PARTS[_node].append(_child)
 
-# Beams and tokens of decoding are allocated together.
+# Decoding allocates memory for the product of beams and tokens.
 _MOST_DECODING = 20_000
-# The first configs had the fields of one network in the part itself.
+# In the first configs the fields of these networks stood in the part itself.
 _FIRST_NETWORKS = {"sr": "sr.edsr", "ocr": "ocr.cdistnet"}
 _FIRST_STAGES = ("pretrain.ocr", "pretrain.focus", "stage1", "stage2")
 
@@ -36,34 +39,31 @@ _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 60
 
 
-def checked(
-    content: Any, place: str = "", *, travels: bool = False, fix: str = ""
-) -> dict[str, Any]:
-    """A config as it is used: complete, every value as its kind keeps it.
+def checked(content: Any, place: str = "", *, travels: bool = False, fix: str = "") -> Experiment:
+    """The typed settings of a config, complete and checked.
 
-    Fields that are missing get what `Field.missing` says, and those of networks that the config
-    does not use the published sizes. A field that changes a network in use has to be there.
+    A missing field gets the value of `Field.missing`. A network that the config does not use gets
+    the published sizes. A field that changes a network in use must not be missing.
 
     Args:
-      content: nested mappings.
-      place: what the config is of, for messages, such as "runs/small/config.json: ".
-      travels: whether it comes from a file that travels: machine fields in it are passed over.
-      fix: what to do about it, for messages, such as "quantise the pair again".
-
-    Returns:
-      Nested dicts; lists are tuples.
+      content: a ConfigDict, nested mappings, or settings.
+      place: where the config is from, for messages, such as "runs/small/config.json: ".
+      travels: whether it is from a file that travels. Machine fields in it are ignored.
+      fix: what the user can do, for messages, such as "quantise the models again".
 
     Raises:
-      UserError: a field is unknown, missing, or has a value that it cannot have; or sizes are too
-        large together. Names the field.
+      UserError: a field is unknown or missing, or has a value that it cannot have; or values do not
+        go together. Names the field.
     """
 
     def refuse(what: str) -> UserError:
         return UserError(f"{place}{what}{fix and f'; {fix}'}")
 
+    if isinstance(content, ConfigDict):
+        content = content.to_dict()
     if not isinstance(content, Mapping):
         raise refuse(f"the config is {_short(content)}: must be a mapping of fields")
-    found = _modernized(dict(_fields(content)))
+    found = _modernized(dict(leaves(content)))
     for name, value in found.items():
         if name not in FIELDS:
             raise refuse(_unknown(name, value))
@@ -78,14 +78,18 @@ def checked(
         else:
             values[name] = field.missing
     _check_together(values, refuse)
-    return nested(values)
+    return Experiment().replace(**nested(values))
 
 
 def checked_part(content: Any, part: str, place: str = "") -> dict[str, Any]:
-    """The fields of one part that are in `content`, such as those of "decoding" or of "sr".
+    """The fields of one part, such as "decoding" or "sr", that `content` has.
+
+    Returns:
+      Nested dicts of values as configs keep them.
 
     Raises:
-      UserError: one is unknown, or has a value that it cannot have; or sizes are too large.
+      UserError: a field is unknown, or has a value that it cannot have; or values do not go
+        together.
     """
 
     def refuse(what: str) -> UserError:
@@ -94,7 +98,7 @@ def checked_part(content: Any, part: str, place: str = "") -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise refuse(f"config.{part}={_short(content)}: must be a mapping of fields")
     values = {}
-    for name, value in _fields(content, part):
+    for name, value in leaves(content, part):
         if name not in FIELDS:
             raise refuse(_unknown(name, value))
         values[name] = _accepted(name, FIELDS[name], value, refuse)
@@ -103,7 +107,7 @@ def checked_part(content: Any, part: str, place: str = "") -> dict[str, Any]:
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by the names of their fields, such as "sr.name", as nested dicts."""
+    """Nested dicts of values that are given by the names of their fields, such as "sr.name"."""
     made: dict[str, Any] = {}
     for name, value in values.items():
         *nodes, last = name.split(".")
@@ -115,19 +119,22 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_machine(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A checked config without the fields of one machine, for a file that travels."""
-    kept = {name: value for name, value in _fields(content) if FIELDS[name].role != "machine"}
+    """The fields of a checked config that are not of the role "machine", as nested dicts."""
+    kept = {name: value for name, value in leaves(content) if FIELDS[name].role != "machine"}
     return nested(kept)
 
 
 def network_fields(content: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """The fields of a checked config that say which tree the network of a part has.
+    """The fields of a checked config that decide the parameter tree of a network.
 
     Args:
-      content: nested mappings.
+      content: settings or nested mappings.
       part: "sr" or "ocr".
+
+    Returns:
+      Values by the names of the fields.
     """
-    fields = dict(_fields(content))
+    fields = dict(leaves(content))
     same_tree = (f"{part}.dtype", f"{part}.apply_stn")
     found = {
         name: value
@@ -140,14 +147,17 @@ def network_fields(content: Mapping[str, Any], part: str) -> dict[str, Any]:
     return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
 
 
-def _fields(content: Mapping[str, Any], part: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of a config by their names; a mapping where there is no part is a leaf."""
+def leaves(content: Mapping[str, Any], part: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a config with their names, such as "sr.name".
+
+    A mapping that is not a part of configs is a leaf.
+    """
     for key, value in content.items():
         name = f"{part}.{key}" if part else key
-        # A key with a dot in it would pass for a field of another part.
+        # A key with a dot in it could be taken for a field of another part.
         proper = isinstance(key, str) and "." not in key
         if proper and name in _PARTS and isinstance(value, Mapping):
-            yield from _fields(value, name)
+            yield from leaves(value, name)
         else:
             yield (name if proper else f"{part}.{_short(key)}"), value
 
@@ -160,11 +170,11 @@ def _accepted(name: str, field: Field, value: Any, refuse: Refuse) -> Any:
 
 
 def _in_use(name: str, values: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
-    """Whether a network's field counts in a config, by the fields that come before it."""
+    """Whether the config uses the network of a field. `values` are the fields before it."""
     part, _, rest = name.partition(".")
     network = rest.partition(".")[0] if "." in rest else ""
     if network == "stn":
-        # The mode comes later in the schema, so it may not be checked yet.
+        # This mode is checked later.
         return found.get("sr.apply_stn") != "never"
     if part == "resampler":
         # The first configs had no stage 0.
@@ -206,7 +216,7 @@ def _check_together(values: Mapping[str, Any], refuse: Refuse) -> None:
 
 
 def _modernized(found: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a config in today's form; in the first configs two things were otherwise."""
+    """The fields in today's form. The first configs had other places and other units."""
     values, there = {}, {name.rpartition(".")[0] for name in found}
     for name, value in found.items():
         part, _, field = name.partition(".")
@@ -224,21 +234,19 @@ def _modernized(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unknown(name: str, value: Any) -> str:
-    """What to say of a field that is none."""
+    """The message about a name that is not a field."""
     if name in _PARTS:
         return f"config.{name}={_short(value)}: must be a mapping of fields"
     part = max((part for part in _PARTS if name.startswith(f"{part}.")), key=len, default="")
     last, siblings = name.removeprefix(f"{part}."), _PARTS[part]
-    close = difflib.get_close_matches(last[:100], siblings, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"take some of {', '.join(siblings)}"
     where = f"config.{part}" if part else "the config"
-    # Names come from files: they may hold line feeds.
-    return f"{where} has {_short(last)}, which is no field; {hint}"
+    # Names come from files, so they may contain line feeds.
+    return f"{where} has {_short(last)}, which is no field; {nearest(last[:100], siblings)}"
 
 
 def _short(value: Any) -> str:
     try:
         return _repr.repr(value)
     except ValueError:
-        # A whole number of more digits than Python writes.
+        # An integer with more digits than Python prints.
         return f"a {type(value).__name__}"

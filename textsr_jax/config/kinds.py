@@ -1,38 +1,39 @@
-"""Kinds of values that a field of a config may have, each with the words that describe it.
+"""The kinds of values that fields of a config may have, each with a description in words.
 
-`accept` returns a value as configs keep it, lists as tuples, or raises `Refused`.
+`accept` returns a value as configs keep it, with tuples for lists, or raises `Refused`.
 """
 
 import dataclasses
-import difflib
 import math
 import numbers
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-# Longer texts, patterns and lists of rules than anybody writes.
+from textsr_jax.config.names import nearest
+
+# Limits on texts, patterns and lists of rules; nobody writes longer ones.
 _TEXT, _PATTERN, _RULES = 4096, 1000, 1000
 
 
 class Refused(Exception):
-    """A value is not of its kind; the message says what it must be."""
+    """A value is not of its kind. The message says what it must be."""
 
 
 class Kind(Protocol):
-    """What a value may be."""
+    """The values that a field accepts."""
 
     @property
     def wanted(self) -> str:
-        """The values in words, behind "must be"."""
+        """Describes the values; the words follow "must be"."""
 
     def accept(self, value: Any) -> Any:
-        """The value as configs keep it; raises `Refused`."""
+        """Returns the value as configs keep it, or raises `Refused`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """True or false; numbers are neither."""
+    """True or false. Numbers are refused."""
 
     wanted = "true or false"
 
@@ -58,9 +59,10 @@ class Whole:
     def accept(self, value: Any) -> int:
         if not isinstance(value, numbers.Integral) or isinstance(value, bool):
             raise Refused(self.wanted)
-        if not self.low <= value <= self.high or value % self.step:
+        number = int(value)
+        if not self.low <= number <= self.high or number % self.step:
             raise Refused(self.wanted)
-        return int(value)
+        return number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +70,9 @@ class Number:
     """A finite number, which becomes a float.
 
     Attributes:
-      low, high: the bounds.
-      open_low, open_high: leave the bound out.
-      keep_whole: whole numbers become integers.
+      low, high: the bounds, included.
+      open_low, open_high: whether the bound itself is refused.
+      keep_whole: whether whole numbers become integers.
     """
 
     low: float
@@ -88,18 +90,21 @@ class Number:
     def accept(self, value: Any) -> float:
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
             raise Refused(self.wanted)
-        # Whole numbers are compared before they are floats, which have a largest one.
-        inside = self.low <= value <= self.high and math.isfinite(value)
-        if not inside or (self.open_low and value <= self.low):
+        try:
+            number = float(value)
+        except OverflowError as error:
+            raise Refused(self.wanted) from error
+        inside = self.low <= number <= self.high and math.isfinite(number)
+        if not inside or (self.open_low and number <= self.low):
             raise Refused(self.wanted)
-        if self.open_high and value >= self.high:
+        if self.open_high and number >= self.high:
             raise Refused(self.wanted)
-        return int(value) if self.keep_whole and value == int(value) else float(value)
+        return int(number) if self.keep_whole and number == int(number) else number
 
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """A text that can be a path: without null characters and without halves of characters."""
+    """A text that can be a path: no null characters, no lone surrogates."""
 
     wanted = f"a text of at most {_TEXT} characters that can be a path"
 
@@ -107,7 +112,7 @@ class Text:
         if not isinstance(value, str) or len(value) > _TEXT or "\0" in value:
             raise Refused(self.wanted)
         try:
-            # Names of files that are not UTF-8 have such characters in Python.
+            # Python uses surrogates for file names that are not UTF-8.
             value.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError as error:
             raise Refused(self.wanted) from error
@@ -132,13 +137,13 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """Some of several names, by commas; at least one."""
+    """One or more of several names, separated by commas."""
 
     names: tuple[str, ...]
 
     @property
     def wanted(self) -> str:
-        return f"some of {', '.join(self.names)}, by commas"
+        return f"one or more of {', '.join(self.names)}, separated by commas"
 
     def accept(self, value: Any) -> str:
         if not isinstance(value, str) or len(value) > _TEXT:
@@ -192,27 +197,27 @@ class Pattern:
 
 @dataclasses.dataclass(frozen=True)
 class Axes:
-    """A list of pairs of a regular expression and the axis of an array."""
+    """A list of rules for splitting arrays, each a regular expression and an axis."""
 
-    wanted = f"a list of at most {_RULES} pairs, each a regular expression and an axis"
+    wanted = f"a list of at most {_RULES} rules, each a regular expression and an axis"
 
     def accept(self, value: Any) -> tuple[tuple[str, int], ...]:
         if not _is_list(value) or len(value) > _RULES:
             raise Refused(self.wanted)
         made = []
-        for number, pair in enumerate(value):
-            if not _is_list(pair) or len(pair) != 2:
-                raise Refused(f"{self.wanted}; number {number} is none")
+        for number, rule in enumerate(value):
+            if not _is_list(rule) or len(rule) != 2:
+                raise Refused(f"{self.wanted}; number {number} is not such a rule")
             try:
-                made.append((Pattern().accept(pair[0]), Whole(-8, 7).accept(pair[1])))
+                made.append((Pattern().accept(rule[0]), Whole(-8, 7).accept(rule[1])))
             except Refused as error:
-                raise Refused(f"{self.wanted}; in number {number} there must be {error}") from error
+                raise Refused(f"{self.wanted}; number {number} must have {error}") from error
         return tuple(made)
 
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """A list of rules: mappings with `pattern` or `set`, and some of `settings`."""
+    """A list of quantisation rules: mappings with `pattern` or `set`, and some of `settings`."""
 
     settings: Mapping[str, Kind]
     wanted = f"a list of at most {_RULES} rules, each with either 'pattern' or 'set'"
@@ -224,13 +229,15 @@ class Rules:
 
     def _rule(self, number: int, rule: Any) -> dict[str, Any]:
         if not isinstance(rule, Mapping) or len({"pattern", "set"} & rule.keys()) != 1:
-            raise Refused(f"{self.wanted}; number {number} is none")
-        kinds = {"pattern": Pattern(), "set": Text(), **self.settings}
-        made = {}
+            raise Refused(f"{self.wanted}; number {number} is not such a rule")
+        kinds: dict[str, Kind] = {"pattern": Pattern(), "set": Text(), **self.settings}
+        made: dict[str, Any] = {}
         for name, value in rule.items():
             if name not in kinds:
-                raise Refused(f"{self.wanted}; number {number} has {name!r}, which is no setting")
-            # A rule without bits leaves what matches as it is.
+                raise Refused(
+                    f"{self.wanted}; number {number} has {name!r}, which is not a setting"
+                )
+            # A rule with bits=None leaves its matches unquantised.
             try:
                 unset = name == "bits" and value is None
                 made[name] = None if unset else kinds[name].accept(value)
@@ -246,5 +253,5 @@ def _is_list(value: Any) -> bool:
 
 
 def _hint(value: Any, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(value, names, n=1) if isinstance(value, str) else []
-    return f"; did you mean {close[0]!r}?" if close else ""
+    hint = nearest(value, names) if isinstance(value, str) else ""
+    return f"; {hint}" if hint.startswith("did you mean") else ""

@@ -1,4 +1,4 @@
-"""What `--help` says of a config's fields: what each does, what it may be, and its value."""
+"""The fields of a config in `--help`: what each does, what it accepts, and its value."""
 
 import textwrap
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from textsr_jax.config.settings import FIELDS
 
 
 def lines(content: Mapping[str, Any] | None = None) -> list[str]:
-    """The fields in the schema's order, wrapped.
+    """Returns the lines about all fields, wrapped at 98 columns.
 
     Args:
-      content: the config's nested dicts, whose values are shown; None for none.
+      content: the config whose values are shown; None for no values.
     """
     made = []
     for name, field in FIELDS.items():
         value = "" if content is None else f"={_value(content, name)!r}"
-        # A text may be any: that is not worth a line.
+        # Texts accept nearly everything, so their kind says nothing.
         wanted = "" if isinstance(field.kind, Text) else f" ({field.kind.wanted})"
         about = f"--config.{name}{value}: {field.about}{wanted}"
         made += textwrap.wrap(

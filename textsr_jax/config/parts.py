@@ -66,10 +66,10 @@ class Part(Mapping[str, Any]):
         return len(self.__dataclass_fields__)  # type: ignore[attr-defined]
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as nested dicts."""
+        """The fields as nested dicts, sorted by name."""
         return {
             name: value.to_dict() if isinstance(value, Part) else value
-            for name, value in self.items()
+            for name, value in sorted(self.items())
         }
 
     def replace(self, **changes: Any) -> Self:

@@ -1,4 +1,7 @@
-"""How many parameters the networks of a config have, roughly, before anything is built."""
+"""How many parameters the networks of a config have, roughly, without building them.
+
+`checks` refuses a config whose networks are too large for memory.
+"""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -9,11 +12,11 @@ MOST_PARAMETERS = 2 * 10**9
 
 
 def parameters(network: str, fields: Mapping[str, Any]) -> float:
-    """The number of parameters of a network, right to within a factor of three.
+    """The number of parameters of a network; the error is below a factor of three.
 
     Args:
       network: its place in the config, such as "sr.edsr"; one of `NETWORKS`.
-      fields: its fields by their names there, such as `channels`.
+      fields: its fields there, such as `channels`.
     """
     return NETWORKS[network](fields)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from textsr_jax.config import configuration
+from textsr_jax.config.names import nearest
 from textsr_jax.convert import (
     TABLES,
     WITH_STN,
@@ -168,7 +168,7 @@ def export_file(model: str, source: str, out: str) -> list[str]:
 
 def _check(model: str, source: str, out: str) -> None:
     if model not in TABLES:
-        hint = configuration.nearest(model, list(TABLES))
+        hint = nearest(model, list(TABLES))
         raise UserError(f"{model!r}: there is no such model; {hint}")
     if os.path.exists(out) and os.path.exists(source) and os.path.samefile(out, source):
         raise UserError(f"--out={out}: is the file to convert; name another")

@@ -7,9 +7,9 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-from ml_collections import ConfigDict
-
 from textsr_jax import data
+from textsr_jax.config.network_settings import RecognizerSettings, SRSettings
+from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Evaluation, Images, Row
 from textsr_jax.models import Network, Variables, build_ocr, build_sr
@@ -28,19 +28,17 @@ class Model:
     variables: Variables
 
 
-def open_pairs(config: ConfigDict, data_root: str | None = None) -> data.WordPairs:
+def open_pairs(config: Experiment, data_root: str | None = None) -> data.WordPairs:
     """The config's data set, or the one in `data_root`.
 
     Raises:
       UserError: data that cannot be read.
     """
-    settings = config.data.copy_and_resolve_references()
-    if data_root is not None:
-        settings.root = data_root
+    settings = config.data if data_root is None else config.data.replace(root=data_root)
     return data.load(settings)
 
 
-def open_data(config: ConfigDict, data_root: str | None = None) -> Evaluation:
+def open_data(config: Experiment, data_root: str | None = None) -> Evaluation:
     """The test splits of the config's data set, or of the one in `data_root`.
 
     Raises:
@@ -49,7 +47,7 @@ def open_data(config: ConfigDict, data_root: str | None = None) -> Evaluation:
     return Evaluation(config, open_pairs(config, data_root))
 
 
-def load_sr(source: str, config: ConfigDict) -> Model:
+def load_sr(source: str, config: Experiment) -> Model:
     """The SR model of a parameter file, a packed file or a workdir.
 
     Args:
@@ -67,7 +65,7 @@ def load_sr(source: str, config: ConfigDict) -> Model:
     return Model(models.config.sr.name, models.sr, models.sr_variables)
 
 
-def load_judge(source: str, config: ConfigDict) -> Model:
+def load_judge(source: str, config: Experiment) -> Model:
     """The recogniser of a parameter file, or a workdir's, fine-tuned if it is.
 
     Args:
@@ -90,19 +88,18 @@ def _is_parameter_file(source: str) -> bool:
     return pathlib.Path(source).is_file() and not packed_files.is_packed_file(source)
 
 
-def _from_file(flag: str, source: str, part: str, config: ConfigDict) -> Model:
+def _from_file(flag: str, source: str, part: str, config: Experiment) -> Model:
     file, place = parameter_files.load(source), f"{flag}={source}"
     if file.part != part:
         wanted = {"sr": "an SR model", "ocr": "a recogniser"}[part]
         raise UserError(f"{place}: holds {file.model}, which is not {wanted}; name another file")
-    settings = ConfigDict(file.settings)
-    settings.dtype = config[part].dtype
     if part == "sr":
-        settings.apply_stn = config.sr.apply_stn
-        network = build_sr(settings, file.variables)
+        sr = SRSettings().replace(**file.settings)
+        sr = sr.replace(dtype=config.sr.dtype, apply_stn=config.sr.apply_stn)
+        network, name = build_sr(sr, file.variables), sr.name
     else:
-        network = build_ocr(settings)
-    name = settings.name
+        ocr = RecognizerSettings().replace(**file.settings, dtype=config.ocr.dtype)
+        network, name = build_ocr(ocr), ocr.name
     filled = parameter_files.variables_for(file, part, name, network.template, place)
     return Model(name, network, filled)
 

@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from textsr_jax import metrics
-from textsr_jax.config import configuration
+from textsr_jax.config import differences
+from textsr_jax.config.settings import Experiment
 from textsr_jax.data.photograph_folders import PhotographFolder
 from textsr_jax.errors import UserError
 from textsr_jax.images import to_float, to_uint8
@@ -64,7 +64,7 @@ class Detail:
     tiles: list[tuple[str, np.ndarray]]
 
 
-def load_pair(source: str | None, config: ConfigDict) -> tuple[Network, Variables]:
+def load_pair(source: str | None, config: Experiment) -> tuple[Network, Variables]:
     """The resampler and EDSR: stage 0's of a workdir, or those that `config.init` names.
 
     Args:
@@ -82,7 +82,7 @@ def load_pair(source: str | None, config: ConfigDict) -> tuple[Network, Variable
             raise UserError(
                 f"{source}: was made before there was a stage 0; take another --workdir"
             )
-        if all(configuration.same_start(config, own, part) for part in ("sr", "resampler")):
+        if all(differences.same_start(config, own, part) for part in ("sr", "resampler")):
             loaded = checkpoints.load_best(source, "stage0", checkpoints.abstract(network.template))
             if loaded is not None:
                 return network, loaded[0]

@@ -13,9 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from textsr_jax import data, metrics, text
+from textsr_jax.config.settings import Experiment
 from textsr_jax.decoding.search import Decoded
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError, require_finite
@@ -77,7 +77,7 @@ class Evaluation:
       UserError: there is no test split, or one without a word.
     """
 
-    def __init__(self, config: ConfigDict, pairs: data.WordPairs):
+    def __init__(self, config: Experiment, pairs: data.WordPairs):
         self.title, self.fingerprint = pairs.title, pairs.fingerprint
         self.skipped = {folder: dict(reasons) for folder, reasons in pairs.skipped.items()}
         settings = config.evaluation

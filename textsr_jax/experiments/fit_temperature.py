@@ -44,9 +44,7 @@ def samples(
     Raises:
       UserError: a file or data that cannot be read, or that lack words.
     """
-    config = packed_files.load(model).experiment(model).copy_and_resolve_references()
-    with config.unlocked():
-        config.decoding.temperature = 1.0
+    config = packed_files.load(model).experiment(model).replace(decoding={"temperature": 1.0})
     pairs = comparison.open_pairs(config, data_root)
     sources = {VALIDATION: [*pairs.validation_splits.values()], TEST: [*pairs.test.values()]}
     for name, splits in sources.items():

@@ -17,8 +17,10 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
+from textsr_jax.cli import config_flag
 from textsr_jax.cli.scripts import run_script
-from textsr_jax.config import configuration, variants
+from textsr_jax.config import checks, variants
+from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import comparison
 from textsr_jax.evaluation.protocol import Evaluation, Row
@@ -32,7 +34,7 @@ COLUMNS = ("easy", "medium", "hard", "mean")
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
+class Entry:
     """A row of the table.
 
     Attributes:
@@ -61,8 +63,8 @@ def _printed(*accuracies: float) -> dict[str, float]:
 
 
 # The paper's four rows in its order; its bicubic figure, which stands in the text; its ablations.
-EXPERIMENTS = (
-    Experiment(
+ENTRIES = (
+    Entry(
         "tbsrn_hr",
         "TBSRN",
         "HR",
@@ -72,7 +74,7 @@ EXPERIMENTS = (
         "tbsrn",
         _printed(80.48, 64.99, 50.63, 65.37),
     ),
-    Experiment(
+    Entry(
         "tbsrn",
         "TBSRN",
         "SR",
@@ -80,7 +82,7 @@ EXPERIMENTS = (
         (variants.tbsrn,),
         printed=_printed(84.19, 69.81, 55.55, 69.85),
     ),
-    Experiment(
+    Entry(
         "edsr_hr",
         "EDSR",
         "HR",
@@ -90,8 +92,8 @@ EXPERIMENTS = (
         "edsr",
         _printed(79.74, 63.22, 49.59, 64.18),
     ),
-    Experiment("edsr", "EDSR", "SR", TWO_STEPS, (), printed=_printed(85.05, 71.37, 56.81, 71.08)),
-    Experiment(
+    Entry("edsr", "EDSR", "SR", TWO_STEPS, (), printed=_printed(85.05, 71.37, 56.81, 71.08)),
+    Entry(
         "bicubic",
         "bicubic",
         "bicubic",
@@ -100,8 +102,8 @@ EXPERIMENTS = (
         "stage2",
         printed={"mean": 61.47},
     ),
-    Experiment("edsr_joint", "EDSR", "SR", JOINT_STEP, (variants.joint,), "joint"),
-    Experiment(
+    Entry("edsr_joint", "EDSR", "SR", JOINT_STEP, (variants.joint,), "joint"),
+    Entry(
         "edsr_no_text_focus",
         "EDSR",
         "SR",
@@ -111,7 +113,7 @@ EXPERIMENTS = (
 )
 
 
-def plan(base: ConfigDict, folder: pathlib.Path) -> dict[str, ConfigDict]:
+def plan(base: Experiment, folder: pathlib.Path) -> dict[str, Experiment]:
     """The config of each workdir, by its folder, in the order in which they are trained.
 
     Recognisers that `base.init` names are taken; the others are pre-trained first, once for all.
@@ -128,26 +130,24 @@ def plan(base: ConfigDict, folder: pathlib.Path) -> dict[str, ConfigDict]:
             f"config.sr.name={base.sr.name!r}: Table 1 holds EDSR against TBSRN and bicubic; leave "
             "it at 'edsr'"
         )
-    shared = base.copy_and_resolve_references()
-    shared.stages = "pretrain"
     made = {}
     if not (base.init.ocr and base.init.focus):
-        made[RECOGNIZERS] = shared
+        made[RECOGNIZERS] = base.replace(stages="pretrain")
     # An SR model is trained before the pairs that take it over.
-    for experiment in sorted(EXPERIMENTS, key=lambda experiment: bool(experiment.sr_of)):
-        config = base.copy_and_resolve_references()
-        for change in experiment.changes:
+    for entry in sorted(ENTRIES, key=lambda entry: bool(entry.sr_of)):
+        config = ConfigDict(base.to_dict())
+        for change in entry.changes:
             config = change(config)
-        config.stages = experiment.stages
+        config.stages = entry.stages
         for part in ("ocr", "focus"):
             config.init[part] = base.init[part] or str(folder / RECOGNIZERS)
-        if experiment.sr_of:
-            config.init.sr = str(folder / experiment.sr_of)
-        made[experiment.folder] = config
+        if entry.sr_of:
+            config.init.sr = str(folder / entry.sr_of)
+        made[entry.folder] = checks.checked(config)
     return made
 
 
-def train(base: ConfigDict, folder: pathlib.Path, again: str) -> None:
+def train(base: Experiment, folder: pathlib.Path, again: str) -> None:
     """Trains every pair of the table below `folder`, each from where it was left.
 
     Args:
@@ -169,18 +169,18 @@ def train(base: ConfigDict, folder: pathlib.Path, again: str) -> None:
 class Scored:
     """A pair of the table with its scores on the test splits."""
 
-    experiment: Experiment
+    entry: Entry
     row: Row
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "sr": self.experiment.sr,
-            "fine_tuned_on": self.experiment.fine_tuned_on,
-            "training": self.experiment.training,
-            "workdir": self.experiment.folder,
+            "sr": self.entry.sr,
+            "fine_tuned_on": self.entry.fine_tuned_on,
+            "training": self.entry.training,
+            "workdir": self.entry.folder,
             "splits": self.row.splits,
             "mean": self.row.mean,
-            "paper_on_textzoom": self.experiment.printed,
+            "paper_on_textzoom": self.entry.printed,
         }
 
 
@@ -191,15 +191,15 @@ def score(folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
       UserError: a pair is not trained, or cannot be read.
     """
     rows = []
-    for experiment in EXPERIMENTS:
-        workdir = folder / experiment.folder
+    for entry in ENTRIES:
+        workdir = folder / entry.folder
         models = Models.load(workdir)
         if models.sr_variables is None or models.fine_tuned is None:
             raise UserError(f"{workdir}: is not trained to its end; train the table's pairs first")
         images = evaluation.enhance(models.sr, models.sr_variables)
         words = evaluation.read(models.ocr, models.fine_tuned, images)
         row = evaluation.row(models.config.sr.name, comparison.FINE_TUNED, images, words)
-        rows.append(Scored(experiment, row))
+        rows.append(Scored(entry, row))
     return rows
 
 
@@ -211,11 +211,11 @@ def cells(rows: list[Scored]) -> tuple[list[str], list[list[str]]]:
     header += [f"paper, TextZoom: {name}" for name in COLUMNS]
     body = []
     for scored in rows:
-        experiment, row = scored.experiment, scored.row
+        entry, row = scored.entry, scored.row
         figures = [scores["accuracy"] for scores in (*row.splits.values(), row.mean)]
-        figures += [row.mean["psnr"], *(experiment.printed.get(name) for name in COLUMNS)]
+        figures += [row.mean["psnr"], *(entry.printed.get(name) for name in COLUMNS)]
         shown = ["-" if figure is None else f"{figure:.2f}" for figure in figures]
-        body.append([experiment.sr, experiment.fine_tuned_on, experiment.training, *shown])
+        body.append([entry.sr, entry.fine_tuned_on, entry.training, *shown])
     return header, body
 
 
@@ -258,13 +258,13 @@ def report(folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
 
 def run() -> None:
     """The command."""
-    config_flag = configuration.define_flag()
+    flag = config_flag.define_flag()
     folder_flag = flags.DEFINE_string("folder", None, "Where the workdirs and the table go.")
 
     def main(arguments: list[str]) -> None:
         if arguments:
             raise UserError(f"{arguments[0]!r}: this command takes flags only; --help lists them")
-        config = configuration.resolved(configuration.from_flag(config_flag))
+        config = config_flag.resolved(config_flag.from_flag(flag))
         if not folder_flag.value:
             raise UserError("--folder is missing; name a folder, for example --folder=runs/table1")
         folder = pathlib.Path(folder_flag.value)

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from textsr_jax import data, text
+from textsr_jax.config.settings import Experiment
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError, needs
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, activation_ranges, graph_file
@@ -62,7 +62,7 @@ class Source:
     """
 
     name: str
-    config: ConfigDict
+    config: Experiment
     sr: tuple[Network, Variables]
     ocr: tuple[Network, Variables]
 
@@ -112,15 +112,13 @@ def trace(source: Source) -> dict[str, onnx.ModelProto]:
     return dict(zip(GRAPHS, made, strict=True))
 
 
-def training_images(config: ConfigDict, data_root: str | None, count: int) -> np.ndarray:
+def training_images(config: Experiment, data_root: str | None, count: int) -> np.ndarray:
     """LR images of words that are trained on, uint8 (at most `count`, 16, 64, 3), spread evenly.
 
     Raises:
       UserError: data that cannot be read, or that has no training part.
     """
-    settings = config.data.copy_and_resolve_references()
-    if data_root is not None:
-        settings.root = data_root
+    settings = config.data if data_root is None else config.data.replace(root=data_root)
     words = data.load(settings)
     part = words.train if len(words.train) else words.validation
     if not len(part):

@@ -3,15 +3,14 @@
 import functools
 import pathlib
 
-from ml_collections import ConfigDict
-
+from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train.names import JOINT, STAGE0, STAGE1, STAGE2
 from textsr_jax.train.training import Training
 
 
-def check_devices(config: ConfigDict, field: str) -> None:
+def check_devices(config: Experiment, field: str) -> None:
     """Refuses settings that the devices, or the stage's data, cannot do.
 
     Args:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
+from textsr_jax.config.settings import Optimization
 from textsr_jax.errors import Stopped
 from textsr_jax.models import Variables
 from textsr_jax.storage import workdirs
@@ -50,7 +50,7 @@ class Stage:
     initial: Callable[[jax.Array], Variables]
     loss: Loss
     frozen: Variables | DeviceData
-    settings: ConfigDict
+    settings: Optimization
     batches: Any
     key_of: Callable[[int], str]
     judge: Judge

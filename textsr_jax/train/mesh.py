@@ -13,8 +13,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from ml_collections import ConfigDict
 
+from textsr_jax.config.settings import Parallel
 from textsr_jax.errors import UserError
 
 DATA, FSDP = "data", "fsdp"
@@ -151,7 +151,7 @@ def join_processes(how: str) -> None:
         ) from error
 
 
-def make_layout(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Layout:
+def make_layout(config: Parallel, devices: Sequence[jax.Device] | None = None) -> Layout:
     """The layout that `config.parallel` asks for.
 
     Args:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from types import TracebackType
 
 import jax
-from ml_collections import ConfigDict
 
+from textsr_jax.config.settings import Optimization
 from textsr_jax.runtime.progress import Progress
 from textsr_jax.train import state as states
 from textsr_jax.train.logs import Logs
@@ -25,7 +25,7 @@ class StageReports:
       settings: the stage's `optimization` config.
     """
 
-    def __init__(self, name: str, folder: pathlib.Path, step: int, settings: ConfigDict):
+    def __init__(self, name: str, folder: pathlib.Path, step: int, settings: Optimization):
         self._name, self._settings = name, settings
         self._learning_rate = states.schedule(settings)
         self._logs = Logs(folder, step + 1)

@@ -11,9 +11,9 @@ import platform
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
-from textsr_jax.config import configuration
+from textsr_jax.config.differences import plain
+from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError, fix_for
 from textsr_jax.runtime import provenance
 from textsr_jax.storage import atomic
@@ -22,7 +22,7 @@ FILE = "run.json"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
-def note_start(workdir: pathlib.Path, config: ConfigDict, command: str) -> None:
+def note_start(workdir: pathlib.Path, config: Experiment, command: str) -> None:
     """Adds a start to the file, which is made if it is missing.
 
     The file is {"config": the experiment, "starts": [{"time": UTC, "command", "version" and
@@ -57,5 +57,5 @@ def note_start(workdir: pathlib.Path, config: ConfigDict, command: str) -> None:
             "devices": {kind: kinds.count(kind) for kind in sorted(set(kinds))},
         }
     )
-    content = {"config": configuration.plain(config), "starts": starts}
+    content = {"config": plain(config), "starts": starts}
     atomic.write_text(path, json.dumps(content, indent=2) + "\n")

@@ -14,7 +14,8 @@ import jax
 from ml_collections import ConfigDict
 
 from textsr_jax import data
-from textsr_jax.config import configuration
+from textsr_jax.config.checks import checked
+from textsr_jax.config.settings import Data, Experiment
 from textsr_jax.runtime.compilation import keep_compiled
 from textsr_jax.storage import locks, workdirs
 from textsr_jax.train import checks, loop, plan, run_file, stopping, trained_on
@@ -25,7 +26,7 @@ from textsr_jax.train.stages import stage0
 from textsr_jax.train.training import Training, open_training
 
 
-def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
+def train(config: ConfigDict | Experiment, workdir: pathlib.Path, again: str) -> None:
     """Runs the stages of `config.stages` in `workdir`; each goes on where it was left.
 
     Args:
@@ -38,7 +39,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
         another training in the workdir.
       Stopped: after Ctrl-C or SIGTERM; everything is saved.
     """
-    config = configuration.checked(config)
+    config = checked(config)
     with stopping.listening(again), contextlib.ExitStack() as held:
         training = _checked(config, workdir)
         specs = plan.chosen(training)
@@ -60,7 +61,7 @@ def train(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
             stopping.check()
 
 
-def outlines(config: ConfigDict) -> tuple[list[Outline], meshes.Layout]:
+def outlines(config: ConfigDict | Experiment) -> tuple[list[Outline], meshes.Layout]:
     """Outlines of the stages of `config.stages` in their order, and the layout they would have.
 
     Nothing is drawn, decoded, compiled or written. Words are counted as `data.count` counts.
@@ -68,16 +69,16 @@ def outlines(config: ConfigDict) -> tuple[list[Outline], meshes.Layout]:
     Raises:
       UserError: as `train`.
     """
-    config = configuration.checked(config)
+    config = checked(config)
     workdir = pathlib.Path("a workdir that is not there")
     training = _checked(config, workdir, data.count)
     return [spec.outline(training, spec) for spec in plan.chosen(training)], training.layout
 
 
 def _checked(
-    config: ConfigDict,
+    config: Experiment,
     workdir: pathlib.Path,
-    load_words: Callable[[ConfigDict], data.WordPairs] = data.load,
+    load_words: Callable[[Data], data.WordPairs] = data.load,
 ) -> Training:
     """What the stages of a config share; raises `UserError` if they cannot be trained."""
     chosen = plan.words_of(config.stages)
@@ -111,7 +112,7 @@ def _prepare(training: Training, specs: list[StageSpec]) -> dict[str, loop.Stage
     }
 
 
-def _open_workdir(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
+def _open_workdir(config: Experiment, workdir: pathlib.Path, again: str) -> None:
     """Saves the config, or compares it with the one that is there, and notes the start."""
     if jax.process_index() == 0:
         workdirs.save_config(config, workdir)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
+from textsr_jax.config.settings import Experiment, Optimization
 from textsr_jax.models import Network, Variables
 from textsr_jax.train import loop
 from textsr_jax.train.steps import Loss
@@ -30,7 +30,7 @@ class Outline:
     """
 
     name: str
-    settings: ConfigDict
+    settings: Optimization
     network: Network
     loss: Loss
     frozen: Any
@@ -73,9 +73,10 @@ class StageSpec:
     outline: Callable[[Training, "StageSpec"], Outline]
     needed: Callable[[Training], bool] = _always
 
-    def settings_of(self, config: ConfigDict) -> ConfigDict:
+    def settings_of(self, config: Experiment) -> Optimization:
         """The stage's `optimization` settings in a config."""
-        return functools.reduce(getattr, self.settings.split("."), config)
+        settings: Optimization = functools.reduce(getattr, self.settings.split("."), config)
+        return settings
 
     def training_set(self, training: Training) -> TrainingSet:
         """The words that the stage learns from.
@@ -87,11 +88,11 @@ class StageSpec:
             raise ValueError(f"{self.name} learns from photographs, not from words")
         return self.words(training.words)
 
-    def data_seed(self, config: ConfigDict) -> int:
+    def data_seed(self, config: Experiment) -> int:
         """The seed of the order and the changes of the stage's training data."""
         return 3000 * config.seed + self.seed
 
-    def key(self, config: ConfigDict) -> jax.Array:
+    def key(self, config: Experiment) -> jax.Array:
         """The random key of the stage: of its fresh parameters, dropout and augmentation."""
         return jax.random.fold_in(jax.random.key(config.seed), self.seed)
 

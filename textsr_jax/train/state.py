@@ -6,8 +6,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
+from textsr_jax.config.settings import Optimization
 from textsr_jax.models import Variables
 
 
@@ -66,7 +66,7 @@ def create(
 SCHEDULES = ("cosine", "constant", "noam")
 
 
-def schedule(config: ConfigDict) -> optax.Schedule:
+def schedule(config: Optimization) -> optax.Schedule:
     """The learning rate of a stage as a function of the number of steps made before.
 
     The part `warmup` of the stage's `steps` raises the rate linearly to `learning_rate`. Then
@@ -107,7 +107,7 @@ def schedule(config: ConfigDict) -> optax.Schedule:
     return lambda count: jnp.where(count < last, rate(count), config.final_learning_rate)
 
 
-def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
+def make_optimizer(config: Optimization) -> optax.GradientTransformation:
     """Clips the gradient's global norm, then Adam; AdamW if `weight_decay` is not 0."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip),

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from ml_collections import ConfigDict
 
 from textsr_jax import losses, text
+from textsr_jax.config.settings import Stage0Settings, Stage1Settings
 from textsr_jax.data.batching import Batch
 from textsr_jax.data.photograph_folders import Crops
 from textsr_jax.images import to_float
@@ -220,7 +220,7 @@ def _whole_mask(batch: Batch) -> jax.Array | None:
     return None if batch.whole is None else text.focus_tokens(batch.whole)[2]
 
 
-def has_text_focus(config: ConfigDict) -> bool:
+def has_text_focus(config: Stage1Settings) -> bool:
     """Whether the SR loss with these weights, those of `stage1`, reads a recogniser."""
     return bool(config.position or config.recognition)
 
@@ -228,7 +228,7 @@ def has_text_focus(config: ConfigDict) -> bool:
 def super_resolution_loss(
     sr: Network,
     focus: Network,
-    config: ConfigDict,
+    config: Stage1Settings,
     axis_name: str | None = None,
     *,
     weights: np.ndarray | None = None,
@@ -261,7 +261,7 @@ def joint_loss(
     sr: Network,
     ocr: Network,
     focus: Network,
-    config: ConfigDict,
+    config: Stage1Settings,
     reading: float,
     axis_name: str | None = None,
     *,
@@ -298,7 +298,7 @@ def joint_loss(
 
 
 def _comparison(
-    focus: Network, config: ConfigDict, weights: np.ndarray | None, axis_name: str | None
+    focus: Network, config: Stage1Settings, weights: np.ndarray | None, axis_name: str | None
 ) -> Callable[[Variables, jax.Array, Batch], tuple[jax.Array, Parts]]:
     """A function of (frozen variables, SR images, batch) to stage 1's unscaled loss and parts."""
     image_error = losses.IMAGE_ERRORS[config.error]
@@ -329,7 +329,7 @@ def _comparison(
     return text_focus if has_text_focus(config) else error_alone
 
 
-def rescaling_loss(rescaler: Network, config: ConfigDict) -> Loss:
+def rescaling_loss(rescaler: Network, config: Stage0Settings) -> Loss:
     """The loss of stage 0, of the resampler and EDSR; it reads `batch.hr`."""
 
     def loss(

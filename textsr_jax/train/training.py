@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from textsr_jax import data, decoding
+from textsr_jax.config.settings import Data, Experiment
 from textsr_jax.models import Network, Variables, build_focus, build_ocr, build_sr
 from textsr_jax.train import confusions
 from textsr_jax.train import mesh as meshes
@@ -30,7 +30,7 @@ class Training:
         confusion matrix.
     """
 
-    config: ConfigDict
+    config: Experiment
     workdir: pathlib.Path
     layout: meshes.Layout
     sr: Network
@@ -59,10 +59,10 @@ class Training:
 
 
 def open_training(
-    config: ConfigDict,
+    config: Experiment,
     workdir: pathlib.Path,
     *,
-    load_words: Callable[[ConfigDict], data.WordPairs] = data.load,
+    load_words: Callable[[Data], data.WordPairs] = data.load,
     sr: Network | None = None,
     ocr: Network | None = None,
 ) -> Training:

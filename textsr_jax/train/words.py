@@ -4,9 +4,8 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 
-from ml_collections import ConfigDict
-
 from textsr_jax import data
+from textsr_jax.config.settings import Data, Experiment
 from textsr_jax.data.batching import Concatenated
 from textsr_jax.data.records import Records
 from textsr_jax.train.names import SYNTHETIC, WORDS
@@ -39,7 +38,7 @@ class TrainingWords:
       load: opens the data set of a `config.data`: `data.load`, or `data.count`, which only counts.
     """
 
-    def __init__(self, config: ConfigDict, load: Callable[[ConfigDict], data.WordPairs]):
+    def __init__(self, config: Experiment, load: Callable[[Data], data.WordPairs]):
         self._config, self._load = config, load
 
     @functools.cached_property
@@ -49,9 +48,7 @@ class TrainingWords:
 
     @functools.cached_property
     def _synthetic(self) -> data.WordPairs:
-        settings = self._config.data.copy_and_resolve_references()
-        settings.root = ""
-        return self._load(settings)
+        return self._load(self._config.data.replace(root=""))
 
     def for_recognizers(self) -> TrainingSet:
         """What recognisers are pre-trained on: synthetic words too, by `pretrain.synthetic`."""

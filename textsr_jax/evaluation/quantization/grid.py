@@ -10,7 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from textsr_jax import quantization
-from textsr_jax.config import configuration
+from textsr_jax.config.differences import plain
+from textsr_jax.config.portable import portable
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.comparison import FINE_TUNED, PRETRAINED
 from textsr_jax.evaluation.protocol import Evaluation, Images, Row
@@ -95,7 +96,7 @@ class Pair:
     @functools.cached_property
     def subject(self) -> dict[str, Any]:
         """What every score depends on beside the rules: for a `Journal`."""
-        config = configuration.plain(self.config)
+        config = plain(self.config)
         return {
             "data": self.evaluation.fingerprint,
             "variables": fingerprint((self.sr, self.ocr)),
@@ -125,7 +126,7 @@ class Pair:
         Raises:
           UserError: as `quantization.quantize`; also where the pair is quantised already.
         """
-        config = configuration.without_places(self.config)
+        config = portable(self.config)
         for part in packed_files.PARTS:
             settings = self.config.quantization[part].to_dict()
             asked = to_config(rules[part], settings, self.config[part].name)

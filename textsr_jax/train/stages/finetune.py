@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from textsr_jax.config import configuration
+from textsr_jax.config.checks import checked
+from textsr_jax.config.settings import Experiment
 from textsr_jax.data.records import Records
 from textsr_jax.errors import UserError
 from textsr_jax.models import Variables, build_ocr, build_sr
@@ -23,7 +23,7 @@ Simulate = Callable[[Variables], Variables]
 
 
 def fine_tune_quantized(
-    config: ConfigDict,
+    config: Experiment,
     workdir: pathlib.Path,
     sr: tuple[Variables, Simulate],
     ocr: tuple[Variables, Simulate],
@@ -54,7 +54,7 @@ def fine_tune_quantized(
         that it cannot have.
       Stopped: after Ctrl-C or SIGTERM; everything is saved.
     """
-    config = configuration.checked(config)
+    config = checked(config)
     (sr_start, simulate_sr), (ocr_start, simulate_ocr) = sr, ocr
     if config.sr.apply_stn == "train":
         simulate_sr = sparing_stn(simulate_sr)

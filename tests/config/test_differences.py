@@ -1,0 +1,21 @@
+"""What makes two configs differ, and what does not."""
+
+from configs import small
+from textsr_jax.config.checks import checked
+from textsr_jax.config.differences import first_difference, same_network
+
+TBSRN = checked(small.get_config("tbsrn"))
+
+
+def test_dropout_makes_no_other_network():
+    other = TBSRN.replace(sr={"tbsrn": {"dropout": 0.1}}, ocr={"cdistnet": {"dropout": 0.3}})
+    assert same_network(TBSRN, other, "sr") and same_network(TBSRN, other, "ocr")
+    other = TBSRN.replace(sr={"tbsrn": {"blocks": 7}})
+    assert not same_network(TBSRN, other, "sr") and same_network(TBSRN, other, "ocr")
+
+
+def test_the_first_difference_is_that_of_a_field_that_changes_models():
+    free = TBSRN.replace(stages="stage2", decoding={"temperature": 2.0}, data={"data_dir": "x"})
+    assert first_difference(TBSRN, free) is None
+    other = free.replace(stage2={"images": "hr"}, seed=1)
+    assert first_difference(TBSRN, other) == ("seed", 0, 1)

@@ -1,0 +1,60 @@
+"""What two configs have in common: the same start of a model, the same network, the same values."""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+from textsr_jax.config import checks
+from textsr_jax.config.kinds import Text
+from textsr_jax.config.settings import FIELDS, Experiment
+
+# Of a folder on another machine only its name is known.
+ELSEWHERE = "elsewhere:"
+# Fields that name a file or a folder, and what they may hold that is none: `tfds:` names a prepared
+# data set, `ELSEWHERE` a folder that is not here.
+_PLACES = frozenset(
+    name for name, field in FIELDS.items() if field.role == "machine" and field.kind == Text()
+)
+_NO_PLACES = ("tfds:", ELSEWHERE)
+
+# These fields say what to do and where to keep things. They change no model.
+_FREE = (
+    "stages",
+    "data.data_dir",
+    "data.synthetic.workers",
+    "quantization.",
+    "decoding.language_weight",
+    "decoding.second_look",
+    "decoding.temperature",
+)
+
+
+def plain(config: Experiment) -> dict[str, Any]:
+    """The config as JSON gives it back: nested dicts, lists for tuples, absolute paths."""
+    values = dict(checks.leaves(config.to_dict()))
+    for name in _PLACES:
+        place = values[name]
+        if place and not place.startswith(_NO_PLACES):
+            values[name] = str(pathlib.Path(os.path.expanduser(place)).resolve())
+    content: dict[str, Any] = json.loads(json.dumps(checks.nested(values)))
+    return content
+
+
+def first_difference(old: Experiment, new: Experiment) -> tuple[str, Any, Any] | None:
+    """The first field that changes models and differs: its name and both values; None for none."""
+    before, after = (dict(checks.leaves(plain(config))) for config in (old, new))
+    for name in sorted(before):
+        if not name.startswith(_FREE) and before[name] != after[name]:
+            return name, before[name], after[name]
+    return None
+
+
+def same_start(config: Experiment, other: Experiment, part: str) -> bool:
+    """Whether `config.init` names the same start for a model in both, or none in both."""
+    return bool(plain(config)["init"][part] == plain(other)["init"][part])
+
+
+def same_network(config: Experiment, other: Experiment, part: str) -> bool:
+    """Whether the networks of "sr" or "ocr" have the same name and sizes in both."""
+    return checks.network_fields(config, part) == checks.network_fields(other, part)
