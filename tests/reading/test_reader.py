@@ -32,49 +32,49 @@ from textsr_jax.storage.shipped import SHIPPED
 
 
 @pytest.fixture(scope="module")
-def pair(trained):
+def reader(trained):
     return textsr_jax.load(trained)
 
 
-def test_it_enhances_and_reads_as_the_evaluation_does(pair, trained):
+def test_it_enhances_and_reads_as_the_evaluation_does(reader, trained):
     models = Models.load(trained)
     evaluation = comparison.open_data(models.config)
     expected = evaluation.enhance(models.sr, models.sr_variables)["easy"]
     lr = list(evaluation.lr["easy"])
-    enhanced = pair.enhance(lr)
+    enhanced = reader.enhance(lr)
     assert enhanced.dtype == np.uint8
     assert np.abs(enhanced.astype(int) - expected).max() <= 1
     words = evaluation.read(models.ocr, models.fine_tuned, {"easy": enhanced})["easy"]
-    assert [read.text for read in pair.read_enhanced(enhanced)] == words
+    assert [read.text for read in reader.read_enhanced(enhanced)] == words
 
 
-def test_one_image_reads_as_it_does_among_many(pair, tmp_path):
+def test_one_image_reads_as_it_does_among_many(reader, tmp_path):
     images = [word_image(word) for word in WORDS]
-    many = pair.read(images)
+    many = reader.read(images)
     images[2].save(tmp_path / "word.png")
-    (alone,) = pair.read([tmp_path / "word.png"])
+    (alone,) = reader.read([tmp_path / "word.png"])
     assert alone.text == many[2].text
     assert alone.confidence == pytest.approx(many[2].confidence, rel=1e-3)
     assert 0 < alone.confidence <= 1
-    assert pair.enhance(images).shape == (len(WORDS), 32, 128, 3)
+    assert reader.enhance(images).shape == (len(WORDS), 32, 128, 3)
 
 
-def test_any_size_mode_and_type_will_do(pair):
+def test_any_size_mode_and_type_will_do(reader):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 90, 3), np.uint8))
     grey = np.asarray(image.convert("L"))
-    same = pair.enhance([image, np.asarray(image), np.asarray(image) / 255])
+    same = reader.enhance([image, np.asarray(image), np.asarray(image) / 255])
     assert (same[0] == same[1]).all() and (same[0] == same[2]).all()
-    grey = pair.enhance([grey, image.convert("L"), np.stack([grey] * 3, axis=-1)])
+    grey = reader.enhance([grey, image.convert("L"), np.stack([grey] * 3, axis=-1)])
     assert (grey[0] == grey[1]).all() and (grey[0] == grey[2]).all()
-    assert pair.enhance([]).shape == (0, 32, 128, 3)
-    assert pair.read([]) == []
+    assert reader.enhance([]).shape == (0, 32, 128, 3)
+    assert reader.read([]) == []
 
 
-def test_what_is_not_an_image_is_refused(pair, tmp_path):
+def test_what_is_not_an_image_is_refused(reader, tmp_path):
     with pytest.raises(ValueError, match="is no image; give"):
-        pair.read([np.zeros((4, 4, 7), np.uint8)])
+        reader.read([np.zeros((4, 4, 7), np.uint8)])
     with pytest.raises(UserError, match="no such file"):
-        pair.read([tmp_path / "none.png"])
+        reader.read([tmp_path / "none.png"])
 
 
 def test_a_workdir_that_is_not_trained_yet_says_so(trained, tmp_path):
@@ -228,22 +228,22 @@ def test_an_unsure_word_is_read_upside_down():
 
 
 def test_the_shipped_file_is_sound():
-    pair = packed_files.load(SHIPPED)
-    assert pair.fine_tuned
+    packed = packed_files.load(SHIPPED)
+    assert packed.fine_tuned
     assert SHIPPED.stat().st_size <= 12 * 2**20
     # It says where it comes from, and that is not a test set.
-    assert pair.provenance["data"] and pair.provenance["commit"]
+    assert packed.provenance["data"] and packed.provenance["commit"]
     assert workdirs.load_config(SHIPPED).decoding.temperature > 0
 
 
 def test_the_shipped_file_says_what_was_quantised_and_how():
     """And its arrays are those that were trained, whatever is written about them."""
-    pair = packed_files.load(SHIPPED)
-    assert repr(pair) == "PackedModels(edsr + cdistnet, 65 kernels: 65 minmax at 8 bits)"
+    packed = packed_files.load(SHIPPED)
+    assert repr(packed) == "PackedModels(edsr + cdistnet, 65 kernels: 65 minmax at 8 bits)"
     for part in packed_files.PARTS:
-        asked = pair.config["quantization"][part]
+        asked = packed.config["quantization"][part]
         assert asked["prior"] == "auto"
-        assert from_config(asked, pair.config[part]["name"], part) == pair.rules[part]
+        assert from_config(asked, packed.config[part]["name"], part) == packed.rules[part]
     arrays, digest = load_file(SHIPPED), hashlib.sha256()
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
@@ -266,12 +266,12 @@ def test_the_shipped_pair_reads_and_is_the_default():
 
 @pytest.mark.slow
 def test_a_packed_file_applies_its_temperature(tmp_path):
-    pair = packed_files.load(SHIPPED)
+    packed = packed_files.load(SHIPPED)
     image = word_image("open")
     (plain,) = textsr_jax.load().read([image])
-    own = pair.experiment(SHIPPED).decoding.temperature
-    pair.config["decoding"]["temperature"] = 3 * own
-    packed_files.save(tmp_path / "file", pair)
+    own = packed.experiment(SHIPPED).decoding.temperature
+    packed.config["decoding"]["temperature"] = 3 * own
+    packed_files.save(tmp_path / "file", packed)
     (scaled,) = textsr_jax.load(tmp_path / "file").read([image])
     assert scaled.text == plain.text
     assert scaled.confidence == pytest.approx(plain.confidence ** (1 / 3), rel=1e-4)
@@ -371,11 +371,11 @@ def small_pair(tmp_path):
         part: quantize(build(config[part]).init(jax.random.key(0)), rules[part])
         for part, build in (("sr", build_sr), ("ocr", build_ocr))
     }
-    pair = packed_files.PackedModels(
+    packed = packed_files.PackedModels(
         portable(checked(config)), rules, True, {"data": "drawn"}, **trees
     )
-    packed_files.save(tmp_path / "pair.safetensors", pair)
-    return tmp_path / "pair.safetensors"
+    packed_files.save(tmp_path / "packed.safetensors", packed)
+    return tmp_path / "packed.safetensors"
 
 
 def in_another_process(pickled: bytes, images) -> list[reading.Reading]:
@@ -408,7 +408,7 @@ def test_a_reader_of_a_packed_file_is_pickled_as_its_place(tmp_path, monkeypatch
     with pytest.raises(UserError, match="has changed since a pickled reader was loaded from it"):
         pickle.loads(pickled)
     path.unlink()
-    with pytest.raises(UserError, match=r"pair.safetensors: a pickled reader was .* not here"):
+    with pytest.raises(UserError, match=r"packed.safetensors: a pickled reader was .* not here"):
         pickle.loads(pickled)
 
 

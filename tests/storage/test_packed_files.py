@@ -38,7 +38,7 @@ RECORD, DIGEST = "textsr_jax_packed", "sha256"
 
 
 def handmade(rules=(), config=None):
-    """A pair of a few arrays, quantised by rules; no network has them."""
+    """Models of a few arrays, quantised by rules; no network has them."""
     rng = np.random.default_rng(0)
     draw = lambda *shape: rng.standard_normal(shape).astype(np.float32)  # noqa: E731
     sr = {
@@ -67,8 +67,8 @@ def complaint(path, load=textsr_jax.load):
 
 
 @pytest.fixture(scope="module")
-def pair():
-    """A quantised pair of small networks, with bits, ranges and priors of several kinds."""
+def packed():
+    """Quantised small networks, with bits, ranges and priors of several kinds."""
     config = micro_config(pathlib.Path("/data/words"), pathlib.Path("/data/prepared"))
     config.ocr.name = "crnn"
     rng = np.random.default_rng(1)
@@ -97,8 +97,8 @@ def pair():
 
 
 @pytest.fixture(scope="module")
-def content(pair):
-    return packed_files.to_bytes(pair)
+def content(packed):
+    return packed_files.to_bytes(packed)
 
 
 @pytest.mark.slow
@@ -159,27 +159,28 @@ def test_scales_of_channels_take_two_bytes_where_they_can(tmp_path, correct):
 
 
 @pytest.mark.slow
-def test_a_pair_is_a_start_for_training(tmp_path, pair, content):
+def test_packed_models_are_a_start_for_training(tmp_path, packed, content):
     path = tmp_path / "file"
     path.write_bytes(content)
-    config = pair.experiment("memory")
+    config = packed.experiment("memory")
     for part, stage, build in (("sr", "stage1", build_sr), ("ocr", "pretrain_ocr", build_ocr)):
         start = checkpoints.load_start(
             str(path), stage, part, config[part].name, build(config[part]).template
         )
-        assert same(start, jax.tree.map(np.asarray, dequantize(getattr(pair, part))))
+        assert same(start, jax.tree.map(np.asarray, dequantize(getattr(packed, part))))
     with pytest.raises(UserError, match=r"config\.init\.sr=.*: holds 'edsr', but config\.sr"):
         checkpoints.load_start(str(path), "stage1", "sr", "tsrn", {})
 
 
 @pytest.mark.slow
-def test_a_loaded_pair_computes_what_the_one_in_memory_does(tmp_path, pair, content):
+def test_loaded_models_compute_what_those_in_memory_do(tmp_path, packed, content):
     (tmp_path / "file").write_bytes(content)
     loaded = textsr_jax.load(tmp_path / "file")
-    config = pair.experiment("memory")
-    sr, ocr = build_sr(config.sr, pair.sr), build_ocr(config.ocr)
+    config = packed.experiment("memory")
+    sr, ocr = build_sr(config.sr, packed.sr), build_ocr(config.ocr)
     networks = sr.through(dequantize), ocr.through(dequantize)
-    memory = reading.Reader(JaxEngine(WordSearch.of(config), lambda: networks, pair.sr, pair.ocr))
+    search = WordSearch.of(config)
+    memory = reading.Reader(JaxEngine(search, lambda: networks, packed.sr, packed.ocr))
     image = np.random.default_rng(2).integers(0, 256, (20, 70, 3), np.uint8)
     assert np.array_equal(loaded.enhance([image]), memory.enhance([image]))
     assert loaded.read([image]) == memory.read([image])
@@ -196,16 +197,16 @@ def scaled(tree, factor):
     return jax.tree.map(change, tree, is_leaf=is_quantized)
 
 
-def test_finite_weights_that_give_no_finite_output_are_one_line(tmp_path, pair):
+def test_finite_weights_that_give_no_finite_output_are_one_line(tmp_path, packed):
     """They are in the file as it says; what they compute is no confidence and no image."""
     image = np.random.default_rng(2).integers(0, 256, (16, 64, 3), np.uint8)
     sr, ocr = tmp_path / "sr", tmp_path / "ocr"
-    packed_files.save(sr, dataclasses.replace(pair, sr=scaled(pair.sr, np.float32(1e30))))
-    spoiled = jax.tree.map(lambda leaf: leaf, pair.ocr)
+    packed_files.save(sr, dataclasses.replace(packed, sr=scaled(packed.sr, np.float32(1e30))))
+    spoiled = jax.tree.map(lambda leaf: leaf, packed.ocr)
     output = spoiled["params"]["rnn"]["1"]["output"]
     # States before it are at most 1.
     output["kernel"] = np.full_like(output["kernel"], 3e38)
-    packed_files.save(ocr, dataclasses.replace(pair, ocr=spoiled))
+    packed_files.save(ocr, dataclasses.replace(packed, ocr=spoiled))
     for path, use in ((sr, "enhance"), (sr, "read"), (ocr, "read")):
         with pytest.raises(UserError, match="its output is not finite") as error:
             getattr(textsr_jax.load(path), use)([image])
@@ -213,10 +214,10 @@ def test_finite_weights_that_give_no_finite_output_are_one_line(tmp_path, pair):
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_arrays_that_are_not_finite_are_not_written(tmp_path, pair, wrong):
+def test_arrays_that_are_not_finite_are_not_written(tmp_path, packed, wrong):
     sr = {"params": {"bias": np.array([1, wrong], np.float32)}, "stats": {}}
     with pytest.raises(UserError, match="sr/params/bias: not all values are finite"):
-        packed_files.save(tmp_path / "file", dataclasses.replace(pair, sr=sr))
+        packed_files.save(tmp_path / "file", dataclasses.replace(packed, sr=sr))
     assert not (tmp_path / "file").exists()
 
 
@@ -244,8 +245,8 @@ def test_codes_that_stand_for_no_finite_number_are_refused(tmp_path, content, bi
             assert "sr/params/x: its values are not" in complaint(path, packed_files.load)
 
 
-def test_a_pair_says_what_is_in_it(pair):
-    what = repr(pair)
+def test_packed_models_say_what_is_in_them(packed):
+    what = repr(packed)
     assert what.startswith("PackedModels(edsr + crnn, ") and len(what) < 300
     for leaves in (
         "minmax at 6 bits",
@@ -254,17 +255,17 @@ def test_a_pair_says_what_is_in_it(pair):
         assert leaves in what
 
 
-def test_models_of_a_file_are_those_of_its_stages(tmp_path, pair, content):
+def test_models_of_a_file_are_those_of_its_stages(tmp_path, packed, content):
     path = tmp_path / "file"
     path.write_bytes(content)
     models = Models.load(path)
-    assert same(models.fine_tuned, pair.ocr) and models.pretrained is None
-    assert models.config == workdirs.load_config(path) == pair.experiment(path)
-    packed_files.save(path, PackedModels(**{**vars(pair), "fine_tuned": False}))
+    assert same(models.fine_tuned, packed.ocr) and models.pretrained is None
+    assert models.config == workdirs.load_config(path) == packed.experiment(path)
+    packed_files.save(path, PackedModels(**{**vars(packed), "fine_tuned": False}))
     models = Models.load(path)
-    assert same(models.pretrained, pair.ocr) and models.fine_tuned is None
+    assert same(models.pretrained, packed.ocr) and models.fine_tuned is None
     # Decoding may be another, the network not.
-    config = pair.experiment(path).replace(decoding={"beam": 7})
+    config = packed.experiment(path).replace(decoding={"beam": 7})
     assert Models.load(path, config).config.decoding.beam == 7
     config = config.replace(sr={"edsr": {"channels": 9}})
     with pytest.raises(UserError, match=r"holds another network than config\.sr asks"):
@@ -302,8 +303,8 @@ def test_the_plain_safetensors_library_opens_it(tmp_path):
     }
 
 
-def test_a_pair_always_gives_the_same_bytes_and_they_say_what_they_are(tmp_path, content, pair):
-    assert all(packed_files.to_bytes(pair) == content for _ in range(5))
+def test_the_same_models_always_give_the_same_bytes(tmp_path, content, packed):
+    assert all(packed_files.to_bytes(packed) == content for _ in range(5))
     assert content[8:].startswith(b'{"__metadata__":{"textsr_jax_packed":')
     (tmp_path / "file").write_bytes(content)
     assert packed_files.is_packed_file(tmp_path / "file")
@@ -830,17 +831,17 @@ def files_up_to(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, pair):
+def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, packed):
     path = tmp_path / "file"
     packed_files.save(path, handmade())
     before = path.read_bytes()
     with files_up_to(500), pytest.raises(UserError, match="cannot write it") as error:
-        packed_files.save(path, pair)
+        packed_files.save(path, packed)
     assert str(error.value).startswith(f"{path}: ")
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
     with pytest.raises(UserError, match="cannot write it"):
-        packed_files.save(tmp_path / "none" / "file", pair)
+        packed_files.save(tmp_path / "none" / "file", packed)
 
 
 def test_nothing_in_a_file_chooses_places_or_settings_of_this_machine(tmp_path, content):

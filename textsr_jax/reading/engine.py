@@ -1,6 +1,6 @@
 """The SR model and the recogniser in JAX, behind the two functions that a `Reader` needs.
 
-`textsr_jax.export.runtime` computes both in ONNX Runtime.
+`textsr_jax.export.engine` computes both in ONNX Runtime.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Reading:
 
 
 class Engine(Protocol):
-    """Computes the networks: `reading.engine.JaxEngine` or `export.runtime.OnnxEngine`."""
+    """Computes the networks: `reading.engine.JaxEngine` or `export.engine.OnnxEngine`."""
 
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """Returns SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3)."""
