@@ -42,7 +42,6 @@ MAY_IMPORT_ALL = {"", "cli", "experiments"}
 NOT_YET: dict[str, set[str]] = {
     "imports": {
         "config imports storage",
-        "export imports data",
         "quantization imports models",
         "runtime imports storage",
     },

@@ -119,6 +119,6 @@ def _check_runtime() -> None:
 
 
 def _onnx_reader() -> reading.Reader:
-    from textsr_jax.export import runtime
+    from textsr_jax.export import engine
 
-    return runtime.load(_MODEL.value, _PRECISION.value, beam=_BEAM.value)
+    return engine.load(_MODEL.value, _PRECISION.value, beam=_BEAM.value)
