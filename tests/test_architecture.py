@@ -43,7 +43,6 @@ NOT_YET: dict[str, set[str]] = {
     "imports": {
         "config imports storage",
         "quantization imports models",
-        "runtime imports storage",
     },
     "circles": {
         "config",

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import micro_config
 from textsr_jax.errors import Stopped, UserError
-from textsr_jax.storage import checkpoints, locks
+from textsr_jax.storage import locks, workdirs
 from textsr_jax.storage.checkpoints import Checkpoints
 from textsr_jax.train import loop, runner, stopping
 from textsr_jax.train import state as states
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 def test_every_stage_leaves_its_best_model_and_logs(trained):
     for stage in ("pretrain_ocr", "pretrain_focus", "stage1", "stage2"):
         assert loop.is_finished(trained, stage, 6)
-        assert Checkpoints(checkpoints.best_directory(trained, stage)).steps()
+        assert Checkpoints(workdirs.best_directory(trained, stage)).steps()
         assert list((trained / stage / "logs").glob("events*"))
 
 

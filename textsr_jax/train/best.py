@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from textsr_jax.errors import UserError
-from textsr_jax.storage import checkpoints
+from textsr_jax.storage import workdirs
 from textsr_jax.storage.checkpoints import Checkpoints, SavedCheckpoints, from_first
 
 _logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ class BestModels(Checkpoints):
     """
 
     def __init__(self, workdir: pathlib.Path, stage: str):
-        super().__init__(checkpoints.best_directory(workdir, stage), keep=None)
+        super().__init__(workdirs.best_directory(workdir, stage), keep=None)
 
     def prune(self, saved: SavedCheckpoints) -> None:
         """Deletes the models that no run will need again; no save may be under way.

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from textsr_jax.errors import Stopped
 from textsr_jax.models import Variables
-from textsr_jax.storage import checkpoints
+from textsr_jax.storage import workdirs
 from textsr_jax.storage.checkpoints import SavedCheckpoints
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
@@ -66,7 +66,7 @@ def is_finished(workdir: pathlib.Path, name: str, steps: int) -> bool:
     record = saved.last_record()
     if not record or record.get(UNVALIDATED):
         return False
-    best = SavedCheckpoints(checkpoints.best_directory(workdir, name)).steps()
+    best = SavedCheckpoints(workdirs.best_directory(workdir, name)).steps()
     ended = saved.steps()[-1] >= steps or record.get("stopped_early", False)
     return ended and record["best_step"] in best
 

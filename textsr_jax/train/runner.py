@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from textsr_jax import data
 from textsr_jax.config import configuration
 from textsr_jax.runtime.compilation import keep_compiled
-from textsr_jax.storage import locks
+from textsr_jax.storage import locks, workdirs
 from textsr_jax.train import checks, loop, plan, run_file, stopping, trained_on
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train.names import STAGE1, WORDS
@@ -114,10 +114,10 @@ def _prepare(training: Training, specs: list[StageSpec]) -> dict[str, loop.Stage
 def _open_workdir(config: ConfigDict, workdir: pathlib.Path, again: str) -> None:
     """Saves the config, or compares it with the one that is there, and notes the start."""
     if jax.process_index() == 0:
-        configuration.save(config, workdir)
+        workdirs.save_config(config, workdir)
     meshes.wait_for_all("config")
     # Every process compares, and so finds a workdir that they do not share.
-    configuration.save(config, workdir)
+    workdirs.save_config(config, workdir)
     keep_compiled()
     if jax.process_index() == 0:
         run_file.note_start(workdir, config, again)

@@ -4,10 +4,9 @@ import sys
 
 import jax
 
-from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.models import Network, Variables, build_ocr, growth
-from textsr_jax.storage import checkpoints
+from textsr_jax.storage import checkpoints, workdirs
 from textsr_jax.storage.parameter_files import is_parameter_file
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train.specs import StageSpec
@@ -74,7 +73,7 @@ def load_recognizer(training: Training, spec: StageSpec, init: str, place: str) 
                 f"{place}: config.init.grow=True wants a workdir or a packed file, which say "
                 "how large their recogniser is"
             )
-        smaller = configuration.load(init).ocr
+        smaller = workdirs.load_config(init).ocr
         heads = [ocr.get("cdistnet", {}).get("heads") for ocr in (smaller, config.ocr)]
         if {smaller.name, config.ocr.name} != {"cdistnet"} or heads[0] != heads[1]:
             raise UserError(

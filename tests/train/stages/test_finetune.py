@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import same
-from textsr_jax.config import configuration
 from textsr_jax.images import to_float
 from textsr_jax.models import build_ocr
+from textsr_jax.storage import workdirs
 from textsr_jax.storage.models import Models
 from textsr_jax.train.stages import finetune
 from textsr_jax.train.training import open_training
@@ -30,7 +30,7 @@ def test_an_stn_that_runs_in_training_only_is_not_rounded():
 
 
 def test_the_quantised_recogniser_judges(trained):
-    config = configuration.load(trained)
+    config = workdirs.load_config(trained)
     zeroed = build_ocr(config.ocr).through(lambda tree: jax.tree.map(jax.numpy.zeros_like, tree))
     training, plain = open_training(config, trained, ocr=zeroed), open_training(config, trained)
     variables = Models.load(trained).pretrained
