@@ -22,6 +22,7 @@ from textsr_jax.data.records import Records
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.layers.pixels import to_gray
+from textsr_jax.runtime.batches import fill
 from textsr_jax.storage import atomic, digests
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import stopping
@@ -130,8 +131,7 @@ def make_sr_images(
     for start in starts:
         stopping.check()
         part = lr[start : start + size]
-        filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-        images = enlarge(variables, training.layout.shard_whole(filled))
+        images = enlarge(variables, training.layout.shard_whole(fill(part, size)))
         made[start : start + size] = meshes.gather(images)[: len(part)]
     return made
 
