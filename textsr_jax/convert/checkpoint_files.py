@@ -140,7 +140,8 @@ def _read_torch(path: pathlib.Path, entry: str | None) -> Checkpoint:
                         f"{path}: tensor '{escaped(name)}' is not a plain one ({tensor.kind}); "
                         "save it as float32"
                     )
-            arrays = file.tensors(found.tensors.values())
+            plain = [tensor for tensor in found.tensors.values() if isinstance(tensor, Tensor)]
+            arrays = file.tensors(plain)
     except Refused as error:
         raise UserError(
             f"{path}: refused, and nothing in it was run: it asks for {escaped(str(error), 200)}; "

@@ -70,10 +70,11 @@ def pack(job: Job, target: str | None, bits: Sequence[float], priors: Sequence[s
         changes["bits"] = bits[0]
     if priors:
         changes["prior"] = priors[0]
-    parts = {"SR": ("sr",), "OCR": ("ocr",)}.get(target, ("sr", "ocr"))
+    parts = ["sr"] if target == "SR" else ["ocr"] if target == "OCR" else ["sr", "ocr"]
     rules = {
         part: job.pair.rules(part, **changes) if part in parts else () for part in ("sr", "ocr")
     }
+    assert job.out is not None
     setting = quantized.pack(job.pair, rules, job.out, {})
     print(setting.ranges)
     tables.print_settings([setting], f"{job.out}: {job.what}")

@@ -191,7 +191,7 @@ def _batches(images: np.ndarray) -> list[np.ndarray]:
 
 
 def load(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     precision: str = "int8",
     threads: int = 1,
     beam: int | None = None,

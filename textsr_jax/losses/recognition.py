@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from textsr_jax import text
+from textsr_jax.images import Array
 from textsr_jax.losses.means import share_of_count, true_log_probability
 
 
@@ -43,9 +44,9 @@ def cross_entropy(
 
 def ctc_loss(
     logits: jax.Array,
-    characters: jax.Array,
+    characters: Array,
     *,
-    whole: jax.Array | None = None,
+    whole: Array | None = None,
     axis_name: str | None = None,
 ) -> jax.Array:
     """CRNN's loss: -log p(word), summed over all alignments, a mean over the words.
@@ -95,14 +96,14 @@ class BatchLosses:
       axis_name: of devices that each see their own part; see `textsr_jax.losses`.
     """
 
-    characters: jax.Array
-    whole: jax.Array | None = None
+    characters: Array
+    whole: Array | None = None
     axis_name: str | None = None
 
     def cross_entropy(
         self,
         logits: jax.Array,
-        targets: Callable[[jax.Array], jax.Array],
+        targets: Callable[[Array], jax.Array],
         *,
         smoothing: float = 0.0,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -138,12 +139,12 @@ class WordLosses:
       characters: int32 (batch, length), the words as `text.encode` gives them.
     """
 
-    characters: jax.Array
+    characters: Array
 
     def cross_entropy(
         self,
         logits: jax.Array,
-        targets: Callable[[jax.Array], jax.Array],
+        targets: Callable[[Array], jax.Array],
         *,
         smoothing: float = 0.0,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:

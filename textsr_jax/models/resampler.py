@@ -132,7 +132,8 @@ class ReflectingConv(nnx.Conv):
             rngs=rngs,
         )
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    # Flax's layer takes a sharding of the output, which nothing here needs.
+    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]
         pad = self.kernel_size[0] // 2
         x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
         return super().__call__(x)[:, :, :-1]
@@ -233,7 +234,7 @@ def _first_tap(outputs: int, inputs: int) -> np.ndarray:
     return ((np.arange(outputs) + 0.5) / outputs * inputs - 0.5).astype(np.float32)
 
 
-def _between(position: jax.Array, size: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _between(position: jax.Array | np.ndarray, size: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The two pixels around a position, and the second one's weight, with an axis for channels."""
     low = jnp.floor(position)
     first = jnp.clip(low.astype(jnp.int32), 0, size - 1)

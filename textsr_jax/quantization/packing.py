@@ -33,7 +33,7 @@ def pack(codes: Array, bits: int) -> Array:
     return stacked.reshape(-1)[: packed_size(codes.size, bits)]
 
 
-def unpack(buffer: jax.Array, bits: int, count: int) -> jax.Array:
+def unpack(buffer: Array, bits: int, count: int) -> jax.Array:
     """The `count` codes that `pack` wrote into `buffer`; uint8 (count,).
 
     Raises:
@@ -70,7 +70,7 @@ def pack_channels(codes: Array, bits: tuple[int, ...], axis: int) -> Array:
 
 
 def unpack_channels(
-    buffer: jax.Array, bits: tuple[int, ...], shape: tuple[int, ...], axis: int
+    buffer: Array, bits: tuple[int, ...], shape: tuple[int, ...], axis: int
 ) -> jax.Array:
     """The codes of `shape` that `pack_channels` wrote into `buffer`.
 
@@ -101,7 +101,7 @@ def _by_width(bits: tuple[int, ...]) -> list[tuple[int, np.ndarray]]:
     return [(int(width), np.flatnonzero(widths == width)) for width in np.unique(widths)]
 
 
-def _check_size(buffer: jax.Array, size: int, what: str) -> None:
+def _check_size(buffer: Array, size: int, what: str) -> None:
     if buffer.shape != (size,):
         raise ValueError(f"{what} take ({size},) bytes, not {buffer.shape}")
 

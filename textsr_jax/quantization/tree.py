@@ -45,9 +45,9 @@ class QuantizedArray:
     It is a pytree. Its leaves are codes, offset and scale; the rest is static.
     """
 
-    codes: jax.Array
-    offset: jax.Array
-    scale: jax.Array
+    codes: packing.Array
+    offset: packing.Array
+    scale: packing.Array
     shape: tuple[int, ...]
     dtype: np.dtype
     bits: int | tuple[int, ...]

@@ -143,7 +143,7 @@ class Reader:
         return made[0][0] if one else np.concatenate([self._enlarge([]), *made])
 
     @overload
-    def read(self, images: str | os.PathLike | bytes | BinaryIO | Image.Image) -> Reading: ...
+    def read(self, images: str | os.PathLike[str] | bytes | BinaryIO | Image.Image) -> Reading: ...
     @overload
     def read(self, images: np.ndarray | jax.Array) -> Reading | list[Reading]: ...
     @overload
@@ -252,7 +252,9 @@ def _listed(images: ImageLike | Iterable[ImageLike]) -> tuple[bool, Iterator[np.
     return one, map(image_rgb, [images] if one else images)
 
 
-def load(source: str | os.PathLike | None = None, *, config: ConfigDict | None = None) -> Reader:
+def load(
+    source: str | os.PathLike[str] | None = None, *, config: ConfigDict | None = None
+) -> Reader:
     """Loads the pair that comes with the package, a workdir of `train.py` or a packed file.
 
     The fine-tuned recogniser is taken, or the pre-trained one where stage 2 has not run. The

@@ -4,6 +4,7 @@ A loss takes (variables, frozen variables, batch, key). It returns the value to 
 for the log, and the batch statistics after the batch.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -18,16 +19,16 @@ from ml_collections import ConfigDict
 from textsr_jax import losses, text
 from textsr_jax.data.batching import Batch
 from textsr_jax.data.photograph_folders import Crops
-from textsr_jax.images import to_float
+from textsr_jax.images import Array, to_float
 from textsr_jax.models import Network, Variables, join, part_of
 from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.train.state import TrainState
 
 Parts = dict[str, jax.Array]
-# A batch of words is a `Batch`, one of photographs is a `Crops`.
-Loss = Callable[
-    [Variables, Variables, Batch | Crops, jax.Array], tuple[jax.Array, tuple[Parts, Any]]
-]
+# What a loss takes besides variables and key: `Batch` or `Crops`, and variables or `DeviceData`.
+AnyBatch = Any
+Frozen = Any
+Loss = Callable[[Variables, Frozen, AnyBatch, jax.Array], tuple[jax.Array, tuple[Parts, Any]]]
 
 
 def make_step(
@@ -100,7 +101,8 @@ def make_step(
         finite = jnp.isfinite(jnp.stack([parts["finite"], norm, optax.global_norm(updates)])).all()
         parts = parts | {"gradient_norm": norm, "finite": finite}
         keep = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
-        state = state.replace(
+        state = dataclasses.replace(
+            state,
             step=state.step + 1,
             params=params,
             average=jax.tree.map(
@@ -127,8 +129,8 @@ class DeviceData:
     """
 
     frozen: Variables
-    lr: jax.Array | None
-    hr: jax.Array
+    lr: Array | None
+    hr: Array
 
 
 def with_device_images(loss: Loss) -> Loss:
@@ -231,7 +233,7 @@ def super_resolution_loss(
     config: ConfigDict,
     axis_name: str | None = None,
     *,
-    weights: np.ndarray | None = None,
+    weights: Array | None = None,
 ) -> Loss:
     """The text-focus loss of stage 1; `frozen` holds the text-focus recogniser's variables.
 
@@ -265,7 +267,7 @@ def joint_loss(
     reading: float,
     axis_name: str | None = None,
     *,
-    weights: np.ndarray | None = None,
+    weights: Array | None = None,
 ) -> Loss:
     """The paper's alternative to stages 1 and 2: stage 1's loss + `reading` x the recogniser's own.
 

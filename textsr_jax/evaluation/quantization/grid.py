@@ -142,14 +142,15 @@ class Pair:
     def with_variables(self, sr: Variables, ocr: Variables) -> "Pair":
         """The same pair with other variables, such as fine-tuned ones."""
         part = "pretrained" if self.models.fine_tuned is None else "fine_tuned"
-        models = dataclasses.replace(self.models, sr_variables=sr, **{part: ocr})
+        changes: dict[str, Any] = {"sr_variables": sr, part: ocr}
+        models = dataclasses.replace(self.models, **changes)
         return Pair(models, self.evaluation)
 
 
 def grid(
     pair: Pair,
     targets: Sequence[str],
-    bits: Sequence[int],
+    bits: Sequence[float],
     priors: Sequence[str],
     folder: pathlib.Path,
 ) -> list[Setting]:
@@ -171,7 +172,7 @@ def grid(
     settings = []
     made: dict[tuple[int, str], Images] = {}
 
-    def images(width: int, prior: str) -> Images:
+    def images(width: float, prior: str) -> Images:
         if (width, prior) not in made:
             made.clear()
             sr = quantization.simulate(pair.sr, rules["sr", width, prior])
@@ -185,7 +186,7 @@ def grid(
         bar.update()
         for target, width, prior in plan:
 
-            def measure(target: str = target, width: int = width, prior: str = prior) -> Row:
+            def measure(target: str = target, width: float = width, prior: str = prior) -> Row:
                 sr, ocr = pair.sr, pair.ocr
                 if target != "OCR":
                     sr = images(width, prior)
