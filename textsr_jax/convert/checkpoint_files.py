@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from textsr_jax.convert import entries
-from textsr_jax.convert.rebuilding import Damaged, Other, Refused
+from textsr_jax.convert.rebuilding import Damaged, Other, Refused, Tensor
 from textsr_jax.convert.torch_files import Foreign, TorchFile
 from textsr_jax.errors import UserError, escaped, installing
 from textsr_jax.storage import file_kinds

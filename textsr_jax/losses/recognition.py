@@ -66,7 +66,7 @@ def ctc_loss(
       A float32 scalar; 0 where no word of the batch has an alignment.
     """
 
-    def fitting(characters: jax.Array) -> jax.Array:
+    def fitting(characters: Array) -> jax.Array:
         repeated = (characters[:, 1:] == characters[:, :-1]) & (characters[:, 1:] != text.BLANK)
         needed = (characters != text.BLANK).sum(axis=1) + repeated.sum(axis=1)
         return needed <= logits.shape[1]
@@ -82,8 +82,8 @@ def ctc_loss(
         blank_id=text.BLANK,
     )
     fits = fitting(characters)
-    whole = None if whole is None else fitting(whole)
-    return jnp.where(fits, losses, 0).sum() / share_of_count(fits, whole, axis_name)
+    whole_fits = None if whole is None else fitting(whole)
+    return jnp.where(fits, losses, 0).sum() / share_of_count(fits, whole_fits, axis_name)
 
 
 @dataclasses.dataclass(frozen=True)

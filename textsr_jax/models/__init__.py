@@ -53,13 +53,14 @@ __all__ = [
     "together",
 ]
 
-SR_NETWORKS: dict[str, Callable[..., nnx.Module]] = {
+Builders = dict[str, Callable[..., nnx.Module]]
+SR_NETWORKS: Builders = {
     "edsr": EDSR,
     "tbsrn": TBSRN,
     "tsrn": TSRN,
     "bicubic": Bicubic,
 }
-OCR_NETWORKS: dict[str, Callable[..., nnx.Module]] = {"cdistnet": CDistNet, "crnn": CRNN}
+OCR_NETWORKS: Builders = {"cdistnet": CDistNet, "crnn": CRNN}
 
 
 def build_sr(config: ConfigDict, variables: Variables | None = None) -> Network:

@@ -5,7 +5,7 @@
 
 import functools
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -218,8 +218,12 @@ def resample(
     @jax.checkpoint
     def add_tap(total: jax.Array, tap: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         index, kernel, offset_h, offset_v = tap
-        top, bottom, below = _between(y_centre + index // size + SCALE * offset_v, rows)
-        left, right, beside = _between(x_centre + index % size + SCALE * offset_h, columns)
+        top, bottom, below = _between(
+            cast(jax.Array, y_centre + index // size + SCALE * offset_v), rows
+        )
+        left, right, beside = _between(
+            cast(jax.Array, x_centre + index % size + SCALE * offset_h), columns
+        )
         upper = (1 - beside) * at(top, left) + beside * at(top, right)
         lower = (1 - beside) * at(bottom, left) + beside * at(bottom, right)
         return total + kernel[..., None] * ((1 - below) * upper + below * lower), None
@@ -234,7 +238,7 @@ def _first_tap(outputs: int, inputs: int) -> np.ndarray:
     return ((np.arange(outputs) + 0.5) / outputs * inputs - 0.5).astype(np.float32)
 
 
-def _between(position: jax.Array | np.ndarray, size: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _between(position: jax.Array, size: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The two pixels around a position, and the second one's weight, with an axis for channels."""
     low = jnp.floor(position)
     first = jnp.clip(low.astype(jnp.int32), 0, size - 1)

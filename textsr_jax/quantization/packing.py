@@ -7,6 +7,7 @@ also takes numpy arrays and returns numpy arrays, without compiling anything.
 import functools
 import operator
 import types
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ def unpack(buffer: Array, bits: int, count: int) -> jax.Array:
     """
     _check_size(buffer, packed_size(count, bits), f"{count} codes of {bits} bits")
     if bits == 8:
-        return buffer
+        return cast(jax.Array, buffer)
     groups = _in_groups(buffer, bits)
     columns = []
     for code in range(8):

@@ -5,11 +5,12 @@ The workdir keeps a digest of each file, and of the model and the words that it 
 
 import contextlib
 import hashlib
+import io
 import logging
 import math
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import jax
 import numpy as np

@@ -11,7 +11,6 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 from ml_collections import ConfigDict
@@ -300,7 +299,7 @@ def joint_loss(
 
 
 def _comparison(
-    focus: Network, config: ConfigDict, weights: np.ndarray | None, axis_name: str | None
+    focus: Network, config: ConfigDict, weights: Array | None, axis_name: str | None
 ) -> Callable[[Variables, jax.Array, Batch], tuple[jax.Array, Parts]]:
     """A function of (frozen variables, SR images, batch) to stage 1's unscaled loss and parts."""
     image_error = losses.IMAGE_ERRORS[config.error]

@@ -170,7 +170,7 @@ def grid(
     how = [pair.config.quantization[part].to_dict() for part in ("sr", "ocr")]
     journal = Journal(folder, "grid", [pair.subject, how])
     settings = []
-    made: dict[tuple[int, str], Images] = {}
+    made: dict[tuple[float, str], Images] = {}
 
     def images(width: float, prior: str) -> Images:
         if (width, prior) not in made:
