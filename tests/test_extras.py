@@ -120,6 +120,12 @@ def reads_lmdb(tmp_path: pathlib.Path) -> list[object]:
 
 
 EXPERIMENTS = "textsr_jax.experiments"
+WITH_QWIX = """
+from textsr_jax.errors import one_line_errors
+from textsr_jax.quantization.integer_products import accelerated
+with one_line_errors():
+    accelerated(None)
+"""
 COMMANDS = [
     ("train", "grain", ["train.py", TINY, "--workdir=W"]),
     ("train", "grain", ["train.py", TINY, "--dry_run"]),
@@ -140,14 +146,7 @@ COMMANDS = [
     ("onnx", "onnxruntime", ["read.py", "a.png", "--runtime=onnx", "--model=W"]),
     ("onnx", "onnx", ["-m", "textsr_jax.export", "W", "--out=W"]),
     ("convert", "torch", converts),
-    (
-        "qwix",
-        "qwix",
-        [
-            "-c",
-            "from textsr_jax.errors import one_line_errors, needs\nwith one_line_errors():\n  from textsr_jax.quantization.integer_products import accelerated\n  accelerated(None)",
-        ],
-    ),
+    ("qwix", "qwix", ["-c", WITH_QWIX]),
 ]
 
 
