@@ -26,7 +26,7 @@ from tests.golden import reference_tensors
 from textsr_jax import reading
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.decoding.word_search import WordSearch
-from textsr_jax.evaluation import comparison
+from textsr_jax.evaluation import protocol
 from textsr_jax.evaluation.protocol import Evaluation, Images, Row
 from textsr_jax.export import CALIBRATIONS, GRAPHS, graphs, pairs
 from textsr_jax.export.int8 import quantize
@@ -177,7 +177,7 @@ def compare_pair(source: pairs.Source, calibrations: Sequence[str]) -> dict[str,
       source: the pair.
       calibrations: how activations are calibrated, each an int8 row.
     """
-    words = comparison.open_pairs(source.config, _DATA_ROOT.value)
+    words = protocol.open_pairs(source.config, _DATA_ROOT.value)
     lr = pairs.training_images(source.config, _DATA_ROOT.value, _IMAGES.value)
     traced = pairs.trace(source)
     steps = source.config.decoding.steps

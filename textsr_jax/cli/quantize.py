@@ -1,4 +1,4 @@
-"""Quantises a pair with ACIQ, scores it and packs it: python quantize.py --workdir=W --out=FILE
+"""Quantises models with ACIQ, scores them and packs them: python quantize.py --workdir=W --out=FILE
 
 Without a mode: every setting, and the paper's Table 2. --paper_sizes, --sensitivity, --search and
 --finetune are the modes; each prints a table and writes JSON. --config.FIELD=VALUE changes a field
@@ -96,16 +96,16 @@ def main(arguments: list[str]) -> None:
             )
 
     config = configuration.from_flag(_CONFIG, _WORKDIR.value)
-    from textsr_jax.evaluation import comparison, protocol
-    from textsr_jax.evaluation.quantization import grid
-    from textsr_jax.experiments import quantization as report
+    from textsr_jax.evaluation import protocol
+    from textsr_jax.evaluation.quantization.baseline import Baseline
+    from textsr_jax.experiments import quantization
     from textsr_jax.storage.models import Models
 
     models = Models.load(_WORKDIR.value, config)
-    pairs = comparison.open_pairs(config, _DATA_ROOT.value)
+    pairs = protocol.open_pairs(config, _DATA_ROOT.value)
     evaluation = protocol.Evaluation(config, pairs)
-    job = report.Job(
-        pair=grid.Pair(models, evaluation),
+    job = quantization.Job(
+        baseline=Baseline(models, evaluation),
         pairs=pairs,
         folder=pathlib.Path(_WORKDIR.value or ""),
         what=f"{_WORKDIR.value or 'models'} on {pairs.title}{evaluation.search.beyond_paper}",
@@ -113,15 +113,17 @@ def main(arguments: list[str]) -> None:
         out=_OUT.value,
     )
     if _SENSITIVITY.value:
-        report.sensitivity(job, targets, bits or range(2, 9))
+        quantization.run_sensitivity(job, targets, bits or range(2, 9))
     elif _SEARCH.value:
-        report.search(job, _BUDGET.value, _MAX_DROP.value, _MAX_PSNR_DROP.value)
+        quantization.run_search(job, _BUDGET.value, _MAX_DROP.value, _MAX_PSNR_DROP.value)
     elif _FINETUNE.value:
-        report.fine_tune(job, bits or (2, 3, 4), job.folder, command())
+        quantization.run_fine_tune(job, bits or (2, 3, 4), job.folder, command())
     elif _OUT.value:
-        report.pack(job, _TARGET.value and targets[0], bits, priors)
+        quantization.run_pack(job, _TARGET.value and targets[0], bits, priors)
     else:
-        report.grid(job, targets, bits or range(2, 9), priors or ("laplace", "gaussian", "minmax"))
+        quantization.run_grid(
+            job, targets, bits or range(2, 9), priors or ("laplace", "gaussian", "minmax")
+        )
 
 
 def _choice(flag: str, value: str, choices: dict[str, str]) -> str:
