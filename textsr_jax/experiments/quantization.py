@@ -1,4 +1,4 @@
-"""The modes of quantize.py: each measures, prints tables, and writes JSON, plots or packed files."""
+"""The modes of quantize.py: they measure, print tables, write JSON, plots and packed files."""
 
 import dataclasses
 import hashlib
@@ -190,7 +190,8 @@ def _fine_tuned(
     job: Job, width: float, workdir: pathlib.Path, again: str
 ) -> tuple[Setting, Setting]:
     """Returns the settings before and after fine-tuning; packs the latter into `job.out`."""
-    from textsr_jax.train import stages
+    from textsr_jax.train import names
+    from textsr_jax.train.stages.finetune import fine_tune_quantized
 
     baseline = job.baseline
     rules = {part: baseline.rules(part, bits=width) for part in ("sr", "ocr")}
@@ -204,7 +205,7 @@ def _fine_tuned(
         return Setting(name, width, baseline.config.quantization.sr.prior, size, None, row)
 
     subject = [baseline.subject, {part: list(map(vars, rules[part])) for part in rules}]
-    sr, ocr = stages.fine_tune_quantized(
+    sr, ocr = fine_tune_quantized(
         baseline.config,
         workdir,
         (baseline.sr, simulate("sr")),
@@ -215,7 +216,7 @@ def _fine_tuned(
     tuned = baseline.with_variables(sr, ocr)
     after = setting(tuned, "SR + OCR, fine-tuned")
     if job.out:
-        parts = (stages.FINETUNE_SR, stages.FINETUNE_OCR)
+        parts = (names.FINETUNE_SR, names.FINETUNE_OCR)
         steps = {name: baseline.config.quantization[name].steps for name in parts}
         packed = grid.pack(tuned, rules, job.out, {"fine_tuned_steps": steps})
         print(packed.ranges)
