@@ -57,7 +57,6 @@ NOT_YET: dict[str, set[str]] = {
         "benchmarks/train.py",
     },
     "lines": {
-        "data/synthetic/rendering.py",
         "quantization/aciq.py",
         "storage/packed_files.py",
     },
