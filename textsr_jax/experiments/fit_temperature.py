@@ -15,7 +15,7 @@ from textsr_jax import reading
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError, require
-from textsr_jax.evaluation import calibration, comparison
+from textsr_jax.evaluation import calibration, protocol
 from textsr_jax.evaluation.calibration import Sample
 from textsr_jax.experiments import draw_plots
 from textsr_jax.report.tables import new_table, print_table
@@ -46,7 +46,7 @@ def samples(
     config = packed_files.load(model).experiment(model).copy_and_resolve_references()
     with config.unlocked():
         config.decoding.temperature = 1.0
-    pairs = comparison.open_pairs(config, data_root)
+    pairs = protocol.open_pairs(config, data_root)
     sources = {VALIDATION: [*pairs.validation_splits.values()], TEST: [*pairs.test.values()]}
     for name, splits in sources.items():
         if not any(len(source) for source in splits):
