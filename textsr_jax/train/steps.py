@@ -24,10 +24,9 @@ from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.train.state import TrainState
 
 Parts = dict[str, jax.Array]
-# What a loss takes besides variables and key: `Batch` or `Crops`, and variables or `DeviceData`.
-AnyBatch = Any
-Frozen = Any
-Loss = Callable[[Variables, Frozen, AnyBatch, jax.Array], tuple[jax.Array, tuple[Parts, Any]]]
+# The second argument holds variables, or `DeviceData`; the third is a `Batch` of words, or `Crops`
+# of photographs.
+Loss = Callable[[Variables, Any, Any, jax.Array], tuple[jax.Array, tuple[Parts, Any]]]
 
 
 def make_step(
@@ -117,8 +116,7 @@ def make_step(
     return step
 
 
-@flax.struct.dataclass
-class DeviceData:
+class DeviceData(flax.struct.PyTreeNode):
     """What lies on every device while a stage runs, and no step changes: a pytree.
 
     Attributes:
