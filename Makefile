@@ -20,7 +20,7 @@ demo: .venv/installed
 	$(BIN)/python evaluate.py --workdir=$(WORKDIR)
 
 table1: .venv/installed
-	$(BIN)/python -m textsr_jax.report.table1 --config=$(CONFIG) --folder=$(TABLE1)
+	$(BIN)/python -m textsr_jax.experiments.table1 --config=$(CONFIG) --folder=$(TABLE1)
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest $(WORKERS)
@@ -31,6 +31,7 @@ test-fast: .venv/installed-dev
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
@@ -41,7 +42,7 @@ format: .venv/installed-dev
 
 .venv/installed: .venv/bin/python setup.cfg constraints.txt
 	@echo 'installing into .venv: some 200 packages, a few minutes the first time'
-	$(BIN)/python -m pip install --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[train,fonts]'
 	touch $@
 
 .venv/installed-dev: .venv/bin/python setup.cfg constraints.txt

@@ -1,50 +1,9 @@
-"""Trains a pair in stages: python train.py --config=configs/tiny.py --workdir=W
+"""Trains the two networks in stages: python train.py --help
 
-The same command goes on where an earlier run was stopped. --config.FIELD=VALUE changes a field of
-the config, --print_config shows all of them, --dry_run says what the training would take.
+The command is in textsr_jax/cli/train.py, and is also installed as textsr-train.
 """
 
-import pathlib
-import shlex
-import sys
-
-from absl import flags
-
-from textsr_jax.cli.scripts import run_script
-from textsr_jax.config import configuration
-from textsr_jax.errors import UserError
-
-_CONFIG = configuration.define_flag()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and models go.")
-_DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "Prints what each stage would take (memory, arithmetic, time), and ends."
-)
-_DISTRIBUTED = flags.DEFINE_string(
-    "distributed",
-    None,
-    "Trains with other processes: auto finds them (SLURM, TPU pods, Open MPI, Kubernetes); "
-    "HOST:PORT,COUNT,INDEX names process 0's address, how many there are, which one this is.",
-)
-
-
-def main(arguments: list[str]) -> None:
-    if arguments:
-        raise UserError(f"{arguments[0]!r}: train.py takes flags only; --help lists them")
-    config = configuration.resolved(configuration.from_flag(_CONFIG))
-    if not _WORKDIR.value and not _DRY_RUN.value:
-        raise UserError("--workdir is missing; name a folder, for example --workdir=runs/demo")
-    from textsr_jax.train import mesh, stages
-
-    if _DISTRIBUTED.value:
-        mesh.join_processes(_DISTRIBUTED.value)
-    if _DRY_RUN.value:
-        from textsr_jax.experiments import dry_run
-
-        dry_run.report(config)
-        return
-    again = shlex.join(["python", *sys.argv])
-    stages.train(config, pathlib.Path(_WORKDIR.value), again)
-
+from textsr_jax.cli.train import run
 
 if __name__ == "__main__":
-    run_script(main)
+    run()

@@ -14,9 +14,9 @@ import numpy as np
 
 from tests import golden_vectors
 from textsr_jax import decoding, losses, metrics, text
+from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.models.layers.positions import sinusoid_table
 from textsr_jax.models.resampler import resample
-from textsr_jax.models.text_focus import to_gray
 from textsr_jax.quantization import aciq
 
 

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from tests import golden_vectors
 from tests.conftest import word_image
-from textsr_jax.config.schema import FIELDS
+from textsr_jax.config.settings import FIELDS
 from textsr_jax.storage import packed_files
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -47,7 +47,7 @@ def test_a_misspelt_field_gets_the_nearest_name():
 def test_help_lists_the_flags(script):
     shown = run(script, "--help")
     assert shown.returncode == 0
-    assert "--workdir" in shown.stdout and f"python {script}" in shown.stdout
+    assert "--workdir" in shown.stdout and f"python {ROOT / script}" in shown.stdout
     assert "Traceback" not in shown.stderr
     # The config's flag, and every one of its fields.
     assert "  --config: " in shown.stdout and "  --[no]print_config: " in shown.stdout

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from configs import paper, small, tiny
 from textsr_jax.config import checks, kinds, sizes
-from textsr_jax.config.schema import FIELDS
+from textsr_jax.config.settings import FIELDS
 from textsr_jax.errors import UserError
 
 PAPER = json.dumps(paper.get_config().to_dict())

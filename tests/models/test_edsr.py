@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from textsr_jax.models import Network, count_parameters
-from textsr_jax.models.edsr import EDSR, RGB_MEAN, pixel_shuffle
+from textsr_jax.models.edsr import EDSR
+from textsr_jax.models.layers.pixels import RGB_MEAN
 
 
 def small(dtype=None):
@@ -76,16 +77,3 @@ def test_blocks_computed_twice_give_the_same_gradients_and_keep_less():
         kept.append(sum(leaf.nbytes for leaf in jax.tree.leaves(backward)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), *found)
     assert kept[1] < 0.8 * kept[0]
-
-
-def test_pixel_shuffle_takes_channels_in_the_published_order():
-    features = np.random.default_rng(0).random((2, 3, 4, 5 * 4)).astype(np.float32)
-    shuffled = np.asarray(pixel_shuffle(features, 2))
-    assert shuffled.shape == (2, 6, 8, 5)
-    for channel in range(5):
-        for row in range(2):
-            for column in range(2):
-                np.testing.assert_array_equal(
-                    shuffled[:, row::2, column::2, channel],
-                    features[..., 4 * channel + 2 * row + column],
-                )

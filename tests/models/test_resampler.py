@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textsr_jax.models import Network, count_parameters
-from textsr_jax.models.edsr import pixel_shuffle
-from textsr_jax.models.resampler import Resampler, pixel_unshuffle, resample
+from textsr_jax.models.resampler import Resampler, resample
 
 CENTRE = 7 * 3 + 3
 
@@ -175,8 +174,3 @@ def test_the_gradient_needs_little_memory():
     compiled = gradient.lower(*arguments).compile().memory_analysis()
     # All taps at once would take seven times as much.
     assert compiled.temp_size_in_bytes < 2 * sum(argument.nbytes for argument in arguments)
-
-
-def test_pixel_unshuffle_undoes_pixel_shuffle():
-    features = np.random.default_rng(0).random((2, 3, 4, 5 * 4)).astype(np.float32)
-    np.testing.assert_array_equal(pixel_unshuffle(pixel_shuffle(features, 2), 2), features)

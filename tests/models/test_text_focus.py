@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from textsr_jax.models import Network, count_parameters
-from textsr_jax.models.text_focus import TextFocusRecognizer, to_gray
+from textsr_jax.models.text_focus import TextFocusRecognizer
 
 
 def small(dtype=None):
@@ -58,11 +58,6 @@ def test_bfloat16_gives_float32_logits_and_attention(variables):
     exact, _ = read(variables, gray, [[0, 5, 6]])
     assert logits.dtype == attention.dtype == jnp.float32
     np.testing.assert_allclose(logits, exact, atol=0.1)
-
-
-def test_gray_weighs_the_colours():
-    colours = jnp.eye(3).reshape(1, 1, 3, 3)
-    np.testing.assert_allclose(to_gray(colours)[0, 0, :, 0], [0.299, 0.587, 0.114], rtol=1e-6)
 
 
 def test_training_drops_where_the_published_code_does(monkeypatch):

@@ -10,7 +10,7 @@ from textsr_jax.data.batching import Batch
 from textsr_jax.errors import UserError
 from textsr_jax.images import to_float
 from textsr_jax.models import build_focus, build_sr
-from textsr_jax.models.text_focus import to_gray
+from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.train import confusions, stages
 
 

@@ -20,7 +20,7 @@ from textsr_jax.evaluation import comparison
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import build_focus, build_ocr, build_sr, part_of, together
 from textsr_jax.models.bicubic import enlarge
-from textsr_jax.models.text_focus import to_gray
+from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.storage import checkpoints, locks, parameter_files
 from textsr_jax.storage.checkpoints import Checkpoints
 from textsr_jax.train import loop, stages, stopping

@@ -20,7 +20,7 @@ from textsr_jax.models import (
     together,
 )
 from textsr_jax.models.crnn import CRNN
-from textsr_jax.models.text_focus import to_gray
+from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.train import state as states
 from textsr_jax.train import steps
 

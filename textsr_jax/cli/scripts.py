@@ -2,22 +2,32 @@
 
 import logging
 import os
+import pathlib
 import re
+import shlex
+import shutil
 import signal
 import sys
+import types
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import flags
 from absl import logging as absl_logging
 
 from textsr_jax.config import configuration, listing
 from textsr_jax.errors import UserError, one_line_errors
 
 _HELP = ("-h", "--h", "-help", "--help", "-helpfull", "--helpfull", "-helpshort", "--helpshort")
+# In a clone the folder of experiments, elsewhere the package that is installed beside this one.
+_CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
 
-def run_script(main: Callable[[list[str]], None], *, model: str | None = None) -> None:
+def run_script(
+    main: Callable[[list[str]], None], *, model: str | pathlib.Path | None = None
+) -> None:
     """Runs a script's `main` on the arguments behind its flags.
+
+    The docstring of the module of `main` is the script's help, with the flags that it defines.
 
     Args:
       main: the script.
@@ -36,13 +46,57 @@ def run_script(main: Callable[[list[str]], None], *, model: str | None = None) -
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         asks = [argument for argument in sys.argv[1:] if argument in _HELP]
         given = [argument for argument in sys.argv[1:] if argument not in asks]
-        arguments = [sys.argv[0], *map(_expanded, given)]
+        arguments = _with_installed_config([sys.argv[0], *map(_expanded, given)])
         # ml_collections looks for overrides of the config there.
         sys.argv = configuration.fill_in(arguments, model)
         if asks:
-            _help()
+            _help(sys.modules[main.__module__])
             return
         main(_parse(sys.argv)[1:])
+
+
+def program() -> str:
+    """Returns how the user called this program: "python train.py" or "textsr-train"."""
+    return shlex.join(_program())
+
+
+def command() -> str:
+    """Returns the command that started this process, as it can be run again."""
+    spec = sys.modules["__main__"].__spec__
+    name = "-m" if spec else sys.argv[0]
+    behind = sys.orig_argv.index(name, 1) + (2 if spec else 1)
+    return shlex.join([*_program(), *sys.orig_argv[behind:]])
+
+
+def _program() -> list[str]:
+    spec = sys.modules["__main__"].__spec__
+    if spec:
+        return ["python", "-m", spec.name.removesuffix(".__main__")]
+    path = sys.argv[0]
+    if path.endswith(".py"):
+        return ["python", path]
+    # Shells find an installed command by its name, if its folder is one of theirs.
+    name = os.path.basename(path)
+    found = shutil.which(name)
+    return [name if found and os.path.realpath(found) == os.path.realpath(path) else path]
+
+
+def _with_installed_config(arguments: list[str]) -> list[str]:
+    """The arguments, with the path of an installed config where the working folder lacks it.
+
+    `--config=configs/tiny.py` then works in every folder; so does `--config=configs/paper.py:tsrn`.
+    """
+    changed = list(arguments)
+    for number, argument in enumerate(arguments):
+        flag = "" if arguments[number - 1] in ("-config", "--config") else "--?config="
+        found = re.fullmatch(f"({flag})(?:[.]/)?configs/(.*?[.]py)(:.*)?", argument)
+        if not (number and found):
+            continue
+        name = found[2]
+        installed = _CONFIGS / name
+        if not os.path.lexists(os.path.join("configs", name)) and installed.is_file():
+            changed[number] = f"{found[1]}{installed}{found[3] or ''}"
+    return changed
 
 
 def _expanded(argument: str) -> str:
@@ -71,9 +125,12 @@ def _parse(argv: Sequence[str]) -> list[str]:
     return arguments
 
 
-def _help() -> None:
-    """Prints the script's docstring and flags, and the fields of --config where it has that."""
-    app.usage(shorthelp=True, writeto_stdout=True)
+def _help(script: types.ModuleType) -> None:
+    """Prints a script's docstring and flags, and the fields of --config where it has that."""
+    name = script.__name__.rpartition(".")[2]
+    print((script.__doc__ or "").replace(f"python {name}.py", program()))
+    print("flags:")
+    print(flags.FLAGS.module_help(script).partition(":\n")[2])
     if "config" not in flags.FLAGS:
         return
     content = None

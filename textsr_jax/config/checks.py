@@ -10,7 +10,8 @@ from typing import Any
 
 from textsr_jax.config import sizes
 from textsr_jax.config.kinds import Refused
-from textsr_jax.config.schema import FIELDS, Field
+from textsr_jax.config.parts import Field
+from textsr_jax.config.settings import FIELDS
 from textsr_jax.errors import UserError
 
 # The nodes of a config, such as "sr" and "sr.edsr", and what each holds.

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict, config_flags
 
 from textsr_jax.config import checks
 from textsr_jax.config.kinds import Text
-from textsr_jax.config.schema import FIELDS
+from textsr_jax.config.settings import FIELDS
 from textsr_jax.errors import UserError, fix_for
 from textsr_jax.storage import atomic
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from textsr_jax.config.kinds import Text
-from textsr_jax.config.schema import FIELDS
+from textsr_jax.config.settings import FIELDS
 
 
 def lines(content: Mapping[str, Any] | None = None) -> list[str]:

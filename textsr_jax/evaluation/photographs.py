@@ -21,7 +21,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables, build_rescaler, build_sr
 from textsr_jax.models.bicubic import enlarge, reduce
-from textsr_jax.models.resampler import SCALE
+from textsr_jax.models.layers.pixels import SCALE
 from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.runtime.compilation import keep_compiled
 from textsr_jax.storage import checkpoints

@@ -14,7 +14,7 @@ from textsr_jax.evaluation.quantization import grid as quantized
 from textsr_jax.evaluation.quantization import sensitivity as sensitivities
 from textsr_jax.evaluation.quantization.grid import Setting
 from textsr_jax.models import Variables
-from textsr_jax.report import plots, tables
+from textsr_jax.report import tables
 from textsr_jax.storage import locks
 
 
@@ -83,6 +83,9 @@ def pack(job: Job, target: str | None, bits: Sequence[float], priors: Sequence[s
 
 def sensitivity(job: Job, targets: Sequence[str], bits: Sequence[float]) -> None:
     """Every layer type alone, with a plot."""
+    # Only the modes that plot need matplotlib; if it is missing, they say so before they measure.
+    from textsr_jax.report import plots
+
     parts = [
         part for part, name in (("sr", "SR"), ("ocr", "OCR")) if {name, "SR + OCR"} & set(targets)
     ]
@@ -102,6 +105,8 @@ def search(
     job: Job, budget_mbit: float | None, max_drop: float | None, max_psnr_drop: float | None
 ) -> None:
     """Chooses bits, scores the choice on the test splits, draws the front."""
+    from textsr_jax.report import plots
+
     pair = job.pair
     searcher = searching.Search(pair, job.pairs, job.measured)
     found = searcher.run(budget_mbit=budget_mbit, max_drop=max_drop, max_psnr_drop=max_psnr_drop)

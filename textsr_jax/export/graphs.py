@@ -22,7 +22,7 @@ from textsr_jax.errors import needs
 from textsr_jax.images import HR_SIZE, LR_SIZE
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.cdistnet import CDistNet, attend_sums, attention_output
-from textsr_jax.models.resampler import SCALE
+from textsr_jax.models.layers.pixels import SCALE
 from textsr_jax.quantization import dequantize
 from textsr_jax.text import PAD
 

@@ -13,8 +13,8 @@ import numpy as np
 from flax import nnx
 
 from textsr_jax.models.layers.convolution import Conv
+from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.models.layers.pooling import max_pool
-from textsr_jax.models.text_focus import to_gray
 from textsr_jax.text import NUM_CTC_CLASSES
 
 # Of the images that the network reads; they are 32 high like those that it is given.

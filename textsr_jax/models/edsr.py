@@ -1,4 +1,4 @@
-"""EDSR x2, the paper's super-resolution network, and the pixel shuffle that the others share.
+"""EDSR x2, the paper's super-resolution network.
 
 "Enhanced deep residual networks for single image super-resolution" (Lim et al., 2017).
 """
@@ -11,22 +11,7 @@ import numpy as np
 from flax import nnx
 
 from textsr_jax.models.layers.convolution import KERNEL_INIT, Conv
-
-# The mean colour of DIV2K, as in the published code.
-RGB_MEAN = (0.4488, 0.4371, 0.4040)
-
-
-def pixel_shuffle(features: jax.Array, scale: int) -> jax.Array:
-    """Moves channels to pixels: (batch, H, W, C scale^2) to (batch, scale H, scale W, C).
-
-    Channels are read in PyTorch's order: the output channel is the slow index, then the row and the
-    column inside the new pixel block.
-    """
-    batch, height, width, channels = features.shape
-    channels //= scale * scale
-    blocks = features.reshape(batch, height, width, channels, scale, scale)
-    blocks = blocks.transpose(0, 1, 4, 2, 5, 3)
-    return blocks.reshape(batch, height * scale, width * scale, channels)
+from textsr_jax.models.layers.pixels import RGB_MEAN, SCALE, pixel_shuffle
 
 
 def _conv(inputs: int, outputs: int, dtype: jnp.dtype | None, rngs: nnx.Rngs) -> Conv:
@@ -82,7 +67,7 @@ class EDSR(nnx.Module):
             [ResidualBlock(channels, residual_scale, dtype=dtype, rngs=rngs) for _ in range(blocks)]
         )
         self.body_end = _conv(channels, channels, dtype, rngs)
-        self.upsample = _conv(channels, 4 * channels, dtype, rngs)
+        self.upsample = _conv(channels, SCALE**2 * channels, dtype, rngs)
         self.tail = _conv(channels, 3, dtype, rngs)
 
     def __call__(
@@ -105,6 +90,6 @@ class EDSR(nnx.Module):
             run = functools.partial(block, train=train)
             features = (jax.checkpoint(run) if self.remat and train else run)(features)
         features = self.body_end(features, train=train) + head
-        features = self.shuffle(self.upsample(features, train=train), 2)
+        features = self.shuffle(self.upsample(features, train=train), SCALE)
         sr = self.tail(features, train=train)
         return sr.astype(jnp.float32) + mean

@@ -12,10 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from textsr_jax.models.edsr import RGB_MEAN, pixel_shuffle
 from textsr_jax.models.layers.convolution import KERNEL_INIT
+from textsr_jax.models.layers.pixels import RGB_MEAN, SCALE, pixel_shuffle, pixel_unshuffle
 
-SCALE = 2
 KERNEL_SIZE = 3 * SCALE + 1
 # The trunks work on features of one eighth of the image's size.
 _STRIDE = 8
@@ -227,14 +226,6 @@ def resample(
     taps = [jnp.moveaxis(x.astype(jnp.float32), -1, 0) for x in (kernels, offsets_h, offsets_v)]
     start = jnp.zeros((*kernels.shape[:3], channels), jnp.float32)
     return jax.lax.scan(add_tap, start, (jnp.arange(size * size), *taps))[0]
-
-
-def pixel_unshuffle(features: jax.Array, scale: int) -> jax.Array:
-    """The inverse of `pixel_shuffle`: (batch, scale H, scale W, C) to (batch, H, W, C scale^2)."""
-    batch, height, width, channels = features.shape
-    blocks = features.reshape(batch, height // scale, scale, width // scale, scale, channels)
-    blocks = blocks.transpose(0, 1, 3, 5, 2, 4)
-    return blocks.reshape(batch, height // scale, width // scale, channels * scale * scale)
 
 
 def _first_tap(outputs: int, inputs: int) -> np.ndarray:

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from textsr_jax.models.edsr import pixel_shuffle
 from textsr_jax.models.layers.convolution import KERNEL_INIT, Conv
+from textsr_jax.models.layers.pixels import SCALE, pixel_shuffle
 
 
 def mish(x: jax.Array) -> jax.Array:
@@ -81,7 +81,7 @@ class SRResNet(nnx.Module):
         self.blocks = nnx.List([make_block() for _ in range(blocks)])
         self.body_end = conv(channels, channels, 3)
         self.body_end_bn = nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
-        self.upsample = conv(channels, 4 * channels, 3)
+        self.upsample = conv(channels, SCALE**2 * channels, 3)
         self.tail = conv(channels, 3, 9)
 
     def __call__(
@@ -105,5 +105,5 @@ class SRResNet(nnx.Module):
         features = self.body_end(features, train=train)
         features = self.body_end_bn(features, use_running_average=not train)
         features = self.upsample(head + features, train=train)
-        features = mish(self.shuffle(features, 2))
+        features = mish(self.shuffle(features, SCALE))
         return jnp.tanh(self.tail(features, train=train).astype(jnp.float32))

@@ -20,12 +20,6 @@ from textsr_jax.models.layers.positions import sinusoid_table
 _XAVIER = jax.nn.initializers.xavier_uniform()
 
 
-def to_gray(images: jax.Array) -> jax.Array:
-    """Grey of RGB images, (batch, H, W, 3) to (batch, H, W, 1): 0.299 R + 0.587 G + 0.114 B."""
-    red, green, blue = jnp.split(images, 3, axis=-1)
-    return 0.299 * red + 0.587 * green + 0.114 * blue
-
-
 class ConvBatchNorm(nnx.Module):
     """3x3 convolution and BatchNorm."""
 

@@ -50,9 +50,8 @@ from textsr_jax.models import (
     together,
 )
 from textsr_jax.models.bicubic import enlarge, reduce
-from textsr_jax.models.resampler import SCALE
+from textsr_jax.models.layers.pixels import SCALE, to_gray
 from textsr_jax.models.rescaling import round_to_8_bits
-from textsr_jax.models.text_focus import to_gray
 from textsr_jax.runtime.compilation import keep_compiled
 from textsr_jax.storage import checkpoints, digests, locks
 from textsr_jax.storage.parameter_files import is_parameter_file

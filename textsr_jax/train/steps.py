@@ -20,7 +20,7 @@ from textsr_jax.data.batching import Batch
 from textsr_jax.data.photograph_folders import Crops
 from textsr_jax.images import to_float
 from textsr_jax.models import Network, Variables, join, part_of
-from textsr_jax.models.text_focus import to_gray
+from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.train.state import TrainState
 
 Parts = dict[str, jax.Array]

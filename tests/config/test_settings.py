@@ -1,4 +1,4 @@
-"""The schema names what configs/ sets, and the choices that the networks and the data have."""
+"""The settings names what configs/ sets, and the choices that the networks and the data have."""
 
 import importlib
 import pathlib
@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 import configs
 from textsr_jax import losses
-from textsr_jax.config.schema import FIELDS
+from textsr_jax.config.settings import FIELDS
 from textsr_jax.data.synthetic import vocabulary
 from textsr_jax.models import OCR_NETWORKS, SR_NETWORKS
 from textsr_jax.models.super_resolution import APPLY_STN

@@ -1,0 +1,140 @@
+"""Quantises a pair with ACIQ, scores it and packs it: python quantize.py --workdir=W --out=FILE
+
+Without a mode: every setting, and the paper's Table 2. --paper_sizes, --sensitivity, --search and
+--finetune are the modes; each prints a table and writes JSON. --config.FIELD=VALUE changes a field
+of the config, --print_config shows all of them.
+"""
+
+import pathlib
+
+from absl import flags
+
+from textsr_jax.cli.scripts import command, program, run_script
+from textsr_jax.config import configuration
+from textsr_jax.errors import UserError
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
+_CONFIG = configuration.define_flag()
+_DATA_ROOT = flags.DEFINE_string(
+    "data_root", None, "Another folder with TextZoom's test/*; default: the workdir's data set."
+)
+_OUT = flags.DEFINE_string(
+    "out", None, "Packs one setting (or what --search or --finetune made) into this .safetensors."
+)
+_JSON = flags.DEFINE_string(
+    "json", None, "The JSON file; default: in the workdir, named after the mode."
+)
+_BITS = flags.DEFINE_list("bits", None, "Bit widths to try, 2 to 8; with --out one; default: all.")
+_PRIOR = flags.DEFINE_list(
+    "prior", None, "Of laplace, gaussian, minmax (the baseline), auto; default: the first three."
+)
+_TARGET = flags.DEFINE_list("target", None, "What to quantise: sr, ocr, both; default: each.")
+_PAPER_SIZES = flags.DEFINE_bool(
+    "paper_sizes", False, "Prints the size column of the paper's Table 2; needs nothing else."
+)
+_SENSITIVITY = flags.DEFINE_bool(
+    "sensitivity", False, "Quantises every layer type alone; writes a plot too."
+)
+_SEARCH = flags.DEFINE_bool("search", False, "Chooses bits for every group of layers.")
+_BUDGET = flags.DEFINE_float("budget_mbit", None, "With --search: the size allowed, 10^6 bits.")
+_MAX_DROP = flags.DEFINE_float(
+    "max_drop", None, "With --search: points of accuracy that may be lost."
+)
+_MAX_PSNR_DROP = flags.DEFINE_float(
+    "max_psnr_drop", None, "With --search: dB of PSNR that may be lost."
+)
+_FINETUNE = flags.DEFINE_bool(
+    "finetune", False, "Quantisation-aware fine-tuning at each of --bits; default: 2,3,4."
+)
+
+_TARGETS = {"sr": "SR", "ocr": "OCR", "both": "SR + OCR"}
+_PRIORS = {prior: prior for prior in ("laplace", "gaussian", "minmax", "auto")}
+
+
+def run() -> None:
+    """Runs `textsr-quantize`, which is also `python quantize.py`."""
+    run_script(main)
+
+
+def main(arguments: list[str]) -> None:
+    if arguments:
+        raise UserError(f"{arguments[0]!r}: {program()} takes flags only; --help lists them")
+    modes = [flag for flag in (_PAPER_SIZES, _SENSITIVITY, _SEARCH, _FINETUNE) if flag.value]
+    if flags.FLAGS.print_config:
+        configuration.resolved(configuration.from_flag(_CONFIG, _WORKDIR.value))
+    if len(modes) > 1:
+        raise UserError(f"--{modes[0].name} and --{modes[1].name}: take one of them")
+    limits = [flag for flag in (_BUDGET, _MAX_DROP, _MAX_PSNR_DROP) if flag.value is not None]
+    if _SEARCH.value == (not limits):
+        raise UserError("--search goes with --budget_mbit=X, --max_drop=Y or --max_psnr_drop=Z")
+    if _FINETUNE.value and not _WORKDIR.value:
+        raise UserError("--finetune goes on from a training; name its --workdir")
+    if _FINETUNE.value and _OUT.value and len(_BITS.value or ()) != 1:
+        raise UserError("--finetune with --out packs one setting; name one number in --bits")
+    if _BUDGET.value is not None and len(limits) > 1:
+        raise UserError(f"--budget_mbit and --{limits[1].name}: take one of them")
+    for flag in (_BITS, _PRIOR, _TARGET) if _SEARCH.value else ():
+        if flag.value:
+            raise UserError(f"--{flag.name}: --search chooses bits for both models; leave it out")
+    if _SENSITIVITY.value and _OUT.value:
+        raise UserError("--out: --sensitivity packs nothing; leave it out")
+    if _PAPER_SIZES.value:
+        from textsr_jax.experiments import paper_sizes
+
+        paper_sizes.report(_JSON.value)
+        return
+
+    # What is wrong with a flag shall be said before models and data are read.
+    targets = [_choice("target", value, _TARGETS) for value in _TARGET.value or _TARGETS]
+    bits = [_number("bits", value) for value in _BITS.value or ()]
+    priors = [_choice("prior", value, _PRIORS) for value in _PRIOR.value or ()]
+    packs_one = _OUT.value and not (_SEARCH.value or _FINETUNE.value)
+    for flag in (_BITS, _PRIOR, _TARGET) if packs_one else ():
+        if len(flag.value or ()) > 1:
+            raise UserError(
+                f"--{flag.name}={','.join(flag.value)}: --out packs one setting; name one"
+            )
+
+    config = configuration.from_flag(_CONFIG, _WORKDIR.value)
+    from textsr_jax import reading
+    from textsr_jax.evaluation import comparison, protocol
+    from textsr_jax.evaluation.quantization import grid
+    from textsr_jax.experiments import quantization as report
+
+    models = reading.load_models(_WORKDIR.value, config)
+    pairs = comparison.open_pairs(config, _DATA_ROOT.value)
+    evaluation = protocol.Evaluation(config, pairs)
+    job = report.Job(
+        pair=grid.Pair(models, evaluation),
+        pairs=pairs,
+        folder=pathlib.Path(_WORKDIR.value or ""),
+        what=f"{_WORKDIR.value or 'models'} on {pairs.title}{evaluation.search.beyond_paper}",
+        json=_JSON.value,
+        out=_OUT.value,
+    )
+    if _SENSITIVITY.value:
+        report.sensitivity(job, targets, bits or range(2, 9))
+    elif _SEARCH.value:
+        report.search(job, _BUDGET.value, _MAX_DROP.value, _MAX_PSNR_DROP.value)
+    elif _FINETUNE.value:
+        report.fine_tune(job, bits or (2, 3, 4), job.folder, command())
+    elif _OUT.value:
+        report.pack(job, _TARGET.value and targets[0], bits, priors)
+    else:
+        report.grid(job, targets, bits or range(2, 9), priors or ("laplace", "gaussian", "minmax"))
+
+
+def _choice(flag: str, value: str, choices: dict[str, str]) -> str:
+    if value not in choices:
+        raise UserError(f"--{flag}={value}: not a choice; take some of {','.join(choices)}")
+    return choices[value]
+
+
+def _number(flag: str, value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 2 <= number <= 8:
+        raise UserError(f"--{flag}={value}: not a choice; take some of 2 to 8")
+    return int(number) if number.is_integer() else number

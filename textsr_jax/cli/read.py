@@ -1,0 +1,123 @@
+"""Reads word images: python read.py SOURCE... [--format=text|tsv|jsonl] [--model=FILE]
+
+A SOURCE is an image, a folder of images, a pattern such as 'photos/*.png', an LMDB folder, or - for
+a list of these on standard input, one a line, behind a tab perhaps the true word. Without a model
+the one that comes with the package reads. --config.FIELD=VALUE changes a field of its config,
+--print_config shows all of them.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from textsr_jax.cli.scripts import program, run_script
+from textsr_jax.config import configuration
+from textsr_jax.errors import UserError
+from textsr_jax.export import RECORD
+
+if TYPE_CHECKING:
+    # Loaded once flags are known to be right.
+    from ml_collections import ConfigDict
+
+    from textsr_jax import reading
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
+_MODEL = flags.DEFINE_string(
+    "model",
+    None,
+    "Instead of --workdir: a packed file of quantize.py, or with --runtime=onnx the folder that "
+    "python -m textsr_jax.export wrote. Default: the packed file that comes with the package.",
+)
+_CONFIG = configuration.define_flag()
+_RUNTIME = flags.DEFINE_enum(
+    "runtime", "jax", ["jax", "onnx"], "What computes: JAX or ONNX Runtime."
+)
+_PRECISION = flags.DEFINE_enum(
+    "precision", "int8", ["float32", "int8"], "With --runtime=onnx: which of the graphs."
+)
+_BEAM = flags.DEFINE_integer(
+    "beam", None, "Beams a word, 1 is greedy; default: the model's own.", lower_bound=1
+)
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    "text",
+    ["text", "tsv", "jsonl"],
+    "Lines for people; source, text and confidence between tabs; or an object for each source.",
+)
+_SAVE_SR = flags.DEFINE_string("save_sr", None, "A folder for the images as they were read, PNG.")
+flags.DEFINE_alias("save-sr", "save_sr")
+_GRID = flags.DEFINE_string(
+    "grid", None, "A PNG that shows images, as they are and as they were read, and the words."
+)
+
+
+def run() -> None:
+    """Runs `textsr-read`, which is also `python read.py`."""
+    run_script(main, model=configuration.SHIPPED)
+
+
+def main(arguments: list[str]) -> None:
+    if flags.FLAGS.print_config:
+        configuration.resolved(_config())
+    if not arguments:
+        raise UserError(f"no image named; use: {program()} SOURCE... (see --help)")
+    if _WORKDIR.value and _MODEL.value:
+        raise UserError("--workdir and --model: take one of them")
+    _check_runtime()
+    from textsr_jax.data import sources
+    from textsr_jax.report import readings
+
+    found = sources.expand(arguments)
+    items = (item for source in found for item in source.items())
+    load = _onnx_reader if _RUNTIME.value == "onnx" else _reader
+    settings = readings.Settings(_FORMAT.value, _SAVE_SR.value, _GRID.value)
+    if readings.write(items, sources.count(found), load, settings):
+        sys.exit(2)
+
+
+def _reader() -> reading.Reader:
+    from textsr_jax import reading
+
+    return reading.load(_source(), config=_config())
+
+
+def _source() -> str | pathlib.Path | None:
+    named = _MODEL.value or _WORKDIR.value
+    return named or (None if _CONFIG.present else configuration.SHIPPED)
+
+
+def _config() -> ConfigDict:
+    config = configuration.from_flag(_CONFIG, _source())
+    if _BEAM.value is not None:
+        with config.unlocked():
+            config.decoding.beam = _BEAM.value
+    return config
+
+
+def _check_runtime() -> None:
+    """Flags that go with one of the runtimes alone are refused beside the other."""
+    if _RUNTIME.value == "onnx":
+        if not _MODEL.value:
+            raise UserError(
+                "--runtime=onnx reads what `python -m textsr_jax.export SOURCE --out DIR` wrote; "
+                "name that folder in --model"
+            )
+        if _CONFIG.present:
+            raise UserError("--config: the graphs of --runtime=onnx have their own; leave it out")
+        return
+    if _PRECISION.present:
+        raise UserError(
+            f"--precision={_PRECISION.value}: chooses among ONNX graphs; add --runtime=onnx"
+        )
+    if _MODEL.value and (pathlib.Path(_MODEL.value) / RECORD).is_file():
+        raise UserError(f"--model={_MODEL.value}: holds ONNX graphs; add --runtime=onnx")
+
+
+def _onnx_reader() -> reading.Reader:
+    from textsr_jax.export import runtime
+
+    return runtime.load(_MODEL.value, _PRECISION.value, beam=_BEAM.value)

@@ -1,0 +1,265 @@
+"""The typed settings of an experiment: every field of a config, its kind, and what it does.
+
+`configs/paper.py` sets every field. A new field is one line here and one line there.
+
+`recipe` and `machine` declare a field of that role. Their first argument is the value for a file
+that is older than the field; see `parts.Field`. The networks are in `network_settings`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from textsr_jax.config.kinds import Axes, Choice, Choices, Flag, Number, Rules, Text, Whole
+from textsr_jax.config.network_settings import (
+    FocusSettings,
+    RecognizerSettings,
+    ResamplerSettings,
+    SRSettings,
+)
+from textsr_jax.config.parts import Part, machine, recipe, table
+
+_MANY = 10**9
+_FRACTION = Number(0, 1, open_high=True)
+_WEIGHT, _RATE = Number(0, 1e9), Number(0, 1000)
+_STAGES = Choices(("stage0", "pretrain", "stage1", "stage2", "joint"))
+_PUNCTUATION = Choice(("strip", "skip", "keep"))
+
+# ---- data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthetic(Part):
+    """Words that are drawn, in place of a data set."""
+
+    train: int = recipe(50_000, Whole(1, 10**8), "drawn words to train on")
+    validation: int = recipe(1_000, Whole(1, 10**7), "drawn words of validation")
+    test: int = recipe(500, Whole(1, 10**7), "drawn test words of each difficulty")
+    seed: int = recipe(0, Whole(0, 2**63 - 1), "another seed draws other words")
+    min_length: int = recipe(1, Whole(1, 100), "letters and digits of a word, at least")
+    max_length: int = recipe(14, Whole(1, 100), "letters and digits of a word, at most")
+    words: str = recipe(
+        "mixed", Choice(("mixed", "dictionary", "numbers", "codes")), "which words are drawn"
+    )
+    plain: float = recipe(0.0, Number(0, 1), "part of the words printed, not photographed")
+    workers: int = machine(2, Whole(1, 256), "processes that draw words")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Part):
+    """The words of training, validation and tests."""
+
+    root: str = machine("", Text(), "a folder of TextZoom's LMDB folders; empty: drawn words")
+    data_dir: str = machine("", Text(), "where prepared data are kept; empty: TFDS's default")
+    labels: str = recipe(
+        "strip", Choice(("strip", "fold")), "letters beside 0-9a-z: left out, or their plain forms"
+    )
+    validation_fraction: float = recipe(
+        0.05, _FRACTION, "part of the training words that chooses checkpoints"
+    )
+    synthetic: Synthetic = Synthetic()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photographs(Part):
+    """The photographs of stage 0."""
+
+    train: str = machine("", Text(), "stage 0's folder of images, or tfds:div2k")
+    validation: str = machine("", Text(), "the same for validation; empty: a part of `train`")
+    validation_fraction: float = recipe(0.05, _FRACTION, "that part")
+
+
+# ---- starts, devices, decoding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Starts(Part):
+    """Where networks start: a parameter file, a packed file or a workdir; empty: at random."""
+
+    sr: str = machine("", Text(), "a parameter file, a packed file or a workdir of an SR model")
+    resampler: str = machine("", Text(), "a parameter file or a workdir of a resampler")
+    ocr: str = machine("", Text(), "the start of the recogniser, in place of pre-training")
+    focus: str = machine("", Text(), "the text-focus recogniser, in place of pre-training")
+    pretrain: str = machine("", Text(), "a recogniser that pre-training goes on from")
+    grow: bool = machine(False, Flag(), "ocr and pretrain name a smaller CDistNet, which grows")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parallel(Part):
+    """How parameters are split over devices."""
+
+    fsdp: int = machine(1, Whole(1, 2**20), "devices that share each parameter")
+    rules: tuple[tuple[str, int], ...] = machine(
+        ((".*/(kernel|embedding)", -1),), Axes(), "which axis is split, by path"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding(Part):
+    """How a recogniser's words are searched."""
+
+    beam: int = recipe(10, Whole(1, 1000), "beams a word; 1: greedy")
+    steps: int = recipe(49, Whole(1, 1000), "tokens a word at most, the end included")
+    language_weight: float = recipe(0.0, Number(0, 1e6), "weight of how likely a word is English")
+    second_look: float = recipe(0.0, Number(0, 1), "words less sure than this are read again")
+    temperature: float = recipe(1.0, Number(1e-3, 1e3), "confidence is probability^(1/this)")
+
+
+# ---- training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimization(Part):
+    """How a stage is optimised; the settings of every stage begin with these."""
+
+    steps: int = recipe(1, Whole(1, _MANY), "steps of the optimiser")
+    batch_size: int = recipe(1, Whole(1, 2**20), "words a step, of all devices together")
+    accumulate: int = recipe(1, Whole(1, 2**16), "parts a batch is split into, to need less memory")
+    average: float = recipe(0.0, _FRACTION, "decay of the average of weights that is kept; 0: none")
+    learning_rate: float = recipe(1e-4, _RATE, "the highest learning rate")
+    schedule: str = recipe(
+        "cosine", Choice(("cosine", "constant", "noam")), "of the learning rate, after warm-up"
+    )
+    warmup: float = recipe(0.05, _FRACTION, "part of the steps in which the learning rate rises")
+    final_from: float = recipe(1.0, Number(0, 1), "part of the steps before the final rate")
+    final_learning_rate: float = recipe(0.0, _RATE, "the rate from there on")
+    b1: float = recipe(0.9, _FRACTION, "Adam's decay of the mean gradient")
+    b2: float = recipe(0.999, _FRACTION, "Adam's decay of the mean squared gradient")
+    eps: float = recipe(1e-8, Number(0, 1, open_low=True), "Adam's epsilon")
+    weight_decay: float = recipe(0.0, _RATE, "AdamW's weight decay")
+    clip: float = recipe(5.0, Number(0, 1e30), "bound of the gradient's global norm")
+    augment: bool = recipe(True, Flag(), "changes images at random, in the step")
+    on_device: bool = machine(False, Flag(), "training images lie on every device")
+    skip_at_most: int = recipe(
+        10, Whole(0, _MANY), "batches skipped for a loss that is not finite; then it stops"
+    )
+    validate_every: int = recipe(1, Whole(1, _MANY), "steps between two validations")
+    patience: int = recipe(0, Whole(0, _MANY), "validations without a better score; 0: all")
+    checkpoint_every: int = recipe(1, Whole(1, _MANY), "steps between two checkpoints")
+
+
+def _older(steps: int, batch_size: int, **others: Any) -> dict[str, Any]:
+    """What the optimisation of one stage gets in files that are older than its fields."""
+    every = max(1, steps // 20)
+    intervals = {"validate_every": every, "checkpoint_every": every}
+    return {"steps": steps, "batch_size": batch_size, **intervals, **others}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings(Part):
+    """The training of both recognisers, before the stages that the paper describes."""
+
+    synthetic: bool = recipe(True, Flag(), "adds drawn words to those of data.root")
+    ocr: Optimization = Optimization(**_older(200_000, 256, learning_rate=3e-4))
+    focus: Optimization = Optimization(**_older(100_000, 256, learning_rate=3e-4))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage0Settings(Optimization):
+    """Stage 0: the resampler and EDSR on photographs."""
+
+    crop: int = recipe(192, Whole(16, 4096, step=8), "the side of a crop, in pixels")
+    offset_distance: float = recipe(0.001, _WEIGHT, "weight of the taps' distance")
+    offset_variation: float = recipe(11.52, _WEIGHT, "weight of the offsets' variation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage1Settings(Optimization):
+    """Stage 1: the SR model with the text-focus loss."""
+
+    synthetic: bool = recipe(False, Flag(), "adds the drawn pairs of pre-training")
+    error: str = recipe("mse", Choice(("mse", "log_mse")), "the error of SR and HR images")
+    position: float = recipe(10.0, _WEIGHT, "weight of the attention's part of the loss")
+    recognition: float = recipe(0.0005, _WEIGHT, "weight of the recognition part of the loss")
+    scale: float = recipe(100.0, _WEIGHT, "weight of the whole loss")
+    confusion: str = machine("", Text(), "a confusion matrix that weighs characters")
+    hr_cache_gb: float = machine(
+        8.0, Number(0, 1e6), "10^9 bytes at most for attention that is kept"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage2Settings(Optimization):
+    """Stage 2: the recogniser on images of the SR model."""
+
+    synthetic: bool = recipe(False, Flag(), "adds SR images of the drawn words")
+    images: str = recipe("sr", Choice(("sr", "hr", "both")), "the images that are trained on")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointSettings(Optimization):
+    """The joint stage: both networks at once, in place of stages 1 and 2."""
+
+    reading: float = recipe(
+        1.0, Number(0, 1e9, open_low=True), "weight of the recogniser's own loss"
+    )
+
+
+# ---- quantisation and scores
+
+
+_BITS = Number(2, 8, keep_whole=True)
+_PRIOR = Choice(("laplace", "gaussian", "minmax", "auto"))
+_GRANULARITY = Choice(("tensor", "channel", "channel-bits"))
+_RULES = Rules({"bits": _BITS, "prior": _PRIOR, "granularity": _GRANULARITY, "correct": Flag()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelQuantization(Part):
+    """How one model is quantised; see `textsr_jax.quantization.rules`."""
+
+    set: str = recipe("", Text(), "a rule set; empty: the paper's; none: only the rules below")
+    bits: float = recipe(8, _BITS, "bits a code; with channel-bits their mean")
+    prior: str = recipe("laplace", _PRIOR, "what ranges assume; auto: the least error measured")
+    granularity: str = recipe("tensor", _GRANULARITY, "what has a range of its own")
+    correct: bool = recipe(False, Flag(), "restores the mean and deviation of each channel")
+    rules: tuple[dict[str, Any], ...] = recipe(
+        (), _RULES, "rules before the set's; the first match wins"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization(Part):
+    """How both models are quantised, and fine-tuned with their quantised weights."""
+
+    sr: ModelQuantization = ModelQuantization()
+    ocr: ModelQuantization = ModelQuantization()
+    finetune_sr: Optimization = Optimization(**_older(300, 16, b1=0.5))
+    finetune_ocr: Optimization = Optimization(**_older(300, 64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring(Part):
+    """How models are scored."""
+
+    batch_size: int = machine(64, Whole(1, 4096), "images at once")
+    psnr_batch: int = recipe(16, Whole(1, 10**6), "images that the published PSNR pools")
+    punctuation: str = recipe("strip", _PUNCTUATION, "words with more than letters and digits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Part):
+    """A whole config: `textsr_jax.config.checks.checked` makes one from a ConfigDict or a file."""
+
+    seed: int = recipe(0, Whole(0, 2**31 - 1), "seed of all that training draws at random")
+    stages: str = recipe("pretrain,stage1,stage2", _STAGES, "which stages run")
+    max_length: int = recipe(25, Whole(1, 200), "the longest label that is trained on")
+    data: Data = Data()
+    photographs: Photographs = Photographs()
+    sr: SRSettings = field(default_factory=SRSettings)
+    resampler: ResamplerSettings = field(default_factory=ResamplerSettings)
+    ocr: RecognizerSettings = field(default_factory=RecognizerSettings)
+    focus: FocusSettings = field(default_factory=FocusSettings)
+    init: Starts = Starts()
+    parallel: Parallel = Parallel()
+    decoding: Decoding = Decoding()
+    pretrain: PretrainSettings = PretrainSettings()
+    stage0: Stage0Settings = Stage0Settings(**_older(300_000, 16))
+    stage1: Stage1Settings = Stage1Settings(**_older(500_000, 16, clip=0.25, b1=0.5))
+    stage2: Stage2Settings = Stage2Settings(**_older(50_000, 128))
+    joint: JointSettings = JointSettings(**_older(500_000, 16, clip=0.25, b1=0.5))
+    quantization: Quantization = Quantization()
+    evaluation: Scoring = Scoring()
+
+
+# Every field by its name in the config, such as "sr.edsr.blocks".
+FIELDS = table(Experiment())
