@@ -26,6 +26,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, decode_rgb, resize
 from textsr_jax.reading import crops
 from textsr_jax.report.tables import print_table, write_json
+from textsr_jax.storage.shipped import SHIPPED
 
 DETAILS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)
 # Width of a window and what it shares with the next, in heights.
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> None:
         wrong = f"{arguments[0]!r}: takes flags only; name" if arguments else "name"
         raise UserError(f"{wrong} training words in --data_root and --words")
     reader = reading.load(asked.model)
-    results: dict[str, Any] = {"model": pathlib.Path(asked.model or reading.SHIPPED).name}
+    results: dict[str, Any] = {"model": pathlib.Path(asked.model or SHIPPED).name}
     measures = {
         "sharp": lambda: sharp(reader, real_words(asked.data_root, asked.words, asked.limit)),
         "wide": lambda: wide(reader, asked.drawn),

@@ -19,6 +19,7 @@ from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import comparison
 from textsr_jax.report.tables import print_table, write_json
+from textsr_jax.storage.shipped import SHIPPED
 
 # What each field of `config.decoding` is tried at, the other as the pair has it.
 VALUES = {
@@ -90,7 +91,7 @@ def main(arguments: list[str]) -> None:
 def _define_flags() -> None:
     # Not on import: tests import several benchmarks, whose flags share names.
     flags.DEFINE_string("data_root", None, "TextZoom's LMDB folders, of which train* are read.")
-    flags.DEFINE_string("model", str(reading.SHIPPED), "The pair: a packed file or a workdir.")
+    flags.DEFINE_string("model", str(SHIPPED), "The pair: a packed file or a workdir.")
     flags.DEFINE_integer("drawn", 300, "Words drawn of each kind.", lower_bound=1)
     flags.DEFINE_string("out", None, "The JSON file; default: none.")
 

@@ -29,6 +29,7 @@ from textsr_jax.evaluation import comparison
 from textsr_jax.images import HR_SIZE, resize
 from textsr_jax.report.tables import print_table, write_json
 from textsr_jax.runtime import provenance
+from textsr_jax.storage.shipped import SHIPPED
 
 THREADS = 2
 PEER, OURS = "PP-OCRv4", "ours"
@@ -308,7 +309,7 @@ def _define_flags() -> None:
     # Not on import: tests import several benchmarks, whose flags share names.
     flags.DEFINE_string("data_root", None, "TextZoom's LMDB folders, of which test/* are read.")
     flags.DEFINE_multi_string("words", [], "An LMDB folder of a recognition benchmark; repeatable.")
-    flags.DEFINE_string("model", str(reading.SHIPPED), "Our pair: a packed file or a workdir.")
+    flags.DEFINE_string("model", str(SHIPPED), "Our pair: a packed file or a workdir.")
     flags.DEFINE_integer("limit", None, "So many words of each set at most.", lower_bound=1)
     flags.DEFINE_string("out", str(RESULTS), "The JSON file.")
 

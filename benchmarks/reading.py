@@ -33,6 +33,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.report import readings
 from textsr_jax.report.tables import print_table, write_json
 from textsr_jax.runtime import concurrency
+from textsr_jax.storage.shipped import SHIPPED
 
 ROOT = pathlib.Path(__file__).parents[1]
 THREADS = 2
@@ -40,7 +41,7 @@ THREADS = 2
 # that finds its functions compiled.
 LEAST_WORDS, MOST_SECONDS = 100, 3.0
 # What it gains to compute several batches at once.
-ONE_BY_ONE, AT_ONCE = "JAX, one batch at a time", concurrency.MOST
+ONE_BY_ONE = "JAX, one batch at a time"
 
 _MODEL = flags.DEFINE_string("model", None, "A packed file or workdir; default: the shipped pair.")
 _ONNX = flags.DEFINE_string("onnx", None, "A folder of textsr_jax.export to time beside it, int8.")
@@ -55,7 +56,7 @@ def main(arguments: list[str]) -> None:
     # XLA takes as many threads as it finds cores when it starts; processes started here inherit it.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     results: dict[str, Any] = {
-        "model": pathlib.Path(_MODEL.value or reading.SHIPPED).name,
+        "model": pathlib.Path(_MODEL.value or SHIPPED).name,
         "machine": f"{THREADS} cores of {platform.machine()}, jax {jax.__version__}",
     }
     with tempfile.TemporaryDirectory() as place:
@@ -93,10 +94,9 @@ def batches(folders: dict[str, pathlib.Path]) -> list[dict[str, Any]]:
     rows = []
     for name, load in readers.items():
         reader = load()
-        concurrency.threads.cache_clear()
-        concurrency.MOST = 1 if name == ONE_BY_ONE else AT_ONCE
         for side, folder in folders.items():
-            seconds = [_seconds_of(reader, folder) for _ in range(_RUNS.value + 1)]
+            with concurrency.at_most(1 if name == ONE_BY_ONE else concurrency.MOST):
+                seconds = [_seconds_of(reader, folder) for _ in range(_RUNS.value + 1)]
             # The first run compiles.
             words = _WORDS.value / statistics.median(seconds[1:])
             rows.append({"runtime": name, "images": side, "words_a_second": words})

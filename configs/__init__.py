@@ -1,1 +1,1 @@
-"""Experiments, a file each: python train.py --config=configs/NAME.py --workdir=W"""
+"""Experiments, a file each: python train.py --config=configs/NAME.py[:VARIANT] --workdir=W"""

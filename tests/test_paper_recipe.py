@@ -6,23 +6,13 @@ import numpy as np
 import optax
 import pytest
 
-from configs import (
-    ablation_hr,
-    ablation_joint,
-    ablation_no_text_focus,
-    bicubic,
-    demo,
-    div2k,
-    paper,
-    small,
-    tbsrn,
-    tiny,
-    tsrn,
-)
+from configs import demo, div2k, paper, small, tiny
+from textsr_jax.config.variants import VARIANTS
 from textsr_jax.train import state as states
 
-PAPER_SIZED = (paper, tbsrn, tsrn, bicubic, div2k)
-ABLATIONS = (ablation_hr, ablation_joint, ablation_no_text_focus)
+PAPER_SIZED = {name or "paper": paper.get_config(name) for name in ("", *VARIANTS)} | {
+    "div2k": div2k.get_config()
+}
 
 
 def stages(config):
@@ -36,9 +26,9 @@ def stages(config):
     }
 
 
-@pytest.mark.parametrize("preset", [*PAPER_SIZED, *ABLATIONS])
-def test_stage_1_is_the_text_focus_references(preset):
-    config = preset.get_config()
+@pytest.mark.parametrize("name", PAPER_SIZED)
+def test_stage_1_is_the_text_focus_references(name):
+    config = PAPER_SIZED[name]
     for stage in (config.stage1, config.joint):
         assert (stage.schedule, stage.learning_rate, stage.warmup) == ("constant", 1e-4, 0)
         assert (stage.b1, stage.b2, stage.eps, stage.weight_decay) == (0.5, 0.999, 1e-8, 0)
@@ -48,14 +38,14 @@ def test_stage_1_is_the_text_focus_references(preset):
             float(np.float32(1e-4))
         }
     assert (config.stage1.scale, config.stage1.error) == (100, "mse")
-    if preset is not ablation_no_text_focus:
+    if name != "no_text_focus":
         assert (config.stage1.position, config.stage1.recognition) == (10, 0.0005)
     assert config.sr.tbsrn.dropout == config.focus.dropout == 0.1
 
 
-@pytest.mark.parametrize("preset", [*PAPER_SIZED, *ABLATIONS])
-def test_the_recogniser_is_trained_as_cdistnets_code_does(preset):
-    config = preset.get_config()
+@pytest.mark.parametrize("name", PAPER_SIZED)
+def test_the_recogniser_is_trained_as_cdistnets_code_does(name):
+    config = PAPER_SIZED[name]
     settings = config.pretrain.ocr
     for stage in (settings, config.stage2):
         assert (stage.b1, stage.b2, stage.eps, stage.weight_decay) == (0.9, 0.98, 1e-9, 0)

@@ -17,19 +17,7 @@ class UserError(Exception):
 
 
 class MissingPackage(UserError, ImportError):
-    """A package of an extra is not installed.
-
-    Args:
-      package: its name.
-      extra: the extra that brings it, such as "train".
-    """
-
-    def __init__(self, package: str, extra: str):
-        super().__init__(
-            f"{package} is not installed; it comes with the extra [{extra}]: {installing(extra)}"
-        )
-        self.package = package
-        self.extra = extra
+    """A package is not installed. The message names the extra of ours that brings it."""
 
 
 class Stopped(Exception):
@@ -78,7 +66,9 @@ def needs(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise MissingPackage(error.name or "a package", extra) from error
+        raise MissingPackage(
+            f"{error.name} is not installed; it comes with the extra [{extra}]: {installing(extra)}"
+        ) from error
 
 
 def installing(extra: str) -> str:

@@ -3,12 +3,17 @@
 One label format serves every system: character indices, 1-36 for `0-9a-z` and 0 for "no character".
 """
 
+from __future__ import annotations
+
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+
+if TYPE_CHECKING:
+    # The processes that draw words load no JAX.
+    import jax
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -23,6 +28,10 @@ NUM_FOCUS_CLASSES = 1 + len(ALPHABET)
 # CRNN's classes: CTC's blank, then the alphabet. They are the character indices of `encode`.
 BLANK = 0
 NUM_CTC_CLASSES = 1 + len(ALPHABET)
+
+# What word images say: the shares of English words, of numbers, and of codes of any characters.
+# The generator draws by them, and the search of words weighs texts by them.
+ENGLISH_SHARE, NUMBER_SHARE, CODE_SHARE = 0.80, 0.12, 0.08
 
 # What `data.labels` of a config may be: how labels with letters beside 0-9a-z are read.
 LABELS = ("strip", "fold")
@@ -83,6 +92,8 @@ def cdistnet_tokens(characters: jax.Array) -> jax.Array:
 
     `characters` is the int32 (batch, length) of `encode`. Works inside jit.
     """
+    import jax.numpy as jnp
+
     characters = jnp.asarray(characters)
     batch, length = characters.shape
     edge = jnp.full((batch, 1), PAD, characters.dtype)
@@ -98,6 +109,8 @@ def focus_tokens(characters: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array
     Targets are the characters with class 0, the end, behind the last; the input is the targets
     shifted right behind a 0; the float32 mask is 1 up to the end, which counts, and 0 after it.
     """
+    import jax.numpy as jnp
+
     characters = jnp.asarray(characters)
     end = jnp.zeros((characters.shape[0], 1), characters.dtype)
     targets = jnp.concatenate([characters, end], axis=1)

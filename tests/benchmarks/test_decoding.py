@@ -6,7 +6,7 @@ import pytest
 from benchmarks import decoding
 from tests.conftest import micro_config
 from textsr_jax.errors import UserError
-from textsr_jax.reading import SHIPPED
+from textsr_jax.storage.shipped import SHIPPED
 
 
 def test_held_out_words_are_validation_words(data_root, tmp_path):

@@ -16,9 +16,8 @@ from textsr_jax.quantization import aciq
 from textsr_jax.quantization.rules import GRANULARITIES
 from textsr_jax.train import stages
 
-PRESETS = sorted(
-    path.stem for path in pathlib.Path(configs.__path__[0]).glob("*.py") if path.stem != "__init__"
-)
+FOLDER = pathlib.Path(configs.__path__[0])
+PRESETS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
 
 
 def fields(config, prefix=""):

@@ -9,6 +9,7 @@ from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import comparison
 from textsr_jax.storage import parameter_files
+from textsr_jax.storage.models import Models
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def config(trained):
 
 @pytest.fixture(scope="module")
 def models(trained):
-    return reading.load_models(trained)
+    return Models.load(trained)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_several_sr_models_under_one_judge(models, evaluation, config, files, tr
 def test_a_pair_of_files_is_the_workdir_s_pair(models, config, files, evaluation):
     changed = config.copy_and_resolve_references().unlock()
     changed.init.sr, changed.init.ocr = files["sr"], files["ocr"]
-    loaded = reading.load_models(None, changed)
+    loaded = Models.load(None, changed)
     assert loaded.fine_tuned is None
     assert same(loaded.pretrained, models.pretrained)
     expected = evaluation.enhance(models.sr, models.sr_variables)["easy"]
@@ -94,16 +95,16 @@ def test_a_pair_of_files_is_the_workdir_s_pair(models, config, files, evaluation
     assert np.abs(pair.enhance(list(evaluation.lr["easy"])).astype(int) - expected).max() <= 1
     changed.sr.apply_stn = "always"
     with pytest.raises(UserError, match="hold no STN"):
-        reading.load_models(None, changed)
+        Models.load(None, changed)
     changed.init.sr = files["whole"]
-    whole = reading.load_models(None, changed)
+    whole = Models.load(None, changed)
     assert same(whole.sr_variables, models.sr_variables)
 
 
 def test_a_named_file_goes_before_the_workdir_s_own_stage(trained, config, models, files):
     changed = config.copy_and_resolve_references().unlock()
     changed.init.ocr = files["ocr"]
-    loaded = reading.load_models(trained, changed)
+    loaded = Models.load(trained, changed)
     assert same(loaded.sr_variables, models.sr_variables)
     assert same(loaded.pretrained, models.pretrained)
     assert loaded.fine_tuned is None
@@ -113,20 +114,20 @@ def test_models_that_do_not_fit_are_named(trained, config, files, tmp_path):
     changed = config.copy_and_resolve_references().unlock()
     changed.sr.name = "tbsrn"
     with pytest.raises(UserError, match=r"was trained with another config\.sr"):
-        reading.load_models(trained, changed)
+        Models.load(trained, changed)
     changed.init.sr = files["sr"]
     with pytest.raises(UserError, match=r"holds 'edsr', but config\.sr\.name is 'tbsrn'"):
-        reading.load_models(trained, changed)
+        Models.load(trained, changed)
     with pytest.raises(UserError, match="which is not a recogniser"):
         comparison.load_judge(files["sr"], config)
     with pytest.raises(UserError, match="which is not an SR model"):
         comparison.load_sr(files["ocr"], config)
     changed.init.sr = str(tmp_path / "none")
     with pytest.raises(UserError, match=r"none: no such parameter file, packed file or workdir"):
-        reading.load_models(None, changed)
+        Models.load(None, changed)
 
 
 def test_an_evaluation_without_a_recogniser(data_root, tmp_path, evaluation):
-    empty = reading.load_models(None, micro_config(data_root, tmp_path))
+    empty = Models.load(None, micro_config(data_root, tmp_path))
     with pytest.raises(UserError, match="there is no recogniser to judge by"):
         comparison.evaluate(empty, evaluation)

@@ -9,6 +9,8 @@ from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import comparison
 from textsr_jax.images import to_float
+from textsr_jax.storage.models import Models
+from textsr_jax.storage.shipped import SHIPPED
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +68,13 @@ def test_case_and_punctuation_do_not_count(evaluation):
 
 @pytest.mark.slow
 def test_a_second_look_reads_as_a_reader_does(data_root):
-    changed = configuration.load(reading.SHIPPED).copy_and_resolve_references().unlock()
+    changed = configuration.load(SHIPPED).copy_and_resolve_references().unlock()
     changed.evaluation.batch_size, changed.decoding.second_look = 4, 1.0
     evaluation = comparison.open_data(changed, str(data_root))
-    models = reading.load_models(reading.SHIPPED, changed)
+    models = Models.load(SHIPPED, changed)
     images = {"hard": evaluation.bicubic()["hard"]}
     (found,) = evaluation.read(models.ocr, models.fine_tuned, images).values()
-    reader = reading.load(reading.SHIPPED, config=changed)
+    reader = reading.load(SHIPPED, config=changed)
     # Nine words in batches of four, in one of 32, and a few at a time.
     assert found == [one.text for one in reader.read_enhanced(images["hard"])]
     few = [reader.read_enhanced(images["hard"][start : start + 3]) for start in (0, 3, 6)]

@@ -67,7 +67,7 @@ def packed(data_root, tmp_path_factory):
     """An untrained pair, none of it quantised."""
     folder = tmp_path_factory.mktemp("calibration")
     config = micro_config(data_root, folder)
-    pair = packed_files.PackedPair(
+    pair = packed_files.PackedModels(
         config=configuration.without_places(config),
         rules={"sr": (), "ocr": ()},
         fine_tuned=True,

@@ -67,7 +67,7 @@ def test_the_size_of_a_packed_file_is_told_from_shapes_alone():
     kernels = {"kernel": rng.standard_normal((30, 7)), "bias": rng.standard_normal(7)}
     tree = {"params": jax.tree.map(np.float32, kernels), "stats": {}}
     rules = (Rule("bias", None), *rule_set("all", 3, "gaussian", "channel"))
-    pair = packed_files.PackedPair(
+    pair = packed_files.PackedModels(
         config={},
         rules={"sr": rules, "ocr": ()},
         fine_tuned=True,

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from configs import ablation_hr, ablation_joint, ablation_no_text_focus, bicubic, paper, tbsrn, tiny
+from configs import paper, tiny
 from tests.conftest import micro_config
-from textsr_jax import reading
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import comparison, protocol
 from textsr_jax.experiments import table1
+from textsr_jax.storage.models import Models
 from textsr_jax.train import loop, stages
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -37,14 +37,14 @@ def differing(config, base):
 
 def test_every_ablation_differs_from_the_paper_by_its_fields_alone():
     base = paper.get_config()
-    assert differing(ablation_joint.get_config(), base) == {"stages": "pretrain,joint"}
-    assert differing(ablation_hr.get_config(), base) == {"stage2.images": "hr"}
-    assert differing(ablation_no_text_focus.get_config(), base) == {
+    assert differing(paper.get_config("joint"), base) == {"stages": "pretrain,joint"}
+    assert differing(paper.get_config("hr"), base) == {"stage2.images": "hr"}
+    assert differing(paper.get_config("no_text_focus"), base) == {
         "stage1.position": 0.0,
         "stage1.recognition": 0.0,
     }
-    assert differing(tbsrn.get_config(), base) == {"sr.name": "tbsrn"}
-    assert differing(bicubic.get_config(), base) == {
+    assert differing(paper.get_config("tbsrn"), base) == {"sr.name": "tbsrn"}
+    assert differing(paper.get_config("bicubic"), base) == {
         "sr.name": "bicubic",
         "sr.apply_stn": "never",
     }
@@ -199,7 +199,7 @@ def test_a_small_table_from_end_to_end_goes_on_after_a_crash(data_root, tmp_path
     assert [row["workdir"] for row in content["rows"]] == FOLDERS
     evaluation = comparison.open_data(config)
     for row in content["rows"]:
-        models = reading.load_models(folder / row["workdir"])
+        models = Models.load(folder / row["workdir"])
         images = evaluation.enhance(models.sr, models.sr_variables)
         words = evaluation.read(models.ocr, models.fine_tuned, images)
         scored = evaluation.row("", "", images, words)

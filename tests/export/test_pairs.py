@@ -18,6 +18,7 @@ from textsr_jax.export import RECORD, pairs, runtime
 from textsr_jax.models import build_ocr
 from textsr_jax.quantization import Rule, quantize
 from textsr_jax.storage import packed_files
+from textsr_jax.storage.models import Models
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -39,7 +40,7 @@ def packed(source, tmp_path_factory):
     }
     packed_files.save(
         path,
-        packed_files.PackedPair(
+        packed_files.PackedModels(
             config=configuration.without_places(source.config),
             rules=rules,
             fine_tuned=True,
@@ -98,8 +99,8 @@ def test_a_recogniser_without_a_decoder(source, monkeypatch):
     config = source.config.copy_and_resolve_references()
     config.ocr.name = "crnn"
     crnn = build_ocr(config.ocr)
-    models = reading.Models(config, *source.sr[:1], crnn, source.sr[1], None, drawn(crnn, 0))
-    monkeypatch.setattr(reading, "load_models", lambda place: models)
+    models = Models(config, *source.sr[:1], crnn, source.sr[1], None, drawn(crnn, 0))
+    monkeypatch.setattr(Models, "load", lambda place: models)
     with pytest.raises(UserError, match="'crnn' cannot be exported, for it has no decoder"):
         pairs.open_source("pair")
 

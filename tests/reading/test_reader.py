@@ -2,16 +2,11 @@
 
 import concurrent.futures
 import hashlib
-import importlib.metadata
 import io
 import math
 import multiprocessing
-import pathlib
 import pickle
-import pydoc
 import shutil
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +26,8 @@ from textsr_jax.images import LR_SIZE
 from textsr_jax.quantization.rules import from_config
 from textsr_jax.reading import crops
 from textsr_jax.storage import packed_files
+from textsr_jax.storage.models import Models
+from textsr_jax.storage.shipped import SHIPPED
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +36,7 @@ def pair(trained):
 
 
 def test_it_enhances_and_reads_as_the_evaluation_does(pair, trained):
-    models = reading.load_models(trained)
+    models = Models.load(trained)
     evaluation = comparison.open_data(models.config)
     expected = evaluation.enhance(models.sr, models.sr_variables)["easy"]
     lr = list(evaluation.lr["easy"])
@@ -230,23 +227,23 @@ def test_an_unsure_word_is_read_upside_down():
 
 
 def test_the_shipped_file_is_sound():
-    pair = packed_files.load(reading.SHIPPED)
+    pair = packed_files.load(SHIPPED)
     assert pair.fine_tuned
-    assert reading.SHIPPED.stat().st_size <= 12 * 2**20
+    assert SHIPPED.stat().st_size <= 12 * 2**20
     # It says where it comes from, and that is not a test set.
     assert pair.provenance["data"] and pair.provenance["commit"]
-    assert configuration.load(reading.SHIPPED).decoding.temperature > 0
+    assert configuration.load(SHIPPED).decoding.temperature > 0
 
 
 def test_the_shipped_file_says_what_was_quantised_and_how():
     """And its arrays are those that were trained, whatever is written about them."""
-    pair = packed_files.load(reading.SHIPPED)
-    assert repr(pair) == "PackedPair(edsr + cdistnet, 65 kernels: 65 minmax at 8 bits)"
+    pair = packed_files.load(SHIPPED)
+    assert repr(pair) == "PackedModels(edsr + cdistnet, 65 kernels: 65 minmax at 8 bits)"
     for part in packed_files.PARTS:
         asked = pair.config["quantization"][part]
         assert asked["prior"] == "auto"
         assert from_config(asked, pair.config[part]["name"], part) == pair.rules[part]
-    arrays, digest = load_file(reading.SHIPPED), hashlib.sha256()
+    arrays, digest = load_file(SHIPPED), hashlib.sha256()
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
         digest.update(arrays[name].tobytes())
@@ -263,15 +260,15 @@ def test_the_shipped_pair_reads_and_is_the_default():
     right = [one.text == word.lower() for one, word in zip(found, WORDS * 2, strict=True)]
     assert sum(right) >= 22
     assert sum(one.text in ("open", "exit", "park") for one in found) >= 4
-    assert found == textsr_jax.load(reading.SHIPPED).read(images)
+    assert found == textsr_jax.load(SHIPPED).read(images)
 
 
 @pytest.mark.slow
 def test_a_packed_file_applies_its_temperature(tmp_path):
-    pair = packed_files.load(reading.SHIPPED)
+    pair = packed_files.load(SHIPPED)
     image = word_image("open")
     (plain,) = textsr_jax.load().read([image])
-    own = pair.experiment(reading.SHIPPED).decoding.temperature
+    own = pair.experiment(SHIPPED).decoding.temperature
     pair.config["decoding"]["temperature"] = 3 * own
     packed_files.save(tmp_path / "file", pair)
     (scaled,) = textsr_jax.load(tmp_path / "file").read([image])
@@ -373,7 +370,7 @@ def small_pair(tmp_path):
         part: quantize(build(config[part]).init(jax.random.key(0)), rules[part])
         for part, build in (("sr", build_sr), ("ocr", build_ocr))
     }
-    pair = packed_files.PackedPair(
+    pair = packed_files.PackedModels(
         configuration.without_places(config), rules, True, {"data": "drawn"}, **trees
     )
     packed_files.save(tmp_path / "pair.safetensors", pair)
@@ -440,21 +437,3 @@ def test_a_reader_of_a_workdir_takes_its_weights_along(trained, tmp_path):
 def test_a_reader_of_an_engine_of_one_s_own():
     assert repr(READER) == "<Reader with Blocks>"
     assert pickle.loads(pickle.dumps(READER)).read(COLOUR) == READER.read(COLOUR)
-
-
-def test_the_package_says_what_it_has_before_jax_is_there():
-    code = (
-        "import sys, textsr_jax\n"
-        "assert {'load', 'Reader', 'Reading', 'UserError', '__version__'} <= {*dir(textsr_jax)}\n"
-        "print(textsr_jax.__version__, textsr_jax.UserError.__name__)\n"
-        "assert 'jax' not in sys.modules\n"
-        "assert textsr_jax.Reader is __import__('textsr_jax.reading').reading.Reader\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    version = importlib.metadata.version("textsr_jax")
-    assert done.stdout == f"{version} UserError\n", done.stderr
-    shown = pydoc.render_doc(textsr_jax, renderer=pydoc.plaintext)
-    assert "class Reader" in shown and "load(source" in shown and version in shown
-    assert (pathlib.Path(textsr_jax.__file__).parent / "py.typed").is_file()
-    with pytest.raises(AttributeError, match="has no attribute 'lode'"):
-        _ = textsr_jax.lode

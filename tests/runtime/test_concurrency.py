@@ -1,6 +1,7 @@
 """Batches at the same time: in their order, compiled once, never too many."""
 
 import concurrent.futures
+import contextlib
 import os
 import threading
 import time
@@ -90,7 +91,7 @@ def test_as_many_at_once_as_there_are_cores(monkeypatch, backend, cores, threads
     )
     concurrency.threads.cache_clear()
     try:
-        assert concurrency.threads(backend)._max_workers == threads
+        assert concurrency.threads(backend, concurrency.MOST)._max_workers == threads
     finally:
         concurrency.threads.cache_clear()
 
@@ -172,3 +173,17 @@ def test_a_forked_process_says_that_it_cannot_read():
     os.waitpid(child, 0)
     assert message.startswith("this process was forked from one that had loaded a model")
     assert "'spawn'" in message and "\n" not in message
+
+
+def test_fewer_at_once_where_a_block_says_so():
+    barrier = threading.Barrier(2)
+
+    def meets(batch):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            barrier.wait(0.1)
+            return "several at once"
+        return "one at a time"
+
+    function = concurrency.Concurrent(meets, "cpu")
+    with concurrency.at_most(1):
+        assert {*map(str, function(range(3)))} == {"one at a time"}

@@ -29,7 +29,8 @@ from textsr_jax.quantization import Rule, dequantize, is_quantized, quantize
 from textsr_jax.quantization.packing import pack
 from textsr_jax.reading.engine import JaxEngine
 from textsr_jax.storage import checkpoints, packed_files, parameter_files
-from textsr_jax.storage.packed_files import PackedPair
+from textsr_jax.storage.models import Models
+from textsr_jax.storage.packed_files import PackedModels
 from textsr_jax.storage.parameter_files import ParameterFile
 
 RECORD, DIGEST = "textsr_jax_packed", "sha256"
@@ -44,7 +45,7 @@ def handmade(rules=(), config=None):
         "stats": {"bn": {"mean": draw(5)}},
     }
     ocr = {"params": {"0": {"kernel": draw(7, 6)}, "empty": draw(0, 3)}, "stats": {}}
-    return PackedPair(
+    return PackedModels(
         config={"seed": 1} if config is None else config,
         rules={"sr": tuple(rules), "ocr": ()},
         fine_tuned=False,
@@ -85,7 +86,7 @@ def pair():
         "ocr": (Rule("convs/[01]/.*/kernel", 6, "minmax", "channel", True), Rule("output/.*", 7)),
     }
     networks = {"sr": build_sr(config.sr), "ocr": build_ocr(config.ocr)}
-    return PackedPair(
+    return PackedModels(
         config=configuration.without_places(config),
         rules=rules,
         fine_tuned=True,
@@ -129,7 +130,7 @@ def test_leaves_in_bfloat16_come_back_as_such(tmp_path):
     before = handmade()
     sr = {"params": {"x": jnp.asarray([[0.5, 1.25], [3, 4]], jnp.bfloat16)}, "stats": {}}
     sr = quantize(sr, [Rule("x", 4)])
-    packed_files.save(tmp_path / "file", PackedPair(**{**vars(before), "sr": sr}))
+    packed_files.save(tmp_path / "file", PackedModels(**{**vars(before), "sr": sr}))
     after = packed_files.load(tmp_path / "file").sr
     assert after["params"]["x"].dtype == jnp.bfloat16
     assert same(dequantize(after), dequantize(sr))
@@ -138,7 +139,7 @@ def test_leaves_in_bfloat16_come_back_as_such(tmp_path):
 def test_only_float32_is_stored_as_it_is():
     ocr = {"params": {"x": jnp.zeros(3, jnp.bfloat16)}, "stats": {}}
     with pytest.raises(ValueError, match="leaf 'ocr/params/x' is bfloat16; those not quantised"):
-        packed_files.to_bytes(PackedPair(**{**vars(handmade()), "ocr": ocr}))
+        packed_files.to_bytes(PackedModels(**{**vars(handmade()), "ocr": ocr}))
 
 
 @pytest.mark.parametrize("correct", [False, True])
@@ -244,7 +245,7 @@ def test_codes_that_stand_for_no_finite_number_are_refused(tmp_path, content, bi
 
 def test_a_pair_says_what_is_in_it(pair):
     what = repr(pair)
-    assert what.startswith("PackedPair(edsr + crnn, ") and len(what) < 300
+    assert what.startswith("PackedModels(edsr + crnn, ") and len(what) < 300
     for leaves in (
         "minmax at 6 bits",
         "laplace at 3.5 bits",
@@ -255,19 +256,19 @@ def test_a_pair_says_what_is_in_it(pair):
 def test_models_of_a_file_are_those_of_its_stages(tmp_path, pair, content):
     path = tmp_path / "file"
     path.write_bytes(content)
-    models = reading.load_models(path)
+    models = Models.load(path)
     assert same(models.fine_tuned, pair.ocr) and models.pretrained is None
     assert models.config == configuration.load(path) == pair.experiment(path)
-    packed_files.save(path, PackedPair(**{**vars(pair), "fine_tuned": False}))
-    models = reading.load_models(path)
+    packed_files.save(path, PackedModels(**{**vars(pair), "fine_tuned": False}))
+    models = Models.load(path)
     assert same(models.pretrained, pair.ocr) and models.fine_tuned is None
     # Decoding may be another, the network not.
     config = pair.experiment(path).unlock()
     config.decoding.beam = 7
-    assert reading.load_models(path, config).config.decoding.beam == 7
+    assert Models.load(path, config).config.decoding.beam == 7
     config.sr.edsr.channels = 9
     with pytest.raises(UserError, match=r"holds another network than config\.sr asks"):
-        reading.load_models(path, config)
+        Models.load(path, config)
 
 
 def test_the_plain_safetensors_library_opens_it(tmp_path):

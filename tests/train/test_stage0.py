@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import micro_config, same, stage0_config
-from textsr_jax import data, reading
+from textsr_jax import data
 from textsr_jax.data.photograph_folders import central_crops, random_crops
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.images import to_float, to_uint8
@@ -17,6 +17,7 @@ from textsr_jax.metrics import luma_quality
 from textsr_jax.models import build_focus, build_rescaler, build_sr
 from textsr_jax.storage import checkpoints, parameter_files
 from textsr_jax.storage.checkpoints import Checkpoints
+from textsr_jax.storage.models import Models
 from textsr_jax.train import loop, stages, steps
 from textsr_jax.train import state as states
 from textsr_jax.train.logs import Logs
@@ -202,7 +203,7 @@ def test_bad_input_is_named_before_anything_is_written(
 def test_readers_take_its_edsr_from_config_init(stage0, photographs):
     config = stage0_config(photographs)
     config.init.sr = str(stage0)
-    models = reading.load_models(None, config)
+    models = Models.load(None, config)
     assert same(models.sr_variables["params"], {"edsr": best(stage0, config)[0]["params"]["edsr"]})
     lr = np.full((1, 16, 64, 3), 0.5, np.float32)
     assert models.sr(models.sr_variables, lr).shape == (1, 32, 128, 3)

@@ -23,6 +23,7 @@ from textsr_jax.models.bicubic import enlarge
 from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.storage import checkpoints, locks, parameter_files
 from textsr_jax.storage.checkpoints import Checkpoints
+from textsr_jax.storage.models import Models
 from textsr_jax.train import loop, stages, stopping
 from textsr_jax.train import state as states
 from textsr_jax.train.logs import Logs
@@ -393,7 +394,7 @@ def test_bicubic_trains_a_recogniser_alone_crnn_too(data_root, tmp_path, capsys)
     assert "stage1: bicubic has nothing to train" in capsys.readouterr().out
     stage_folders = {path.name for path in workdir.iterdir() if (path / "checkpoints").is_dir()}
     assert stage_folders == {"pretrain_ocr", "stage2"}
-    models = reading.load_models(workdir)
+    models = Models.load(workdir)
     assert not same(models.pretrained, models.fine_tuned)
     evaluation = comparison.open_data(config)
     rows, images = comparison.evaluate(models, evaluation)
@@ -412,7 +413,7 @@ def test_bicubic_trains_a_recogniser_alone_crnn_too(data_root, tmp_path, capsys)
 
 def test_stages_start_from_parameter_files(trained, data_root, tmp_path):
     config = micro_config(data_root, tmp_path / "data")
-    models = reading.load_models(trained)
+    models = Models.load(trained)
     # As EDSR's published file: without an STN.
     lone = {"params": {"edsr": models.sr_variables["params"]["edsr"]}, "stats": {}}
     for part, variables in (("sr", lone), ("ocr", models.pretrained)):
@@ -427,7 +428,7 @@ def test_stages_start_from_parameter_files(trained, data_root, tmp_path):
     workdir = tmp_path / "w"
     stages.train(config, workdir, "again")
     assert not (workdir / "pretrain_ocr").exists()
-    loaded = reading.load_models(workdir)
+    loaded = Models.load(workdir)
     assert same(loaded.sr_variables["params"]["edsr"], lone["params"]["edsr"])
     # The STN is a fresh one: zero weights, and points that the image does not move.
     fresh = loaded.sr.init(jax.random.key(0))["params"]["stn"]
@@ -439,7 +440,7 @@ def test_stages_start_from_parameter_files(trained, data_root, tmp_path):
     config.stages, config.init.pretrain, config.init.ocr = "pretrain", config.init.ocr, ""
     config.pretrain.ocr.learning_rate = 0.0
     stages.train(config, tmp_path / "further", "again")
-    further = reading.load_models(tmp_path / "further").pretrained
+    further = Models.load(tmp_path / "further").pretrained
     assert same(further["params"], models.pretrained["params"])
     config.init.ocr, config.init.pretrain = config.init.pretrain, ""
 
@@ -481,8 +482,8 @@ def joint_config(trained, data_root, data_dir):
 
 
 def test_a_workdir_of_the_joint_stage_serves_as_any_other(trained, jointly):
-    models = reading.load_models(jointly)
-    before = reading.load_models(trained)
+    models = Models.load(jointly)
+    before = Models.load(trained)
     assert same(models.pretrained, before.pretrained)
     for tuned, start in (
         (models.fine_tuned, models.pretrained),
@@ -507,7 +508,7 @@ def test_a_workdir_of_the_joint_stage_serves_as_any_other(trained, jointly):
 
 
 def test_the_best_joint_model_is_the_one_that_reads_sr_validation_words_best(jointly):
-    models = reading.load_models(jointly)
+    models = Models.load(jointly)
     template = checkpoints.abstract(together(sr=models.sr, ocr=models.ocr).template)
     best, record = checkpoints.load_best(jointly, "joint", template)
     assert same(part_of(best, "sr"), models.sr_variables)
@@ -566,7 +567,7 @@ def test_fine_tuning_on_hr_images_reads_them_and_is_judged_by_sr_images(
         assert np.array_equal(image, everything[int(index)].hr)
     made = {path.name for path in (tmp_path / "stage2").iterdir()}
     assert made == {"sr_validation_train1.npy"}
-    shown = stage.validate(reading.load_models(trained).pretrained).pictures["images"]
+    shown = stage.validate(Models.load(trained).pretrained).pictures["images"]
     sr = np.load(tmp_path / "stage2" / "sr_validation_train1.npy")
     assert np.array_equal(shown, np.concatenate(sr[:8]))
 
@@ -608,7 +609,7 @@ def test_the_sr_model_is_chosen_by_the_mean_accuracy_over_validation_splits(
     training = stages._Training(config, tmp_path)
     stage = training.stage1()
     assert "stage1: no recogniser at hand" in capsys.readouterr().err
-    variables = reading.load_models(trained).sr_variables
+    variables = Models.load(trained).sr_variables
     alone = stage.validate(variables)
     assert alone.score == [0.0, alone.scalars["psnr"]] and "accuracy" not in alone.scalars
 
@@ -640,7 +641,7 @@ def test_fine_tuning_of_a_quantised_pair_judges_its_quantised_recogniser(trained
     config = configuration.load(trained)
     training = stages._Training(config, trained)
     training.ocr = training.ocr.through(lambda tree: jax.tree.map(jax.numpy.zeros_like, tree))
-    variables = reading.load_models(trained).pretrained
+    variables = Models.load(trained).pretrained
     images = to_float(np.stack([training.pairs.validation[0].hr]))
     zeros = jax.tree.map(np.zeros_like, variables)
     plain = stages._Training(config, trained)

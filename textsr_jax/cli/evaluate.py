@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from textsr_jax.cli.scripts import program, run_script
 from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
+from textsr_jax.storage.shipped import SHIPPED
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
 _MODEL = flags.DEFINE_string(
@@ -47,7 +48,7 @@ _PHOTOGRAPHS = flags.DEFINE_list(
 
 def run() -> None:
     """Runs `textsr-evaluate`, which is also `python evaluate.py`."""
-    run_script(main, model=configuration.SHIPPED)
+    run_script(main, model=SHIPPED)
 
 
 def main(arguments: list[str]) -> None:
@@ -57,7 +58,7 @@ def main(arguments: list[str]) -> None:
         raise UserError("--workdir and --model: take one of them")
     source = _MODEL.value or _WORKDIR.value
     if not (source or _CONFIG.present or _PHOTOGRAPHS.value):
-        source = configuration.SHIPPED
+        source = SHIPPED
     if _PHOTOGRAPHS.value:
         for flag in (_MODEL, _DATA_ROOT, _SR, _JUDGE):
             if flag.value:
@@ -73,17 +74,17 @@ def main(arguments: list[str]) -> None:
             f"{source}: its data, {root!r}, are not here; name a folder with TextZoom's test/* in "
             "--data_root, or --config.data.root= for drawn words"
         )
-    from textsr_jax import reading
     from textsr_jax.evaluation import comparison
     from textsr_jax.report import figures, tables
+    from textsr_jax.storage.models import Models
 
-    models = reading.load_models(source, config)
+    models = Models.load(source, config)
     others = [comparison.load_sr(source, config) for source in _SR.value]
     judge = comparison.load_judge(_JUDGE.value, config) if _JUDGE.value else None
     evaluation = comparison.open_data(config, _DATA_ROOT.value)
     rows, images = comparison.evaluate(models, evaluation, others, judge)
     search = evaluation.search
-    shipped = source and pathlib.Path(source) == configuration.SHIPPED
+    shipped = source and pathlib.Path(source) == SHIPPED
     pair = "the package's pair" if shipped else source or "models"
     tables.print_rows(rows, f"{pair} on {evaluation.title}{search.beyond_paper}")
     out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value or "") / "results.json")

@@ -96,12 +96,12 @@ def main(arguments: list[str]) -> None:
             )
 
     config = configuration.from_flag(_CONFIG, _WORKDIR.value)
-    from textsr_jax import reading
     from textsr_jax.evaluation import comparison, protocol
     from textsr_jax.evaluation.quantization import grid
     from textsr_jax.experiments import quantization as report
+    from textsr_jax.storage.models import Models
 
-    models = reading.load_models(_WORKDIR.value, config)
+    models = Models.load(_WORKDIR.value, config)
     pairs = comparison.open_pairs(config, _DATA_ROOT.value)
     evaluation = protocol.Evaluation(config, pairs)
     job = report.Job(

@@ -18,6 +18,7 @@ from textsr_jax.cli.scripts import program, run_script
 from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.export import RECORD
+from textsr_jax.storage.shipped import SHIPPED
 
 if TYPE_CHECKING:
     # Loaded once flags are known to be right.
@@ -57,7 +58,7 @@ _GRID = flags.DEFINE_string(
 
 def run() -> None:
     """Runs `textsr-read`, which is also `python read.py`."""
-    run_script(main, model=configuration.SHIPPED)
+    run_script(main, model=SHIPPED)
 
 
 def main(arguments: list[str]) -> None:
@@ -87,7 +88,7 @@ def _reader() -> reading.Reader:
 
 def _source() -> str | pathlib.Path | None:
     named = _MODEL.value or _WORKDIR.value
-    return named or (None if _CONFIG.present else configuration.SHIPPED)
+    return named or (None if _CONFIG.present else SHIPPED)
 
 
 def _config() -> ConfigDict:

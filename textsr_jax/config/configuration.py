@@ -23,8 +23,6 @@ from textsr_jax.errors import UserError, fix_for
 from textsr_jax.storage import atomic
 
 FILE = "config.json"
-# The pair that comes with the package.
-SHIPPED = pathlib.Path(__file__).parents[1] / "weights" / "shipped.safetensors"
 
 # The flags below are the flags of the script that defines them, and in its --help.
 flags.disclaim_key_flags()

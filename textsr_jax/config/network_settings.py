@@ -60,6 +60,7 @@ class SRSettings(Part):
     edsr: EDSRSizes = EDSRSizes()
     tbsrn: TBSRNSizes = TBSRNSizes()
     tsrn: TSRNSizes = TSRNSizes()
+    # The STN rectifies LR images in training alone (as the published code), always, or never.
     apply_stn: str = network("train", Choice(("train", "always", "never")), "when the STN runs")
     stn: STNSizes = STNSizes()
     dtype: str = network("float32", _DTYPE, "the compute dtype")

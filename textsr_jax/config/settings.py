@@ -50,9 +50,13 @@ class Data(Part):
 
     root: str = machine("", Text(), "a folder of TextZoom's LMDB folders; empty: drawn words")
     data_dir: str = machine("", Text(), "where prepared data are kept; empty: TFDS's default")
+    # "strip" drops these letters (café: caf), as the published code does. "fold" takes their plain
+    # forms first (café: cafe, full-width ＯＰＥＮ: open), as PARSeq does: what the image shows.
+    # `Scoring.punctuation` is about the characters that are left then.
     labels: str = recipe(
         "strip", Choice(("strip", "fold")), "letters beside 0-9a-z: left out, or their plain forms"
     )
+    # Test splits never choose a checkpoint.
     validation_fraction: float = recipe(
         0.05, _FRACTION, "part of the training words that chooses checkpoints"
     )
@@ -73,13 +77,19 @@ class Photographs(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Starts(Part):
-    """Where networks start: a parameter file, a packed file or a workdir; empty: at random."""
+    """Where networks start: a parameter file, a packed file or a workdir; empty: at random.
+
+    Stage 0 starts from `sr` and `resampler`. Stage 1 starts from stage 0 if that was run, else from
+    `sr`.
+    """
 
     sr: str = machine("", Text(), "a parameter file, a packed file or a workdir of an SR model")
     resampler: str = machine("", Text(), "a parameter file or a workdir of a resampler")
     ocr: str = machine("", Text(), "the start of the recogniser, in place of pre-training")
     focus: str = machine("", Text(), "the text-focus recogniser, in place of pre-training")
     pretrain: str = machine("", Text(), "a recogniser that pre-training goes on from")
+    # The smaller CDistNet has the same width. It begins by computing what it did; see
+    # `textsr_jax.models.growth`.
     grow: bool = machine(False, Flag(), "ocr and pretrain name a smaller CDistNet, which grows")
 
 
@@ -87,7 +97,9 @@ class Starts(Part):
 class Parallel(Part):
     """How parameters are split over devices."""
 
+    # The number of devices is a multiple of it. 1: every device holds all parameters.
     fsdp: int = machine(1, Whole(1, 2**20), "devices that share each parameter")
+    # (regular expression of a path, axis); the first match wins.
     rules: tuple[tuple[str, int], ...] = machine(
         ((".*/(kernel|embedding)", -1),), Axes(), "which axis is split, by path"
     )
@@ -99,7 +111,10 @@ class Decoding(Part):
 
     beam: int = recipe(10, Whole(1, 1000), "beams a word; 1: greedy")
     steps: int = recipe(49, Whole(1, 1000), "tokens a word at most, the end included")
+    # The weight of a word's log likelihood ratio, as English against random letters, beside the
+    # recogniser's log probability; see `textsr_jax.decoding.word_search`. The published code has 0.
     language_weight: float = recipe(0.0, Number(0, 1e6), "weight of how likely a word is English")
+    # Such a word is read four times more, its image moved by two pixels to each corner. 0: never.
     second_look: float = recipe(0.0, Number(0, 1), "words less sure than this are read again")
     temperature: float = recipe(1.0, Number(1e-3, 1e3), "confidence is probability^(1/this)")
 
@@ -116,6 +131,8 @@ class Optimization(Part):
     accumulate: int = recipe(1, Whole(1, 2**16), "parts a batch is split into, to need less memory")
     average: float = recipe(0.0, _FRACTION, "decay of the average of weights that is kept; 0: none")
     learning_rate: float = recipe(1e-4, _RATE, "the highest learning rate")
+    # After the warm-up: "cosine" down to a hundredth of the highest rate, "constant", or "noam",
+    # the inverse square root of the step.
     schedule: str = recipe(
         "cosine", Choice(("cosine", "constant", "noam")), "of the learning rate, after warm-up"
     )
@@ -128,6 +145,8 @@ class Optimization(Part):
     weight_decay: float = recipe(0.0, _RATE, "AdamW's weight decay")
     clip: float = recipe(5.0, Number(0, 1e30), "bound of the gradient's global norm")
     augment: bool = recipe(True, Flag(), "changes images at random, in the step")
+    # 12 kB a word, 15 kB in stage 1, read once before the first step. It pays where steps wait for
+    # data.
     on_device: bool = machine(False, Flag(), "training images lie on every device")
     skip_at_most: int = recipe(
         10, Whole(0, _MANY), "batches skipped for a loss that is not finite; then it stops"
@@ -167,11 +186,17 @@ class Stage1Settings(Optimization):
     """Stage 1: the SR model with the text-focus loss."""
 
     synthetic: bool = recipe(False, Flag(), "adds the drawn pairs of pre-training")
+    # "log_mse" is the mean of each image's logarithm, so it trains the mean PSNR. Its gradient is
+    # about 100 times as large.
     error: str = recipe("mse", Choice(("mse", "log_mse")), "the error of SR and HR images")
+    # Where this weight and the next one are 0, no text-focus recogniser is needed.
     position: float = recipe(10.0, _WEIGHT, "weight of the attention's part of the loss")
     recognition: float = recipe(0.0005, _WEIGHT, "weight of the recognition part of the loss")
     scale: float = recipe(100.0, _WEIGHT, "weight of the whole loss")
+    # A .npy file of 62 x 62 counts for the recognition part; empty: all characters weigh alike.
     confusion: str = machine("", Text(), "a confusion matrix that weighs characters")
+    # With augment=False the text-focus recogniser's attention to HR images is computed once and
+    # kept in the stage's folder, up to this size. 0: every step computes it.
     hr_cache_gb: float = machine(
         8.0, Number(0, 1e6), "10^9 bytes at most for attention that is kept"
     )
@@ -182,6 +207,7 @@ class Stage2Settings(Optimization):
     """Stage 2: the recogniser on images of the SR model."""
 
     synthetic: bool = recipe(False, Flag(), "adds SR images of the drawn words")
+    # SR images choose the checkpoint in each case. "both" makes a reader of sharp images too.
     images: str = recipe("sr", Choice(("sr", "hr", "both")), "the images that are trained on")
 
 
@@ -212,6 +238,8 @@ class ModelQuantization(Part):
     prior: str = recipe("laplace", _PRIOR, "what ranges assume; auto: the least error measured")
     granularity: str = recipe("tensor", _GRANULARITY, "what has a range of its own")
     correct: bool = recipe(False, Flag(), "restores the mean and deviation of each channel")
+    # Each is {"pattern": REGEX} or {"set": NAME}, and those of bits, prior, granularity and
+    # correct that differ from the fields above.
     rules: tuple[dict[str, Any], ...] = recipe(
         (), _RULES, "rules before the set's; the first match wins"
     )
@@ -233,6 +261,8 @@ class Scoring(Part):
 
     batch_size: int = machine(64, Whole(1, 4096), "images at once")
     psnr_batch: int = recipe(16, Whole(1, 10**6), "images that the published PSNR pools")
+    # For words whose labels hold more than 0-9a-z after `Data.labels`. The rest is stripped, as
+    # TextZoom does, or the word is skipped, or it is kept.
     punctuation: str = recipe("strip", _PUNCTUATION, "words with more than letters and digits")
 
 

@@ -18,6 +18,7 @@ from textsr_jax import text
 from textsr_jax.data import records
 from textsr_jax.data.records import Record, Source
 from textsr_jax.errors import UserError, needs
+from textsr_jax.runtime.batches import fill
 
 with needs("train"):
     import grain
@@ -161,15 +162,13 @@ def evaluation_batches(
 
 
 def _collate(pairs: Sequence[tuple[int, Record]], *, batch_size: int, max_length: int) -> Batch:
-    valid = np.arange(batch_size) < len(pairs)
-    pairs = list(pairs) + [pairs[-1]] * (batch_size - len(pairs))
     words = [text.normalize(record.label)[:max_length] for _, record in pairs]
     return Batch(
-        lr=np.stack([record.lr for _, record in pairs]),
-        hr=np.stack([record.hr for _, record in pairs]),
-        characters=text.encode(words, max_length),
-        index=np.array([index for index, _ in pairs], np.int32),
-        valid=valid,
+        lr=fill(np.stack([record.lr for _, record in pairs]), batch_size),
+        hr=fill(np.stack([record.hr for _, record in pairs]), batch_size),
+        characters=fill(text.encode(words, max_length), batch_size),
+        index=fill(np.array([index for index, _ in pairs], np.int32), batch_size),
+        valid=np.arange(batch_size) < len(pairs),
     )
 
 

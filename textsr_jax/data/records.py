@@ -17,7 +17,6 @@ import shutil
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
-from unittest import mock
 
 import numpy as np
 from absl import logging as absl_logging
@@ -161,6 +160,16 @@ class _InOrder:
 
 
 @contextlib.contextmanager
+def _in_order() -> Iterator[None]:
+    """In this block TFDS writes examples by way of `_InOrder`; it has no setting for that."""
+    own, shuffle.Shuffler = shuffle.Shuffler, _InOrder
+    try:
+        yield
+    finally:
+        shuffle.Shuffler = own
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps TFDS from printing progress, and warnings that no user of ours can act on."""
     verbosity = absl_logging.get_verbosity()
@@ -190,7 +199,7 @@ def prepare(builder: LocalBuilder) -> None:
             with (
                 _preparing(pathlib.Path(path.parent)),
                 _quiet(),
-                mock.patch.object(shuffle, "Shuffler", _InOrder),
+                _in_order(),
             ):
                 builder.download_and_prepare()
         except (OSError, RuntimeError) as error:

@@ -20,8 +20,6 @@ from textsr_jax import decoding, text
 from textsr_jax.decoding.search import Decoded
 from textsr_jax.images import moved
 
-# How much of what is read are English words and numbers, the rest anything: as the generator draws.
-_ENGLISH, _NUMBER, _ANY = 0.80, 0.12, 0.08
 _DIGITS = 10
 # By how much `log_ratio` of two texts of up to 17 letters differs at most.
 _SPREAD = 60.0
@@ -43,15 +41,15 @@ def log_probability(word: str) -> float:
     0-9a-z; womens, 25th and a52 are such), of numbers, and of any characters; of the latter two
     every character, and the end, is as likely as another.
     """
-    anything = math.log(_ANY) + _at_random(word)
+    anything = math.log(text.CODE_SHARE) + _at_random(word)
     if word.isdigit():
-        number = math.log(_NUMBER) - (len(word) + 1) * math.log(_DIGITS + 1)
+        number = math.log(text.NUMBER_SHARE) - (len(word) + 1) * math.log(_DIGITS + 1)
         return float(np.logaddexp(anything, number))
     # The list has 00th for 00th to 99th and the like.
     shape = _SEVERAL_DIGITS.sub(lambda digits: "0" * len(digits[0]), word)
     zeros = sum(map(len, _SEVERAL_DIGITS.findall(word)))
     if frequency := _frequencies().get(shape):
-        likely = math.log(_ENGLISH * frequency) - zeros * math.log(_DIGITS)
+        likely = math.log(text.ENGLISH_SHARE * frequency) - zeros * math.log(_DIGITS)
         return float(np.logaddexp(anything, likely))
     return anything
 

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from textsr_jax import data, reading
+from textsr_jax import data
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Evaluation, Images, Row
 from textsr_jax.models import Network, Variables, build_ocr, build_sr
 from textsr_jax.storage import packed_files, parameter_files
+from textsr_jax.storage.models import Models
 
 PRETRAINED, FINE_TUNED = "pretrained", "fine-tuned"
 
@@ -60,7 +61,7 @@ def load_sr(source: str, config: ConfigDict) -> Model:
     """
     if _is_parameter_file(source):
         return _from_file("--sr", source, "sr", config)
-    models = reading.load_models(source)
+    models = Models.load(source)
     if models.sr_variables is None:
         raise UserError(f"--sr={source}: has no SR model yet; train stage1 there")
     return Model(models.config.sr.name, models.sr, models.sr_variables)
@@ -78,8 +79,8 @@ def load_judge(source: str, config: ConfigDict) -> Model:
     """
     if _is_parameter_file(source):
         return _from_file("--judge", source, "ocr", config)
-    models = reading.load_models(source)
-    variables = models.fine_tuned or models.pretrained
+    models = Models.load(source)
+    variables = models.recognizer
     if variables is None:
         raise UserError(f"--judge={source}: has no recogniser yet; train one there")
     return Model(models.config.ocr.name, models.ocr, variables)
@@ -107,7 +108,7 @@ def _from_file(flag: str, source: str, part: str, config: ConfigDict) -> Model:
 
 
 def evaluate(
-    models: reading.Models,
+    models: Models,
     evaluation: Evaluation,
     others: Sequence[Model] = (),
     judge: Model | None = None,

@@ -22,6 +22,7 @@ from textsr_jax.errors import UserError, require_finite
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.bicubic import enlarge
+from textsr_jax.runtime.batches import batches
 from textsr_jax.runtime.concurrency import Concurrent
 from textsr_jax.runtime.progress import Progress
 
@@ -149,7 +150,11 @@ class Evaluation:
                 for parts in zip(
                     *(
                         [np.asarray(score)[:count] for score in self._quality(image, target)]
-                        for count, image, target in self._chunks(images[name], hr)
+                        for (image, count), (target, _) in zip(
+                            batches(images[name], self._batch_size),
+                            batches(hr, self._batch_size),
+                            strict=True,
+                        )
                     ),
                     strict=True,
                 )
@@ -168,22 +173,6 @@ class Evaluation:
                 "n": len(hr),
             }
         return Row(sr, ocr, splits, _mean(splits), words)
-
-    def _chunks(self, *arrays: np.ndarray) -> Iterator[tuple[Any, ...]]:
-        """Batches of one size, so that one compiled function serves all; the last is padded."""
-        for start in range(0, len(arrays[0]), self._batch_size):
-            parts = [array[start : start + self._batch_size] for array in arrays]
-            count = len(parts[0])
-            missing = self._batch_size - count
-            yield (
-                count,
-                *(
-                    np.concatenate([part, np.repeat(part[:1], missing, axis=0)])
-                    if missing
-                    else part
-                    for part in parts
-                ),
-            )
 
     def _batches(self, rows: np.ndarray) -> int:
         return math.ceil(len(rows) / self._batch_size)
@@ -205,8 +194,8 @@ class Evaluation:
         self, function: Concurrent, rows: np.ndarray, bar: Progress, *arguments: Any
     ) -> Iterator[Any]:
         """What a function of `arguments` and a batch makes of the rows, without the padding."""
-        counts, batches = zip(*self._chunks(rows), strict=True)
-        for count, made in zip(counts, function(batches, *arguments), strict=True):
+        filled, counts = zip(*batches(rows, self._batch_size), strict=True)
+        for count, made in zip(counts, function(filled, *arguments), strict=True):
             bar.update()
             yield jax.tree.map(operator.itemgetter(slice(count)), made)
 

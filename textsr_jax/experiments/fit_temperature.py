@@ -20,6 +20,7 @@ from textsr_jax.evaluation.calibration import Sample
 from textsr_jax.report import plots
 from textsr_jax.report.tables import new_table, print_table, write_json
 from textsr_jax.storage import packed_files
+from textsr_jax.storage.shipped import SHIPPED
 
 VALIDATION, DRAWN, TEST = "validation", "drawn", "test"
 BEFORE, AFTER = "before", "after"
@@ -116,7 +117,9 @@ def table(results: dict[str, Any]) -> Table:
     return made
 
 
-def calibrated(pair: packed_files.PackedPair, results: dict[str, Any]) -> packed_files.PackedPair:
+def calibrated(
+    pair: packed_files.PackedModels, results: dict[str, Any]
+) -> packed_files.PackedModels:
     """The pair with the temperature in its config, and in its provenance what it was fitted on."""
     decoding = pair.config["decoding"] | {"temperature": results["temperature"]}
     counts = {row["words"]: row["n"] for row in results["rows"]}
@@ -148,7 +151,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("model", str(reading.SHIPPED), "The packed file to calibrate.")
+    flags.DEFINE_string("model", str(SHIPPED), "The packed file to calibrate.")
     flags.DEFINE_string("data_root", None, "TextZoom's LMDB folders; default: the model's data.")
     flags.DEFINE_integer("drawn", 1000, "Words that are drawn for the fit.", lower_bound=1)
     flags.DEFINE_string("out", None, "The packed file to write; it may be --model itself.")

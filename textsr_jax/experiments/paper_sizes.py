@@ -123,7 +123,7 @@ def packed_bytes(trees: dict[str, Any], rules: dict[str, tuple[Rule, ...]]) -> i
       trees: of "sr" and "ocr", `Network.template`.
       rules: of "sr" and "ocr"; of granularity "tensor" or "channel".
     """
-    pair = packed_files.PackedPair(
+    pair = packed_files.PackedModels(
         config={},
         rules=rules,
         fine_tuned=True,

@@ -17,7 +17,6 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from textsr_jax import reading
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.config import configuration, variants
 from textsr_jax.errors import UserError
@@ -25,6 +24,7 @@ from textsr_jax.evaluation import comparison
 from textsr_jax.evaluation.protocol import Evaluation, Row
 from textsr_jax.report import tables
 from textsr_jax.storage import atomic
+from textsr_jax.storage.models import Models
 
 RECOGNIZERS = "recognizers"
 TWO_STEPS, JOINT_STEP = "two steps", "one joint step"
@@ -193,7 +193,7 @@ def score(folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
     rows = []
     for experiment in EXPERIMENTS:
         workdir = folder / experiment.folder
-        models = reading.load_models(workdir)
+        models = Models.load(workdir)
         if models.sr_variables is None or models.fine_tuned is None:
             raise UserError(f"{workdir}: is not trained to its end; train the table's pairs first")
         images = evaluation.enhance(models.sr, models.sr_variables)

@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from textsr_jax import data, decoding, reading, text
+from textsr_jax import data, decoding, text
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError, needs
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, activation_ranges, graph_file
@@ -24,6 +24,7 @@ from textsr_jax.export.runtime import Decoder, open_session, to_float, to_uint8
 from textsr_jax.models import Network, Variables
 from textsr_jax.runtime import provenance
 from textsr_jax.storage import atomic
+from textsr_jax.storage.models import Models
 
 with needs("onnx"):
     import onnx
@@ -45,7 +46,7 @@ class Settings:
 
     data_root: str | None = None
     images: int = 300
-    activation_ranges: str = "aciq"
+    calibration: str = "aciq"
     weight_bits: int = 7
 
 
@@ -72,8 +73,8 @@ def open_source(place: str | pathlib.Path) -> Source:
       UserError: it is neither, it is damaged, or lacks a model; or its recogniser does not write
         token by token.
     """
-    models = reading.load_models(place)
-    ocr = models.fine_tuned or models.pretrained
+    models = Models.load(place)
+    ocr = models.recognizer
     if models.sr_variables is None or ocr is None:
         what = "SR model" if models.sr_variables is None else "recogniser"
         raise UserError(f"{place} has no {what} yet; train it with train.py --workdir={place}")

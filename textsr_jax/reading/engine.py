@@ -17,6 +17,7 @@ from textsr_jax.decoding.search import Decoded
 from textsr_jax.decoding.word_search import Words, WordSearch
 from textsr_jax.errors import require_finite
 from textsr_jax.images import to_float, to_uint8
+from textsr_jax.runtime.batches import batches
 from textsr_jax.runtime.compilation import KeptFunctions, jit_sparingly
 from textsr_jax.runtime.concurrency import Concurrent, bind_to_process, once
 
@@ -70,8 +71,8 @@ class JaxEngine:
         Raises:
           UserError: they are not finite before they are rounded.
         """
-        batches, counts = _batches(lr)
-        made, finite = zip(*self._enlarger(len(batches[0]))(batches, self._sr_leaves), strict=True)
+        filled, counts = _batches(lr)
+        made, finite = zip(*self._enlarger(len(filled[0]))(filled, self._sr_leaves), strict=True)
         require_finite(all(map(bool, finite)), self._name)
         return np.concatenate([part[:count] for part, count in zip(made, counts, strict=True)])
 
@@ -84,8 +85,8 @@ class JaxEngine:
         return self._search.read(self._beams, images, cut, again)
 
     def _beams(self, images: np.ndarray) -> Decoded:
-        batches, counts = _batches(images)
-        found = self._recognizer(len(batches[0]))(batches, self._ocr_leaves)
+        filled, counts = _batches(images)
+        found = self._recognizer(len(filled[0]))(filled, self._ocr_leaves)
         parts = [
             [values[:count] for values in beams] for beams, count in zip(found, counts, strict=True)
         ]
@@ -121,10 +122,9 @@ class JaxEngine:
 
 
 def _batches(images: np.ndarray) -> tuple[list[np.ndarray], list[int]]:
-    """The images in batches of one size, or of one image, and how many of each are no padding."""
+    """The images in batches of one size, or of one image; and how many images each batch holds."""
     # On CPUs, where several are computed at once, a batch is no faster than its images one by one.
     few = _BATCH if jax.default_backend() == "cpu" else 1
     size = 1 if len(images) <= few else _BATCH
-    parts = [images[start : start + size] for start in range(0, len(images), size)]
-    batches = [np.concatenate([part, *[part[:1]] * (size - len(part))]) for part in parts]
-    return batches, [len(part) for part in parts]
+    made, counts = zip(*batches(images, size), strict=True)
+    return [*made], [*counts]

@@ -24,12 +24,14 @@ from textsr_jax.config import configuration
 from textsr_jax.decoding.word_search import Words, WordSearch
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE, ImageLike, image_rgb, resize
-from textsr_jax.quantization import dequantize, is_quantized
+from textsr_jax.quantization import is_quantized
 from textsr_jax.reading import crops, layouts
 from textsr_jax.reading.engine import JaxEngine
-from textsr_jax.runtime.compilation import KeptFunctions, keep_compiled
+from textsr_jax.runtime.compilation import KeptFunctions
 from textsr_jax.runtime.concurrency import once
 from textsr_jax.storage import packed_files
+from textsr_jax.storage.models import Models, packed_config
+from textsr_jax.storage.shipped import SHIPPED
 
 if TYPE_CHECKING:
     # Flax and Orbax take a second to import: functions that need them do so themselves.
@@ -39,160 +41,6 @@ T = TypeVar("T")
 
 # Images that are read at once where nobody waits for the first: small groups leave cores idle.
 _TOGETHER = 256
-
-# The pair that comes with the package.
-SHIPPED = configuration.SHIPPED
-
-
-@dataclasses.dataclass(frozen=True)
-class Models:
-    """A pair of networks and what is there of their variables.
-
-    Attributes:
-      config: the experiment.
-      sr, ocr: the networks; of a packed file they take quantised variables.
-      sr_variables: of the SR model; None before stage 1, or the joint stage, ran.
-      pretrained: of the recogniser before fine-tuning; None before it was trained.
-      fine_tuned: of the recogniser after stage 2, or the joint stage; None before it ran.
-    """
-
-    config: ConfigDict
-    sr: Network
-    ocr: Network
-    sr_variables: Variables | None = dataclasses.field(repr=False)
-    pretrained: Variables | None = dataclasses.field(repr=False)
-    fine_tuned: Variables | None = dataclasses.field(repr=False)
-
-
-def load_models(
-    source: str | pathlib.Path | None = None, config: ConfigDict | None = None
-) -> Models:
-    """Loads the best model of each stage of a workdir, and what `config.init` names.
-
-    A workdir has stages 1 and 2, or the joint stage. A trained stage of the workdir goes before the
-    start that it was trained from; a `config.init` that the workdir was not trained from goes
-    before its stages.
-
-    Args:
-      source: a workdir of train.py or a packed file of quantize.py; None to take the models of
-        `config.init` alone.
-      config: the experiment; None for that of `source`.
-
-    Raises:
-      UserError: `source` is neither, the config has a value that it cannot have, or a model cannot
-        be read or belongs to another network.
-    """
-    if source is not None and pathlib.Path(source).is_file():
-        return _load_packed(packed_files.load(source), source, config)
-    from textsr_jax.models import build_ocr, build_sr, part_of, together
-    from textsr_jax.storage import checkpoints
-
-    own = None if source is None else configuration.load(source)
-    config = own if config is None else configuration.checked(config)
-    if config is None:
-        raise UserError("nothing to load; name a workdir or a config with config.init")
-    keep_compiled()
-    sr, ocr = build_sr(config.sr), build_ocr(config.ocr)
-
-    def replaced(name: str) -> bool:
-        """Whether the config takes another model for `name` than the workdir's."""
-        if own is None or not configuration.same_start(config, own, name):
-            return True
-        if not configuration.same_network(config, own, name):
-            raise UserError(
-                f"{source} was trained with another config.{name}; name a model for it in "
-                f"config.init.{name}, or leave config.{name} as it is"
-            )
-        return False
-
-    def best(stage: str, network: Network) -> Variables | None:
-        loaded = checkpoints.load_best(source, stage, checkpoints.abstract(network.template))
-        return loaded and loaded[0]
-
-    @functools.cache
-    def joint() -> Variables | None:
-        """Of a workdir of the joint stage, both models."""
-        own_sr, own_ocr = build_sr(own.sr), build_ocr(own.ocr)
-        return best("joint", together(sr=own_sr, ocr=own_ocr))
-
-    def start(part: str, stage: str, network: Network) -> Variables | None:
-        init = config.init[part]
-        if not init:
-            return None
-        return checkpoints.load_start(init, stage, part, config[part].name, network.template)
-
-    sr_variables = pretrained = fine_tuned = None
-    if not jax.tree.leaves(sr.template):
-        sr_variables = sr.template
-    elif not replaced("sr"):
-        sr_variables = best("stage1", sr)
-        if sr_variables is None and joint() is not None:
-            sr_variables = part_of(joint(), "sr")
-    if sr_variables is None:
-        sr_variables = start("sr", "stage1", sr)
-        if sr_variables is not None:
-            sr = build_sr(config.sr, sr_variables)
-    if not replaced("ocr"):
-        fine_tuned = best("stage2", ocr)
-        if fine_tuned is None and joint() is not None:
-            fine_tuned = part_of(joint(), "ocr")
-        pretrained = None if config.init.ocr else best("pretrain_ocr", ocr)
-    if pretrained is None:
-        pretrained = start("ocr", "pretrain_ocr", ocr)
-    return Models(config, sr, ocr, sr_variables, pretrained, fine_tuned)
-
-
-def _packed_config(
-    pair: packed_files.PackedPair, path: str | pathlib.Path, config: ConfigDict | None
-) -> ConfigDict:
-    """The config of a packed file, or the one in its place, which must ask for its networks."""
-    own = pair.experiment(path)
-    if config is not None:
-        config = configuration.checked(config)
-    for part in packed_files.PARTS:
-        if config is not None and not configuration.same_network(config, own, part):
-            raise UserError(
-                f"{path} holds another network than config.{part} asks for; leave config.{part} as "
-                "it is there"
-            )
-    return own if config is None else config
-
-
-def _load_packed(
-    pair: packed_files.PackedPair, path: str | pathlib.Path, config: ConfigDict | None
-) -> Models:
-    from textsr_jax.models import build_ocr, build_sr
-
-    config = _packed_config(pair, path, config)
-    try:
-        sr, ocr = build_sr(config.sr, pair.sr), build_ocr(config.ocr)
-    except Exception as error:  # whatever a network raises for sizes that do not fit together
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: its config builds no network ({reason}); quantise the pair again"
-        ) from error
-    for network, tree, part in ((sr, pair.sr, "sr"), (ocr, pair.ocr, "ocr")):
-        _check_fits(network, tree, f"{path}: the network of its config.{part}")
-    return Models(
-        config=config,
-        sr=sr.through(dequantize),
-        ocr=ocr.through(dequantize),
-        sr_variables=pair.sr,
-        pretrained=None if pair.fine_tuned else pair.ocr,
-        fine_tuned=pair.ocr if pair.fine_tuned else None,
-    )
-
-
-def _check_fits(network: Network, tree: Variables, place: str) -> None:
-    """Refuses variables, quantised or not, that are not the network's."""
-    from textsr_jax.models import shape_difference
-
-    if difference := shape_difference(tree, network.template):
-        path, found, wanted = difference
-        raise UserError(
-            f"{place} has {path} of shape {wanted}, but its arrays have {found}; quantise the pair "
-            "again"
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -426,8 +274,8 @@ def load(source: str | os.PathLike | None = None, *, config: ConfigDict | None =
         source = pathlib.Path(source).expanduser()
         if source.is_file():
             return _load_packed_reader(source, config)
-    models = load_models(source, config)
-    ocr = models.fine_tuned or models.pretrained
+    models = Models.load(source, config)
+    ocr = models.recognizer
     if models.sr_variables is None or ocr is None:
         part, stage = ("sr", "stage1") if models.sr_variables is None else ("ocr", "pretrain")
         what = {"sr": "SR model", "ocr": "recogniser"}[part]
@@ -473,11 +321,11 @@ def _unpacked_engine(settings: dict[str, Any], sr: Variables, ocr: Variables) ->
 def _load_packed_reader(path: pathlib.Path, config: ConfigDict | None) -> Reader:
     """A reader that builds its networks only where their functions were not kept before."""
     pair = packed_files.load(path)
-    used = _packed_config(pair, path, config)
+    used = packed_config(pair, path, config)
 
     @once
     def networks() -> tuple[Network, Network]:
-        models = _load_packed(pair, path, config)
+        models = Models.of_packed(pair, path, config)
         return models.sr, models.ocr
 
     settings, search = configuration.plain(used), WordSearch.of(used)

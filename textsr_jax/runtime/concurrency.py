@@ -5,6 +5,8 @@ Runtime's threads wait for each other.
 """
 
 import concurrent.futures
+import contextlib
+import contextvars
 import functools
 import itertools
 import os
@@ -23,8 +25,8 @@ MOST = 4
 # Held while something is traced or compiled. One for all: a function that one reader has compiled
 # is then found on disk by the next.
 _alone = threading.RLock()
-# The process in which threads that compute were started; None before.
-_process: int | None = None
+# How many batches `Concurrent` computes at once; `at_most` lowers it.
+_most = contextvars.ContextVar("most", default=MOST)
 
 
 def bind_to_process() -> None:
@@ -33,15 +35,28 @@ def bind_to_process() -> None:
     Raises:
       UserError: another process said so, and this one was forked from it. It would wait for ever.
     """
-    global _process
-    if _process is None:
-        _process = os.getpid()
-    elif _process != os.getpid():
+    if _computing_process() != os.getpid():
         raise UserError(
             "this process was forked from one that had loaded a model, and the threads that "
             "compute stay there; start processes with multiprocessing.get_context('spawn'), or "
             "load only after the fork"
         )
+
+
+@functools.cache
+def _computing_process() -> int:
+    """The process that asked first: this one, or one that it was forked from."""
+    return os.getpid()
+
+
+@contextlib.contextmanager
+def at_most(batches: int) -> Iterator[None]:
+    """In this block `Concurrent` computes so many batches at once, 1 or more."""
+    token = _most.set(batches)
+    try:
+        yield
+    finally:
+        _most.reset(token)
 
 
 def once(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,7 +95,7 @@ class Concurrent:
             # Alone, so that it is not compiled several times.
             for batch in itertools.islice(rest, 1):
                 yield self._first(arguments, batch)
-        workers = threads(self._backend or jax.default_backend())
+        workers = threads(self._backend or jax.default_backend(), _most.get())
         yield from workers.map(functools.partial(self._result, arguments), rest)
 
     def _first(self, arguments: tuple[Any, ...], batch: Any) -> Any:
@@ -97,11 +112,11 @@ class Concurrent:
 
 
 @functools.cache
-def threads(backend: str) -> concurrent.futures.ThreadPoolExecutor:
-    """What computes the batches of this process."""
+def threads(backend: str, most: int) -> concurrent.futures.ThreadPoolExecutor:
+    """The threads that compute the batches of this process, `most` of them or fewer."""
     cores = 1
     if backend == "cpu":
         # Where a process may be bound to some cores it is known to which.
         bound = getattr(os, "sched_getaffinity", None)
         cores = len(bound(0)) if bound else os.cpu_count() or 1
-    return concurrent.futures.ThreadPoolExecutor(min(cores, MOST))
+    return concurrent.futures.ThreadPoolExecutor(min(cores, most))

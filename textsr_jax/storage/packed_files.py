@@ -47,7 +47,7 @@ _MAX_DEPTH = 32
 
 
 @dataclass(frozen=True, repr=False)
-class PackedPair:
+class PackedModels:
     """What a packed file holds.
 
     Attributes:
@@ -70,7 +70,7 @@ class PackedPair:
 
     def __repr__(self) -> str:
         networks = (self.config.get(part, {}).get("name") for part in PARTS)
-        return f"PackedPair({' + '.join(map(str, networks))}, {summary((self.sr, self.ocr))})"
+        return f"PackedModels({' + '.join(map(str, networks))}, {summary((self.sr, self.ocr))})"
 
     def experiment(self, place: str | pathlib.Path) -> ConfigDict:
         """The config as this machine uses it; raises `UserError` as `configuration.from_packed`."""
@@ -78,7 +78,7 @@ class PackedPair:
         return configuration.from_packed(self.config, leaves, str(place))
 
 
-def save(path: str | pathlib.Path, pair: PackedPair) -> int:
+def save(path: str | pathlib.Path, pair: PackedModels) -> int:
     """Writes a packed file, whole or not at all; returns its size in bytes.
 
     Raises:
@@ -91,7 +91,7 @@ def save(path: str | pathlib.Path, pair: PackedPair) -> int:
     return len(content)
 
 
-def to_bytes(pair: PackedPair) -> bytes:
+def to_bytes(pair: PackedModels) -> bytes:
     """The content of a packed file.
 
     The record's `leaves` name each quantised leaf, such as `sr/params/.../kernel`, its shape,
@@ -121,7 +121,7 @@ def to_bytes(pair: PackedPair) -> bytes:
     return bytes(content)
 
 
-def size(pair: PackedPair) -> int:
+def size(pair: PackedModels) -> int:
     """The length of `to_bytes(pair)`, from shapes and dtypes alone; nothing is copied."""
     arrays, metadata = _contents(pair)
     header: dict[str, Any] = {"__metadata__": metadata}
@@ -136,7 +136,7 @@ def size(pair: PackedPair) -> int:
     return 8 + -(-len(about) // 8) * 8 + end
 
 
-def _contents(pair: PackedPair) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _contents(pair: PackedModels) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays of a packed file by name, and its metadata with the digest left open."""
     arrays: dict[str, np.ndarray] = {}
     leaves: dict[str, Any] = {}
@@ -182,7 +182,7 @@ def _contents(pair: PackedPair) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return arrays, {_RECORD: about, _DIGEST: _NO_DIGEST}
 
 
-def load(path: str | pathlib.Path) -> PackedPair:
+def load(path: str | pathlib.Path) -> PackedModels:
     """Reads a packed file and validates all of it; nothing in it is ever run.
 
     Raises:
@@ -229,7 +229,7 @@ def _looks_packed(start: bytes) -> bool:
     return f'"{_RECORD}"'.encode() in start or f'"{_DIGEST}":"'.encode() in start
 
 
-def _parse(content: bytes) -> PackedPair:
+def _parse(content: bytes) -> PackedModels:
     try:
         header = _header(content)
     except _Damaged:
@@ -269,7 +269,7 @@ def _parse(content: bytes) -> PackedPair:
         if array.dtype != np.float32 or not np.isfinite(array).all():
             raise _Damaged(f"{name}: not an array of finite float32")
         _insert(trees, name, array)
-    return PackedPair(
+    return PackedModels(
         config=record["config"],
         rules=record["rules"],
         fine_tuned=record["fine_tuned"],

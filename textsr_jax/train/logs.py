@@ -6,7 +6,6 @@ The writer that tensorboardX offers writes in a thread, which dies of a full dis
 import contextlib
 import errno
 import pathlib
-import sys
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -15,19 +14,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, needs
 
-# tensorboardX imports PyTorch where it is installed, for 1.2 seconds and nothing that is used here.
-_without_torch = "torch" not in sys.modules
-if _without_torch:
-    sys.modules["torch"] = None
-try:
+with needs("train"):
     from tensorboardX import summary
     from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto.event_pb2 import Event, SessionLog
-finally:
-    if _without_torch:
-        del sys.modules["torch"]
 
 
 class Logs:

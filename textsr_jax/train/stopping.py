@@ -4,6 +4,7 @@ What is prepared, compiled, cached or validated is made again by the run that go
 """
 
 import contextlib
+import contextvars
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from jax.experimental import multihost_utils
 
 from textsr_jax.errors import Stopped
 
-_listening: list["Stop"] = []
+_listening: contextvars.ContextVar["Stop | None"] = contextvars.ContextVar(
+    "listening", default=None
+)
 
 
 class Stop:
@@ -86,23 +89,23 @@ def listening(again: str) -> Iterator[Stop]:
     Raises:
       Stopped: the block was stopped.
     """
-    if _listening:
-        yield _listening[-1]
+    if (outer := _listening.get()) is not None:
+        yield outer
         return
     stop = Stop()
     before = {n: signal.signal(n, stop._note) for n in (signal.SIGINT, signal.SIGTERM)}
-    _listening.append(stop)
+    token = _listening.set(stop)
     try:
         yield stop
     except KeyboardInterrupt as error:
         raise Stopped(f"stopped; go on with: {again}") from error
     finally:
-        _listening.remove(stop)
+        _listening.reset(token)
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def check() -> None:
     """`Stop.check` of the block that listens, if any."""
-    for stop in _listening:
+    if (stop := _listening.get()) is not None:
         stop.check()

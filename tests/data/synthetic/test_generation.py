@@ -11,7 +11,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from textsr_jax.data.synthetic import generation, vocabulary
+from textsr_jax import text
+from textsr_jax.data.synthetic import generation
 from textsr_jax.data.synthetic.generation import SPLITS, Settings, Workers, difficulty, draw
 from textsr_jax.errors import UserError
 
@@ -37,7 +38,7 @@ def test_a_word_depends_on_seed_split_and_index_alone():
 
 def test_lengths():
     labels = [draw(SMALL, "train", index).label for index in range(60)]
-    assert all(2 <= vocabulary.length(label) <= 9 for label in labels)
+    assert all(2 <= len(text.normalize(label)) <= 9 for label in labels)
 
 
 def test_the_plain_part_of_the_words_is_printed_clearly():

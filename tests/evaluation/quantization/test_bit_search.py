@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textsr_jax import data, reading
+from textsr_jax import data
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import comparison
 from textsr_jax.evaluation.quantization import bit_search, grid
 from textsr_jax.evaluation.quantization.bit_search import WIDTHS, Cost, descend, group_of
 from textsr_jax.quantization import quantize, size_mbit
+from textsr_jax.storage.models import Models
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_the_cheaper_group_goes_first():
 
 @pytest.fixture(scope="module")
 def searched(trained, tmp_path_factory):
-    models = reading.load_models(trained)
+    models = Models.load(trained)
     pair = grid.Pair(models, comparison.open_data(models.config))
     folder = tmp_path_factory.mktemp("search")
     return pair, data.load(models.config.data), folder

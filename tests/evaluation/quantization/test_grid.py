@@ -17,11 +17,12 @@ from textsr_jax.evaluation.quantization.grid import Setting
 from textsr_jax.quantization.rules import from_config
 from textsr_jax.reading.engine import JaxEngine
 from textsr_jax.storage import packed_files
+from textsr_jax.storage.models import Models
 
 
 @pytest.fixture(scope="module")
 def pair(trained):
-    models = reading.load_models(trained)
+    models = Models.load(trained)
     return quantized.Pair(models, comparison.open_data(models.config))
 
 
@@ -103,7 +104,7 @@ def test_a_packed_pair_reads_as_the_quantised_one_and_says_where_it_comes_from(p
     # The file travels: it names no folder of this machine.
     assert str(tmp_path.parent) not in path.read_bytes().decode(errors="ignore")
 
-    models = reading.load_models(path)
+    models = Models.load(path)
     images = pair.evaluation.enhance(models.sr, models.sr_variables)
     plain = pair.images(quantization.dequantize(loaded.sr))
     for split in images:
@@ -120,7 +121,7 @@ def test_a_packed_pair_reads_as_the_quantised_one_and_says_where_it_comes_from(p
 def test_a_quantised_pair_is_not_quantised_again(pair, tmp_path):
     rules = {part: pair.rules(part) for part in ("sr", "ocr")}
     quantized.pack(pair, rules, tmp_path / "m.safetensors", {})
-    models = reading.load_models(tmp_path / "m.safetensors")
+    models = Models.load(tmp_path / "m.safetensors")
     again = quantized.Pair(models, pair.evaluation)
     with pytest.raises(UserError, match="is quantised already"):
         again.quantize(rules)

@@ -2,13 +2,13 @@
 
 import pytest
 
-from textsr_jax import reading
 from textsr_jax.evaluation import comparison
 from textsr_jax.evaluation.quantization import grid, sensitivity
+from textsr_jax.storage.models import Models
 
 
 def test_each_layer_type_is_quantised_alone(trained, tmp_path):
-    models = reading.load_models(trained)
+    models = Models.load(trained)
     pair = grid.Pair(models, comparison.open_data(models.config))
     plain, found = sensitivity.study(pair, ["sr"], [2, 8], tmp_path)
     kinds = {kind.name: kind for kind in found}

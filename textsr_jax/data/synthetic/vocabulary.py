@@ -10,13 +10,18 @@ import string
 
 import numpy as np
 
+from textsr_jax import text
 from textsr_jax.errors import UserError
 
 KINDS = ("mixed", "dictionary", "numbers", "codes")
 
 _DIGITS = string.digits
 _LETTERS = string.ascii_uppercase
-_MIX = {"dictionary": 0.80, "numbers": 0.12, "codes": 0.08}
+_MIX = {
+    "dictionary": text.ENGLISH_SHARE,
+    "numbers": text.NUMBER_SHARE,
+    "codes": text.CODE_SHARE,
+}
 
 # So many words of the frequency list: past them it is mostly misspellings and foreign words.
 _NUM_WORDS = 60_000
@@ -31,11 +36,6 @@ _OBSCENE = re.compile(
 
 # A word's chance goes with its frequency to this power, so that rare words are not too rare.
 _FLATNESS = 0.7
-
-
-def length(word: str) -> int:
-    """The number of letters and digits in `word`: what is read and scored."""
-    return sum(character.isalnum() for character in word)
 
 
 def load(kind: str, min_length: int, max_length: int) -> None:
@@ -56,8 +56,8 @@ def sample(kind: str, min_length: int, max_length: int, rng: np.random.Generator
 
     Args:
       kind: "dictionary", "numbers" (with prices, dates and times), "codes" (random letters and
-        digits), or "mixed": 80 %, 12 % and 8 % of them.
-      min_length, max_length: the bounds of `length` of the word, both included.
+        digits), or "mixed": all three, by the shares of `textsr_jax.text`.
+      min_length, max_length: bounds of the number of its letters and digits, both included.
       rng: where the randomness comes from.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from textsr_jax import quantization, reading
+from textsr_jax import quantization
 from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.comparison import FINE_TUNED, PRETRAINED
@@ -20,6 +20,7 @@ from textsr_jax.quantization import Rule
 from textsr_jax.quantization.rules import from_config, to_config
 from textsr_jax.runtime import provenance
 from textsr_jax.storage import packed_files
+from textsr_jax.storage.models import Models
 
 TARGETS = ("SR", "OCR", "SR + OCR")
 
@@ -62,15 +63,15 @@ class Pair:
     """A trained pair, not yet quantised: where every setting starts, and how each is scored.
 
     Args:
-      models: of `reading.load_models`.
+      models: of `Models.load`.
       evaluation: the splits to score on.
 
     Raises:
       UserError: there is no SR model or recogniser.
     """
 
-    def __init__(self, models: reading.Models, evaluation: Evaluation):
-        ocr = models.fine_tuned or models.pretrained
+    def __init__(self, models: Models, evaluation: Evaluation):
+        ocr = models.recognizer
         if models.sr_variables is None or ocr is None:
             raise UserError(
                 "quantising needs an SR model and a recogniser; train stage1 and stage2, or name "
@@ -115,7 +116,7 @@ class Pair:
         words = self.evaluation.read(self.models.ocr, ocr, images)
         return self.evaluation.row(self.config.sr.name, self.reader, images, words)
 
-    def quantize(self, rules: dict[str, Rules]) -> packed_files.PackedPair:
+    def quantize(self, rules: dict[str, Rules]) -> packed_files.PackedModels:
         """The pair as a packed file holds it, with the code's version and commit as provenance.
 
         Args:
@@ -129,7 +130,7 @@ class Pair:
             settings = self.config.quantization[part].to_dict()
             asked = to_config(rules[part], settings, self.config[part].name)
             config["quantization"][part] = json.loads(json.dumps(asked))
-        return packed_files.PackedPair(
+        return packed_files.PackedModels(
             config=config,
             rules=rules,
             fine_tuned=self.models.fine_tuned is not None,

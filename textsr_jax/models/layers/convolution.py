@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import contextvars
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +27,7 @@ _PART_BYTES = 3 << 19
 _MIN_BYTES = 1 << 20
 # With fewer, such as an image's, a product of so few rows takes as long as XLA's own way.
 _MIN_INPUTS = 8
-_counted = False
+_counted = contextvars.ContextVar("counted", default=False)
 
 
 class Conv(nnx.Conv):
@@ -109,12 +110,11 @@ def counted() -> Iterator[None]:
 
     It counts what a loop does once, however often that runs.
     """
-    global _counted
-    before, _counted = _counted, True
+    token = _counted.set(True)
     try:
         yield
     finally:
-        _counted = before
+        _counted.reset(token)
 
 
 def convolve(
@@ -138,7 +138,7 @@ def convolve(
     """
     rows, columns, inputs, _ = kernel.shape
     suits = x.dtype == jnp.float32 and rows * columns <= 9 and inputs >= _MIN_INPUTS
-    suits = suits and 4 * x.size >= _MIN_BYTES and not _counted
+    suits = suits and 4 * x.size >= _MIN_BYTES and not _counted.get()
     # With several devices a part of the batch is not where the sum over it is taken.
     if not suits or jax.device_count() > 1:
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
