@@ -25,7 +25,8 @@ from textsr_jax.data.synthetic import backgrounds, colours, fonts, vocabulary
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, decode_rgb, resize
 from textsr_jax.reading import crops
-from textsr_jax.report.tables import print_table, write_json
+from textsr_jax.report.tables import print_table
+from textsr_jax.storage.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
 
 DETAILS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)

@@ -23,7 +23,8 @@ from textsr_jax.data.batching import train_batches
 from textsr_jax.data.records import Source
 from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
-from textsr_jax.report.tables import print_table, write_json
+from textsr_jax.report.tables import print_table
+from textsr_jax.storage.atomic import write_json
 
 BATCH = 64
 SEED = 0

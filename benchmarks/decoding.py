@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from textsr_jax import metrics, reading
 from textsr_jax.cli.scripts import run_script
-from textsr_jax.config import configuration
 from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import comparison
-from textsr_jax.report.tables import print_table, write_json
+from textsr_jax.report.tables import print_table
+from textsr_jax.storage import workdirs
+from textsr_jax.storage.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
 
 # What each field of `config.decoding` is tried at, the other as the pair has it.
@@ -56,7 +57,7 @@ def measure(
     model: str | pathlib.Path, field: str, sets: dict[str, tuple[list[np.ndarray], list[str]]]
 ) -> list[dict[str, Any]]:
     """A row for each of a field's `VALUES`: the accuracy in per cent of each set."""
-    config, rows = configuration.load(model).copy_and_resolve_references().unlock(), []
+    config, rows = workdirs.load_config(model).copy_and_resolve_references().unlock(), []
     for value in tqdm(VALUES[field], desc=field, disable=None):
         config.decoding[field] = value
         reader = reading.load(model, config=config)
@@ -73,7 +74,7 @@ def main(arguments: list[str]) -> None:
         wrong = f"{arguments[0]!r}: takes flags only; name" if arguments else "name"
         raise UserError(f"{wrong} TextZoom's LMDB folders in --data_root")
     model = pathlib.Path(flags.FLAGS.model)
-    sets = held_out(flags.FLAGS.data_root, configuration.load(model)) | drawn(flags.FLAGS.drawn)
+    sets = held_out(flags.FLAGS.data_root, workdirs.load_config(model)) | drawn(flags.FLAGS.drawn)
     results = {field: measure(model, field, sets) for field in VALUES}
     counts = {name: len(labels) for name, (_, labels) in sets.items()}
     for field, rows in results.items():

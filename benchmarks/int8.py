@@ -32,7 +32,8 @@ from textsr_jax.export import CALIBRATIONS, GRAPHS, graphs, pairs
 from textsr_jax.export.int8 import quantize
 from textsr_jax.export.runtime import OnnxEngine, open_session, to_float
 from textsr_jax.models import Network, Variables
-from textsr_jax.report.tables import print_table, write_json
+from textsr_jax.report.tables import print_table
+from textsr_jax.storage.atomic import write_json
 
 THREADS = 2
 BATCHES = (1, 4)

@@ -25,7 +25,8 @@ from tests.golden import reference_tensors
 from textsr_jax import decoding
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
-from textsr_jax.report.tables import print_table, write_json
+from textsr_jax.report.tables import print_table
+from textsr_jax.storage.atomic import write_json
 
 THREADS = 2
 BATCHES = (1, 8)

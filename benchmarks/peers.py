@@ -21,14 +21,15 @@ from benchmarks.data import machine
 from configs import paper
 from textsr_jax import metrics, reading, text
 from textsr_jax.cli.scripts import run_script
-from textsr_jax.config import configuration
 from textsr_jax.data import sources
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError, installing
 from textsr_jax.evaluation import comparison
 from textsr_jax.images import HR_SIZE, resize
-from textsr_jax.report.tables import print_table, write_json
+from textsr_jax.report.tables import print_table
 from textsr_jax.runtime import provenance
+from textsr_jax.storage import workdirs
+from textsr_jax.storage.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
 
 THREADS = 2
@@ -276,7 +277,7 @@ def main(arguments: list[str]) -> None:
     # XLA takes as many threads as it finds cores when it starts, which is in the first network.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     peer, model = pp_ocr(THREADS), pathlib.Path(flags.FLAGS.model)
-    readers, config = {OURS: reading.load(model)}, configuration.load(model)
+    readers, config = {OURS: reading.load(model)}, workdirs.load_config(model)
     if WordSearch.of(config).margin is not None:
         config.decoding.language_weight = config.decoding.second_look = 0.0
         readers[ALONE] = reading.load(model, config=config)

@@ -26,13 +26,14 @@ from tqdm import tqdm
 
 from configs import paper
 from textsr_jax import reading
+from textsr_jax.cli import reading_lines
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.data import sources
 from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
-from textsr_jax.report import readings
-from textsr_jax.report.tables import print_table, write_json
+from textsr_jax.report.tables import print_table
 from textsr_jax.runtime import concurrency
+from textsr_jax.storage.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -108,7 +109,9 @@ def _seconds_of(reader: reading.Reader, folder: pathlib.Path) -> float:
     found = sources.expand([str(folder)])
     items = (item for source in found for item in source.items())
     with contextlib.redirect_stdout(io.StringIO()) as lines:
-        bad = readings.write(items, sources.count(found), lambda: reader, readings.Settings())
+        bad = reading_lines.write_lines(
+            items, sources.count(found), lambda: reader, reading_lines.Output()
+        )
     seconds = time.perf_counter() - start
     if bad or len(lines.getvalue().splitlines()) != _WORDS.value:
         raise RuntimeError("not all words were read")

@@ -35,7 +35,8 @@ from textsr_jax.images import to_float
 from textsr_jax.models import Network, Variables, build_focus, build_ocr, build_sr
 from textsr_jax.models.layers.convolution import counted
 from textsr_jax.models.layers.pixels import to_gray
-from textsr_jax.report.tables import print_table, write_json
+from textsr_jax.report.tables import print_table
+from textsr_jax.storage.atomic import write_json
 from textsr_jax.train import state as states
 from textsr_jax.train import steps
 

@@ -46,10 +46,14 @@ def restructured(lines: list[str]) -> list[str]:
 
 def escaped(text: str) -> str:
     """Prose whose code is marked, and whose other signs mean nothing."""
-    return "".join(
-        f"``{part.strip('`')}``" if _CODE.fullmatch(part) else _plain(part)
-        for part in _CODE.split(text)
-    )
+    marked = ""
+    for part in _CODE.split(text):
+        code = bool(_CODE.fullmatch(part))
+        if marked.endswith("``") and part[:1].isalnum():
+            # A letter may stand directly behind code, as in `pack`ed.
+            marked += "\\ "
+        marked += f"``{part.strip('`')}``" if code else _plain(part)
+    return marked
 
 
 def _plain(text: str) -> str:

@@ -200,11 +200,11 @@ def micro_config(data_root: pathlib.Path, data_dir: pathlib.Path) -> ConfigDict:
 @pytest.fixture(scope="session")
 def trained(data_root, tmp_path_factory) -> pathlib.Path:
     """A workdir in which all stages of the micro config have run."""
-    from textsr_jax.train import stages
+    from textsr_jax.train import runner
 
     workdir = tmp_path_factory.mktemp("trained")
     config = micro_config(data_root, tmp_path_factory.mktemp("data"))
-    stages.train(config, workdir, "again")
+    runner.train(config, workdir, "again")
     return workdir
 
 
@@ -237,10 +237,10 @@ def stage0_config(photographs: pathlib.Path) -> ConfigDict:
 @pytest.fixture(scope="session")
 def stage0(photographs, tmp_path_factory) -> pathlib.Path:
     """A workdir in which stage 0 of the micro config has run, and nothing else."""
-    from textsr_jax.train import stages
+    from textsr_jax.train import runner
 
     workdir = tmp_path_factory.mktemp("stage0")
-    stages.train(stage0_config(photographs), workdir, "again")
+    runner.train(stage0_config(photographs), workdir, "again")
     return workdir
 
 

@@ -9,63 +9,7 @@ from configs import div2k, paper, small, tiny
 from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.models import build_focus, build_ocr, build_rescaler, build_sr
-
-
-def test_a_workdir_gives_its_config_back(tmp_path):
-    config = tiny.get_config()
-    configuration.save(config, tmp_path)
-    again = configuration.load(tmp_path)
-    assert json.loads(again.to_json()) == json.loads(config.to_json())
-    assert again.is_locked
-    configuration.save(config, tmp_path)
-
-
-def test_another_config_is_refused_and_the_field_named(tmp_path):
-    config = tiny.get_config()
-    configuration.save(config, tmp_path)
-    config.stage1.learning_rate = 0.5
-    with pytest.raises(UserError, match=r"stage1\.learning_rate is 0\.\d+ there and 0\.5 here"):
-        configuration.save(config, tmp_path)
-
-
-def test_fields_that_change_no_result_may_differ(tmp_path):
-    config = tiny.get_config()
-    configuration.save(config, tmp_path)
-    config.stages = "stage2"
-    config.data.synthetic.workers = 7
-    config.data.data_dir = "/elsewhere"
-    configuration.save(config, tmp_path)
-
-
-def test_the_temperature_may_differ_and_be_missing(tmp_path):
-    """It changes no model; configs from before it have none."""
-    config = tiny.get_config()
-    with config.unlocked():
-        del config.decoding["temperature"]
-    configuration.save(config, tmp_path)
-    config = tiny.get_config()
-    config.decoding.temperature = 1.5
-    configuration.save(config, tmp_path)
-    assert configuration.load(tmp_path).decoding.temperature == 1.0
-
-
-def test_a_relative_data_root_is_the_same_as_its_absolute_path(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config = tiny.get_config()
-    config.data.root = "words"
-    configuration.save(config, tmp_path / "w")
-    config.data.root = str(tmp_path / "words")
-    configuration.save(config, tmp_path / "w")
-
-
-def test_what_is_not_a_workdir_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere: no such workdir"):
-        configuration.load(tmp_path / "nowhere")
-    with pytest.raises(UserError, match=r"holds no config.json"):
-        configuration.load(tmp_path)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config.json: cannot read the config"):
-        configuration.load(tmp_path)
+from textsr_jax.storage import workdirs
 
 
 def test_a_misspelt_override_gets_the_nearest_name(monkeypatch):
@@ -108,11 +52,11 @@ def test_the_paper_preset_has_the_papers_sizes():
 
 @pytest.mark.parametrize("form", ["--workdir={}", "-workdir={}", "--workdir {}"])
 def test_overrides_beside_a_workdir_alone_change_its_own_config(tmp_path, form):
-    configuration.save(tiny.get_config(), tmp_path)
+    workdirs.save_config(tiny.get_config(), tmp_path)
     argv = ["evaluate.py", *form.format(tmp_path).split(), "--config.decoding.beam=3"]
     filled = configuration.fill_in(argv)
     assert filled == [argv[0], f"--config={configuration.__file__}:{tmp_path}", *argv[1:]]
-    assert configuration.get_config(str(tmp_path)) == configuration.load(tmp_path)
+    assert configuration.get_config(str(tmp_path)) == workdirs.load_config(tmp_path)
 
 
 def test_nothing_is_filled_in_without_overrides_or_beside_a_config(tmp_path):
@@ -131,50 +75,6 @@ def test_a_config_that_travels_names_no_places(tmp_path):
     assert str(tmp_path) not in json.dumps(plain)
     assert plain["data"]["root"] == "somewhere"
     assert "init" not in plain and "parallel" not in plain
-
-
-def test_relative_photographs_are_the_same_as_their_absolute_path(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    config = tiny.get_config()
-    config.photographs.train, config.photographs.validation = "photos", "tfds:div2k"
-    configuration.save(config, tmp_path / "w")
-    saved = json.loads((tmp_path / "w" / configuration.FILE).read_text())["photographs"]
-    assert (saved["train"], saved["validation"]) == (str(tmp_path / "photos"), "tfds:div2k")
-    config.photographs.train = str(tmp_path / "photos")
-    configuration.save(config, tmp_path / "w")
-
-
-STAGES = ("stage0", "pretrain.ocr", "pretrain.focus", "stage1", "stage2", "joint")
-LATER = {
-    "sr.tbsrn.dropout": 0.0,
-    "focus.dropout": 0.0,
-    "stage1.confusion": "",
-    **{f"{stage}.schedule": "cosine" for stage in STAGES},
-    **{f"{stage}.final_from": 1.0 for stage in STAGES},
-    **{f"{stage}.final_learning_rate": 0.0 for stage in STAGES},
-    **{f"{stage}.eps": 1e-8 for stage in STAGES},
-}
-
-
-def test_a_workdir_from_before_a_field_goes_on_as_it_was_made(tmp_path):
-    config = tiny.get_config()
-    configuration.save(config, tmp_path)
-    path = tmp_path / configuration.FILE
-    old = json.loads(path.read_text())
-    for field in LATER:
-        *parts, name = field.split(".")
-        part = old
-        for key in parts:
-            part = part[key]
-        assert part.pop(name) == LATER[field], field
-    path.write_text(json.dumps(old))
-    loaded = configuration.load(tmp_path)
-    assert json.loads(loaded.to_json()) == json.loads(config.to_json())
-    # Its own preset is still the same config, another value is not.
-    configuration.save(config, tmp_path)
-    config.stage1.eps = 1e-9
-    with pytest.raises(UserError, match=r"stage1\.eps is 1e-08 there and 1e-09 here"):
-        configuration.save(config, tmp_path)
 
 
 def test_dropout_makes_no_other_network():

@@ -14,7 +14,7 @@ from textsr_jax.models import OCR_NETWORKS, SR_NETWORKS
 from textsr_jax.models.super_resolution import APPLY_STN
 from textsr_jax.quantization import aciq
 from textsr_jax.quantization.rules import GRANULARITIES
-from textsr_jax.train import stages
+from textsr_jax.train.stages import stage2
 
 FOLDER = pathlib.Path(configs.__path__[0])
 PRESETS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
@@ -52,7 +52,7 @@ def test_choices_are_those_of_the_rooms():
     assert names("ocr.name") == set(OCR_NETWORKS)
     assert names("sr.apply_stn") == set(APPLY_STN)
     assert names("stage1.error") == set(losses.IMAGE_ERRORS)
-    assert names("stage2.images") == set(stages.IMAGES)
+    assert names("stage2.images") == set(stage2.IMAGES)
     assert names("data.synthetic.words") == set(vocabulary.KINDS)
     assert names("quantization.sr.prior") == {*aciq.PRIORS, "auto"}
     assert names("quantization.ocr.granularity") == set(GRANULARITIES)

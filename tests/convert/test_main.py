@@ -18,7 +18,7 @@ from tests.golden import reference_tensors
 from textsr_jax import convert
 from textsr_jax.convert import checkpoint_files, files
 from textsr_jax.errors import UserError
-from textsr_jax.storage import parameter_files
+from textsr_jax.storage import parameter_files, workdirs
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -453,7 +453,6 @@ def test_a_converted_file_fills_the_network_of_a_config(crnn, saved, tmp_path):
 
 
 def test_the_best_of_a_workdir_in_published_names(trained, tmp_path):
-    from textsr_jax.config import configuration
     from textsr_jax.models import build_sr
     from textsr_jax.storage import checkpoints
 
@@ -480,7 +479,7 @@ def test_the_best_of_a_workdir_in_published_names(trained, tmp_path):
         "module.tail.1.weight": (3, 8, 3, 3),
         "module.tail.1.bias": (3,),
     }
-    template = build_sr(configuration.load(trained).sr).template
+    template = build_sr(workdirs.load_config(trained).sr).template
     best, _ = checkpoints.load_best(trained, "stage1", checkpoints.abstract(template))
     np.testing.assert_array_equal(
         tensors["module.body.1.weight"].numpy().transpose(2, 3, 1, 0),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textsr_jax.decoding.search import beam_search, every_beam, greedy, greedy_ctc, recognizer
+from textsr_jax.decoding import beam_search, every_beam, greedy, greedy_ctc, recognizer
 from textsr_jax.text import ALPHABET, END, NUM_CTC_CLASSES, PAD, START, decode_tokens
 
 CLASSES = 6
@@ -319,17 +319,13 @@ def test_ctc_reads_a_known_path():
     np.testing.assert_array_equal(greedy_ctc(logits).tokens, [[14, 14, 4, END, PAD, PAD, PAD]])
 
 
-def test_recognizer_reads_by_ctc_what_has_no_decoder():
-    class Frames:
-        def __call__(self, images):
-            return images
-
-    class Network:
-        def module(self, variables):
-            return Frames()
+def test_a_recognizer_reads_by_its_own_method():
+    def network(variables, images, search, *, method):
+        assert method == "read"
+        return search.by_frame(images)
 
     logits = np.random.default_rng(0).normal(size=(2, 5, NUM_CTC_CLASSES)).astype(np.float32)
-    read = recognizer(Network(), beam=10, steps=3)({}, logits)
+    read = recognizer(network, beam=10, steps=3)({}, logits)
     expected = greedy_ctc(logits)
     np.testing.assert_array_equal(read.tokens, expected.tokens)
     np.testing.assert_array_equal(read.lengths, expected.lengths)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from configs import paper
 from textsr_jax import text
 from textsr_jax.decoding import word_search
+from textsr_jax.decoding.english import log_probability, log_ratio
 from textsr_jax.decoding.search import Decoded
-from textsr_jax.decoding.word_search import WordSearch, log_probability, log_ratio
+from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.text import END, FIRST_CHARACTER, PAD
 
 STEPS = 9

@@ -5,16 +5,15 @@ import pytest
 
 from tests.conftest import micro_config, same
 from textsr_jax import reading
-from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import comparison
-from textsr_jax.storage import parameter_files
+from textsr_jax.storage import parameter_files, workdirs
 from textsr_jax.storage.models import Models
 
 
 @pytest.fixture(scope="module")
 def config(trained):
-    return configuration.load(trained)
+    return workdirs.load_config(trained)
 
 
 @pytest.fixture(scope="module")

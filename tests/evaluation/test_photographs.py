@@ -10,18 +10,17 @@ from PIL import Image
 from tests.conftest import stage0_config
 from tests.test_metrics import published_quality
 from tests.test_scripts import complaint, run
-from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import photographs as evaluation
 from textsr_jax.images import open_rgb, to_float, to_uint8
-from textsr_jax.storage import parameter_files
+from textsr_jax.storage import parameter_files, workdirs
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def pair(stage0):
-    return evaluation.load_pair(str(stage0), configuration.load(stage0))
+    return evaluation.load_pair(str(stage0), workdirs.load_config(stage0))
 
 
 @pytest.fixture

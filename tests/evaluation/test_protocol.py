@@ -5,17 +5,17 @@ import pytest
 
 from tests.conftest import WORDS, record, write_lmdb
 from textsr_jax import metrics, reading
-from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import comparison
 from textsr_jax.images import to_float
+from textsr_jax.storage import workdirs
 from textsr_jax.storage.models import Models
 from textsr_jax.storage.shipped import SHIPPED
 
 
 @pytest.fixture(scope="module")
 def config(trained):
-    return configuration.load(trained).unlock()
+    return workdirs.load_config(trained).unlock()
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_case_and_punctuation_do_not_count(evaluation):
 
 @pytest.mark.slow
 def test_a_second_look_reads_as_a_reader_does(data_root):
-    changed = configuration.load(SHIPPED).copy_and_resolve_references().unlock()
+    changed = workdirs.load_config(SHIPPED).copy_and_resolve_references().unlock()
     changed.evaluation.batch_size, changed.decoding.second_look = 4, 1.0
     evaluation = comparison.open_data(changed, str(data_root))
     models = Models.load(SHIPPED, changed)

@@ -12,7 +12,7 @@ from textsr_jax import data
 from textsr_jax.errors import UserError
 from textsr_jax.experiments import dry_run
 from textsr_jax.models import build_focus, build_ocr, build_sr, count_parameters
-from textsr_jax.train import stages
+from textsr_jax.train import runner
 from textsr_jax.train import state as states
 from textsr_jax.train.steps import make_step
 
@@ -78,7 +78,7 @@ def test_memory_of_a_step_is_near_what_xla_plans(config):
     config = config.copy_and_resolve_references()
     config.stages = "stage1"
     config.sr.edsr.blocks, config.sr.edsr.channels = 4, 32
-    ((outline,), layout) = stages.outlines(config)
+    ((outline,), layout) = runner.outlines(config)
     (one,) = dry_run.report(config)
     optimizer = states.make_optimizer(outline.settings)
     step = jax.jit(make_step(outline.loss, optimizer), donate_argnums=0)
@@ -143,7 +143,7 @@ def test_a_config_that_cannot_be_trained_is_refused(config):
     with pytest.raises(
         UserError, match=r"config\.stages='stage3': must be some of stage0, .*did you mean"
     ):
-        stages.outlines(config)
+        runner.outlines(config)
 
 
 def test_the_matrix_rate_counts_a_product_and_its_sum(monkeypatch):

@@ -13,7 +13,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.evaluation import comparison, protocol
 from textsr_jax.experiments import table1
 from textsr_jax.storage.models import Models
-from textsr_jax.train import loop, stages
+from textsr_jax.train import loop
 
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDERS = ["tbsrn_hr", "tbsrn", "edsr_hr", "edsr", "bicubic", "edsr_joint", "edsr_no_text_focus"]
@@ -171,7 +171,7 @@ def test_a_small_table_from_end_to_end_goes_on_after_a_crash(data_root, tmp_path
         run(stage, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages.loop, "run", crashing)
+        patch.setattr(loop, "run", crashing)
         with pytest.raises(Crash):
             table1.train(config, folder, "again")
     with pytest.raises(UserError, match="tbsrn_hr: no such workdir"):

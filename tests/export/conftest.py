@@ -9,7 +9,7 @@ from textsr_jax.export import GRAPHS, pairs
 from textsr_jax.export.runtime import open_session
 from textsr_jax.images import resize
 from textsr_jax.models import build_ocr, build_sr
-from textsr_jax.models.cdistnet import target_points
+from textsr_jax.models.cdistnet.rectifier import target_points
 
 STEPS = 6
 

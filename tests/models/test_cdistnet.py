@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from textsr_jax import losses, text
 from textsr_jax.errors import UserError
-from textsr_jax.models.cdistnet import CDistNet, Rectifier
+from textsr_jax.models.cdistnet import CDistNet
+from textsr_jax.models.cdistnet.rectifier import Rectifier
 from textsr_jax.models.network import Network, count_parameters
 
 

@@ -25,7 +25,7 @@ from textsr_jax.evaluation import comparison
 from textsr_jax.images import LR_SIZE
 from textsr_jax.quantization.rules import from_config
 from textsr_jax.reading import crops
-from textsr_jax.storage import packed_files
+from textsr_jax.storage import packed_files, workdirs
 from textsr_jax.storage.models import Models
 from textsr_jax.storage.shipped import SHIPPED
 
@@ -232,7 +232,7 @@ def test_the_shipped_file_is_sound():
     assert SHIPPED.stat().st_size <= 12 * 2**20
     # It says where it comes from, and that is not a test set.
     assert pair.provenance["data"] and pair.provenance["commit"]
-    assert configuration.load(SHIPPED).decoding.temperature > 0
+    assert workdirs.load_config(SHIPPED).decoding.temperature > 0
 
 
 def test_the_shipped_file_says_what_was_quantised_and_how():
@@ -413,7 +413,7 @@ def test_a_reader_of_a_packed_file_is_pickled_as_its_place(tmp_path, monkeypatch
 
 def test_a_config_beside_the_file_is_pickled_too(tmp_path):
     path = small_pair(tmp_path)
-    config = configuration.load(path)
+    config = workdirs.load_config(path)
     with config.unlocked():
         config.decoding.beam = 2
         config.decoding.temperature = 3.0

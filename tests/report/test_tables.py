@@ -1,11 +1,7 @@
-"""Tables on the screen hold the figures; JSON files are written in whole or not at all."""
+"""Tables on the screen hold the figures, and fit it."""
 
 import dataclasses
-import json
 
-import pytest
-
-from textsr_jax.errors import UserError
 from textsr_jax.evaluation.photographs import PhotographRow
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantization.grid import Setting
@@ -84,22 +80,6 @@ def test_every_setting_is_printed_once_and_table_2_is_marked(capsys):
     assert "4 *" in marked and "12.00" in marked
     assert printed.count("20.50") == printed.count("40.00") == 1
     assert "* the smallest" in printed
-
-
-def test_json_is_strict_and_in_whole(tmp_path):
-    path = tmp_path / "new" / "results.json"
-    tables.write_json(path, {"rows": [ROW.as_json()]})
-    assert json.loads(path.read_text())["rows"][0]["splits"]["easy"]["psnr"] == 21.417
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        tables.write_json(path, {"psnr": float("inf")})
-    assert json.loads(path.read_text())["rows"]
-    assert [file.name for file in path.parent.iterdir()] == ["results.json"]
-
-
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file/results.json: cannot write it"):
-        tables.write_json(tmp_path / "file" / "results.json", {})
 
 
 def test_ways_to_halve_and_enlarge_are_printed_with_their_figures(capsys):

@@ -1,6 +1,7 @@
 """Files are written whole or not at all: on a full disk, after an error, and when killed."""
 
 import errno
+import json
 import multiprocessing
 import os
 import resource
@@ -172,3 +173,19 @@ def test_a_full_disk_keeps_all_files_that_belong_together(tmp_path, small_files)
     with pytest.raises(UserError, match=r"cannot write it \(.+\); free some"):
         atomic.write_together(tmp_path, {"a": b"new", "record": bytes(6000)}, fix="free some")
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == old
+
+
+def test_json_is_strict_and_in_whole(tmp_path):
+    path = tmp_path / "new" / "results.json"
+    atomic.write_json(path, {"rows": [{"psnr": 21.417}]})
+    assert json.loads(path.read_text())["rows"][0]["psnr"] == 21.417
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        atomic.write_json(path, {"psnr": float("inf")})
+    assert json.loads(path.read_text())["rows"]
+    assert [file.name for file in path.parent.iterdir()] == ["results.json"]
+
+
+def test_a_json_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/results.json: cannot write it"):
+        atomic.write_json(tmp_path / "file" / "results.json", {})

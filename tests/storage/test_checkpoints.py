@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import same
 from textsr_jax.errors import UserError
-from textsr_jax.storage import checkpoints
+from textsr_jax.storage import checkpoints, workdirs
 from textsr_jax.storage.checkpoints import Checkpoints, SavedCheckpoints
 
 
@@ -74,7 +74,7 @@ def test_no_readable_checkpoint_is_an_error_that_names_the_folder(saved):
 
 
 def test_another_networks_model_is_named(tmp_path):
-    made = Checkpoints(checkpoints.best_directory(tmp_path, "stage1"))
+    made = Checkpoints(workdirs.best_directory(tmp_path, "stage1"))
     made.save(3, tree(1), {})
     made.close()
     assert same(checkpoints.load_best(tmp_path, "stage1", TEMPLATE)[0], tree(1))
@@ -91,7 +91,7 @@ def test_another_networks_model_is_named(tmp_path):
 def test_a_best_model_that_is_not_finite_is_refused(tmp_path, wrong):
     spoiled = tree(1)
     spoiled["params"]["conv"]["kernel"][1, 2, 3, 4] = wrong
-    made = Checkpoints(checkpoints.best_directory(tmp_path, "stage1"))
+    made = Checkpoints(workdirs.best_directory(tmp_path, "stage1"))
     made.save(3, spoiled, {})
     made.close()
     with pytest.raises(UserError, match="best: params/conv/kernel has values that are not finite"):
@@ -164,7 +164,7 @@ def test_damaged_arrays_are_named(saved, caplog):
 
 
 def test_a_damaged_best_model_gives_way_to_the_one_before_it(tmp_path):
-    directory = checkpoints.best_directory(tmp_path, "stage1")
+    directory = workdirs.best_directory(tmp_path, "stage1")
     made = Checkpoints(directory)
     for step in (1, 2):
         made.save(step, tree(step), {"score": step})
@@ -201,7 +201,7 @@ def test_readers_disturb_no_trainer(tmp_path):
 
     A reader that swept temporary folders away would take half-written saves along.
     """
-    made = Checkpoints(checkpoints.best_directory(tmp_path, "stage1"))
+    made = Checkpoints(workdirs.best_directory(tmp_path, "stage1"))
     made.save(0, tree(0), {"step": 0})
     made.wait()
     read, failed, done = [], [], threading.Event()

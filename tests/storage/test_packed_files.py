@@ -28,7 +28,7 @@ from textsr_jax.models import build_ocr, build_sr
 from textsr_jax.quantization import Rule, dequantize, is_quantized, quantize
 from textsr_jax.quantization.packing import pack
 from textsr_jax.reading.engine import JaxEngine
-from textsr_jax.storage import checkpoints, packed_files, parameter_files
+from textsr_jax.storage import checkpoints, packed_files, parameter_files, workdirs
 from textsr_jax.storage.models import Models
 from textsr_jax.storage.packed_files import PackedModels
 from textsr_jax.storage.parameter_files import ParameterFile
@@ -258,7 +258,7 @@ def test_models_of_a_file_are_those_of_its_stages(tmp_path, pair, content):
     path.write_bytes(content)
     models = Models.load(path)
     assert same(models.fine_tuned, pair.ocr) and models.pretrained is None
-    assert models.config == configuration.load(path) == pair.experiment(path)
+    assert models.config == workdirs.load_config(path) == pair.experiment(path)
     packed_files.save(path, PackedModels(**{**vars(pair), "fine_tuned": False}))
     models = Models.load(path)
     assert same(models.pretrained, pair.ocr) and models.fine_tuned is None
@@ -858,7 +858,7 @@ def test_nothing_in_a_file_chooses_places_or_settings_of_this_machine(tmp_path, 
     config["stage1"] |= {"on_device": True, "hr_cache_gb": 1e9}
     path = tmp_path / "file"
     path.write_bytes(sealed(arrays, record))
-    found = configuration.load(path)
+    found = workdirs.load_config(path)
     assert found.data.data_dir == "" and found.data.synthetic.workers == 2
     assert found.data.root == "elsewhere:words"
     assert set(found.init.values()) == {"", False}
@@ -868,4 +868,4 @@ def test_nothing_in_a_file_chooses_places_or_settings_of_this_machine(tmp_path, 
     assert configuration.without_places(found)["data"]["root"] == "words"
     config["data"]["root"] = 5
     path.write_bytes(sealed(arrays, record))
-    assert configuration.load(path).data.root == ""
+    assert workdirs.load_config(path).data.root == ""

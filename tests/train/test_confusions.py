@@ -11,7 +11,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.images import to_float
 from textsr_jax.models import build_focus, build_sr
 from textsr_jax.models.layers.pixels import to_gray
-from textsr_jax.train import confusions, stages
+from textsr_jax.train import confusions, runner
 
 
 @pytest.fixture
@@ -35,12 +35,12 @@ def test_what_is_no_matrix_of_counts_is_named(counts, tmp_path):
 
     refused("No such file")
     path.write_bytes(b"80\x02]q\x00.")
-    refused("no NumPy file")
+    refused("not a NumPy file")
     # Nothing is unpickled.
     np.save(path, np.array([print], object), allow_pickle=True)
-    refused("no NumPy file")
+    refused("not a NumPy file")
     np.save(path, np.full((62, 62), "a"))
-    refused("no NumPy file")
+    refused("not a NumPy file")
     np.save(path, counts[:37])
     refused(r"\(37, 62\), not \(62, 62\)")
     np.save(path, -counts)
@@ -59,7 +59,7 @@ def test_a_stages_loss_weighs_confusions_by_the_file(stage, counts, data_root, t
     config.sr.apply_stn = "never"
     config.stage1.confusion = str(tmp_path / "counts.npy")
     config.stage1.augment = config.joint.augment = False
-    ((outline,), _) = stages.outlines(config)
+    ((outline,), _) = runner.outlines(config)
     variables = outline.network.init(jax.random.key(0))
     focus = build_focus(config.focus)
     frozen = focus.init(jax.random.key(1))
@@ -73,7 +73,7 @@ def test_a_stages_loss_weighs_confusions_by_the_file(stage, counts, data_root, t
     )
     _, (parts, _) = outline.loss(variables, frozen, batch, jax.random.key(2))
     config.stage1.confusion = ""
-    ((plain,), _) = stages.outlines(config)
+    ((plain,), _) = runner.outlines(config)
     _, (plain_parts, _) = plain.loss(variables, frozen, batch, jax.random.key(2))
     sr = build_sr(config.sr)
     own = variables

@@ -22,6 +22,7 @@ from textsr_jax.train import loop
 from textsr_jax.train import state as states
 from textsr_jax.train.best import BestModels
 from textsr_jax.train.mesh import make_layout
+from textsr_jax.train.validation import Validation
 
 LAYOUT = make_layout(get_config().parallel)
 SETTINGS = optimization(steps=9, batch_size=2 * jax.device_count(), learning_rate=0.1)
@@ -91,6 +92,16 @@ def distance(variables):
     return float(jnp.abs(variables["params"]["kernel"] - 1).sum())
 
 
+class Judge:
+    """Judges by a function of the variables."""
+
+    def __init__(self, score):
+        self._score = score
+
+    def run(self, variables):
+        return Validation(self._score(variables), {"score": 0.0})
+
+
 def run(workdir, batches, loss, score=lambda variables: -distance(variables), **changes):
     settings = SETTINGS.copy_and_resolve_references()
     settings.update(changes)
@@ -102,7 +113,7 @@ def run(workdir, batches, loss, score=lambda variables: -distance(variables), **
         settings=settings,
         batches=batches,
         key_of=lambda number: f"record {number}",
-        validate=lambda variables: loop.Validation(score(variables), {"score": 0.0}, {}),
+        judge=Judge(score),
     )
     loop.run(stage, workdir, LAYOUT, jax.random.key(0), "again")
 

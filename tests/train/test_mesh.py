@@ -49,9 +49,9 @@ def test_a_batch_is_split_over_the_devices_and_keeps_its_values():
     [
         ({"fsdp": 3}, "config.parallel.fsdp=3: 4 devices are not a multiple"),
         ({"fsdp": 0}, "config.parallel.fsdp=0: "),
-        ({"rules": ((".*",),)}, "is no pair of a regular expression and an axis"),
-        ({"rules": (("(", 0),)}, "is no pair of a regular expression and an axis"),
-        ({"rules": ((".*", "last"),)}, "is no pair of a regular expression and an axis"),
+        ({"rules": ((".*",),)}, "is not a regular expression and an axis"),
+        ({"rules": (("(", 0),)}, "is not a regular expression and an axis"),
+        ({"rules": ((".*", "last"),)}, "is not a regular expression and an axis"),
     ],
 )
 def test_layouts_that_cannot_be(changes, message):

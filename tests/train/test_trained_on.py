@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import WORDS, micro_config, record, stage0_config, write_lmdb
 from textsr_jax.errors import UserError
 from textsr_jax.storage.checkpoints import Checkpoints
-from textsr_jax.train import loop, stages, trained_on
+from textsr_jax.train import loop, runner, trained_on
 
 
 def noted(workdir, stage):
@@ -44,7 +44,7 @@ def exchange(root):
 
 def test_another_lmdb_under_a_stopped_run_is_refused(root, tmp_path, monkeypatch, capsys):
     config, workdir = config_of(root, tmp_path), tmp_path / "w"
-    stages.train(config, workdir, "again")
+    runner.train(config, workdir, "again")
     fingerprint = noted(workdir, "pretrain_focus")["words"]
     assert len(fingerprint) == 16
 
@@ -57,7 +57,7 @@ def test_another_lmdb_under_a_stopped_run_is_refused(root, tmp_path, monkeypatch
         if not unfinished:
             monkeypatch.setattr(loop, "is_finished", finished)
         with pytest.raises(UserError) as caught:
-            stages.train(config, workdir, "again")
+            runner.train(config, workdir, "again")
         message = str(caught.value)
         assert message.startswith(
             f"{workdir / 'pretrain_focus'}: was trained on other words ({fingerprint}) than are "
@@ -69,21 +69,21 @@ def test_another_lmdb_under_a_stopped_run_is_refused(root, tmp_path, monkeypatch
     shutil.rmtree(root)
     shutil.copytree(tmp_path / "kept", root)
     write_lmdb(root / "test" / "hard", [record("zoo")])
-    stages.train(config, workdir, "again")
+    runner.train(config, workdir, "again")
     assert "done already" in capsys.readouterr().out
 
 
 def test_other_synthetic_words_are_refused_where_a_stage_uses_them(root, tmp_path, monkeypatch):
     config, workdir = config_of(root, tmp_path), tmp_path / "w"
     config.pretrain.synthetic = True
-    stages.train(config, workdir, "again")
+    runner.train(config, workdir, "again")
     data = noted(workdir, "pretrain_focus")
     assert sorted(data) == ["synthetic words", "words"]
     # A newer generator draws others by the same settings.
     monkeypatch.setattr("textsr_jax.data.synthetic.generation.VERSION", 1000)
     monkeypatch.setattr(loop, "is_finished", lambda *_: False)
     with pytest.raises(UserError, match=r"pretrain_focus: was trained on other synthetic words"):
-        stages.train(config, workdir, "again")
+        runner.train(config, workdir, "again")
 
 
 def test_other_photographs_are_refused(photographs, tmp_path, monkeypatch):
@@ -91,12 +91,12 @@ def test_other_photographs_are_refused(photographs, tmp_path, monkeypatch):
     shutil.copytree(photographs, folder)
     config = stage0_config(folder)
     config.stage0.steps = 2
-    stages.train(config, workdir, "again")
+    runner.train(config, workdir, "again")
     assert sorted(noted(workdir, "stage0")) == ["photographs", "validation photographs"]
     (folder / "0003.png").write_bytes((folder / "0004.png").read_bytes())
     monkeypatch.setattr(loop, "is_finished", lambda *_: False)
     with pytest.raises(UserError, match=r"stage0: was trained on other (validation )?photographs"):
-        stages.train(config, workdir, "again")
+        runner.train(config, workdir, "again")
 
 
 def test_a_checkpoint_of_an_older_version_goes_on_and_says_so(tmp_path, capsys):

@@ -74,8 +74,10 @@ def main(arguments: list[str]) -> None:
             f"{source}: its data, {root!r}, are not here; name a folder with TextZoom's test/* in "
             "--data_root, or --config.data.root= for drawn words"
         )
+    from textsr_jax.cli.pictures import write_pictures
     from textsr_jax.evaluation import comparison
     from textsr_jax.report import figures, tables
+    from textsr_jax.storage import atomic
     from textsr_jax.storage.models import Models
 
     models = Models.load(source, config)
@@ -95,23 +97,25 @@ def main(arguments: list[str]) -> None:
         "search": dataclasses.asdict(search),
         "rows": [row.as_json() for row in rows],
     }
-    tables.write_json(out, results)
+    atomic.write_json(out, results)
     columns = [(f"{row.sr}, {row.ocr} recogniser", images[row.sr], row.words) for row in rows]
     pictures = out.with_name(f"{out.stem}_pictures")
-    figures.write_sheets(pictures, evaluation.lr, columns, evaluation.labels)
+    write_pictures(pictures, figures.word_sheets(evaluation.lr, columns, evaluation.labels))
     print(f"scores: {out}\npictures: {pictures}")
 
 
 def _evaluate_photographs(config: ConfigDict) -> None:
+    from textsr_jax.cli.pictures import write_pictures
     from textsr_jax.evaluation import photographs
     from textsr_jax.report import figures, tables
+    from textsr_jax.storage import atomic
 
     source, folders = _WORKDIR.value, _PHOTOGRAPHS.value
     network, variables = photographs.load_pair(source, config)
     rows, details = photographs.evaluate(network, variables, folders)
     tables.print_photographs(rows, f"{source or 'models'} on {', '.join(folders)}")
     out = pathlib.Path(_OUT.value or pathlib.Path(source or "") / "photographs.json")
-    tables.write_json(out, {"folders": folders, "rows": [row.as_json() for row in rows]})
+    atomic.write_json(out, {"folders": folders, "rows": [row.as_json() for row in rows]})
     pictures = out.with_name(f"{out.stem}_pictures")
-    figures.write_details(pictures, details)
+    write_pictures(pictures, figures.detail_sheets(details))
     print(f"scores: {out}\npictures: {pictures}")

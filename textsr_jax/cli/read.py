@@ -69,14 +69,14 @@ def main(arguments: list[str]) -> None:
     if _WORKDIR.value and _MODEL.value:
         raise UserError("--workdir and --model: take one of them")
     _check_runtime()
+    from textsr_jax.cli import reading_lines
     from textsr_jax.data import sources
-    from textsr_jax.report import readings
 
     found = sources.expand(arguments)
     items = (item for source in found for item in source.items())
     load = _onnx_reader if _RUNTIME.value == "onnx" else _reader
-    settings = readings.Settings(_FORMAT.value, _SAVE_SR.value, _GRID.value)
-    if readings.write(items, sources.count(found), load, settings):
+    output = reading_lines.Output(_FORMAT.value, _SAVE_SR.value, _GRID.value)
+    if reading_lines.write_lines(items, sources.count(found), load, output):
         sys.exit(2)
 
 

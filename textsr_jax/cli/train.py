@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
     config = configuration.resolved(configuration.from_flag(_CONFIG))
     if not _WORKDIR.value and not _DRY_RUN.value:
         raise UserError("--workdir is missing; name a folder, for example --workdir=runs/demo")
-    from textsr_jax.train import mesh, stages
+    from textsr_jax.train import mesh, runner
 
     if _DISTRIBUTED.value:
         mesh.join_processes(_DISTRIBUTED.value)
@@ -45,4 +45,4 @@ def main(arguments: list[str]) -> None:
 
         dry_run.report(config)
         return
-    stages.train(config, pathlib.Path(_WORKDIR.value), command())
+    runner.train(config, pathlib.Path(_WORKDIR.value), command())

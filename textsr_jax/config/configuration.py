@@ -10,7 +10,6 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
@@ -19,24 +18,10 @@ from ml_collections import ConfigDict, config_flags
 from textsr_jax.config import checks
 from textsr_jax.config.kinds import Text
 from textsr_jax.config.settings import FIELDS
-from textsr_jax.errors import UserError, fix_for
-from textsr_jax.storage import atomic
-
-FILE = "config.json"
+from textsr_jax.errors import UserError
 
 # The flags below are the flags of the script that defines them, and in its --help.
 flags.disclaim_key_flags()
-
-# These say what to do and where to keep things, not what comes out.
-_FREE = (
-    "stages",
-    "data.data_dir",
-    "data.synthetic.workers",
-    "quantization.",
-    "decoding.language_weight",
-    "decoding.second_look",
-    "decoding.temperature",
-)
 
 # Fields that name a file or a folder.
 _PLACES = tuple(
@@ -45,9 +30,6 @@ _PLACES = tuple(
 # `tfds:` names a prepared data set, `elsewhere:` the data that a packed file's pair was trained on.
 _ELSEWHERE = "elsewhere:"
 _NO_PLACES = ("tfds:", _ELSEWHERE)
-
-# No config comes near it.
-_MOST_BYTES = 2**20
 
 
 def define_flag() -> flags.FlagHolder:
@@ -91,7 +73,9 @@ def from_flag(
         reason = str(error.__cause__ or error).strip().splitlines()[-1]
         raise UserError(f"--config: cannot load it: {reason.strip()}") from error
     if config is None and source is not None:
-        return load(source)
+        from textsr_jax.storage import workdirs
+
+        return workdirs.load_config(source)
     if config is None:
         raise UserError("--config is missing; name a file, for example --config=configs/tiny.py")
     return _made(checks.checked(config))
@@ -118,11 +102,13 @@ def fill_in(argv: list[str], model: str | pathlib.Path | None = None) -> list[st
     Raises:
       UserError: W is not a workdir, or the file not a packed one.
     """
+    from textsr_jax.storage import workdirs
+
     for number, argument in enumerate(argv):
         before = argv[number - 1] if number else ""
         flag = "" if before in ("-config", "--config") else "--?config="
         if number and (found := re.fullmatch(f"({flag})(.*[.]json)", argument)):
-            load(found[2])
+            workdirs.load_config(found[2])
             return [*argv[:number], f"{found[1]}{__file__}:{found[2]}", *argv[number + 1 :]]
     names = [argument.lstrip("-").split("=")[0] for argument in argv]
     changes = [name for name in names if name.startswith("config.")]
@@ -134,13 +120,15 @@ def fill_in(argv: list[str], model: str | pathlib.Path | None = None) -> list[st
         return argv
     if workdir is None:
         workdir, argv = model, [argv[0], f"--model={model}", *argv[1:]]
-    load(workdir)
+    workdirs.load_config(workdir)
     return [argv[0], f"--config={__file__}:{workdir}", *argv[1:]]
 
 
 def get_config(source: str) -> ConfigDict:
     """What makes this file one that --config can name, as `fill_in` does."""
-    return load(source)
+    from textsr_jax.storage import workdirs
+
+    return workdirs.load_config(source)
 
 
 def explain(error: Exception) -> str:
@@ -161,50 +149,6 @@ def explain(error: Exception) -> str:
     if not nearest:
         return f"{place.lstrip('-')}: there is no field {field!r}; the file of --config lists them"
     return f"{place.lstrip('-')}: there is no field {field!r}; did you mean {nearest.group(1)!r}?"
-
-
-def save(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Writes the config into a new workdir, or checks that it is the one of an old workdir.
-
-    Raises:
-      UserError: the workdir was made with another config, and names the first field that differs;
-        or it cannot be written.
-    """
-    path = workdir / FILE
-    if not path.exists():
-        content = json.dumps(plain(config), indent=2) + "\n"
-        atomic.write_text(path, content, parents=True, fix="name another --workdir")
-        return
-    old, new = dict(_fields(plain(load(workdir)))), dict(_fields(plain(config)))
-    for name in sorted(old.keys() | new.keys()):
-        if not name.startswith(_FREE) and old.get(name) != new.get(name):
-            raise UserError(
-                f"{workdir} was made with another config: {name} is {old.get(name)!r} there and "
-                f"{new.get(name)!r} here; take another --workdir or the same config"
-            )
-
-
-def load(source: str | pathlib.Path) -> ConfigDict:
-    """The config that a workdir was made with, or that a packed file or a .json file holds.
-
-    Raises:
-      UserError: `source` is none of these, or its config cannot be read, or has a field that is
-        none or a value that it cannot have.
-    """
-    workdir = pathlib.Path(source)
-    if workdir.suffix == ".json" and not workdir.is_dir():
-        return _made(checks.checked(_read(workdir), f"{workdir}: ", fix="correct the file"))
-    if workdir.is_file():
-        # Brings JAX along, which `--help` does without.
-        from textsr_jax.storage import packed_files
-
-        return packed_files.load(workdir).experiment(workdir)
-    path = workdir / FILE
-    if not workdir.is_dir():
-        raise UserError(f"{workdir}: no such workdir; make one with train.py --workdir={workdir}")
-    if not path.is_file():
-        raise UserError(f"{workdir} holds no {FILE}, so it is not a workdir of train.py")
-    return _made(checks.checked(_read(path), f"{path}: ", fix="restore the file"))
 
 
 def without_places(config: ConfigDict) -> dict[str, Any]:
@@ -285,25 +229,3 @@ def _name(root: str) -> str:
 
 def _made(content: dict[str, Any]) -> ConfigDict:
     return ConfigDict(content).lock()
-
-
-def _read(path: pathlib.Path) -> Any:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise ValueError("larger than any config")
-        return json.loads(content)
-    except OSError as error:
-        fix = fix_for(error, "name another file")
-        raise UserError(f"{path}: cannot read the config ({error.strerror}); {fix}") from error
-    except (RecursionError, ValueError) as error:
-        raise UserError(f"{path}: cannot read the config ({error}); restore the file") from error
-
-
-def _fields(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in config.items():
-        if isinstance(value, dict):
-            yield from _fields(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

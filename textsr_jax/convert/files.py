@@ -26,7 +26,7 @@ from textsr_jax.convert.checkpoint_files import Checkpoint
 from textsr_jax.convert.table import COMPUTED, UNUSED, bare_name, prefix
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.models import build_focus, build_ocr, build_sr, count_parameters
-from textsr_jax.storage import atomic, checkpoints, parameter_files
+from textsr_jax.storage import atomic, checkpoints, parameter_files, workdirs
 from textsr_jax.storage.parameter_files import Origin, ParameterFile
 
 
@@ -179,7 +179,7 @@ def _best(model: str, workdir: str) -> tuple[str, dict[str, Any]]:
     part = PUBLISHED[model].part
     if part not in _STAGES:
         raise UserError(f"{workdir}: a workdir holds no {model}; name a parameter file")
-    settings = configuration.load(workdir)[part]
+    settings = workdirs.load_config(workdir)[part]
     name = settings.get("name", model)
     if name != model:
         raise UserError(f"{workdir}: its config.{part}.name is {name}, not {model}; name {name}")

@@ -1,74 +1,34 @@
-"""How words are searched: the recogniser's beams, and the choice among them by likely English.
+"""How words are searched: a recogniser's beams, and the choice among them by likely English.
 
-A recogniser that is unsure looks four times more, and takes the commoner word; every text stays
-possible, so this is no lexicon. Neither is the paper's, whose search takes the likeliest beam.
+Where the recogniser is unsure, it looks four times more, and the commoner word is taken. The
+paper's search has neither: it takes the likeliest beam.
 """
 
 import dataclasses
-import functools
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
-import wordfreq
 from ml_collections import ConfigDict
 
-from textsr_jax import decoding, text
+from textsr_jax import text
+from textsr_jax.decoding.english import log_ratio
+from textsr_jax.decoding.recognition import recognizer
 from textsr_jax.decoding.search import Decoded
 from textsr_jax.images import moved
 
-_DIGITS = 10
-# By how much `log_ratio` of two texts of up to 17 letters differs at most.
+# The most by which `log_ratio` of two texts of up to 17 letters differs.
 _SPREAD = 60.0
-# A beam by so much less likely than the best one counts nothing beside it.
+# A beam counts nothing beside the best one where its log probability is this much lower.
 _NEGLIGIBLE = 10.0
-# How images are moved to be looked at again, in pixels to the right and down: a backbone with
-# strides sees something else then. Chosen on validation and drawn words (docs/reading.md).
+# How images are moved for a second look, in pixels to the right and down: a backbone with strides
+# sees something else then. Chosen on validation and drawn words (docs/reading.md).
 _MOVES = ((2, -2), (-2, 2), (2, 2), (-2, -2))
 # The logarithm of 1 in 150: a word that the recogniser thinks less likely is doubted. Chosen on
 # validation and drawn words (docs/calibration.md).
 _DOUBTED = -5.0
-_SEVERAL_DIGITS = re.compile("[0-9]{2,}")
-
-
-def log_probability(word: str) -> float:
-    """The natural logarithm of the probability of a text of 0-9a-z; those of all sum to 1 at most.
-
-    It is a mixture of English words by their frequency (of wordfreq's large list, some 300,000 of
-    0-9a-z; womens, 25th and a52 are such), of numbers, and of any characters; of the latter two
-    every character, and the end, is as likely as another.
-    """
-    anything = math.log(text.CODE_SHARE) + _at_random(word)
-    if word.isdigit():
-        number = math.log(text.NUMBER_SHARE) - (len(word) + 1) * math.log(_DIGITS + 1)
-        return float(np.logaddexp(anything, number))
-    # The list has 00th for 00th to 99th and the like.
-    shape = _SEVERAL_DIGITS.sub(lambda digits: "0" * len(digits[0]), word)
-    zeros = sum(map(len, _SEVERAL_DIGITS.findall(word)))
-    if frequency := _frequencies().get(shape):
-        likely = math.log(text.ENGLISH_SHARE * frequency) - zeros * math.log(_DIGITS)
-        return float(np.logaddexp(anything, likely))
-    return anything
-
-
-def _at_random(word: str) -> float:
-    """The natural logarithm of its probability where all characters, and the end, are as likely."""
-    return -(len(word) + 1) * math.log(len(text.ALPHABET) + 1)
-
-
-def log_ratio(word: str) -> float:
-    """How much likelier a text is by `log_probability` than as characters at random: a logarithm.
-
-    The recogniser has weighed how long a text is; a probability, which falls with each character,
-    would count against long ones once more. Of speech recognisers the probability is divided by
-    that of the language they have learnt themselves (McDermott et al., "A Density Ratio Approach to
-    Language Model Fusion in End-to-End Automatic Speech Recognition", 2019); ours is taken to have
-    learnt that all characters are as likely.
-    """
-    return log_probability(word) - _at_random(word)
 
 
 class Words(NamedTuple):
@@ -76,9 +36,10 @@ class Words(NamedTuple):
 
     Attributes:
       texts: the words.
-      log_probability: float64 (batch,), of the words, their ends included, by the recogniser.
-      log_confidence: float64 (batch,), at most 0: the same, or where a word was chosen among beams
-        the logarithm of its share of all of them, and less for a word that is doubted.
+      log_probability: float64 (batch,), of the words with their ends, by the recogniser.
+      log_confidence: float64 (batch,), at most 0. It is `log_probability` where there was no
+        choice. Otherwise it is the logarithm of the word's share among all beams, and less for a
+        word that is doubted.
     """
 
     texts: list[str]
@@ -86,35 +47,18 @@ class Words(NamedTuple):
     log_confidence: np.ndarray
 
 
-@functools.cache
-def _frequencies() -> Mapping[str, float]:
-    """Of texts of 0-9a-z that are no numbers; women's and the like without their marks.
-
-    Every digit of several is a 0 in it.
-    """
-    listed = wordfreq.get_frequency_dict("en", wordlist="large")
-    found: dict[str, float] = {}
-    for word, value in listed.items():
-        if not word.isascii():
-            continue
-        plain = word if word.isalnum() else text.normalize(word)
-        if plain and not plain.isdigit():
-            found[plain] = found.get(plain, 0.0) + value
-    return found
-
-
 @dataclasses.dataclass(frozen=True)
 class WordSearch:
     """How a recogniser's words are searched: `config.decoding`.
 
     Attributes:
-      beam: beams per word; 1 is greedy decoding.
-      steps: tokens per word at most, the end token included.
-      language_weight: what `log_ratio` counts beside the recogniser's log probability; 0, as
-        published, takes the recogniser's best beam.
-      second_look: a word that is less sure than this, in [0, 1], is looked at four times more, its
-        image moved by two pixels to each corner, where there are beams to choose from; 0, as
-        published: never.
+      beam: beams for each word; 1 is greedy decoding.
+      steps: tokens for each word at most, the end token included.
+      language_weight: the weight of `log_ratio` beside the recogniser's log probability. With 0, as
+        published, the recogniser's best beam is taken.
+      second_look: a confidence in [0, 1]. A less sure word is looked at four times more, with its
+        image moved by two pixels to each corner, where there are several beams. 0, as published,
+        never does so.
     """
 
     beam: int
@@ -124,13 +68,13 @@ class WordSearch:
 
     @classmethod
     def of(cls, config: ConfigDict) -> Self:
-        """That of an experiment."""
+        """The search that an experiment's config describes."""
         settings = config.decoding
         return cls(settings.beam, settings.steps, settings.language_weight, settings.second_look)
 
     @property
     def beyond_paper(self) -> str:
-        """What the published search has not, for titles: ", language weight 0.3" or nothing."""
+        """For titles, what is used beyond the published search: ", language weight 0.3", or ""."""
         ours = {"language weight": self.language_weight, "second look": self.second_look}
         if self.margin is None:
             return ""
@@ -138,7 +82,7 @@ class WordSearch:
 
     @property
     def margin(self) -> float | None:
-        """How far behind the best beam one may lie that is still worth a choice.
+        """How far a beam may lie behind the best one, in log probability, and still be a choice.
 
         None where there is no choice: with one beam, or with neither a weight nor a second look.
         """
@@ -146,9 +90,9 @@ class WordSearch:
             return None
         return max(self.language_weight * _SPREAD, _NEGLIGIBLE)
 
-    def recognizer(self, ocr: Any) -> Callable[[Any, jax.Array], Decoded]:
-        """`decoding.recognizer` with the beams that `words` takes."""
-        return decoding.recognizer(ocr, beam=self.beam, steps=self.steps, margin=self.margin)
+    def recognizer(self, ocr: Callable[..., Any]) -> Callable[[Any, jax.Array], Decoded]:
+        """`decoding.recognizer` of a `models.Network`, with the beams that `words` needs."""
+        return recognizer(ocr, beam=self.beam, steps=self.steps, margin=self.margin)
 
     def read(
         self,
@@ -159,14 +103,14 @@ class WordSearch:
     ) -> Words:
         """The words in images, with a second look at those that are unsure.
 
-        Of these the mean of the probabilities is taken that a text has as the image is and as it is
-        moved: what a network reads by chance it does not read again.
+        An unsure word gets the mean of its probabilities in the image and in the moved images. A
+        network does not read again what it has read by chance.
 
         Args:
-          beams: what `recognizer` finds in images, uint8 (any number, 32, 128, 3).
+          beams: maps any number of images, uint8 (n, 32, 128, 3), to what `recognizer` finds.
           images: uint8 (n, 32, 128, 3).
           cut: as `words` takes it.
-          again: whether there is a second look.
+          again: whether to take a second look.
         """
         found = Decoded(*(np.asarray(part) for part in beams(images)))
         words = self.words(found, cut)
@@ -193,15 +137,17 @@ class WordSearch:
     def words(self, found: Decoded, cut: Sequence[bool] | None = None) -> Words:
         """The words of a batch.
 
+        Beams of the same text count as one. The beam is taken whose log probability +
+        `language_weight` x `log_ratio` is highest. How far it is ahead of the other beams in that
+        sum says how sure it is. An image without any text would still give some long English word.
+        So a word is doubted that the recogniser itself thinks less likely than 1 in 150: its log
+        confidence falls by the difference.
+
         Args:
-          found: as arrays of JAX or numpy the best beam of each word, or all of its beams
-            (`decoding.every_beam`), of which those of the same text count as one. That one is taken
-            whose log probability + `language_weight` x `log_ratio` is highest; how far it is ahead
-            of the other beams in that sum says how sure it is. Where nothing can be read, that
-            would still be some long English word: so one that the recogniser itself thinks less
-            likely than 1 in 150 is as much less sure.
-          cut: of each image whether its edges cut words, which are none then: its language weight
-            is 0. None: of no image.
+          found: arrays of JAX or numpy: the best beam of each word, or all of its beams, as
+            `every_beam` returns them.
+          cut: for each image, whether its edges cut through words. Such words are not English, so
+            their language weight is 0. None stands for no image.
         """
         found = Decoded(*(np.asarray(part) for part in found))
         by_recognizer = found.log_probability.astype(np.float64)
@@ -221,7 +167,7 @@ class WordSearch:
         together = by_recognizer + weights[:, None] * by_text
         best, rows = np.argmax(together, axis=1), np.arange(batch)
         alone = by_recognizer[rows, best]
-        # Rounding may take it above 0.
+        # Rounding may bring it above 0.
         share = np.minimum(together[rows, best] - np.logaddexp.reduce(together, axis=1), 0.0)
         doubt = np.where(weights > 0, np.minimum(alone - _DOUBTED, 0.0), 0.0)
         return Words([texts[row * beams + best[row]] for row in rows], alone, share + doubt)

@@ -24,7 +24,7 @@ from textsr_jax.models.bicubic import enlarge, reduce
 from textsr_jax.models.layers.pixels import SCALE
 from textsr_jax.models.rescaling import round_to_8_bits
 from textsr_jax.runtime.compilation import keep_compiled
-from textsr_jax.storage import checkpoints
+from textsr_jax.storage import checkpoints, workdirs
 
 # What halves and what enlarges, row by row.
 _ROWS = (("bicubic", "bicubic"), ("bicubic", "edsr"), ("resampler", "edsr"))
@@ -77,7 +77,7 @@ def load_pair(source: str | None, config: ConfigDict) -> tuple[Network, Variable
     network = build_rescaler(config.resampler, config.sr)
     keep_compiled()
     if source is not None:
-        own = configuration.load(source)
+        own = workdirs.load_config(source)
         if "resampler" not in own:
             raise UserError(
                 f"{source}: was made before there was a stage 0; take another --workdir"

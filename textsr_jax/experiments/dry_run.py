@@ -18,9 +18,10 @@ from ml_collections import ConfigDict
 from textsr_jax.models import count_parameters
 from textsr_jax.models.layers.convolution import counted
 from textsr_jax.report.tables import new_table, print_table
-from textsr_jax.train import stages
+from textsr_jax.train import names, runner
 from textsr_jax.train import state as states
 from textsr_jax.train.mesh import Layout
+from textsr_jax.train.specs import Outline
 
 # The side of a matrix product that keeps a chip's matrix units busy.
 _MATRIX = {"cpu": 1024, "gpu": 8192, "tpu": 8192}
@@ -76,7 +77,7 @@ def report(config: ConfigDict) -> list[Estimate]:
       UserError: the config or its data cannot be trained.
     """
     _say("dry run: building the networks' shapes and counting the words")
-    outlines, layout = stages.outlines(config)
+    outlines, layout = runner.outlines(config)
     peaks: dict[str, float] = {}
     costs: dict[tuple[int, bool, bool], _Cost] = {}
     found = []
@@ -127,12 +128,12 @@ def _say(message: str) -> None:
 
 
 def _compute_dtype(config: ConfigDict, stage: str) -> str:
-    if stage == stages.PRETRAIN_FOCUS:
+    if stage == names.PRETRAIN_FOCUS:
         return config.focus.dtype
-    return config.ocr.dtype if stage in (stages.PRETRAIN_OCR, stages.STAGE2) else config.sr.dtype
+    return config.ocr.dtype if stage in (names.PRETRAIN_OCR, names.STAGE2) else config.sr.dtype
 
 
-def _state(outline: stages.Outline) -> Any:
+def _state(outline: Outline) -> Any:
     settings = outline.settings
     optimizer = states.make_optimizer(settings)
     return jax.eval_shape(
@@ -145,7 +146,7 @@ def _state(outline: stages.Outline) -> Any:
     )
 
 
-def _cost(outline: stages.Outline) -> _Cost:
+def _cost(outline: Outline) -> _Cost:
     """Traces the loss and its gradient once, on a whole batch."""
 
     def gradient(params: Any, stats: Any, frozen: Any, batch: Any, key: jax.Array) -> Any:
@@ -170,9 +171,7 @@ def _cost(outline: stages.Outline) -> _Cost:
     )
 
 
-def _estimate(
-    outline: stages.Outline, layout: Layout, cost: _Cost, matrix_flops: float
-) -> Estimate:
+def _estimate(outline: Outline, layout: Layout, cost: _Cost, matrix_flops: float) -> Estimate:
     settings, state = outline.settings, _state(outline)
     shardings = layout.shardings(state)
     state_bytes = _placed_bytes(state, shardings)

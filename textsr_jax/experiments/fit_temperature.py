@@ -17,9 +17,10 @@ from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import calibration, comparison
 from textsr_jax.evaluation.calibration import Sample
+from textsr_jax.experiments import draw_plots
 from textsr_jax.report import plots
-from textsr_jax.report.tables import new_table, print_table, write_json
-from textsr_jax.storage import packed_files
+from textsr_jax.report.tables import new_table, print_table
+from textsr_jax.storage import atomic, packed_files
 from textsr_jax.storage.shipped import SHIPPED
 
 VALIDATION, DRAWN, TEST = "validation", "drawn", "test"
@@ -142,8 +143,9 @@ def main(arguments: list[str]) -> None:
     parts, name = samples(model, flags.FLAGS.data_root, flags.FLAGS.drawn)
     results = {"model": pathlib.Path(model).name, "data": name, **measure(parts)}
     print_table(table(results), keys=2)
-    write_json(flags.FLAGS.json, results)
-    plots.reliability(flags.FLAGS.plot, results["rows"], f"{results['model']}, {TEST} words")
+    atomic.write_json(flags.FLAGS.json, results)
+    figure = plots.reliability(results["rows"], f"{results['model']}, {TEST} words")
+    draw_plots.write(flags.FLAGS.plot, figure)
     print(f"figures: {flags.FLAGS.json}, {flags.FLAGS.plot}")
     if out:
         packed_files.save(out, calibrated(packed_files.load(model), results))

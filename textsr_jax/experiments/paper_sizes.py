@@ -22,7 +22,7 @@ from textsr_jax.quantization import (
 from textsr_jax.quantization.rules import Rule, first_match
 from textsr_jax.quantization.tree import leaf_path
 from textsr_jax.report import tables
-from textsr_jax.storage import packed_files
+from textsr_jax.storage import atomic, packed_files
 
 OCR = "cdistnet"
 
@@ -200,4 +200,4 @@ def report(json: str | None) -> None:
     tables.print_table(table(rows), keys=4)
     print(*notes(), sep="\n")
     if json:
-        tables.write_json(json, {"rows": [vars(row) for row in rows], "notes": notes()})
+        atomic.write_json(json, {"rows": [vars(row) for row in rows], "notes": notes()})

@@ -15,7 +15,7 @@ from textsr_jax.evaluation.quantization import sensitivity as sensitivities
 from textsr_jax.evaluation.quantization.grid import Setting
 from textsr_jax.models import Variables
 from textsr_jax.report import tables
-from textsr_jax.storage import locks
+from textsr_jax.storage import atomic, locks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Job:
     def write(self, mode: str, **content: Any) -> pathlib.Path:
         """Writes the JSON file of a mode and says where; returns its path."""
         path = pathlib.Path(self.json or self.folder / f"{mode}.json")
-        tables.write_json(path, {"data": self.pair.evaluation.title, **content})
+        atomic.write_json(path, {"data": self.pair.evaluation.title, **content})
         print(f"scores: {path}")
         return path
 
@@ -84,7 +84,7 @@ def pack(job: Job, target: str | None, bits: Sequence[float], priors: Sequence[s
 def sensitivity(job: Job, targets: Sequence[str], bits: Sequence[float]) -> None:
     """Every layer type alone, with a plot."""
     # Only the modes that plot need matplotlib; if it is missing, they say so before they measure.
-    from textsr_jax.report import plots
+    from textsr_jax.experiments import draw_plots
 
     parts = [
         part for part, name in (("sr", "SR"), ("ocr", "OCR")) if {name, "SR + OCR"} & set(targets)
@@ -98,14 +98,14 @@ def sensitivity(job: Job, targets: Sequence[str], bits: Sequence[float]) -> None
         unquantised=plain.as_json(),
         layer_types=[kind.as_json() for kind in found],
     )
-    print(f"plot: {plots.draw(path)}")
+    print(f"plot: {draw_plots.draw(path)}")
 
 
 def search(
     job: Job, budget_mbit: float | None, max_drop: float | None, max_psnr_drop: float | None
 ) -> None:
     """Chooses bits, scores the choice on the test splits, draws the front."""
-    from textsr_jax.report import plots
+    from textsr_jax.experiments import draw_plots
 
     pair = job.pair
     searcher = searching.Search(pair, job.pairs, job.measured)
@@ -151,7 +151,7 @@ def search(
         ],
         costs=found.costs,
     )
-    print(f"plot: {plots.draw(path)}")
+    print(f"plot: {draw_plots.draw(path)}")
     if job.out:
         rules = {part: searcher.rules(winner.bits, part) for part in ("sr", "ocr")}
         packed = quantized.pack(pair, rules, job.out, {"search": allowed})
@@ -190,7 +190,8 @@ def _fine_tuned(
     job: Job, width: float, workdir: pathlib.Path, again: str
 ) -> tuple[Setting, Setting]:
     """The pair at some bits before and after fine-tuning; the last one is packed if asked for."""
-    from textsr_jax.train import stages
+    from textsr_jax.train import names
+    from textsr_jax.train.stages.finetune import fine_tune_quantized
 
     pair = job.pair
     rules = {part: pair.rules(part, bits=width) for part in ("sr", "ocr")}
@@ -204,7 +205,7 @@ def _fine_tuned(
         return Setting(name, width, pair.config.quantization.sr.prior, size, None, row)
 
     subject = [pair.subject, {part: list(map(vars, rules[part])) for part in rules}]
-    sr, ocr = stages.fine_tune_quantized(
+    sr, ocr = fine_tune_quantized(
         pair.config,
         workdir,
         (pair.sr, simulate("sr")),
@@ -215,7 +216,7 @@ def _fine_tuned(
     tuned = pair.with_variables(sr, ocr)
     after = setting(tuned, "SR + OCR, fine-tuned")
     if job.out:
-        parts = (stages.FINETUNE_SR, stages.FINETUNE_OCR)
+        parts = (names.FINETUNE_SR, names.FINETUNE_OCR)
         steps = {name: pair.config.quantization[name].steps for name in parts}
         packed = quantized.pack(tuned, rules, job.out, {"fine_tuned_steps": steps})
         print(packed.ranges)

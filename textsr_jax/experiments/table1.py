@@ -154,15 +154,15 @@ def train(base: ConfigDict, folder: pathlib.Path, again: str) -> None:
       again: the command that goes on, for the message when it is stopped.
 
     Raises:
-      UserError: as `stages.train` does.
+      UserError: as `runner.train` does.
       Stopped: after Ctrl-C or SIGTERM; everything is saved.
     """
-    from textsr_jax.train import stages
+    from textsr_jax.train import runner
 
     made = plan(base, folder)
     for number, (name, config) in enumerate(made.items(), 1):
         print(f"{folder / name} ({number} of {len(made)})", flush=True)
-        stages.train(config, folder / name, again)
+        runner.train(config, folder / name, again)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,7 +248,7 @@ def report(folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
     tables.print_table(table, keys=3)
     print(*below, sep="\n")
     content = {"words": evaluation.title, "rows": [row.as_json() for row in rows], "notes": below}
-    tables.write_json(folder / "table1.json", content)
+    atomic.write_json(folder / "table1.json", content)
     lines = [header, ["---"] * len(header), *body]
     markdown = ["| " + " | ".join(line) + " |" for line in lines] + ["", *below]
     atomic.write_text(folder / "table1.md", "\n".join(markdown) + "\n")

@@ -21,10 +21,11 @@ from flax import nnx
 from textsr_jax.errors import needs
 from textsr_jax.images import HR_SIZE, LR_SIZE
 from textsr_jax.models import Network, Variables
-from textsr_jax.models.cdistnet import CDistNet, attend_sums, attention_output
+from textsr_jax.models.cdistnet import CDistNet
+from textsr_jax.models.cdistnet.attention import KeyValue
+from textsr_jax.models.cdistnet.decoder import DecodingCache, Place
 from textsr_jax.models.layers.pixels import SCALE
 from textsr_jax.quantization import dequantize
-from textsr_jax.text import PAD
 
 with needs("onnx"):
     import onnx
@@ -79,56 +80,38 @@ def decoder_step(network: Network, variables: Variables, steps: int) -> onnx.Mod
     """
     module = _plain(network, variables)
     layers = len(module.mdcdp)
-    # What the words do not change, which becomes constants: the positional stream and its keys and
-    # values in the first layer, and those of every token and position in the semantic streams.
+    # What is the same for all words becomes constants: the positional stream, its keys and values
+    # in the first layer, and those of every token and position in the semantic streams.
     memory_length, width = _memory_shape(network, variables)
     blank = jnp.zeros((1, memory_length, width), jnp.float32)
     shared = jax.tree.map(np.asarray, module.init_cache(blank, steps))
 
     def step(tokens: jax.Array, positions: jax.Array, *arrays: jax.Array) -> tuple[jax.Array, ...]:
         words, beams, _ = tokens.shape
-        rows = words * beams
 
         def of_rows(x: jax.Array) -> jax.Array:
-            return x.reshape(rows, *x.shape[2:])
+            return x.reshape(words * beams, *x.shape[2:])
 
         def of_beams(x: jax.Array) -> jax.Array:
             return x.reshape(words, beams, *x.shape[1:])
 
-        def so_far(table: np.ndarray, axis: int) -> jax.Array:
-            return jnp.take(table, positions, axis=axis, mode="clip")
+        def so_far(pair: KeyValue) -> KeyValue:
+            key, value = (jnp.take(table, positions, axis=2, mode="clip") for table in pair)
+            return key, value
 
-        pairs = list(zip(arrays[::2], arrays[1::2], strict=True))
-        memories, histories = pairs[:layers], pairs[layers:]
-        tokens = of_rows(tokens)
-        mask = (tokens != PAD)[:, None, None, :]
-        last = positions.max()
-        is_last = (positions == last)[:, None]
-        x = jnp.take(shared.stream, last[None], axis=1, mode="clip")
-        caches = []
-        for index, layer in enumerate(module.mdcdp):
-            query, new = layer.positional.project(x)
-            if index == 0:
-                keys, values = (so_far(table, 2) for table in shared.positional[0])
-            else:
-                keys, values = (
-                    jnp.where(is_last, part, of_rows(history))
-                    for part, history in zip(new, histories[index - 1], strict=True)
-                )
-                caches += [of_beams(keys), of_beams(values)]
-            x = layer.positional(x, attention_output(query, keys, values, mask), _same)
-            # The beams of a word line up as queries to its one memory.
-            seen = x.reshape(words, beams, width)
-            query = layer.visual.project(seen)
-            seen = layer.visual(seen, attention_output(query, *memories[index], None), _same)
-            by_token, by_position = shared.semantic[index]
-            addends = by_token, tuple(so_far(table, 2) for table in by_position)
-
-            def semantic(query: jax.Array, addends: tuple[Any, Any] = addends) -> jax.Array:
-                return attend_sums(query, addends, tokens, mask)
-
-            x = layer.read(x, seen.reshape(rows, 1, width), semantic, module.fusion, _same)
-        return of_beams(module.output(x[:, 0])), *caches
+        keys_values = list(zip(arrays[::2], arrays[1::2], strict=True))
+        histories = [(of_rows(key), of_rows(value)) for key, value in keys_values[layers:]]
+        cache = DecodingCache(
+            memory=tuple(keys_values[:layers]),
+            stream=shared.stream,
+            first=None,
+            positional=(so_far(shared.positional[0]), *histories),
+            semantic=tuple((token, so_far(place)) for token, place in shared.semantic),
+            tokens=of_rows(tokens),
+        )
+        logits, cache = module.next_logits(_LastPlace(positions), cache)
+        written = [of_beams(part) for layer in cache.positional[1:] for part in layer]
+        return of_beams(logits), *written
 
     heads = module.heads
     size = width // heads
@@ -151,6 +134,30 @@ def memory_names(layers: int) -> list[str]:
 def cache_names(layers: int) -> list[str]:
     """The keys and values of the positional stream in the layers behind the first."""
     return [f"{part}_{layer}" for layer in range(1, layers) for part in ("keys", "values")]
+
+
+class _LastPlace(Place):
+    """The last place of caches that have grown by one since the step before.
+
+    Args:
+      positions: int32 (length,): 0, 1, ..., length - 1.
+    """
+
+    def __init__(self, positions: jax.Array):
+        super().__init__(positions.max())
+        self._positions = positions
+
+    def past(self, steps: int) -> jax.Array:
+        return self._positions <= self.position
+
+    def take(self, stream: jax.Array, rows: int) -> jax.Array:
+        # One row, which stands for all.
+        return jnp.take(stream, self.position[None], axis=1, mode="clip")
+
+    def put(self, history: jax.Array, new: jax.Array, axis: int) -> jax.Array:
+        trailing = (1,) * (history.ndim - axis - 1)
+        is_last = (self._positions == self.position).reshape(-1, *trailing)
+        return jnp.where(is_last, new, history)
 
 
 class _Convolution:

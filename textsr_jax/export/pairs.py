@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from textsr_jax import data, decoding, text
+from textsr_jax import data, text
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError, needs
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, activation_ranges, graph_file
@@ -22,6 +22,7 @@ from textsr_jax.export import graphs as float_graphs
 from textsr_jax.export.int8 import quantize
 from textsr_jax.export.runtime import Decoder, open_session, to_float, to_uint8
 from textsr_jax.models import Network, Variables
+from textsr_jax.models.cdistnet import CDistNet
 from textsr_jax.runtime import provenance
 from textsr_jax.storage import atomic
 from textsr_jax.storage.models import Models
@@ -78,7 +79,7 @@ def open_source(place: str | pathlib.Path) -> Source:
     if models.sr_variables is None or ocr is None:
         what = "SR model" if models.sr_variables is None else "recogniser"
         raise UserError(f"{place} has no {what} yet; train it with train.py --workdir={place}")
-    if not decoding.writes_tokens(models.ocr.skeleton()):
+    if not isinstance(models.ocr.skeleton(), CDistNet):
         raise UserError(
             f"{place}: config.ocr.name={models.config.ocr.name!r} cannot be exported, for it has "
             "no decoder; export a pair with cdistnet"

@@ -15,6 +15,7 @@ from flax import nnx
 from textsr_jax.models.layers.convolution import Conv
 from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.models.layers.pooling import max_pool
+from textsr_jax.models.recognizer import Loss, Losses, Search, Words
 from textsr_jax.text import NUM_CTC_CLASSES
 
 # Of the images that the network reads; they are 32 high like those that it is given.
@@ -94,6 +95,22 @@ class CRNN(nnx.Module):
           float32 (batch, 26, 37), frames from left to right; class 0 is the blank.
         """
         return self.classify(prepare(images), train=train)
+
+    def loss(
+        self,
+        images: jax.Array,
+        losses: Losses,
+        *,
+        train: bool = False,
+        rngs: nnx.Rngs | None = None,
+    ) -> Loss:
+        """CTC of the frames (`Recognizer`)."""
+        del rngs  # no dropout here
+        return losses.ctc(self(images, train=train))
+
+    def read(self, images: jax.Array, search: Search) -> Words:
+        """The best path through the frames (`Recognizer`)."""
+        return search.by_frame(self(images))
 
     def classify(self, gray: jax.Array, *, train: bool = False) -> jax.Array:
         """Logits (batch, 26, 37) of what `prepare` returns."""

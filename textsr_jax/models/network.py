@@ -129,14 +129,16 @@ class Network:
         """Runs a method of the module in evaluation mode."""
         return getattr(self.module(variables), method)(*args, **kwargs)
 
-    def train(self, variables: Variables, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """Runs the module in training mode.
+    def train(
+        self, variables: Variables, *args: Any, method: str = "__call__", **kwargs: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """Runs a method of the module in training mode.
 
         Returns:
           The output, and the statistics after the batch (the tree under "stats").
         """
         module = self.module(variables)
-        output = module(*args, train=True, **kwargs)
+        output = getattr(module, method)(*args, train=True, **kwargs)
         return output, _to_dict(nnx.state(module, nnx.BatchStat))
 
 

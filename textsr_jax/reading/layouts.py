@@ -11,7 +11,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from textsr_jax.decoding.word_search import Words, log_ratio
+from textsr_jax.decoding import Words, log_ratio
 from textsr_jax.errors import UserError
 from textsr_jax.reading import contents, crops
 from textsr_jax.reading.crops import Window

@@ -14,8 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from textsr_jax import text
-from textsr_jax.evaluation.photographs import Detail
-from textsr_jax.storage import atomic
+from textsr_jax.report.values import PhotographDetail
 
 # About as high as a page can be to be looked at, in pixels.
 PAGE = 2000
@@ -180,14 +179,13 @@ def _draw_word(
     return left
 
 
-def write_sheets(
-    folder: str | pathlib.Path,
+def word_sheets(
     lr: Mapping[str, np.ndarray],
     columns: Sequence[tuple[str, Mapping[str, np.ndarray], Mapping[str, Sequence[str]]]],
     labels: Mapping[str, Sequence[str]],
     count: int = 10,
-) -> list[pathlib.Path]:
-    """Writes `<split>.png` into `folder` for each split, and `words.png` for all of them.
+) -> dict[str, Image.Image]:
+    """Draws a sheet for each split, by its name, and one for all splits, by the name `words`.
 
     Each shows `count` words that stand for the others, as `representative` chooses them.
 
@@ -195,13 +193,10 @@ def write_sheets(
       lr: LR images of each split, uint8 (n, 16, 64, 3).
       columns: (title, images of each split, words read in each split).
       labels: of each split.
-
-    Raises:
-      UserError: the folder cannot be written.
+      count: the words of a sheet.
     """
-    folder, paths = pathlib.Path(folder), []
-    pictures = {split: [split] for split in labels} | {"words": list(labels)}
-    for name, splits in pictures.items():
+    sheets = {}
+    for name, splits in ({split: [split] for split in labels} | {"words": list(labels)}).items():
         places = [(split, row) for split in splits for row in range(len(labels[split]))]
         truth = [labels[split][row] for split, row in places]
         readings = [[words[split][row] for split, row in places] for _, _, words in columns]
@@ -213,12 +208,8 @@ def write_sheets(
         shown: list[Any] = [("LR", images_of(lr), None)]
         for (title, images, _), read in zip(columns, readings, strict=True):
             shown.append((title, images_of(images), [read[number] for number in chosen]))
-        path = folder / f"{name}.png"
-        sheet = word_sheet(shown, [truth[number] for number in chosen])
-        with atomic.replacing(path, parents=True, fix="name another --out") as stream:
-            sheet.save(stream, format="PNG")
-        paths.append(path)
-    return paths
+        sheets[name] = word_sheet(shown, [truth[number] for number in chosen])
+    return sheets
 
 
 def representative(
@@ -253,21 +244,20 @@ def representative(
     return sorted(chosen)
 
 
-def write_details(folder: str | pathlib.Path, details: Mapping[str, Sequence[Detail]]) -> None:
-    """Writes a picture for each name into `folder`: a row per photograph, its tiles alike in size.
+def detail_sheets(details: Mapping[str, Sequence[PhotographDetail]]) -> dict[str, Image.Image]:
+    """Draws a sheet for each folder of photographs, by a number and the folder's own name.
 
-    Raises:
-      UserError: the folder cannot be written.
+    Args:
+      details: by folder, which may be a path, some details of photographs. Each gets a row, whose
+        tiles have one size.
     """
-    folder = pathlib.Path(folder)
-    for number, (name, rows) in enumerate(details.items(), 1):
-        # The name may be a path.
-        path = folder / f"{number}_{pathlib.Path(name).name}.png"
-        with atomic.replacing(path, parents=True, fix="name another --out") as stream:
-            _detail_sheet(rows).save(stream, format="PNG")
+    return {
+        f"{number}_{pathlib.Path(name).name}": _detail_sheet(rows)
+        for number, (name, rows) in enumerate(details.items(), 1)
+    }
 
 
-def _detail_sheet(rows: Sequence[Detail]) -> Image.Image:
+def _detail_sheet(rows: Sequence[PhotographDetail]) -> Image.Image:
     sides = [max(tile.shape[axis] for row in rows for _, tile in row.tiles) for axis in (0, 1)]
     height, width = (_SCALE * side for side in sides)
     columns = len(rows[0].tiles)

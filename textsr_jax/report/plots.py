@@ -1,20 +1,15 @@
-"""Plots: what quantising each layer type costs, size and accuracy, and how true confidence is.
+"""Plots: what quantising each layer type costs, scores over size, and accuracy over confidence.
 
-python -m textsr_jax.report.plots FILE.json... draws the files that quantize.py --sensitivity and
---search wrote once more, as FILE.png.
+Functions return figures of matplotlib; `encoded` makes the content of a file of one.
 """
 
-import json
+import io
 import math
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from textsr_jax.cli.scripts import run_script
-from textsr_jax.errors import UserError, fix_for, needs
-from textsr_jax.evaluation.protocol import Row
-from textsr_jax.evaluation.quantization.sensitivity import LayerType
-from textsr_jax.storage import atomic
+from textsr_jax.errors import needs
+from textsr_jax.report.values import LayerTypeScores, Scores
 
 with needs("plots"):
     from matplotlib.axes import Axes
@@ -25,32 +20,23 @@ with needs("plots"):
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _STYLES = ("-", "--", ":")
 
-# The two series of a search.
-UNIFORM, BY_GROUP = "paper's selection, uniform bits", "bits chosen by group of layers"
-
 # Points that are nearer to each other than this, in pixels, have no room for two notes.
 _NEAR = 40
 
 # A point of a front: size in 10^6 bits, scores, and what stands beside it.
-Point = tuple[float, Row, str]
+Point = tuple[float, Scores, str]
 
 
-def sensitivity(
-    path: str | pathlib.Path, plain: Row, layer_types: Sequence[LayerType], title: str
-) -> None:
+def sensitivity(plain: Scores, layer_types: Sequence[LayerTypeScores], title: str) -> Figure:
     """Draws PSNR (for SR models) and accuracy over bits, a line a layer type, quantised alone.
 
     Bars are one standard error of the accuracy, as of words drawn at random. PSNR has none: all
     settings are compared on the same images.
 
     Args:
-      path: the PNG to write.
       plain: scores of the unquantised pair, a grey line.
       layer_types: what `evaluation.sensitivity.study` returned.
       title: what was measured, on which data.
-
-    Raises:
-      UserError: the file cannot be written.
     """
     parts = [part for part in ("sr", "ocr") if any(kind.part == part for kind in layer_types)]
     # The recogniser changes no image, so that it has no PSNR of its own.
@@ -107,27 +93,22 @@ def sensitivity(
             title_fontsize=7.5,
         )
     figure.suptitle(title)
-    _save(figure, path)
+    return figure
 
 
 def front(
-    path: str | pathlib.Path,
     plain: Point,
     series: Sequence[tuple[str, Sequence[Point]]],
     winner: Point,
     title: str,
-) -> None:
+) -> Figure:
     """Draws accuracy and PSNR over size: series of settings, the unquantised pair and the winner.
 
     Args:
-      path: the PNG to write.
       plain: the unquantised pair.
       series: (name, points) in the order of size.
       winner: the setting that the search chose.
       title: what was measured, on which data.
-
-    Raises:
-      UserError: the file cannot be written.
     """
     figure = Figure(figsize=(13, 5.6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -153,71 +134,15 @@ def front(
         for number, (_, points) in enumerate(series):
             _note(axes, points, score, _COLOURS[number % len(_COLOURS)])
     figure.suptitle(title)
-    _save(figure, path)
+    return figure
 
 
-def draw(path: str | pathlib.Path) -> pathlib.Path:
-    """Draws the JSON file of a study of layer types or of a search beside it; returns the PNG.
-
-    Raises:
-      UserError: it cannot be read, or is neither.
-    """
-    path = pathlib.Path(path)
-    picture = path.with_suffix(".png")
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot read it ({error.strerror}); {fix_for(error, 'name another file')}"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{path}: is no JSON ({error}); name another file") from error
-    try:
-        if "layer_types" in content:
-            kinds = [
-                LayerType(
-                    kind["name"],
-                    kind["part"],
-                    kind["parameters"],
-                    {float(bits): _row(row) for bits, row in kind["rows"].items()},
-                )
-                for kind in content["layer_types"]
-            ]
-            sensitivity(picture, _row(content["unquantised"]), kinds, content["title"])
-        else:
-            plain, chosen = (_row(content["test"][name]) for name in ("unquantised", "chosen"))
-            size = content["size_mbit"]
-            uniform = [(u["size_mbit"], _row(u), f"{u['bits']:g}") for u in content["uniform"]]
-            found = [(one["size_mbit"], _row(one), "") for one in content["front"]]
-            front(
-                picture,
-                (found[0][0], plain, "unquantised"),
-                [(UNIFORM, uniform), (BY_GROUP, found)],
-                (size, chosen, f"the choice: {size:.2f} x 10^6 bits"),
-                content["title"],
-            )
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path}: lacks what is drawn ({error}); name a file that quantize.py --sensitivity or "
-            "--search wrote"
-        ) from error
-    return picture
-
-
-def _row(content: Mapping[str, Any]) -> Row:
-    return Row(content["sr"], content["ocr"], content["splits"], content["mean"], {})
-
-
-def reliability(path: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
+def reliability(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Draws accuracy over confidence before and after calibration, a panel each.
 
     Args:
-      path: the PNG to write.
       rows: what `report.calibration.measure` gives; those of the test words are drawn.
       title: what was measured, on which data.
-
-    Raises:
-      UserError: the file cannot be written.
     """
     shown = [row for row in rows if row["words"] == "test"]
     figure = Figure(figsize=(5.2 * len(shown), 5.2), layout="constrained")
@@ -242,7 +167,7 @@ def reliability(path: str | pathlib.Path, rows: Sequence[Mapping[str, Any]], tit
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="part read rightly")
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{title}; grey: how many words")
-    _save(figure, path)
+    return figure
 
 
 def _label(axes: Axes, title: str, x: str, score: str) -> None:
@@ -284,7 +209,7 @@ def _note(axes: Axes, points: Sequence[Point], score: str, colour: str) -> None:
         )
 
 
-def _standard_error(row: Row) -> float:
+def _standard_error(row: Scores) -> float:
     """Of the mean accuracy over splits, in points: each word is read rightly or not.
 
     A record without splits has that of all its words.
@@ -303,17 +228,13 @@ def _count(parameters: int) -> str:
     return f"{parameters / 1e6:.3g} M"
 
 
-def _save(figure: Figure, path: str | pathlib.Path) -> None:
-    with atomic.replacing(path, parents=True) as stream:
-        figure.savefig(stream, format=pathlib.Path(path).suffix[1:] or "png", dpi=110)
+def encoded(figure: Figure, format: str = "png") -> bytes:
+    """Returns a figure as the content of an image file.
 
-
-def main(arguments: list[str]) -> None:
-    if not arguments:
-        raise UserError("name the JSON files of quantize.py --sensitivity or --search to draw")
-    for path in arguments:
-        print(draw(path))
-
-
-if __name__ == "__main__":
-    run_script(main)
+    Args:
+      figure: of a function of this module.
+      format: such as "png", "svg" or "pdf".
+    """
+    content = io.BytesIO()
+    figure.savefig(content, format=format, dpi=110)
+    return content.getvalue()

@@ -1,37 +1,20 @@
-"""Results as tables on the screen and as JSON files."""
+"""Results as tables on the screen."""
 
-import json
 import os
-import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from textsr_jax.evaluation.photographs import PhotographRow
-from textsr_jax.evaluation.protocol import Row
-from textsr_jax.evaluation.quantization.grid import Setting
-from textsr_jax.evaluation.quantization.sensitivity import LayerType
-from textsr_jax.storage import atomic
+from textsr_jax.report.values import LayerTypeScores, PhotographScores, Scores, SettingScores
 
 # More characters than any table takes.
 _WIDE = 10_000
 
 
-def write_json(path: str | pathlib.Path, content: Any) -> None:
-    """Writes a JSON file whole or not at all, its folder made where it is missing.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
-    plain = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    atomic.write_text(path, plain, parents=True)
-
-
-def print_rows(rows: Sequence[Row], title: str) -> None:
+def print_rows(rows: Sequence[Scores], title: str) -> None:
     """Prints PSNR, SSIM and accuracy, a table each: every split and their plain mean.
 
     Args:
@@ -61,7 +44,7 @@ def print_rows(rows: Sequence[Row], title: str) -> None:
     print("by batch: PSNR of the error of 16 images, as the published code has it")
 
 
-def print_photographs(rows: Sequence[PhotographRow], title: str) -> None:
+def print_photographs(rows: Sequence[PhotographScores], title: str) -> None:
     """Prints PSNR and SSIM of each folder, a table each, a row per way to halve and enlarge."""
     folders = rows[0].folders
     names = [f"{folder}\n{scores['n']} images" for folder, scores in folders.items()]
@@ -76,7 +59,10 @@ def print_photographs(rows: Sequence[PhotographRow], title: str) -> None:
 
 
 def print_settings(
-    settings: Sequence[Setting], title: str, marked: Sequence[Setting] = (), mark: str = ""
+    settings: Sequence[SettingScores],
+    title: str,
+    marked: Sequence[SettingScores] = (),
+    mark: str = "",
 ) -> None:
     """Prints a row per quantisation setting, in the columns of the paper's Table 2.
 
@@ -108,7 +94,7 @@ def print_settings(
         print(f"* {mark}")
 
 
-def print_sensitivity(plain: Row, layer_types: Sequence[LayerType], title: str) -> None:
+def print_sensitivity(plain: Scores, layer_types: Sequence[LayerTypeScores], title: str) -> None:
     """Prints PSNR and accuracy at each number of bits, a row per layer type, quantised alone.
 
     The recogniser changes no image, so that its layer types have no PSNR of their own.

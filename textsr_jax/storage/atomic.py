@@ -5,10 +5,11 @@ The content goes into a partial file in the same folder, which then takes the fi
 
 import contextlib
 import fcntl
+import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from textsr_jax.errors import UserError
 
@@ -28,6 +29,22 @@ def write_text(
 ) -> None:
     """Writes a UTF-8 file as `write_bytes` does."""
     write_bytes(path, content.encode(), parents=parents, fix=fix)
+
+
+def write_json(path: str | pathlib.Path, content: Any, *, fix: str = _FIX) -> None:
+    """Writes a JSON file, indented by 2, as `write_bytes` does; a missing folder is made.
+
+    Args:
+      path: the file.
+      content: what JSON can hold; NaN and infinity are refused.
+      fix: as of `replacing`.
+
+    Raises:
+      UserError: as `replacing`.
+      ValueError: a number is not finite.
+    """
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    write_text(path, text, parents=True, fix=fix)
 
 
 @contextlib.contextmanager

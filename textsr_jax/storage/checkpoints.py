@@ -20,12 +20,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.models import build_rescaler, shape_difference
 from textsr_jax.models.network import leaves_by_path
 from textsr_jax.quantization import dequantize
-from textsr_jax.storage import digests, packed_files, parameter_files
+from textsr_jax.storage import digests, packed_files, parameter_files, workdirs
 
 _logger = logging.getLogger(__name__)
 
@@ -282,10 +281,6 @@ def from_first(steps: list[int]) -> list[int]:
     return multihost_utils.broadcast_one_to_all(filled).tolist()
 
 
-def best_directory(workdir: pathlib.Path, stage: str) -> pathlib.Path:
-    return workdir / stage / "best"
-
-
 def load_best(
     workdir: str | pathlib.Path, stage: str, template: Any
 ) -> tuple[Any, dict[str, Any]] | None:
@@ -295,7 +290,7 @@ def load_best(
       UserError: the model cannot be read, was saved by another network than `template`'s, or has
         values that are not finite.
     """
-    directory = best_directory(pathlib.Path(workdir), stage)
+    directory = workdirs.best_directory(workdir, stage)
     if not directory.is_dir():
         return None
     checkpoints = SavedCheckpoints(directory)
@@ -339,7 +334,7 @@ def load_start(
         return parameter_files.variables_for(file, part, name, template, place)
     if not path.exists():
         raise UserError(f"{place}: no such parameter file, packed file or workdir")
-    if part == "resampler" or (part == "sr" and not best_directory(path, stage).is_dir()):
+    if part == "resampler" or (part == "sr" and not workdirs.best_directory(path, stage).is_dir()):
         file = load_stage0(path, part)
         if file is not None:
             return parameter_files.variables_for(file, part, name, template, place)
@@ -368,10 +363,10 @@ def load_stage0(workdir: str | pathlib.Path, part: str) -> parameter_files.Param
     Raises:
       UserError: it is no workdir, or the model cannot be read.
     """
-    if not best_directory(pathlib.Path(workdir), "stage0").is_dir():
+    if not workdirs.best_directory(workdir, "stage0").is_dir():
         return None
     # Checkpoints are read whole, so the shapes of both networks are needed.
-    config = configuration.load(workdir)
+    config = workdirs.load_config(workdir)
     template = abstract(build_rescaler(config.resampler, config.sr).template)
     loaded = load_best(workdir, "stage0", template)
     if loaded is None:

@@ -17,7 +17,7 @@ from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.quantization import dequantize
 from textsr_jax.runtime.compilation import keep_compiled
-from textsr_jax.storage import packed_files
+from textsr_jax.storage import packed_files, workdirs
 
 if TYPE_CHECKING:
     # Flax and Orbax take a second to import: functions that need them do so themselves.
@@ -74,7 +74,7 @@ class Models:
     @classmethod
     def of_packed(
         cls,
-        packed: packed_files.PackedPair,
+        packed: packed_files.PackedModels,
         path: str | pathlib.Path,
         config: ConfigDict | None = None,
     ) -> Models:
@@ -111,7 +111,7 @@ class Models:
 
 
 def packed_config(
-    packed: packed_files.PackedPair, path: str | pathlib.Path, config: ConfigDict | None
+    packed: packed_files.PackedModels, path: str | pathlib.Path, config: ConfigDict | None
 ) -> ConfigDict:
     """Returns the config to use with a packed file: its own, or `config` where one is given.
 
@@ -141,7 +141,7 @@ def _load_unpacked(source: str | pathlib.Path | None, config: ConfigDict | None)
     from textsr_jax.models import build_ocr, build_sr, part_of, together
     from textsr_jax.storage import checkpoints
 
-    own = None if source is None else configuration.load(source)
+    own = None if source is None else workdirs.load_config(source)
     config = own if config is None else configuration.checked(config)
     if config is None:
         raise UserError("nothing to load; name a workdir or a config with config.init")

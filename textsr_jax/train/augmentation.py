@@ -1,6 +1,6 @@
-"""Random changes to a batch's images, made in the step: of words for recognisers, of pairs for SR.
+"""Random changes to a batch's images, made inside the step: one kind for recognisers, one for SR.
 
-Pure functions of (batch, key), so that the same key gives the same bits wherever the images lie.
+They are pure functions of (batch, key): the same key gives the same bits wherever the images lie.
 """
 
 import jax
@@ -16,12 +16,12 @@ _GREY = (0.299, 0.587, 0.114)
 def change_words(batch: Batch, key: jax.Array) -> Batch:
     """Changes HR images as real word images differ from one another; LR images stay.
 
-    In this order, each with a probability of its own: a small rotation, shear and change of scale
-    and perspective, or a move by up to two pixels; brightness, contrast and colour, now and then
-    inverted or grey; blur; a loss of resolution of up to two times; noise.
+    The changes come in this order, each with its own probability: a small rotation, shear and
+    change of scale and perspective, or else a move by up to two pixels; brightness, contrast and
+    colour, sometimes inverted or grey; blur; a loss of resolution of up to two times; noise.
 
     Args:
-      batch: `hr` is uint8 (batch, 32, 128, 3), RGB; so it is in the result.
+      batch: `hr` is uint8 (batch, 32, 128, 3), RGB, also in the result.
       key: decides every change.
     """
     keys = jax.random.split(key, 6)
@@ -38,12 +38,13 @@ def change_words(batch: Batch, key: jax.Array) -> Batch:
 
 
 def change_pairs(batch: Batch, key: jax.Array) -> Batch:
-    """Changes the colours of LR and HR alike, pixel by pixel, so that they still belong together.
+    """Changes the colours of LR and HR images in the same way, so that they stay a pair.
 
-    Channels change places, and half of the pairs change in brightness; one in ten is inverted.
+    Every pair's channels are permuted. Half of the pairs change in brightness and contrast; one in
+    ten is inverted.
 
     Args:
-      batch: `lr` and `hr` are uint8 (batch, height, width, 3), RGB; so they are in the result.
+      batch: `lr` and `hr` are uint8 (batch, height, width, 3), RGB, also in the result.
       key: decides every change.
     """
     keys = jax.random.split(key, 5)
@@ -69,20 +70,20 @@ def _chance(key: jax.Array, images: jax.Array, probability: float) -> jax.Array:
 
 
 def _uniform(key: jax.Array, images: jax.Array, low: float, high: float, *shape: int) -> jax.Array:
-    """Numbers for each image, (batch, *shape), or (batch, 1, 1, 1) without a shape."""
+    """Random numbers for each image: (batch, *shape), or (batch, 1, 1, 1) without a shape."""
     return jax.random.uniform(key, (len(images), *(shape or (1, 1, 1))), minval=low, maxval=high)
 
 
 def _warped(images: jax.Array, key: jax.Array) -> jax.Array:
     """Rotates, shears, scales and tilts half of the images; moves the others by whole pixels.
 
-    New ground takes the colour of an image's border.
+    What comes into view takes the mean colour of the image's border.
     """
     batch, height, width, _ = images.shape
     keys = jax.random.split(key, 6)
     angle = jnp.deg2rad(_uniform(keys[0], images, -5, 5, 1)[:, 0])
     shear = _uniform(keys[1], images, -0.2, 0.2, 1)[:, 0]
-    # The source region may grow by a fifth; where it shrinks, letters at the ends get cut.
+    # The source region may grow by a fifth. It hardly shrinks, which would cut off end letters.
     growth = _uniform(keys[2], images, 0.97, 1.2, 2)
     perspective = _uniform(keys[3], images, -0.05, 0.05, 2)
     sine, cosine = jnp.sin(angle), jnp.cos(angle)
@@ -107,7 +108,7 @@ def _warped(images: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def _toned(images: jax.Array, key: jax.Array) -> jax.Array:
-    """Changes brightness, contrast and colour of half of the images, and inverts some of these."""
+    """Changes brightness, contrast and colour of half of the images; inverts a fifth of these."""
     keys = jax.random.split(key, 7)
     gamma = _uniform(keys[0], images, 0.7, 1.4)
     contrast = _uniform(keys[1], images, 0.5, 1.3) * _uniform(keys[2], images, 0.85, 1.15, 1, 1, 3)
@@ -115,7 +116,7 @@ def _toned(images: jax.Array, key: jax.Array) -> jax.Array:
     def change(values: jax.Array) -> jax.Array:
         return (jnp.clip(values, 0, 1) ** gamma - 0.5) * contrast + 0.5
 
-    # No brightness that drives a pale word on white, or a dark one on black, out of the range.
+    # Brightness must not push a pale word on white, or a dark one on black, out of the range.
     grey = jnp.einsum("bhwc,c->bhw", images, jnp.array(_GREY))
     darkest, lightest = (
         change(reduce(grey, axis=(1, 2))[:, None, None, None]).mean(axis=3, keepdims=True)
@@ -129,7 +130,7 @@ def _toned(images: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def _blurred(images: jax.Array, key: jax.Array) -> jax.Array:
-    """Blurs a fifth of the images by a Gaussian of 0.2 to 1.5 pixels, each way for itself."""
+    """Blurs a fifth of the images by Gaussians of 0.2 to 1.5 pixels, one for each direction."""
     keys = jax.random.split(key, 2)
     sigma = _uniform(keys[0], images, 0.2, 1.5, 2)
 
@@ -143,17 +144,17 @@ def _blurred(images: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def _coarsened(images: jax.Array, key: jax.Array) -> jax.Array:
-    """Brings a fifth of the images down to half of their resolution or more, and back."""
+    """Shrinks a fifth of the images, to half of their size at least, and enlarges them again."""
     keys = jax.random.split(key, 2)
     share = _uniform(keys[0], images, 0.5, 1, 1, 1)
 
     def weights(size: int) -> jax.Array:
-        # Triangles, as Pillow's bilinear filter has them: wide ones down, narrow ones up.
+        # Triangles as in Pillow's bilinear filter: wide ones to shrink, narrow ones to enlarge.
         coarse = (jnp.arange(size)[:, None] + 0.5) / share - 0.5
         down = _to_one(jnp.maximum(0, 1 - jnp.abs(coarse - jnp.arange(size)) * share))
         fine = (jnp.arange(size)[:, None] + 0.5) * share - 0.5
-        there = jnp.arange(size) < jnp.round(size * share)
-        up = _to_one(there * jnp.maximum(0, 1 - jnp.abs(fine - jnp.arange(size))))
+        exists = jnp.arange(size) < jnp.round(size * share)
+        up = _to_one(exists * jnp.maximum(0, 1 - jnp.abs(fine - jnp.arange(size))))
         return up @ down
 
     coarse = _resampled(images, *(weights(size) for size in images.shape[1:3]))
@@ -161,10 +162,10 @@ def _coarsened(images: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def _to_one(weights: jax.Array) -> jax.Array:
-    # Rows of coarse pixels that are not there are all zero, and stay so.
+    """Scales rows to a sum of one; rows of zeros, of coarse pixels that do not exist, stay."""
     return weights / jnp.maximum(weights.sum(axis=-1, keepdims=True), 1e-6)
 
 
 def _resampled(images: jax.Array, vertical: jax.Array, horizontal: jax.Array) -> jax.Array:
-    """Every row and column a weighted sum of all: weights (batch, out, in) of each."""
+    """Makes each row and column a weighted sum of all: weights (batch, out, in) for both."""
     return jnp.einsum("bik,bjl,bklc->bijc", vertical, horizontal, images)

@@ -1,11 +1,11 @@
-"""The best models of a stage, by validation: which are kept, and which one a run goes back to."""
+"""The best models of a stage: which are kept, and which one a run goes back to."""
 
 import logging
 import pathlib
 from typing import Any
 
 from textsr_jax.errors import UserError
-from textsr_jax.storage import checkpoints
+from textsr_jax.storage import workdirs
 from textsr_jax.storage.checkpoints import Checkpoints, SavedCheckpoints, from_first
 
 _logger = logging.getLogger(__name__)
@@ -14,15 +14,15 @@ _logger = logging.getLogger(__name__)
 class BestModels(Checkpoints):
     """The models in a stage's `best` folder, each saved when it was better than all before it.
 
-    The newest counts, and the one before it stands in for it if it is damaged. Those that the
-    checkpoints of the run name as their best are kept too: the run may go back to one of these.
+    The newest one counts. The one before it takes its place if it is damaged. Models that a
+    checkpoint of the run names as its best are kept too, since the run may go back to it.
     """
 
     def __init__(self, workdir: pathlib.Path, stage: str):
-        super().__init__(checkpoints.best_directory(workdir, stage), keep=None)
+        super().__init__(workdirs.best_directory(workdir, stage), keep=None)
 
     def prune(self, saved: SavedCheckpoints) -> None:
-        """Deletes the models that nobody will want; no save may be under way.
+        """Deletes the models that no run will need again; no save may be under way.
 
         Args:
           saved: the checkpoints of the run, each with the `best_step` of its record.
@@ -32,16 +32,18 @@ class BestModels(Checkpoints):
         self.discard(from_first(sorted(set(steps[:-2]) - wanted)))
 
     def go_back(self, step: int, record: dict[str, Any], template: Any) -> bool:
-        """Deletes what came after a checkpoint, and makes its record agree with what is left.
+        """Deletes models later than a checkpoint, and makes its record agree with what is left.
+
+        A warning says if the model that the record names is lost.
 
         Args:
-          step: of the last validation that the checkpoint knows of.
-          record: of the checkpoint; its `best_step` and `best_score` become those of the model that
-            is there, 0 and None without one. Where models are lost, a warning says so.
-          template: of the variables, to read them.
+          step: the step of the last validation that the checkpoint knows of.
+          record: the checkpoint's. Its `best_step` and `best_score` become those of the model that
+            is left, 0 and None without one.
+          template: shapes and dtypes of the variables, to read them.
 
         Returns:
-          Whether the record named a best model, and none is left.
+          Whether the record named a best model and no model is left.
         """
         self.discard_after(step)
         try:

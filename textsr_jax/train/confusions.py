@@ -22,14 +22,14 @@ def load_weights(path: str) -> np.ndarray:
       float32 (37, 37).
 
     Raises:
-      UserError: the file cannot be read, or is no such matrix.
+      UserError: the file cannot be read, or holds no such matrix.
     """
     place = f"config.stage1.confusion={path}"
     try:
         counts = np.load(pathlib.Path(path).expanduser(), allow_pickle=False)
         counts = np.asarray(counts, np.float64)
     except (OSError, EOFError, TypeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no NumPy file of numbers"
+        reason = getattr(error, "strerror", None) or "it is not a NumPy file of numbers"
         raise UserError(
             f"{place}: cannot read it ({reason}); give a .npy file of 62 x 62 counts"
         ) from error

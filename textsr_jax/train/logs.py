@@ -1,6 +1,6 @@
-"""TensorBoard's event files, written where the loop is, so that a full disk is seen at once.
+"""TensorBoard's event files, written in the loop's own thread, so that a full disk is seen at once.
 
-The writer that tensorboardX offers writes in a thread, which dies of a full disk and is not missed.
+tensorboardX's own writer writes in another thread. A full disk ends that thread unnoticed.
 """
 
 import contextlib
@@ -26,11 +26,12 @@ class Logs:
     """An event file in a folder; a context manager that closes it. Only the first process writes.
 
     Args:
-      folder: made where it is missing.
-      step: the step that comes next: TensorBoard forgets what older files say of it and later ones.
+      folder: made if it is missing.
+      step: the step that comes next. TensorBoard drops what older files say of it and of later
+        steps.
 
     Raises:
-      UserError: here and in each method: the disk is full.
+      UserError: the disk is full. All methods raise it too.
     """
 
     def __init__(self, folder: pathlib.Path, step: int):
@@ -43,18 +44,20 @@ class Logs:
             self._write(Event(session_log=SessionLog(status=SessionLog.START)), step)
 
     def scalars(self, values: dict[str, float], step: int) -> None:
+        """Writes numbers by name."""
         for name, value in values.items():
             self._write(Event(summary=summary.scalar(name, value)), step)
 
     def image(self, name: str, picture: np.ndarray, step: int) -> None:
-        """A picture, uint8 (height, width, 3)."""
+        """Writes a picture, uint8 (height, width, 3)."""
         self._write(Event(summary=summary.image(name, picture, dataformats="HWC")), step)
 
     def text(self, name: str, markdown: str, step: int) -> None:
+        """Writes a text in Markdown."""
         self._write(Event(summary=summary.text(name, markdown)), step)
 
     def flush(self) -> None:
-        """What was written so far can be read now."""
+        """Writes out what is buffered, so that it can be read."""
         if self._writer is not None:
             with self._disk_errors():
                 self._writer.flush()
@@ -68,7 +71,7 @@ class Logs:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # What ends the run already is to be told, not that the log cannot be written either.
+        # The error that ends the run matters more than a log that cannot be written.
         with contextlib.suppress(OSError) if error else self._disk_errors():
             if self._writer is not None:
                 self._writer.close()

@@ -2,49 +2,30 @@
 
 import contextlib
 import dataclasses
-import functools
-import json
 import pathlib
 import sys
-import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from textsr_jax.errors import Stopped, UserError
+from textsr_jax.errors import Stopped
 from textsr_jax.models import Variables
-from textsr_jax.runtime.progress import Progress
-from textsr_jax.storage import atomic, checkpoints
-from textsr_jax.storage.checkpoints import Checkpoints, SavedCheckpoints
+from textsr_jax.storage import workdirs
+from textsr_jax.storage.checkpoints import SavedCheckpoints
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
-from textsr_jax.train import stopping, trained_on
-from textsr_jax.train.best import BestModels
-from textsr_jax.train.logs import Logs
+from textsr_jax.train import stopping
 from textsr_jax.train.mesh import Layout
-from textsr_jax.train.steps import AtHand, Loss, make_step
+from textsr_jax.train.reports import StageReports
+from textsr_jax.train.skipped import Outcome, SkippedBatches
+from textsr_jax.train.stage_files import UNVALIDATED, StageFiles
+from textsr_jax.train.state import TrainState
+from textsr_jax.train.steps import DeviceData, Loss, make_step
+from textsr_jax.train.validation import Judge
 
 _LOG_EVERY = 20
-
-# In the record of a checkpoint whose step is still to be validated: that was stopped or is lost.
-_UNVALIDATED = "unvalidated"
-
-
-@dataclasses.dataclass(frozen=True)
-class Validation:
-    """A model's result on the validation words.
-
-    Of two scores the higher is better; of two lists, that with the higher number where they first
-    differ.
-    """
-
-    score: float | list[float]
-    scalars: dict[str, float]
-    pictures: dict[str, np.ndarray]  # uint8 (height, width, 3)
-    texts: dict[str, str] = dataclasses.field(default_factory=dict)  # Markdown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,37 +36,37 @@ class Stage:
       name: the stage's folder in the workdir.
       initial: makes the variables to start from, from a key.
       loss: see `steps`.
-      frozen: variables that the loss reads and nobody changes, or a `steps.AtHand` of them.
+      frozen: variables that the loss reads and nobody changes, perhaps in a `steps.DeviceData`.
       settings: the stage's `optimization` config.
-      batches: an endless iterator of `data.Batch` with `get_state` and `set_state`; this process's
-        part of each batch.
+      batches: an endless iterator of `data.Batch` with `get_state` and `set_state`. Each process
+        gets its own part of each batch.
       key_of: the key of the record that has a number in `Batch.index`.
-      validate: judges variables.
-      data: fingerprints of what it is trained on, by what that is called; a run goes on with the
-        same alone.
+      judge: scores variables; the best are kept.
+      data: fingerprints of what it is trained on, by what that is called. A run goes on only with
+        the same data.
     """
 
     name: str
     initial: Callable[[jax.Array], Variables]
     loss: Loss
-    frozen: Variables | AtHand
+    frozen: Variables | DeviceData
     settings: ConfigDict
     batches: Any
     key_of: Callable[[int], str]
-    validate: Callable[[Variables], Validation]
+    judge: Judge
     data: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def is_finished(workdir: pathlib.Path, name: str, steps: int) -> bool:
-    """Whether a stage has run all its steps in this workdir, or was stopped early.
+    """Whether a stage has run all its steps in this workdir, or was ended early by its patience.
 
-    Its best model has to be there too: a run without it makes it again.
+    Its best model has to be there too. A run without it makes it again.
     """
     saved = SavedCheckpoints(workdir / name / "checkpoints")
     record = saved.last_record()
-    if not record or record.get(_UNVALIDATED):
+    if not record or record.get(UNVALIDATED):
         return False
-    best = SavedCheckpoints(checkpoints.best_directory(workdir, name)).steps()
+    best = SavedCheckpoints(workdirs.best_directory(workdir, name)).steps()
     ended = saved.steps()[-1] >= steps or record.get("stopped_early", False)
     return ended and record["best_step"] in best
 
@@ -94,13 +75,13 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
     """Runs a stage from its last checkpoint, or from the beginning, to its end.
 
     Where the loss, its gradient or the update is not finite, the run goes back to its last
-    checkpoint and leaves out the batch that made it so; `skipped.json` in the stage's folder
+    checkpoint and leaves out the batch that made it so. `skipped.json` in the stage's folder
     remembers such batches, and a run that goes on leaves them out too.
 
-    A validation that is stopped is made up for by the run that goes on, to the same bits.
+    A validation that was stopped is done by the run that goes on, to the same bits.
 
-    After `settings.patience` validations in a row without a better score the stage ends early; the
-    count goes into the checkpoints.
+    After `settings.patience` validations in a row without a better score the stage ends early. The
+    checkpoints hold the count.
 
     Args:
       stage: what to train.
@@ -114,251 +95,202 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
       UserError: more than `settings.skip_at_most` batches would have to be left out, the disk is
         full, or its checkpoints were trained on other data.
     """
-    with stopping.listening(again) as stop:
-        _run(stage, workdir, layout, key, again, stop)
+    with stopping.listening(again) as signals:
+        _Loop(stage, workdir, layout, key, again, signals).run()
 
 
-def _run(
-    stage: Stage,
-    workdir: pathlib.Path,
-    layout: Layout,
-    key: jax.Array,
-    again: str,
-    stop: stopping.Stop,
-) -> None:
-    directory = workdir / stage.name
-    saved = Checkpoints(directory / "checkpoints")
-    best = BestModels(workdir, stage.name)
-    steps = stage.settings.steps
-
-    optimizer = states.make_optimizer(stage.settings)
-    create = functools.partial(states.create, averaged=stage.settings.average > 0)
-    template = jax.eval_shape(
-        lambda: create(stage.initial(jax.random.key(0)), optimizer, jax.random.key(0))
-    )
-    shardings = layout.shardings(template)
-    first_batch = stage.batches.get_state()
-
-    def begin() -> tuple[int, states.TrainState, dict[str, Any]]:
-        """The last checkpoint's step, state and record, or those of the beginning."""
-        restored = saved.restore(checkpoints.abstract(template, shardings))
-        if restored is None:
-            state = create(stage.initial(jax.random.fold_in(key, 0)), optimizer, key)
-            stage.batches.set_state(first_batch)
-            saved.discard_after(0)
-            best.discard_after(0)
-            record = {"best_score": None, "best_step": 0, "drawn": 0}
-            record |= {"waited": 0, "stopped_early": False, trained_on.KEY: dict(stage.data)}
-            # Copies: a step takes its state's arrays over, and these may be needed again.
-            return 0, layout.place(state), record
-        step, state, record = restored
-        trained_on.check(directory, record, stage.data)
-        record[trained_on.KEY] = dict(stage.data)
-        stage.batches.set_state(record.pop("data"))
-        saved.discard_after(step)
-        validated = step - 1 if record.get(_UNVALIDATED) else step
-        if best.go_back(validated, record, checkpoints.abstract(template.variables)):
-            record[_UNVALIDATED] = True
-        return step, state, record
-
-    step, state, record = begin()
-    first_process = jax.process_index() == 0
-    if step and first_process:
-        print(f"{stage.name}: resumed at step {step}", file=sys.stderr)
-    skipped = _Skipped(directory / "skipped.json", stage)
-
-    pure_step = make_step(
-        stage.loss,
-        optimizer,
-        accumulate=stage.settings.accumulate,
-        decay=stage.settings.average,
-    )
-    step_function = jax.jit(pure_step, donate_argnums=0, out_shardings=(shardings, None))
-    frozen = layout.place(stage.frozen)
-    learning_rate = states.schedule(stage.settings)
-
-    # One save at a time: Orbax names the barriers of several processes by the step alone, so that
-    # two folders that are written at once could wait for each other for ever.
-    def save(step: int) -> None:
-        best.wait()
-        saved.save(step, state, record | {"data": stage.batches.get_state()})
-
-    def wait() -> None:
-        saved.wait()
-        best.wait()
-
-    def validate(step: int) -> bool:
-        """Judges the model and keeps the best; returns whether it was not stopped meanwhile."""
-        try:
-            with stop.at_once():
-                result = stage.validate(state.variables)
-        except KeyboardInterrupt:
-            if stop.insisted:
-                raise
-            record[_UNVALIDATED] = True
-            return False
-        record.pop(_UNVALIDATED, None)
-        record["waited"] += 1
-        # Of two equal ones the earlier stays.
-        if record["best_score"] is None or result.score > record["best_score"]:
-            record.update(best_score=result.score, best_step=step, waited=0)
-            wait()
-            best.prune(saved)
-            best.save(step, state.variables, {"score": result.score, "scalars": result.scalars})
-        record["stopped_early"] = 0 < stage.settings.patience <= record["waited"]
-        logs.scalars({f"validation/{name}": value for name, value in result.scalars.items()}, step)
-        for name, picture in result.pictures.items():
-            logs.image(name, picture, step)
-        for name, text in result.texts.items():
-            logs.text(name, text, step)
-        logs.flush()
-        say(f"{stage.name} step {step}: " + _listed(result.scalars))
-        return True
-
-    def make_up_for_validation() -> None:
-        if record.get(_UNVALIDATED):
-            if not validate(step):
-                raise stopped("stopped, its checkpoint still to be validated,")
-            save(step)
-
-    def stopped(how: str) -> Stopped:
-        return Stopped(f"{stage.name}: {how} at step {step}; go on with: {again}")
-
-    def say(message: str) -> None:
-        if first_process:
-            bar.write(message, file=sys.stderr)
-
-    logs = Logs(directory / "logs", step + 1)
-    bar = Progress(
-        total=steps,
-        initial=step,
-        desc=stage.name,
-        unit="step",
-        mininterval=0.5 if sys.stderr.isatty() else 15,
-        disable=not first_process,
-    )
-    with stop.deferred(), contextlib.closing(saved), contextlib.closing(best), logs, bar:
-        make_up_for_validation()
-        clock, counted = time.perf_counter(), step
-        # A step's outcome is looked at when the next is under way, so that devices need not wait.
-        unseen: list[_Outcome] = []
-        # Whether to stop is one answer for all processes, and asked of them a step ahead.
-        asked: list[jax.Array] = []
-        while step < steps and not record["stopped_early"]:
-            batch = next(stage.batches)
-            record["drawn"] += 1
-            if record["drawn"] in skipped:
-                continue
-            batch = layout.shard_batch(batch)
-            state, parts = step_function(state, frozen, batch)
-            step += 1
-            unseen.append(_Outcome(step, record["drawn"], batch.index, parts))
-            log = step % _LOG_EVERY == 0 or step == steps
-            judge = step % stage.settings.validate_every == 0 or step == steps
-            asked_to_stop = bool(stop)
-            if jax.process_count() > 1:
-                asked.append(layout.any(asked_to_stop))
-                asked_to_stop = len(asked) > 1 and bool(asked.pop(0))
-            keep = step % stage.settings.checkpoint_every == 0 or step == steps
-            seen = len(unseen) if log or judge or keep or asked_to_stop else len(unseen) - 1
-            bad = next((outcome for outcome in unseen[:seen] if not outcome.finite), None)
-            del unseen[:seen]
-            if bad is not None:
-                wait()
-                skipped.add(bad)
-                step, state, record = begin()
-                unseen.clear()
-                say(
-                    f"{stage.name}: the loss is not finite at step {bad.step}; going on from step "
-                    f"{step} without that batch ({skipped.path})"
-                )
-                bar.n = step
-                make_up_for_validation()
-                clock, counted = time.perf_counter(), step
-                continue
-            if log:
-                scalars = {name: float(value) for name, value in parts.items() if name != "finite"}
-                now = time.perf_counter()
-                rate = (step - counted) * stage.settings.batch_size / (now - clock)
-                clock, counted = now, step
-                scalars |= {"learning_rate": float(learning_rate(step - 1)), "images_per_s": rate}
-                logs.scalars({f"train/{name}": value for name, value in scalars.items()}, step)
-                bar.set_postfix_str(_listed(scalars), refresh=False)
-            bar.update()
-            if judge:
-                # Validation may take long: a stop meanwhile ends it.
-                asked_to_stop = not validate(step) or bool(layout.any(bool(stop)))
-                clock, counted = time.perf_counter(), step
-            if keep or asked_to_stop or record["stopped_early"]:
-                save(step)
-            if asked_to_stop:
-                wait()
-                raise stopped("stopped and saved")
-            if record["stopped_early"] and step < steps:
-                say(
-                    f"{stage.name}: ends early at step {step}: {record['waited']} validations "
-                    f"without a better score than that of step {record['best_step']}"
-                )
-        wait()
-        best.prune(saved)
-        if stop.agreed():
-            raise stopped("stopped after its end")
-
-
-class _Outcome(NamedTuple):
-    """What became of a step: its number, the batch's number and records, and scalars."""
-
-    step: int
-    drawn: int
-    index: jax.Array
-    parts: dict[str, jax.Array]
-
-    @property
-    def finite(self) -> bool:
-        return bool(self.parts["finite"])
-
-
-class _Skipped:
-    """The batches of a stage that are left out, in memory and in a JSON file.
+class _Loop:
+    """A stage while it runs.
 
     Args:
-      path: the file: a list of {"step", "batch", "records"}: where the loss was not finite, the
-        batch's number since the stage began, from 1, and the keys of its records.
-      stage: whose name and limit are used.
-
-    Raises:
-      UserError: the file cannot be read.
+      stage, workdir, layout, key, again: as of `run`.
+      signals: whether the user asked to stop.
     """
 
-    def __init__(self, path: pathlib.Path, stage: Stage):
-        self.path, self._stage = path, stage
+    def __init__(
+        self,
+        stage: Stage,
+        workdir: pathlib.Path,
+        layout: Layout,
+        key: jax.Array,
+        again: str,
+        signals: stopping.Stop,
+    ):
+        self._stage, self._settings, self._layout = stage, stage.settings, layout
+        self._key, self._again, self._signals = key, again, signals
+        self._folder = workdir / stage.name
+        self._files = StageFiles(self._folder, stage.data)
+        self._optimizer = states.make_optimizer(stage.settings)
+        self._template = jax.eval_shape(lambda: self._fresh(jax.random.key(0), jax.random.key(0)))
+        self._shardings = layout.shardings(self._template)
+        self._first_batch = stage.batches.get_state()
+        # Steps whose outcome was not looked at: it is when the next step is under way, so that
+        # devices need not wait.
+        self._unseen: list[Outcome] = []
+        # Whether some process was asked to stop, for several processes: known a step later.
+        self._asked: list[jax.Array] = []
+        self.begin()
+        if self._number:
+            meshes.say(f"{stage.name}: resumed at step {self._number}", file=sys.stderr)
+        self._skipped = SkippedBatches(
+            self._folder / "skipped.json", stage.name, stage.settings.skip_at_most, stage.key_of
+        )
+        pure_step = make_step(
+            stage.loss,
+            self._optimizer,
+            accumulate=stage.settings.accumulate,
+            decay=stage.settings.average,
+        )
+        self._step_function = jax.jit(
+            pure_step, donate_argnums=0, out_shardings=(self._shardings, None)
+        )
+        self._frozen = layout.place(stage.frozen)
+        self._reports = StageReports(
+            stage.name, self._folder / "logs", self._number, stage.settings
+        )
+
+    def run(self) -> None:
+        """Takes steps to the stage's end."""
+        with (
+            self._signals.deferred(),
+            contextlib.closing(self._files),
+            self._reports,
+        ):
+            self._validate_if_missing()
+            self._reports.restart_clock(self._number)
+            while self._number < self._settings.steps and not self._record["stopped_early"]:
+                self.step()
+            self._files.wait()
+            self._files.prune()
+            if self._signals.agreed():
+                raise self._stopped("stopped after its end")
+
+    def begin(self) -> None:
+        """Takes up the last checkpoint, or the stage's beginning without one."""
+        restored = self._files.restore(self._template, self._shardings)
+        if restored is None:
+            state = self._fresh(jax.random.fold_in(self._key, 0), self._key)
+            self._stage.batches.set_state(self._first_batch)
+            # Copies: a step takes over its state's arrays, and these may be needed again.
+            self._number, self._state = 0, self._layout.place(state)
+            self._record = self._files.new_record()
+            return
+        self._number, self._state, self._record = restored
+        self._stage.batches.set_state(self._record.pop("data"))
+
+    def step(self) -> None:
+        """Trains on one batch; logs, validates, saves and stops where that is due."""
+        batch = next(self._stage.batches)
+        self._record["drawn"] += 1
+        if self._record["drawn"] in self._skipped:
+            return
+        batch = self._layout.shard_batch(batch)
+        self._state, parts = self._step_function(self._state, self._frozen, batch)
+        self._number += 1
+        self._unseen.append(Outcome(self._number, self._record["drawn"], batch.index, parts))
+        log, validate = self._is_due(_LOG_EVERY), self._is_due(self._settings.validate_every)
+        save, stop = self._is_due(self._settings.checkpoint_every), self._asked_to_stop()
+        bad = self._first_not_finite(all_steps=log or validate or save or stop)
+        if bad is not None:
+            self._go_back(bad)
+            return
+        if log:
+            self.log(parts)
+        self._reports.advance()
+        if validate:
+            # It may take long, so a stop ends it.
+            stop = not self.validate() or bool(self._layout.any(bool(self._signals)))
+            self._reports.restart_clock(self._number)
+        if save or stop or self._record["stopped_early"]:
+            self._save()
+        if stop:
+            self.stop()
+        if self._record["stopped_early"] and self._number < self._settings.steps:
+            self._reports.say(
+                f"{self._stage.name}: ends early at step {self._number}: {self._record['waited']} "
+                f"validations without a better score than that of step {self._record['best_step']}"
+            )
+
+    def log(self, parts: dict[str, jax.Array]) -> None:
+        """Logs the scalars of the last step."""
+        self._reports.scalars(self._number, parts)
+
+    def validate(self) -> bool:
+        """Judges the model and keeps the best; returns whether it was not stopped meanwhile."""
         try:
-            self._entries = json.loads(path.read_text()) if path.exists() else []
-            self._batches = {entry["batch"] for entry in self._entries}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: cannot read it ({error}); restore or delete it") from error
+            with self._signals.at_once():
+                result = self._stage.judge.run(self._state.variables)
+        except KeyboardInterrupt:
+            if self._signals.insisted:
+                raise
+            self._record[UNVALIDATED] = True
+            return False
+        record, step = self._record, self._number
+        record.pop(UNVALIDATED, None)
+        record["waited"] += 1
+        # Of two equal scores the earlier stays.
+        if record["best_score"] is None or result.score > record["best_score"]:
+            record.update(best_score=result.score, best_step=step, waited=0)
+            self._files.save_best(step, self._state.variables, result)
+        record["stopped_early"] = 0 < self._settings.patience <= record["waited"]
+        self._reports.validation(step, result)
+        return True
 
-    def __contains__(self, drawn: int) -> bool:
-        return drawn in self._batches
+    def stop(self) -> None:
+        """Ends the run behind a save.
 
-    def add(self, outcome: _Outcome) -> None:
-        """Notes one more; raises a `UserError` if that is too many."""
-        name, limit = self._stage.name, self._stage.settings.skip_at_most
-        if len(self._entries) >= limit:
-            left_out = f"{len(self._entries)} batches are left out already ({self.path}); " * (
-                len(self._entries) > 0
-            )
-            raise UserError(
-                f"{name}: the loss is not finite at step {outcome.step}; {left_out}the checkpoints "
-                "before it are kept; lower the learning_rate of this stage"
-            )
-        numbers = meshes.gather(outcome.index).tolist()
-        keys = [self._stage.key_of(number) for number in numbers]
-        self._entries.append({"step": outcome.step, "batch": outcome.drawn, "records": keys})
-        self._batches.add(outcome.drawn)
-        if jax.process_index() == 0:
-            atomic.write_text(self.path, json.dumps(self._entries, indent=1))
+        Raises:
+          Stopped: always.
+        """
+        self._files.wait()
+        raise self._stopped("stopped and saved")
 
+    def _fresh(self, initial_key: jax.Array, key: jax.Array) -> TrainState:
+        variables, averaged = self._stage.initial(initial_key), self._settings.average > 0
+        return states.create(variables, self._optimizer, key, averaged=averaged)
 
-def _listed(values: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    def _is_due(self, every: int) -> bool:
+        return self._number % every == 0 or self._number == self._settings.steps
+
+    def _asked_to_stop(self) -> bool:
+        """Whether to stop: one answer for all processes."""
+        if jax.process_count() == 1:
+            return bool(self._signals)
+        self._asked.append(self._layout.any(bool(self._signals)))
+        return len(self._asked) > 1 and bool(self._asked.pop(0))
+
+    def _first_not_finite(self, all_steps: bool) -> Outcome | None:
+        """Looks at the steps before the last one, or at that one too: the first that went wrong."""
+        seen = len(self._unseen) if all_steps else len(self._unseen) - 1
+        bad = next((outcome for outcome in self._unseen[:seen] if not outcome.finite), None)
+        del self._unseen[:seen]
+        return bad
+
+    def _go_back(self, bad: Outcome) -> None:
+        """Leaves the batch of a step out, and goes on from the last checkpoint."""
+        self._files.wait()
+        self._skipped.add(bad)
+        self.begin()
+        self._unseen.clear()
+        self._reports.say(
+            f"{self._stage.name}: the loss is not finite at step {bad.step}; going on from step "
+            f"{self._number} without that batch ({self._skipped.path})"
+        )
+        self._reports.go_back(self._number)
+        self._validate_if_missing()
+        self._reports.restart_clock(self._number)
+
+    def _validate_if_missing(self) -> None:
+        """Validates the checkpoint that was taken up if its validation was stopped or is lost."""
+        if self._record.get(UNVALIDATED):
+            if not self.validate():
+                raise self._stopped("stopped, its checkpoint still to be validated,")
+            self._save()
+
+    def _save(self) -> None:
+        record = self._record | {"data": self._stage.batches.get_state()}
+        self._files.save(self._number, self._state, record)
+
+    def _stopped(self, how: str) -> Stopped:
+        where = f"{self._stage.name}: {how} at step {self._number}"
+        return Stopped(f"{where}; go on with: {self._again}")

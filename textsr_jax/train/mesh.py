@@ -1,13 +1,13 @@
 """Where training's arrays lie: batches split over all devices, parameters whole or split as well.
 
-One mesh of two axes over all devices of all processes; `jit` adds the communication. Here processes
-find each other, too.
+One mesh of two axes covers all devices of all processes; `jit` adds the communication. Several
+processes also find each other here.
 """
 
 import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 import numpy as np
@@ -25,11 +25,11 @@ class Layout:
     """A mesh, and which arrays are split over its axis `fsdp`.
 
     Attributes:
-      mesh: of the axes `data` and `fsdp`; each device has a part of every batch.
-      rules: (pattern, axis) pairs. Of an array whose path fully matches a pattern, the first one,
-        that axis is split over `fsdp`; where it does not divide evenly, and without a match, every
-        device has a copy. What the optimiser keeps for a parameter has the parameter's path behind
-        its own.
+      mesh: has the axes `data` and `fsdp`; each device has a part of every batch.
+      rules: (pattern, axis) each. The first pattern that matches an array's whole path says which
+        axis is split over `fsdp`. Every device has a copy of an array that no pattern matches, or
+        whose axis does not divide evenly. The path of an optimiser's array ends in the path of its
+        parameter.
     """
 
     mesh: Mesh
@@ -52,11 +52,11 @@ class Layout:
 
     @property
     def batch_sharding(self) -> NamedSharding:
-        """Of every array of a batch."""
+        """The sharding of every array of a batch."""
         return NamedSharding(self.mesh, PartitionSpec((DATA, FSDP)))
 
     def place(self, tree: Any) -> Any:
-        """Copies of a tree's arrays, which every process has whole, where `shardings` says."""
+        """Copies of a tree's arrays, placed as `shardings` says. Every process has them whole."""
 
         def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
             whole = np.asarray(leaf)
@@ -67,14 +67,14 @@ class Layout:
         return jax.tree.map(put, tree, self.shardings(tree))
 
     def shard_batch(self, batch: Any) -> Any:
-        """Splits this process's part of a global batch over its devices, along the leading axis."""
+        """Splits this process's part of a batch over its devices, along the leading axis."""
         sharding = self.batch_sharding
         return jax.tree.map(
             lambda array: jax.make_array_from_process_local_data(sharding, array), batch
         )
 
     def shard_whole(self, batch: Any) -> Any:
-        """Splits a global batch that every process has over all devices, along the leading axis."""
+        """Splits a batch that every process has whole over all devices, along the leading axis."""
 
         def part(array: np.ndarray) -> np.ndarray:
             size = len(array) // jax.process_count()
@@ -83,9 +83,9 @@ class Layout:
         return self.shard_batch(jax.tree.map(part, batch))
 
     def any(self, flag: bool) -> jax.Array:
-        """Whether `flag` is true in some process: a bool scalar, once all have come to this call.
+        """Whether `flag` is true in some process: a bool scalar. All processes have to call it.
 
-        It is under way when this returns, as any computation is.
+        It returns at once, as any computation does; the answer comes when all have called.
         """
         flags = np.full(len(self.mesh.local_devices), flag)
         return _any(self.shard_batch(flags))
@@ -95,10 +95,7 @@ _any = jax.jit(lambda flags: flags.any())
 
 
 def gather(tree: Any) -> Any:
-    """The tree in NumPy, whole in every process: arrays of the mesh are put together.
-
-    What is NumPy's already stays as it is.
-    """
+    """The tree's arrays in NumPy, whole in every process, wherever they lay on the mesh."""
 
     def whole(leaf: Any) -> np.ndarray:
         if isinstance(leaf, jax.Array) and jax.process_count() > 1:
@@ -114,16 +111,22 @@ def wait_for_all(what: str) -> None:
         multihost_utils.sync_global_devices(what)
 
 
+def say(message: str, file: TextIO | None = None) -> None:
+    """Prints a line, in the first of several processes only."""
+    if jax.process_index() == 0:
+        print(message, file=file, flush=True)
+
+
 def join_processes(how: str) -> None:
-    """Makes one training of several processes, before anything else asks JAX for its devices.
+    """Joins several processes in one training. Call it before JAX is asked for its devices.
 
     Args:
       how: "auto" finds the others through SLURM, a TPU pod, Open MPI or Kubernetes, as
-        `jax.distributed` does; "HOST:PORT,COUNT,INDEX" names the address of process 0, how many
-        there are, and which one this is, from 0.
+        `jax.distributed` does. "HOST:PORT,COUNT,INDEX" names the address of process 0, the number
+        of processes, and the number of this one, from 0.
 
     Raises:
-      UserError: `how` is none of both, or there is nothing to find, or nobody answers.
+      UserError: `how` has neither form, there is nothing to find, or no process answers.
     """
     settings: dict[str, Any] = {}
     if how != "auto":
@@ -143,7 +146,7 @@ def join_processes(how: str) -> None:
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"--distributed={how}: cannot join the other processes ({reason}); see that all of "
+            f"--distributed={how}: cannot join the other processes ({reason}); check that all of "
             "them are started and reach the address"
         ) from error
 
@@ -152,11 +155,11 @@ def make_layout(config: ConfigDict, devices: Sequence[jax.Device] | None = None)
     """The layout that `config.parallel` asks for.
 
     Args:
-      config: `parallel`: `fsdp`, over how many devices parameters are split, and `rules`.
-      devices: those to use; None for all of all processes.
+      config: has `fsdp`, over how many devices parameters are split, and `rules`, as in `Layout`.
+      devices: those to use; None for all devices of all processes.
 
     Raises:
-      UserError: the devices are not a multiple of `fsdp`, or a rule is none.
+      UserError: the number of devices is not a multiple of `fsdp`, or a rule is not one.
     """
     devices = jax.devices() if devices is None else list(devices)
     if config.fsdp < 1 or len(devices) % config.fsdp:
@@ -171,17 +174,23 @@ def make_layout(config: ConfigDict, devices: Sequence[jax.Device] | None = None)
             int(axis)
         except (TypeError, ValueError, re.error) as error:
             raise UserError(
-                f"config.parallel.rules: {rule!r} is no pair of a regular expression and an axis "
-                f"({error})"
+                f"config.parallel.rules: {rule!r} is not a regular expression and an axis "
+                f"({error}); write rules such as ('.*/kernel', -1)"
             ) from error
     mesh = Mesh(np.asarray(devices).reshape(-1, config.fsdp), (DATA, FSDP))
     return Layout(mesh, tuple((pattern, int(axis)) for pattern, axis in config.rules))
 
 
 def check_batch_size(batch_size: int, field: str, accumulate: int = 1) -> None:
-    """Raises a `UserError` where the devices do not divide the batch of `config.<field>`.
+    """Refuses a batch that cannot be shared evenly by all devices.
 
-    With `accumulate` each of that many parts of the batch has to be divided by them.
+    Args:
+      batch_size: of all devices together.
+      field: where the config has it, for the message.
+      accumulate: into how many parts a batch is split; the devices share each part evenly.
+
+    Raises:
+      UserError: the devices do not divide the batch, or a part of it.
     """
     devices, parts = jax.device_count(), f" times {accumulate} parts" if accumulate > 1 else ""
     unit = devices * accumulate

@@ -1,6 +1,6 @@
-"""A workdir's run.json: its config, and for every start of train.py what code and machine ran it.
+"""A workdir's run.json: its config, and the code and machine of every start of train.py.
 
-So that a result can be traced long after: versions, commit, devices, command.
+A result can be traced by it long after: versions, commit, devices, command.
 """
 
 import datetime
@@ -23,14 +23,19 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "num
 
 
 def note_start(workdir: pathlib.Path, config: ConfigDict, command: str) -> None:
-    """Adds a start to the file, which it makes where there is none.
+    """Adds a start to the file, which is made if it is missing.
 
     The file is {"config": the experiment, "starts": [{"time": UTC, "command", "version" and
     "commit" of this package, "python", "packages": their versions, "processes", "devices": how many
     of each kind}]}.
 
+    Args:
+      workdir: where the file is.
+      config: the experiment.
+      command: the command that started the training.
+
     Raises:
-      UserError: it cannot be written.
+      UserError: the file cannot be read or written.
     """
     path = workdir / FILE
     starts: list[dict[str, Any]] = []

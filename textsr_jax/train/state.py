@@ -13,13 +13,13 @@ from textsr_jax.models import Variables
 
 @flax.struct.dataclass
 class TrainState:
-    """A pytree.
+    """What a step takes over and returns; a pytree.
 
     Attributes:
-      step: counts finished steps.
-      params, stats: what is trained, and the statistics of its BatchNorms.
-      average: exponential moving average of `params`; empty where none is kept.
-      opt_state: of the optimiser.
+      step: the number of finished steps.
+      params, stats: the parameters that are trained, and the statistics of BatchNorms.
+      average: the exponential moving average of `params`; empty if none is kept.
+      opt_state: the optimiser's state.
       key: the raw data of the stage's random key.
     """
 
@@ -32,7 +32,7 @@ class TrainState:
 
     @property
     def variables(self) -> Variables:
-        """What is validated and kept: the average where there is one, else the last weights."""
+        """What is validated and kept: the average if there is one, else the last weights."""
         return {"params": self.average or self.params, "stats": self.stats}
 
 
@@ -43,11 +43,18 @@ def create(
     *,
     averaged: bool = False,
 ) -> TrainState:
-    """The state before the first step; `averaged`: with a moving average of the weights."""
+    """The state before the first step.
+
+    Args:
+      variables: the variables to start from.
+      optimizer: its state is made here.
+      key: the stage's random key.
+      averaged: whether a moving average of the weights is kept.
+    """
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
-        # A copy: a step takes its state's arrays over, each of them once.
+        # A copy: a step takes over its state's arrays, and no array twice.
         average=jax.tree.map(jnp.copy, variables["params"]) if averaged else {},
         stats=variables["stats"],
         opt_state=optimizer.init(variables["params"]),
@@ -55,21 +62,21 @@ def create(
     )
 
 
-# What `schedule` may be in a stage's config.
+# The values of `schedule` in a stage's config.
 SCHEDULES = ("cosine", "constant", "noam")
 
 
 def schedule(config: ConfigDict) -> optax.Schedule:
-    """The learning rate of a stage by the number of steps that were made before.
+    """The learning rate of a stage as a function of the number of steps made before.
 
-    Of the stage's `steps` the first `warmup` part raises the rate linearly to `learning_rate`.
-    Then "cosine" lowers it to a hundredth at the last step; "constant" keeps it; "noam" lowers it
-    with the inverse square root of the step ("Attention is all you need", Vaswani et al., 2017;
-    with its own peak, width^-0.5 warm-up^-0.5, the same numbers). From the part `final_from` on it
-    is `final_learning_rate`, whatever the schedule; 1: never.
+    The part `warmup` of the stage's `steps` raises the rate linearly to `learning_rate`. Then
+    "cosine" lowers it to a hundredth at the last step, and "constant" keeps it. "noam" lowers it
+    with the inverse square root of the step, as "Attention is all you need" (Vaswani et al., 2017);
+    with the peak width^-0.5 warm-up^-0.5 the numbers are the paper's. From the part `final_from`
+    on, the rate is `final_learning_rate` under every schedule; 1 means never.
 
     Raises:
-      ValueError: `schedule` is none of `SCHEDULES`.
+      ValueError: `schedule` is not one of `SCHEDULES`.
     """
     peak, warmup = config.learning_rate, round(config.warmup * config.steps)
     if config.schedule == "cosine":
@@ -88,12 +95,12 @@ def schedule(config: ConfigDict) -> optax.Schedule:
     elif config.schedule == "noam":
 
         def rate(count: jax.Array) -> jax.Array:
-            # Counted from 1, as published: the first step is one.
+            # Steps are counted from 1, as published.
             along = (count + 1) / max(1, warmup)
             return peak * jnp.minimum(along, 1 / jnp.sqrt(along))
 
     else:
-        raise ValueError(f"schedule={config.schedule!r} is none of {SCHEDULES}")
+        raise ValueError(f"schedule={config.schedule!r} is not one of {SCHEDULES}")
     if config.final_from == 1:
         return rate
     last = round(config.final_from * config.steps)
@@ -101,7 +108,7 @@ def schedule(config: ConfigDict) -> optax.Schedule:
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """Adam (AdamW where `weight_decay` is not 0) behind a clip of the gradient's global norm."""
+    """Clips the gradient's global norm, then Adam; AdamW if `weight_decay` is not 0."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip),
         optax.adamw(

@@ -1,7 +1,7 @@
-"""The training step, pure, and the loss of each stage that it is made with.
+"""The pure training step, and the losses that stages make it with.
 
-A loss is a function of (variables, frozen variables, batch, key) that returns the value to
-minimise, its parts for the log, and the batch statistics after the batch.
+A loss takes (variables, frozen variables, batch, key). It returns the value to minimise, scalars
+for the log, and the batch statistics after the batch.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from textsr_jax import decoding, losses, text
+from textsr_jax import losses, text
 from textsr_jax.data.batching import Batch
 from textsr_jax.data.photograph_folders import Crops
 from textsr_jax.images import to_float
@@ -24,7 +24,7 @@ from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.train.state import TrainState
 
 Parts = dict[str, jax.Array]
-# Of words a batch is a `Batch`, of photographs `Crops`.
+# A batch of words is a `Batch`, one of photographs is a `Crops`.
 Loss = Callable[
     [Variables, Variables, Batch | Crops, jax.Array], tuple[jax.Array, tuple[Parts, Any]]
 ]
@@ -40,20 +40,20 @@ def make_step(
 ) -> Callable[[TrainState, Variables, Batch], tuple[TrainState, Parts]]:
     """The pure step: (state, frozen variables, batch) to (state, scalars for the log).
 
-    Among the scalars `finite` says whether the loss, its gradient and the update all are.
+    The scalar `finite` says whether the loss, its gradient and the update all are.
 
     Args:
       loss: what is minimised.
-      optimizer: makes updates of gradients.
-      accumulate: into how many parts a batch is split, which run one after another to need less
-        memory; it divides the batch. The gradient and the log are those of the whole batch, also
-        where its parts hold unequal numbers of characters (`Batch.whole`), but for BatchNorm and
-        dropout: they see one part at a time.
+      optimizer: turns gradients into updates.
+      accumulate: how many parts a batch is split into; it divides the batch. The parts run one
+        after another, which needs less memory. The gradient and the log are those of the whole
+        batch, even if its parts hold unequal numbers of characters (`Batch.whole`). BatchNorm and
+        dropout see one part at a time.
       decay: of the weights' moving average, in a state that has one: average x decay + weights x
         (1 - decay). The first steps use (1 + step) / (10 + step) where that is less, so that the
         average soon forgets where the weights began.
-      axis_name: of `jax.pmap`, under which each device gets its part of the batch and the same
-        state; the loss takes it too. None under jit, which sees the whole batch.
+      axis_name: the axis of `jax.pmap`, which gives each device its part of the batch and the same
+        state. The loss takes it too. None under jit, which sees the whole batch.
     """
 
     def gradient_of(
@@ -117,13 +117,13 @@ def make_step(
 
 
 @flax.struct.dataclass
-class AtHand:
-    """What a step reads and nobody changes, on every device: a pytree.
+class DeviceData:
+    """What lies on every device while a stage runs, and no step changes: a pytree.
 
     Attributes:
       frozen: variables, as the loss takes them.
-      lr, hr: all the images of training, uint8 (records, height, width, 3), by their number; None
-        for those that the loss does not read.
+      lr, hr: all training images by the record's number, uint8 (records, height, width, 3); None
+        where the loss does not read them.
     """
 
     frozen: Variables
@@ -131,35 +131,34 @@ class AtHand:
     hr: jax.Array
 
 
-def taking_images(loss: Loss) -> Loss:
-    """`loss` for batches without images, which takes them out of an `AtHand` by their index."""
+def with_device_images(loss: Loss) -> Loss:
+    """`loss` for batches without images: it takes a `DeviceData` and finds them there by index."""
 
-    def taken(
-        variables: Variables, at_hand: AtHand, batch: Batch, key: jax.Array
+    def device_loss(
+        variables: Variables, held: DeviceData, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Parts, Any]]:
-        lr, hr = jax.tree.map(lambda images: images[batch.index], (at_hand.lr, at_hand.hr))
-        return loss(variables, at_hand.frozen, batch.replace(lr=lr, hr=hr), key)
+        lr, hr = jax.tree.map(lambda images: images[batch.index], (held.lr, held.hr))
+        return loss(variables, held.frozen, batch.replace(lr=lr, hr=hr), key)
 
-    return taken
+    return device_loss
 
 
-def changing(loss: Loss, change: Callable[[Batch, jax.Array], Batch]) -> Loss:
-    """`loss` of batches whose images `change` has changed at random (`train.augmentation`)."""
+def with_augmentation(loss: Loss, change: Callable[[Batch, jax.Array], Batch]) -> Loss:
+    """`loss` for batches whose images `change` changes first, at random (`train.augmentation`)."""
 
-    def changed(
+    def augmented(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Parts, Any]]:
         of_change, of_loss = jax.random.split(key)
         return loss(variables, frozen, change(batch, of_change), of_loss)
 
-    return changed
+    return augmented
 
 
 def recognizer_loss(ocr: Network, axis_name: str | None = None) -> Loss:
-    """The recogniser's own loss on `batch.hr`: CDistNet's cross-entropy, or CTC for CRNN.
+    """The recogniser's own loss (`models.Recognizer`) on `batch.hr`.
 
-    CDistNet is trained by teacher forcing with label smoothing 0.1. Stage 2 is this loss on batches
-    whose `hr` holds SR images. `axis_name` is that of `make_step`.
+    Stage 2 uses this loss with SR images in `batch.hr`. `axis_name` is that of `make_step`.
     """
     read = _reading(ocr, axis_name)
 
@@ -173,41 +172,27 @@ def recognizer_loss(ocr: Network, axis_name: str | None = None) -> Loss:
 
 
 def _reading(ocr: Network, axis_name: str | None) -> Callable[..., tuple[jax.Array, Parts, Any]]:
-    """(variables, images, batch, key) to the recogniser's loss, more for the log, statistics.
+    """A function of (variables, images, batch, key) to the loss, scalars and statistics.
 
-    Images are float (batch, 32, 128, 3), RGB in [0, 1], and gradients reach them. Of the batch the
-    labels are read.
+    Images are float (batch, 32, 128, 3), RGB in [0, 1], and gradients reach them. The batch gives
+    the labels.
     """
     ocr = ocr.synchronized(axis_name)
 
-    def cross_entropy(
+    def read(
         variables: Variables, images: jax.Array, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, Parts, Any]:
-        tokens = text.cdistnet_tokens(batch.characters)
-        logits, stats = ocr.train(variables, images, tokens[:, :-1], rngs=nnx.Rngs(dropout=key))
-        targets = tokens[:, 1:]
-        whole = None if batch.whole is None else text.cdistnet_tokens(batch.whole)[:, 1:]
-        value = losses.cross_entropy(
-            logits, targets, smoothing=0.1, whole=whole, axis_name=axis_name
+        words = losses.BatchLosses(batch.characters, batch.whole, axis_name)
+        (value, parts), stats = ocr.train(
+            variables, images, words, rngs=nnx.Rngs(dropout=key), method="loss"
         )
-        present = targets != text.PAD
-        all_present = None if whole is None else whole != text.PAD
-        right = ((jnp.argmax(logits, -1) == targets) & present).sum()
-        right = right / losses.share_of_count(present, all_present, axis_name)
-        return value, {"characters_right": right}, stats
+        return value, parts, stats
 
-    def ctc(
-        variables: Variables, images: jax.Array, batch: Batch, key: jax.Array
-    ) -> tuple[jax.Array, Parts, Any]:
-        logits, stats = ocr.train(variables, images)
-        value = losses.ctc_loss(logits, batch.characters, whole=batch.whole, axis_name=axis_name)
-        return value, {}, stats
-
-    return cross_entropy if decoding.writes_tokens(ocr.skeleton()) else ctc
+    return read
 
 
 def focus_loss(focus: Network, axis_name: str | None = None) -> Loss:
-    """Cross-entropy of the text-focus recogniser on grey HR images, mean over characters.
+    """The text-focus recogniser's cross-entropy on grey HR images, the mean over characters.
 
     `axis_name` is that of `make_step`.
     """
@@ -231,12 +216,12 @@ def focus_loss(focus: Network, axis_name: str | None = None) -> Loss:
 
 
 def _whole_mask(batch: Batch) -> jax.Array | None:
-    """The mask of `text.focus_tokens` for the batch that this one is a part of, if it is."""
+    """The mask of `text.focus_tokens` for the whole batch; None if this is not a part of one."""
     return None if batch.whole is None else text.focus_tokens(batch.whole)[2]
 
 
 def has_text_focus(config: ConfigDict) -> bool:
-    """Whether the SR loss whose weights these are needs the text-focus recogniser."""
+    """Whether the SR loss with these weights, those of `stage1`, reads a recogniser."""
     return bool(config.position or config.recognition)
 
 
@@ -250,10 +235,15 @@ def super_resolution_loss(
 ) -> Loss:
     """The text-focus loss of stage 1; `frozen` holds the text-focus recogniser's variables.
 
-    Where `config`, its `error` and weights, has none for the recogniser's parts, it is the images'
-    error alone, and nothing of `frozen` is read. Where the batch brings the attention maps of its
-    HR images, they are not computed again. `axis_name` is that of `make_step`; `weights` are those
-    of confusions, of `losses.weight_table`, None for 1 everywhere.
+    If both weights of the recogniser's parts are 0, it is the images' error alone, and `frozen` is
+    not read. Attention maps that come with the batch are not computed again.
+
+    Args:
+      sr: what is trained.
+      focus: the text-focus recogniser.
+      config: `stage1`: the images' `error` and the weights of the parts.
+      axis_name: that of `make_step`.
+      weights: of confusions between characters, from `losses.weight_table`; None for 1 everywhere.
     """
     sr, compare = sr.synchronized(axis_name), _comparison(focus, config, weights, axis_name)
 
@@ -279,8 +269,7 @@ def joint_loss(
 ) -> Loss:
     """The paper's alternative to stages 1 and 2: stage 1's loss + `reading` x the recogniser's own.
 
-    The recogniser reads the SR images as they come, neither clipped nor rounded, and its loss
-    reaches both networks.
+    The recogniser reads the SR images neither clipped nor rounded. Its loss trains both networks.
 
     Args:
       sr, ocr: what is trained, under these names in the variables (`models.join`).
@@ -311,7 +300,7 @@ def joint_loss(
 def _comparison(
     focus: Network, config: ConfigDict, weights: np.ndarray | None, axis_name: str | None
 ) -> Callable[[Variables, jax.Array, Batch], tuple[jax.Array, Parts]]:
-    """(frozen variables, SR images, batch) to the loss of stage 1, not scaled, and its parts."""
+    """A function of (frozen variables, SR images, batch) to stage 1's unscaled loss and parts."""
     image_error = losses.IMAGE_ERRORS[config.error]
 
     def error_alone(frozen: Variables, images: jax.Array, batch: Batch) -> tuple[jax.Array, Parts]:
@@ -341,7 +330,7 @@ def _comparison(
 
 
 def rescaling_loss(rescaler: Network, config: ConfigDict) -> Loss:
-    """The loss of stage 0: the resampler and EDSR, on `batch.hr` alone."""
+    """The loss of stage 0, of the resampler and EDSR; it reads `batch.hr`."""
 
     def loss(
         variables: Variables, frozen: Variables, batch: Crops, key: jax.Array

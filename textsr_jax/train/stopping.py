@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM during a training: a step is finished and saved, all else ends at once.
 
-What is prepared, compiled, cached or validated is made again by the run that goes on.
+The run that goes on repeats what was prepared, compiled, cached or validated.
 """
 
 import contextlib
@@ -15,16 +15,16 @@ from jax.experimental import multihost_utils
 
 from textsr_jax.errors import Stopped
 
-_listening: contextvars.ContextVar["Stop | None"] = contextvars.ContextVar(
-    "listening", default=None
-)
+# What the innermost block of `listening` gave; None outside.
+_LISTENING: contextvars.ContextVar["Stop | None"] = contextvars.ContextVar("stop", default=None)
 
 
 class Stop:
-    """Whether this process was asked to stop; true or false.
+    """Whether this process was asked to stop: it is true or false.
 
-    One process stops at once, by a KeyboardInterrupt, but for blocks of `deferred`. Several stop
-    where all of them look, since none can go on alone. A second signal always stops at once.
+    One process stops at once by a KeyboardInterrupt, except in a `deferred` block. Several
+    processes stop where all of them check, since none can go on alone. A second signal always stops
+    at once.
 
     Attributes:
       insisted: whether there was a second signal.
@@ -40,25 +40,29 @@ class Stop:
         return self._received
 
     def agreed(self) -> bool:
-        """Whether some process was asked to stop; all of them have to call."""
+        """Whether some process was asked to stop. All processes have to call it."""
         if self._alone:
             return self._received
         return bool(multihost_utils.process_allgather(np.asarray(self._received)).any())
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt in every process if one was asked to stop; all have to call."""
+        """Stops every process if one was asked to stop. All processes have to call it.
+
+        Raises:
+          KeyboardInterrupt: some process was asked to stop.
+        """
         if self.agreed():
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """In this block a first signal is only noted."""
+        """A block in which a first signal is only noted."""
         with self._set(self._deferred + 1):
             yield
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """A part of a `deferred` block that ends at once; also by a signal before it."""
+        """A part of a `deferred` block that a signal ends at once, also one that came before."""
         with self._set(0):
             if self._received and self._alone:
                 raise KeyboardInterrupt
@@ -81,7 +85,7 @@ class Stop:
 
 @contextlib.contextmanager
 def listening(again: str) -> Iterator[Stop]:
-    """Takes Ctrl-C and SIGTERM while the block runs; within another such block, that one does.
+    """Takes Ctrl-C and SIGTERM while the block runs. Inside another such block the outer one does.
 
     Args:
       again: the command that goes on with the work.
@@ -89,23 +93,25 @@ def listening(again: str) -> Iterator[Stop]:
     Raises:
       Stopped: the block was stopped.
     """
-    if (outer := _listening.get()) is not None:
+    outer = _LISTENING.get()
+    if outer is not None:
         yield outer
         return
     stop = Stop()
     before = {n: signal.signal(n, stop._note) for n in (signal.SIGINT, signal.SIGTERM)}
-    token = _listening.set(stop)
+    token = _LISTENING.set(stop)
     try:
         yield stop
     except KeyboardInterrupt as error:
         raise Stopped(f"stopped; go on with: {again}") from error
     finally:
-        _listening.reset(token)
+        _LISTENING.reset(token)
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def check() -> None:
-    """`Stop.check` of the block that listens, if any."""
-    if (stop := _listening.get()) is not None:
+    """Calls `Stop.check` of the block of `listening` around the caller, if there is one."""
+    stop = _LISTENING.get()
+    if stop is not None:
         stop.check()

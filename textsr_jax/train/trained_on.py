@@ -1,6 +1,6 @@
-"""What data a run was trained on: their fingerprints in its checkpoints, compared when it goes on.
+"""Fingerprints of training data in checkpoints, compared when a run goes on.
 
-Data that were exchanged under a stopped run would otherwise end in a model of both.
+Otherwise a run whose data were exchanged while it was stopped would end in a model of both.
 """
 
 import pathlib
@@ -13,19 +13,19 @@ import jax
 from textsr_jax.errors import UserError
 from textsr_jax.storage.checkpoints import Checkpoints
 
-# In a checkpoint's record.
+# The entry in a checkpoint's record.
 KEY = "trained_on"
 
 
 def check(directory: pathlib.Path, record: Mapping[str, Any], data: Mapping[str, str]) -> None:
-    """Compares a stage's checkpoint with the data that are there now.
+    """Compares what a checkpoint was trained on with the data that are there now.
 
-    A checkpoint of an older version does not say what it was trained on; a line says so.
+    A checkpoint of an older version does not say what it was trained on; a printed line says so.
 
     Args:
       directory: the stage's folder.
-      record: of the checkpoint.
-      data: the fingerprints of those data that there are, by what they are called.
+      record: the checkpoint's.
+      data: fingerprints of the data that are there now, by what they are called.
 
     Raises:
       UserError: the checkpoint was trained on other data.
@@ -35,7 +35,7 @@ def check(directory: pathlib.Path, record: Mapping[str, Any], data: Mapping[str,
         if jax.process_index() == 0 and data:
             print(
                 f"{directory}: its checkpoints are of an older version, which did not note what "
-                f"they were trained on; the data are not compared",
+                "they were trained on; the data are not compared",
                 file=sys.stderr,
             )
         return
@@ -48,7 +48,16 @@ def check(directory: pathlib.Path, record: Mapping[str, Any], data: Mapping[str,
 
 
 def check_stages(workdir: pathlib.Path, stages: tuple[str, ...], data: Mapping[str, str]) -> None:
-    """Compares the last checkpoint of each of these stages that has one, as `check` does."""
+    """Compares the last checkpoint of each stage that has one; see `check`.
+
+    Args:
+      workdir: where the stages' folders are.
+      stages: their names.
+      data: as `check` takes it.
+
+    Raises:
+      UserError: a stage was trained on other data.
+    """
     for stage in stages:
         directory = workdir / stage
         if (directory / "checkpoints").is_dir():

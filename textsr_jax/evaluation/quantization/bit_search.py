@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from textsr_jax import data, decoding, losses, quantization, text
+from textsr_jax import data, losses, quantization
 from textsr_jax.data.batching import Batch, evaluation_batches
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Evaluation, Row
@@ -306,22 +306,16 @@ def _key(bits: Bits) -> str:
 
 
 def _probe(pair: Pair) -> Callable[[Variables, Variables, Batch], tuple[jax.Array, jax.Array]]:
-    """A function to each word's cross-entropy and each image's squared error."""
+    """Returns a function that computes each word's loss and each image's squared error."""
     sr, ocr = pair.models.sr, pair.models.ocr
-    writes_tokens = decoding.writes_tokens(ocr.skeleton())
 
     def probe(
         sr_variables: Variables, ocr_variables: Variables, batch: Batch
     ) -> tuple[jax.Array, jax.Array]:
         images = to_float(to_uint8(sr(sr_variables, to_float(batch.lr))))
         squared = jnp.mean((images - to_float(batch.hr)) ** 2, axis=(1, 2, 3))
-        if writes_tokens:
-            tokens = text.cdistnet_tokens(batch.characters)
-            logits, targets = ocr(ocr_variables, images, tokens[:, :-1]), tokens[:, 1:]
-            loss: Callable = losses.cross_entropy
-        else:
-            logits, targets, loss = ocr(ocr_variables, images), batch.characters, losses.ctc_loss
-        word_by_word = jax.vmap(lambda logit, target: loss(logit[None], target[None]))
-        return word_by_word(logits, targets), squared
+        words = losses.WordLosses(batch.characters)
+        word_by_word, _ = ocr(ocr_variables, images, words, method="loss")
+        return word_by_word, squared
 
     return probe

@@ -18,7 +18,7 @@ from textsr_jax.models import build_focus, build_rescaler, build_sr
 from textsr_jax.storage import checkpoints, parameter_files
 from textsr_jax.storage.checkpoints import Checkpoints
 from textsr_jax.storage.models import Models
-from textsr_jax.train import loop, stages, steps
+from textsr_jax.train import reports, runner, steps
 from textsr_jax.train import state as states
 from textsr_jax.train.logs import Logs
 
@@ -77,11 +77,11 @@ def test_a_stopped_run_goes_on_to_the_same_bits(stage0, photographs, tmp_path, m
             super().scalars(values, step)
 
     stopped = []
-    monkeypatch.setattr(loop, "Logs", Stopping)
+    monkeypatch.setattr(reports, "Logs", Stopping)
     config = stage0_config(photographs)
     with pytest.raises(Stopped, match=r"stage0: stopped and saved at step 3; go on with: again"):
-        stages.train(config, tmp_path / "w", "again")
-    stages.train(config, tmp_path / "w", "again")
+        runner.train(config, tmp_path / "w", "again")
+    runner.train(config, tmp_path / "w", "again")
     step, state, record = last_state(tmp_path / "w", config)
     whole_step, whole_state, whole_record = last_state(stage0, config)
     assert step == whole_step == 6
@@ -128,7 +128,7 @@ def stage1_params(workdir, config):
 
 def test_stage_1_starts_from_another_workdirs_stage_0(stage0, photographs, words_config, tmp_path):
     words_config.init.sr = str(stage0)
-    stages.train(words_config, tmp_path / "w", "again")
+    runner.train(words_config, tmp_path / "w", "again")
     params = stage1_params(tmp_path / "w", words_config)
     edsr = best(stage0, stage0_config(photographs))[0]["params"]["edsr"]
     assert same(params["edsr"], edsr)
@@ -145,7 +145,7 @@ def test_stage_1_starts_from_stage_0_of_its_own_workdir(
     config.photographs.update(stage0_config(photographs).photographs)
     config.stage0.update(stage0_config(photographs).stage0)
     config.stages = "stage0,stage1"
-    stages.train(config, workdir, "again")
+    runner.train(config, workdir, "again")
     edsr = best(stage0, stage0_config(photographs))[0]["params"]["edsr"]
     assert same(stage1_params(workdir, config)["edsr"], edsr)
 
@@ -153,7 +153,7 @@ def test_stage_1_starts_from_stage_0_of_its_own_workdir(
 def test_stage_0_that_has_not_ended_gives_no_start(photographs, words_config, tmp_path):
     (tmp_path / "w" / "stage0").mkdir(parents=True)
     with pytest.raises(UserError, match=r"w: stage0 has not run to its end there; run it first"):
-        stages.train(words_config, tmp_path / "w", "again")
+        runner.train(words_config, tmp_path / "w", "again")
 
 
 def test_stage_0_goes_on_from_parameter_files(stage0, photographs, tmp_path):
@@ -166,11 +166,11 @@ def test_stage_0_goes_on_from_parameter_files(stage0, photographs, tmp_path):
         file = parameter_files.ParameterFile(name, part, {"name": name}, variables)
         parameter_files.save(config.init[part], file)
     config.stage0.learning_rate = 0.0
-    stages.train(config, tmp_path / "w", "again")
+    runner.train(config, tmp_path / "w", "again")
     assert same(best(tmp_path / "w", config)[0]["params"], start)
     # Or from another workdir's stage 0.
     config.init.sr = config.init.resampler = str(stage0)
-    stages.train(config, tmp_path / "v", "again")
+    runner.train(config, tmp_path / "v", "again")
     trained = best(stage0, stage0_config(photographs))[0]
     assert same(best(tmp_path / "v", config)[0], trained)
 
@@ -196,7 +196,7 @@ def test_bad_input_is_named_before_anything_is_written(
     config = stage0_config(photographs)
     config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError, match=message):
-        stages.train(config, tmp_path / "w", "again")
+        runner.train(config, tmp_path / "w", "again")
     assert not (tmp_path / "w").exists()
 
 

@@ -1,0 +1,87 @@
+"""Stage 1 on a micro config: it goes on to the same bits, with every SR network."""
+
+import os
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from tests.conftest import micro_config, same
+from tests.train.last_states import last_state
+from textsr_jax.config import variants
+from textsr_jax.errors import Stopped
+from textsr_jax.models import build_sr
+from textsr_jax.storage import checkpoints
+from textsr_jax.train import loop, reports, runner
+from textsr_jax.train.logs import Logs
+
+pytestmark = pytest.mark.slow
+
+
+def stop_at(monkeypatch, step):
+    """SIGTERM arrives, once, while a step is logged as the validation of that step."""
+
+    class Stopping(Logs):
+        def scalars(self, values, number):
+            if number == step and "validation/psnr" in values and not stopped:
+                stopped.append(step)
+                os.kill(os.getpid(), signal.SIGTERM)
+            super().scalars(values, number)
+
+    stopped = []
+    monkeypatch.setattr(reports, "Logs", Stopping)
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_to_the_same_bits(trained, data_root, tmp_path, monkeypatch):
+    config = micro_config(data_root, tmp_path / "data")
+    workdir = tmp_path / "w"
+    for stage in ("pretrain_ocr", "pretrain_focus"):
+        shutil.copytree(trained / stage, workdir / stage)
+    config.stages = "stage1"
+    stop_at(monkeypatch, step=3)
+    with pytest.raises(Stopped, match=r"stage1: stopped and saved at step 3; go on with: python"):
+        runner.train(config, workdir, "python train.py")
+    assert not loop.is_finished(workdir, "stage1", 6)
+    runner.train(config, workdir, "python train.py")
+
+    network = build_sr(config.sr)
+    step, state, record = last_state(workdir, "stage1", network, config.stage1)
+    whole_step, whole_state, whole_record = last_state(trained, "stage1", network, config.stage1)
+    assert step == whole_step == 6
+    assert same(state, whole_state)
+    assert record == whole_record
+    best = checkpoints.load_best(workdir, "stage1", checkpoints.abstract(network.template))
+    whole = checkpoints.load_best(trained, "stage1", checkpoints.abstract(network.template))
+    assert same(best[0], whole[0])
+    assert best[1] == whole[1]
+
+
+@pytest.mark.parametrize("name", ["tbsrn", "tsrn"])
+def test_every_sr_network_trains_as_edsr_does(trained, data_root, tmp_path, name):
+    config = micro_config(data_root, tmp_path / "data")
+    config.stages, config.sr.name = "stage1", name
+    config.init.focus = str(trained)
+    runner.train(config, tmp_path / "w", "again")
+    network = build_sr(config.sr)
+    template = checkpoints.abstract(network.template)
+    best, _ = checkpoints.load_best(tmp_path / "w", "stage1", template)
+    assert set(best["params"]) == {"stn", name}
+    fresh = network.init(jax.random.fold_in(jax.random.key(config.seed), 2))
+    moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), best["params"], fresh["params"])
+    assert all(jax.tree.leaves(moved))
+    sr = network(best, np.full((1, 16, 64, 3), 0.5, np.float32))
+    assert np.isfinite(sr).all()
+
+
+def test_without_text_focus_its_recogniser_is_neither_trained_nor_needed(
+    trained, data_root, tmp_path
+):
+    config = variants.no_text_focus(micro_config(data_root, tmp_path / "data"))
+    config.stages = "pretrain,stage1"
+    config.init.ocr = str(trained)
+    runner.train(config, tmp_path / "w", "again")
+    assert not (tmp_path / "w" / "pretrain_focus").exists()
+    assert loop.is_finished(tmp_path / "w", "stage1", 6)

@@ -1,0 +1,16 @@
+"""What a training refuses before anything is written."""
+
+import pytest
+
+from tests.conftest import micro_config
+from textsr_jax.errors import UserError
+from textsr_jax.train import runner
+
+pytestmark = pytest.mark.slow
+
+
+def test_photographs_do_not_lie_on_devices(data_root, tmp_path):
+    config = micro_config(data_root, tmp_path / "data")
+    config.stages, config.stage0.on_device = "stage0", True
+    with pytest.raises(UserError, match=r"stage0\.on_device=True: photographs are cropped anew"):
+        runner.train(config, tmp_path / "w", "again")

@@ -1,0 +1,192 @@
+"""Drives a reader: writes a line for each image while reading goes on, and pictures.
+
+`textsr_jax.report.readings` says what a line looks like.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from textsr_jax.data.sources import Item
+from textsr_jax.errors import UserError, escaped
+from textsr_jax.images import HR_SIZE, to_rgb
+from textsr_jax.reading import Reader, Reading, batches, contents, layouts
+from textsr_jax.report import figures, readings
+from textsr_jax.runtime.progress import Progress
+from textsr_jax.storage import atomic
+
+# The most words in a grid: a picture of all words of a data set could not be opened.
+GRID_WORDS = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """What is written.
+
+    Attributes:
+      format: of the lines, one of `report.readings.FORMATS`.
+      save_sr: a folder for the images that were read, as PNG; None for none.
+      grid: a PNG that shows the first `GRID_WORDS` words; None for none.
+    """
+
+    format: str = "text"
+    save_sr: str | None = None
+    grid: str | None = None
+
+
+def write_lines(
+    items: Iterable[Item], total: int | None, load: Callable[[], Reader], output: Output
+) -> int:
+    """Reads all items and prints a line for each, in their order.
+
+    Memory holds one batch of images, and small copies of those that the grid shows. An item that
+    cannot be read gets a line on standard error; in jsonl it also gets an object with its error.
+
+    Args:
+      items: what to read.
+      total: the number of items; None where it is not known.
+      load: gives the reader. It is called when there is an image to read.
+      output: what is written.
+
+    Returns:
+      The number of items that could not be read.
+
+    Raises:
+      UserError: what `load` raises, or a folder or file cannot be written.
+    """
+    folder = _made_folder(output.save_sr)
+    _check_grid(output.grid)
+    names: Counter[str] = Counter()
+    shown: list[tuple[Item, Reading, np.ndarray]] = []
+    reader, bad = None, 0
+    with Progress(total=total, unit="image", disable=None) as progress, logging_redirect_tqdm():
+        for batch in batches(map(_checked, items), lambda item: item.image):
+            readable = [item for item in batch if item.image is not None]
+            if readable and reader is None:
+                reader = load()
+            results = reader.read_and_show([item.image for item in readable]) if readable else []
+            found = dict(zip(map(id, readable), results, strict=True))
+            with _above(progress):
+                for item in batch:
+                    reading, picture = found.get(id(item), (None, None))
+                    if reading is None:
+                        bad += 1
+                        _complain(readings.error_line(item))
+                    if text := readings.line(item, reading, output.format):
+                        print(text)
+                    if reading is None:
+                        continue
+                    if contents.is_photograph(item.image, reading.text, reading.confidence):
+                        _complain(readings.photograph_line(item))
+                    if folder is not None:
+                        _save(picture, folder / free_name(item.source, names))
+                    if output.grid and len(shown) < GRID_WORDS:
+                        shown.append((_thumbnail(item), reading, picture))
+                sys.stdout.flush()
+            progress.update(len(batch))
+    if output.grid and shown:
+        _save(figures.grid([_word(*one) for one in shown]), pathlib.Path(output.grid))
+    return bad
+
+
+def free_name(source: str, names: Counter[str]) -> str:
+    """Returns a PNG's name for the image of a source; images of the same name are numbered.
+
+    Names are escaped by `errors.escaped`, and cut to a length that file systems allow.
+
+    Args:
+      source: of the item.
+      names: how often each name was given; it is counted on.
+    """
+    path, _, number = source.rpartition(":")
+    numbered = number.isdigit()
+    stem = pathlib.Path(path).name if numbered else pathlib.Path(source).stem
+    stem = escaped(stem).encode()[:200].decode(errors="ignore")
+    stem += f"_{number}" if numbered else ""
+    name = f"{stem}_sr.png"
+    while names[name]:
+        names[name] += 1
+        name = f"{stem}_sr_{names[name]}.png"
+    names[name] += 1
+    return name
+
+
+def _checked(item: Item) -> Item:
+    """The item; where its image is too wide to be read, it has the reason instead of the image."""
+    if item.image is None:
+        return item
+    try:
+        layouts.check(item.image)
+    except UserError as error:
+        return dataclasses.replace(item, image=None, error=f"{item.source}: {error}")
+    return item
+
+
+def _complain(line: str) -> None:
+    # After the lines that were printed before it, also where both streams go to one file.
+    sys.stdout.flush()
+    print(line, file=sys.stderr, flush=True)
+
+
+def _thumbnail(item: Item) -> Item:
+    """The item with an image of no more pixels than a grid shows of a word, doubled."""
+    most = 4 * HR_SIZE[0] * HR_SIZE[1]
+    return dataclasses.replace(item, image=to_rgb(Image.fromarray(item.image), most))
+
+
+def _word(item: Item, reading: Reading, picture: np.ndarray) -> figures.Word:
+    return figures.Word(
+        name=escaped(pathlib.PurePath(item.source).name),
+        given=item.image,
+        read=picture,
+        text=reading.text,
+        confidence=reading.confidence,
+        label=item.label,
+    )
+
+
+@contextlib.contextmanager
+def _above(progress: tqdm) -> Iterator[None]:
+    """Removes the bar while lines are printed, where a terminal shows it."""
+    if progress.disable:
+        yield
+        return
+    progress.clear()
+    yield
+    progress.refresh()
+
+
+def _made_folder(name: str | None) -> pathlib.Path | None:
+    if name is None:
+        return None
+    folder = pathlib.Path(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--save_sr={folder}: cannot make the folder ({error.strerror}); name another"
+        ) from error
+    return folder
+
+
+def _check_grid(name: str | None) -> None:
+    if name is None:
+        return
+    if not name.lower().endswith(".png"):
+        raise UserError(f"--grid={name}: name a file that ends in .png")
+    if not pathlib.Path(name).absolute().parent.is_dir():
+        raise UserError(f"--grid={name}: its folder does not exist; make it or name another")
+
+
+def _save(picture: np.ndarray | Image.Image, path: pathlib.Path) -> None:
+    picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    with atomic.replacing(path) as stream:
+        picture.save(stream, format="PNG")

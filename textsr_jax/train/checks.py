@@ -1,0 +1,75 @@
+"""What a training refuses before it starts: choices that exclude each other, data, devices."""
+
+import functools
+import pathlib
+
+from ml_collections import ConfigDict
+
+from textsr_jax.errors import UserError
+from textsr_jax.train import mesh as meshes
+from textsr_jax.train.names import JOINT, STAGE0, STAGE1, STAGE2
+from textsr_jax.train.training import Training
+
+
+def check_devices(config: ConfigDict, field: str) -> None:
+    """Refuses settings that the devices, or the stage's data, cannot do.
+
+    Args:
+      config: the experiment.
+      field: a stage's settings in it, such as "pretrain.ocr".
+
+    Raises:
+      UserError: images of stage 0 shall lie on devices, or the devices do not divide a batch.
+    """
+    settings = functools.reduce(getattr, field.split("."), config)
+    if settings.on_device and field == STAGE0:
+        raise UserError(
+            f"config.{field}.on_device=True: photographs are cropped anew; set it False"
+        )
+    meshes.check_batch_size(settings.batch_size, f"{field}.batch_size", settings.accumulate)
+
+
+def check_joint(chosen: set[str], workdir: pathlib.Path) -> None:
+    """Refuses the joint stage and stages 1 and 2 in the same workdir.
+
+    Args:
+      chosen: the words of `config.stages`.
+      workdir: where stages may have run before.
+
+    Raises:
+      UserError: both are chosen, or one is chosen and the other was run.
+    """
+    for name in (STAGE1, STAGE2) if JOINT in chosen else (JOINT,):
+        if name in chosen or (workdir / name).exists():
+            raise UserError(
+                f"{workdir}: {JOINT} stands in place of {STAGE1} and {STAGE2}, but {name} is "
+                "chosen or was run there too; take another --workdir or change --config.stages"
+            )
+
+
+def check_words(training: Training) -> None:
+    """Refuses a data set without training or validation words.
+
+    Raises:
+      UserError: there are none.
+    """
+    data_set = training.words.data_set
+    if not len(data_set.train) or not len(data_set.validation):
+        raise UserError(
+            f"{data_set.title}: {len(data_set.train)} training and {len(data_set.validation)} "
+            "validation words; training needs some of both (folders train1, train2 or train_*)"
+        )
+
+
+def check_joint_trains(chosen: set[str], training: Training) -> None:
+    """Refuses the joint stage for an SR model without parameters.
+
+    Raises:
+      UserError: the joint stage is chosen, and the SR model has none.
+    """
+    if JOINT in chosen and not training.sr_is_trainable:
+        config = training.config
+        raise UserError(
+            f"config.stages={config.stages}: {config.sr.name} has nothing to train, so that "
+            f"{JOINT} would be {STAGE2}; take that"
+        )

@@ -1,0 +1,92 @@
+"""What the stages of one training share: config, workdir, layout, networks and words."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from textsr_jax import data, decoding
+from textsr_jax.models import Network, Variables, build_focus, build_ocr, build_sr
+from textsr_jax.train import confusions
+from textsr_jax.train import mesh as meshes
+from textsr_jax.train.words import TrainingWords
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What all stages are given; `open_training` makes one.
+
+    Attributes:
+      config: the experiment.
+      workdir: where the stages' folders are.
+      layout: where arrays lie on the devices.
+      sr, ocr, focus: the SR model, the recogniser and the recogniser of the text-focus loss.
+      words: what the stages learn from and are judged by.
+      confusion_weights: float32 (37, 37) of `losses.weight_table`; None where the config names no
+        confusion matrix.
+    """
+
+    config: ConfigDict
+    workdir: pathlib.Path
+    layout: meshes.Layout
+    sr: Network
+    ocr: Network
+    focus: Network
+    words: TrainingWords
+    confusion_weights: np.ndarray | None
+
+    @functools.cached_property
+    def read(self) -> Callable[[Variables, jax.Array], decoding.Decoded]:
+        """The recogniser's greedy decoding, as `decoding.recognizer` returns it."""
+        # Shared by all stages, so that it is compiled once.
+        return decoding.recognizer(self.ocr, beam=1, steps=self.config.max_length + 1)
+
+    @property
+    def sr_is_trainable(self) -> bool:
+        """Whether the SR model has parameters; bicubic enlargement has none."""
+        return bool(jax.tree.leaves(self.sr.template))
+
+    @property
+    def evaluation_size(self) -> int:
+        """The size of an evaluation's batches: `config.evaluation.batch_size` or a little more."""
+        # All devices share a batch. What fills up the last one is not counted.
+        devices = jax.device_count()
+        return -(-self.config.evaluation.batch_size // devices) * devices
+
+
+def open_training(
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    *,
+    load_words: Callable[[ConfigDict], data.WordPairs] = data.load,
+    sr: Network | None = None,
+    ocr: Network | None = None,
+) -> Training:
+    """Builds the networks and the layout of a config; words are opened later.
+
+    Args:
+      config: the experiment.
+      workdir: where the stages' folders are, or will be.
+      load_words: opens the data set; see `TrainingWords`.
+      sr, ocr: networks to take in place of the config's.
+
+    Raises:
+      UserError: the devices do not fit `config.parallel`, or the file of `config.stage1.confusion`
+        cannot be read.
+    """
+    path = config.stage1.confusion
+    return Training(
+        config=config,
+        workdir=workdir,
+        layout=meshes.make_layout(config.parallel),
+        sr=build_sr(config.sr) if sr is None else sr,
+        ocr=build_ocr(config.ocr) if ocr is None else ocr,
+        focus=build_focus(config.focus),
+        words=TrainingWords(config, load_words),
+        # Read at once, so that a wrong path is found before hours of pre-training.
+        confusion_weights=confusions.load_weights(path) if path else None,
+    )

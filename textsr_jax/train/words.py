@@ -1,0 +1,74 @@
+"""The words that the stages of a training learn from, opened when a stage first asks for them."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+from ml_collections import ConfigDict
+
+from textsr_jax import data
+from textsr_jax.data.batching import Concatenated
+from textsr_jax.data.records import Source
+from textsr_jax.train.names import SYNTHETIC, WORDS
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSet:
+    """What a stage learns from.
+
+    Attributes:
+      sources: "train", the data set's training words, and perhaps "synthetic".
+      fingerprints: one for each source, by what checkpoints call it (`names`).
+    """
+
+    sources: dict[str, Source]
+    fingerprints: Mapping[str, str]
+
+    @property
+    def everything(self) -> Source:
+        """All sources, one after the other."""
+        sources = list(self.sources.values())
+        return sources[0] if len(sources) == 1 else Concatenated(sources)
+
+
+class TrainingWords:
+    """The data set of a config, and the synthetic words that may stand beside it.
+
+    Args:
+      config: the experiment.
+      load: opens the data set of a `config.data`: `data.load`, or `data.count`, which only counts.
+    """
+
+    def __init__(self, config: ConfigDict, load: Callable[[ConfigDict], data.WordPairs]):
+        self._config, self._load = config, load
+
+    @functools.cached_property
+    def data_set(self) -> data.WordPairs:
+        """The data set that `config.data` names."""
+        return self._load(self._config.data)
+
+    @functools.cached_property
+    def _synthetic(self) -> data.WordPairs:
+        settings = self._config.data.copy_and_resolve_references()
+        settings.root = ""
+        return self._load(settings)
+
+    def for_recognizers(self) -> TrainingSet:
+        """What recognisers are pre-trained on: synthetic words too, by `pretrain.synthetic`."""
+        return self._training_set(synthetic=True)
+
+    def for_sr(self) -> TrainingSet:
+        """What SR models are trained on, in the joint stage too; see `stage1.synthetic`."""
+        return self._training_set(synthetic=self._config.stage1.synthetic)
+
+    def for_fine_tuning(self) -> TrainingSet:
+        """Whose SR or HR images the recogniser is fine-tuned on; see `stage2.synthetic`."""
+        return self._training_set(synthetic=self._config.stage2.synthetic)
+
+    def _training_set(self, synthetic: bool) -> TrainingSet:
+        sources, fingerprints = {"train": self.data_set.train}, {WORDS: self.data_set.training}
+        # Without a root the data set itself is synthetic. Words are drawn only if they are needed.
+        if synthetic and self._config.data.root and self._config.pretrain.synthetic:
+            sources["synthetic"] = self._synthetic.train
+            fingerprints[SYNTHETIC] = self._synthetic.training
+        return TrainingSet(sources, fingerprints)
