@@ -47,12 +47,12 @@ format: .venv/installed-dev
 	$(PYTHON) -m venv .venv
 
 .venv/installed: .venv/bin/python setup.cfg constraints.txt
-	@echo 'installing into .venv: some 200 packages, a few minutes the first time'
+	@echo 'installing into .venv: a few minutes the first time'
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[train,fonts]'
 	touch $@
 
 .venv/installed-dev: .venv/bin/python setup.cfg constraints.txt
-	@echo 'installing into .venv: some 200 packages, a few minutes the first time'
+	@echo 'installing into .venv: a few minutes the first time'
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
 	touch $@
 

@@ -20,7 +20,7 @@ from textsr_jax import data
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.data import textzoom
 from textsr_jax.data.batching import train_batches
-from textsr_jax.data.records import Source
+from textsr_jax.data.records import Records
 from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
 from textsr_jax.report.tables import print_table
@@ -51,7 +51,7 @@ def drawing(workers: int, words: int) -> dict[str, Any]:
     settings = dict(paper.get_config().data.synthetic)
     del settings["workers"]
     with generation.Workers(
-        generation.Settings(**(settings | {"train": words + 1})), workers
+        generation.GeneratorSettings(**(settings | {"train": words + 1})), workers
     ) as drawn:
         start, pairs = rate(drawn.draw("train"), words)
     return _row("generator", "processes", workers, pairs, start)
@@ -66,7 +66,7 @@ def preparing(root: str, folder: str) -> dict[str, Any]:
     return _row("LMDB to prepared set", "processes", 1, count / seconds, 0.0)
 
 
-def reading(source: Source, threads: int, words: int) -> dict[str, Any]:
+def reading(source: Records, threads: int, words: int) -> dict[str, Any]:
     """Training batches by Grain: PNGs decoded and stacked."""
     batches = train_batches(
         source,

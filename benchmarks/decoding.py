@@ -47,7 +47,7 @@ def drawn(count: int) -> dict[str, tuple[list[np.ndarray], list[str]]]:
     """`count` drawn words of each of `KINDS`: LR images with labels."""
     sets = {}
     for kind in KINDS:
-        settings = generation.Settings(words=kind, seed=SEED, min_length=2, max_length=14)
+        settings = generation.GeneratorSettings(words=kind, seed=SEED, min_length=2, max_length=14)
         pairs = [generation.draw(settings, "validation", index) for index in range(count)]
         sets[f"drawn {kind}, LR"] = [pair.lr for pair in pairs], [pair.label for pair in pairs]
     return sets

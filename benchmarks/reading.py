@@ -73,7 +73,7 @@ def draw(place: pathlib.Path, count: int) -> dict[str, pathlib.Path]:
     """Folders of synthetic words as PNG files: LR, 16x64, and HR, 32x128, which are sharper."""
     settings = dict(paper.get_config().data.synthetic)
     del settings["workers"]
-    settings = generation.Settings(**(settings | {"train": count}))
+    settings = generation.GeneratorSettings(**(settings | {"train": count}))
     folders = {side: place / side for side in ("LR", "HR")}
     for folder in folders.values():
         folder.mkdir()

@@ -377,7 +377,7 @@ def test_what_an_array_or_a_pillow_image_honestly_means(given, wanted):
         (COLOUR.astype(np.int64), "int64 may mean many levels"),
         (COLOUR.astype(np.int8), "int8 may mean many levels"),
         (COLOUR.astype(np.complex64), "complex64 may mean many levels"),
-        (COLOUR.astype(np.uint16), "may be of 8 or of 16 bits"),
+        (COLOUR.astype(np.uint16), "may have 8 or 16 bits"),
         (np.array([[None]]), "of object is no image"),
         (np.array(["a.png"]), "is no image.* or name a file"),
         (np.zeros((0, 5, 3), np.uint8), "5 x 0 has no pixels"),

@@ -91,6 +91,7 @@ def test_images_that_are_not_there_or_no_images(tmp_path):
     [
         (["train.py", "--workdir=w"], "--config is missing"),
         (["train.py", "--config=configs/tinny.py", "--workdir=w"], "configs/tinny.py"),
+        (["train.py", "--config=configs/tinny.py", "--config.seed=1"], "configs/tinny.py"),
         (["train.py", "--config=configs/tiny.py"], "workdir"),
         (
             ["train.py", "--config=configs/tiny.py", "--workdir=w", "--config.stage1.steps=x"],
@@ -403,7 +404,7 @@ def test_converted_files_serve_the_scripts(trained, data_root, tmp_path):
     assert {row["ocr"] for row in rows} == {"crnn"}
 
     pair = [
-        f"--config={ROOT / 'configs' / 'tsrn.py'}",
+        f"--config={ROOT / 'configs' / 'paper.py'}:tsrn",
         "--config.ocr.name=crnn",
         f"--config.init.sr={files['tsrn']}",
         f"--config.init.ocr={files['crnn']}",

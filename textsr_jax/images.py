@@ -1,4 +1,4 @@
-"""Pixels: between uint8 and [0, 1], and all that can be meant by an image as plain RGB.
+"""Pixels: conversion between uint8 and [0, 1], and from any kind of image to plain RGB.
 
 Networks compute on [0, 1]; files, batches and caches hold uint8.
 """
@@ -10,7 +10,7 @@ import os
 import stat
 import warnings
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,17 +19,17 @@ from PIL import Image, UnidentifiedImageError
 
 from textsr_jax.errors import UserError
 
-# What can be read: a file's name, its content, an open file, a Pillow image, or an array:
-# `image_rgb` says which.
+# An array on the host or on a device.
+Array = np.ndarray | jax.Array
+FilePath = str | os.PathLike[str]
 _Content = bytes | bytearray | memoryview
-ImageLike = str | os.PathLike | _Content | BinaryIO | Image.Image | np.ndarray | jax.Array
+ImageLike = FilePath | _Content | BinaryIO | Image.Image | Array
 
 LR_SIZE = (64, 16)  # width, height
 HR_SIZE = (128, 32)
 
-# The formats that Pillow may open, and how their files are named. None of them starts another
-# program, as PostScript does, or may hold an image of another format. Those without a signature of
-# their own are tried last.
+# The formats that Pillow may open, with their suffixes. None of them starts another program, as
+# PostScript does, or holds images of other formats. Those without a signature are tried last.
 FORMATS = {
     "PNG": (".png", ".apng"),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -49,19 +49,19 @@ FORMATS = {
     "DIB": (".dib",),
     "TGA": (".tga", ".icb", ".vda", ".vst"),
 }
-# Of files in a folder, those whose names end so are images.
+# The files in a folder whose names end in one of these are images.
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
-# The most pixels of an image that is decoded, and its longest side. Half as many of formats whose
-# decoders take over 15 bytes a pixel.
+# The most pixels of a decoded image. Formats whose decoders need more than 15 bytes per pixel may
+# have half as many.
 MAX_PIXELS = 2**26
 _HEAVY = ("WEBP", "AVIF", "JPEG2000")
 MAX_SIDE = 2**16 - 1
-# To so many pixels an image is reduced that is read: 1182x887 of a photograph, 5793x181 of a line.
+# Larger images are reduced to this size for reading: a photograph to 1182x887, a line to 5793x181.
 READ_PIXELS = 2**20
-_STRIP = 2**20  # pixels of a large image that are converted at once
+_STRIP = 2**20  # the pixels of a large image that are converted at once
 
-# What the shell hands over, as in `read.py <(command)`: the one kind of pipe that is read.
+# The names of pipes that the shell makes, as in `read.py <(command)`. No other pipes are read.
 _HANDED_OVER = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -72,7 +72,7 @@ _KINDS = {
 
 _SMALLER = "reduce or crop it first"
 _ORIENTATION = 0x0112
-# By EXIF's orientation: what is to be done with an image to see it upright.
+# By EXIF's orientation: the operation that turns an image upright.
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda image: image[:, ::-1],
     3: lambda image: image[::-1, ::-1],
@@ -89,22 +89,22 @@ _ARRAYS = (
 )
 
 
-def to_float(images: jax.Array) -> jax.Array:
+def to_float(images: Array) -> jax.Array:
     """uint8 images to float32 in [0, 1]."""
     return jnp.asarray(images).astype(jnp.float32) / 255
 
 
-def to_uint8(images: jax.Array) -> jax.Array:
-    """Images in [0, 1] to uint8, clipped and rounded as a file would hold them."""
+def to_uint8(images: Array) -> jax.Array:
+    """Images in [0, 1] to uint8, clipped and rounded, as in a file."""
     return jnp.round(jnp.clip(images, 0, 1) * 255).astype(jnp.uint8)
 
 
 def moved(images: np.ndarray, right: int, down: int) -> np.ndarray:
-    """Images with what they show moved by some pixels, their edges drawn on behind it.
+    """Moves the content of images by some pixels, and repeats the edge pixels behind it.
 
     Args:
       images: (n, height, width, 3).
-      right, down: by how many pixels; negative to the left and up.
+      right, down: the number of pixels; negative to the left and up.
     """
     _, height, width, _ = images.shape
     across, along = abs(right), abs(down)
@@ -114,22 +114,22 @@ def moved(images: np.ndarray, right: int, down: int) -> np.ndarray:
 
 
 def image_rgb(image: ImageLike, most: int | None = READ_PIXELS) -> np.ndarray:
-    """An image as it is meant to be seen.
+    """Converts an image of any kind to RGB, upright, on white.
 
     Args:
-      image: a file's name, its content, a file open for reading bytes, or a Pillow image, turned by
-        EXIF; or an array (numpy, JAX or what numpy understands) of shape (height, width), or
-        (height, width, channels) of 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA): uint8, bool,
-        uint16 up to 65535, or float in [0, 1]. What is transparent shows white.
-      most: images of more pixels are reduced to that, their aspect kept; None for never.
+      image: a file's name, its content, a file open for reading bytes, or a Pillow image, each
+        turned by its EXIF. Or an array (numpy, JAX or another that numpy converts) of shape
+        (height, width), or (height, width, channels) with 1 (grey), 2 (grey and alpha), 3 (RGB) or
+        4 channels (RGBA): uint8, bool, uint16 up to 65535, or float in [0, 1].
+      most: larger images are reduced to this number of pixels, with their aspect; None for never.
 
     Returns:
       uint8 (height, width, 3).
 
     Raises:
-      UserError: a file, or the content of one, that is missing, no image, damaged or too large.
-      ValueError: what is no image, or may mean several: an array of another shape or dtype, without
-        pixels, or with values out of range; it says what to give.
+      UserError: a file, or its content, is missing, no image, damaged or too large.
+      ValueError: the value is no image or is ambiguous: an array of another shape or dtype, without
+        pixels, or with values out of range. The message says what to give.
     """
     if isinstance(image, str | os.PathLike):
         return open_rgb(image, most)
@@ -138,19 +138,19 @@ def image_rgb(image: ImageLike, most: int | None = READ_PIXELS) -> np.ndarray:
     if isinstance(image, Image.Image):
         return _pillow_rgb(image, most)
     if hasattr(image, "read"):
-        return decode_rgb(_content(image), str(getattr(image, "name", "the file given")), most)
+        file = cast(BinaryIO, image)
+        return decode_rgb(_content(file), str(getattr(file, "name", "the file given")), most)
     return to_rgb(_pillow_of(image), most)
 
 
-def open_rgb(path: str | os.PathLike, most: int | None = None) -> np.ndarray:
-    """Opens an image of any mode as it is meant to be seen.
+def open_rgb(path: FilePath, most: int | None = None) -> np.ndarray:
+    """Opens an image file of any mode and converts it to RGB, upright, on white.
 
-    EXIF orientation is applied, 16-bit levels are scaled to 8, transparency is laid on white. Of
-    an image in several frames the first is taken. A file whose EXIF is damaged is not turned.
+    A damaged EXIF does not turn it. 16-bit levels are scaled to 8. Only the first frame is read.
 
     Args:
-      path: of a regular file, `~` allowed; or a pipe by a name such as /dev/stdin.
-      most: images of more pixels are reduced to that, their aspect kept; None for never.
+      path: a regular file, `~` allowed; or a pipe by a name such as /dev/stdin.
+      most: larger images are reduced to this number of pixels, with their aspect; None for never.
 
     Returns:
       uint8 (height, width, 3).
@@ -163,30 +163,30 @@ def open_rgb(path: str | os.PathLike, most: int | None = None) -> np.ndarray:
 
 
 def decode_rgb(data: bytes, place: str, most: int | None = None) -> np.ndarray:
-    """The content of an image file, as `open_rgb` has it; `UserError`s name `place`."""
+    """Converts the content of an image file as `open_rgb` does; a `UserError` names `place`."""
     with _decoded(io.BytesIO(data), place) as image:
         return _loaded(image, most)
 
 
-def image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Width and height of an image file by its header, orientation not applied.
+def image_size(path: FilePath) -> tuple[int, int]:
+    """Width and height of an image file by its header, without applying the orientation.
 
     Raises:
-      UserError: there is no such file, it is not an image, or too large.
+      UserError: there is no such file, it is not an image, or it is too large.
     """
     with _opened(path) as image:
         return image.size
 
 
 def to_rgb(image: Image.Image, most: int | None = None) -> np.ndarray:
-    """A Pillow image of any mode as uint8 (height, width, 3), of at most `most` pixels."""
+    """Converts a Pillow image of any mode to uint8 (height, width, 3), of at most `most` pixels."""
     width, height = size = image.size
     white = _white(image)
     factor = 1 if most is None else max(1, math.isqrt(width * height // most))
     if factor == 1:
         pixels = _converted(image, white)
     else:
-        # Piece by piece, so that a large image is in memory once.
+        # In strips, so that a large image is in memory once.
         rows = factor * max(1, _STRIP // (width * factor))
         strips = (
             _converted(image.crop((0, top, width, min(height, top + rows))), white)
@@ -197,21 +197,21 @@ def to_rgb(image: Image.Image, most: int | None = None) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes uint8 (height, width, 3) to `size` (width, height), Pillow's bicubic, as TextZoom."""
+    """Resizes uint8 (height, width, 3) to `size` (width, height) by Pillow's bicubic filter."""
     if image.shape[1::-1] == size:
         return image
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
+def _opened(path: FilePath) -> Iterator[Image.Image]:
     name = os.fsdecode(path)
     with _file(name) as file, _decoded(file, name) as image:
         yield image
 
 
 def _file(name: str) -> BinaryIO:
-    """Opens a regular file, or a pipe that the shell hands over; nothing else, which may block."""
+    """Opens a regular file or a pipe of the shell. Others are refused, since they may block."""
     try:
         path = name if os.path.lexists(name) else os.path.expanduser(name)
         kind = stat.S_IFMT(os.stat(path).st_mode)
@@ -237,7 +237,7 @@ def _file(name: str) -> BinaryIO:
 def _decoded(file: BinaryIO, place: str) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
-            # Of sizes, which are looked at below, and of what else is odd in a file that opens.
+            # Sizes are checked below, and other warnings concern files that open.
             warnings.simplefilter("ignore")
             with Image.open(file, formats=tuple(FORMATS)) as image:
                 if problem := _too_large(image.size, image.format):
@@ -256,7 +256,7 @@ def _decoded(file: BinaryIO, place: str) -> Iterator[Image.Image]:
 
 
 def _too_large(size: tuple[int, int], format: str | None = None) -> str:
-    """What is wrong with an image of this size; empty where nothing is."""
+    """Why an image of this size is refused; empty where it is not."""
     width, height = size
     most = MAX_PIXELS // 2 if format in _HEAVY else MAX_PIXELS
     if width * height > most:
@@ -267,7 +267,7 @@ def _too_large(size: tuple[int, int], format: str | None = None) -> str:
 
 
 def _loaded(image: Image.Image, most: int | None) -> np.ndarray:
-    """The pixels of an image file, the right way up; of a large JPEG only those that are needed."""
+    """The pixels of an image file, upright. A large JPEG is decoded at a reduced size."""
     if most is not None and image.width * image.height > most:
         image.draft(None, _bounded(image.size, most))
     image.load()
@@ -286,20 +286,20 @@ def _bounded(size: tuple[int, int], most: int, pixels: np.ndarray | None = None)
 
 
 def _upright(image: Image.Image, pixels: np.ndarray) -> np.ndarray:
-    """Pixels of an image, turned by its EXIF where that can be read."""
+    """Turns the pixels of an image by its EXIF where that can be read."""
     turn = None
-    # Damaged EXIF raises many kinds.
+    # Damaged EXIF raises many kinds of errors.
     with contextlib.suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION))
+        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 
 def _white(image: Image.Image) -> float:
-    """What level is white in an image of one wide channel; 255 in all others."""
+    """The level of white in an image of one wide channel; 255 in all others."""
     if image.mode == "F":
         # Floating-point images have no fixed white.
-        lowest, highest = image.getextrema()
+        lowest, highest = cast(tuple[float, float], image.getextrema())
         if not (math.isfinite(lowest) and math.isfinite(highest)):
             raise ValueError("its levels are not finite")
         return max(1.0, highest)
@@ -321,20 +321,20 @@ def _converted(image: Image.Image, white: float) -> np.ndarray:
 def _pillow_rgb(image: Image.Image, most: int | None) -> np.ndarray:
     _check_given(image.size)
     if image.format is None and image.mode in ("I", "F"):
-        # It comes from an array, not from a 16-bit file.
+        # The image was made of an array, not read from a 16-bit file.
         return _upright(image, to_rgb(_pillow_of(np.asarray(image)), most))
     try:
         image.load()
         return _upright(image, to_rgb(image, most))
-    except Exception as error:  # whatever Pillow raises for its file
+    except Exception as error:  # Pillow raises many kinds for its file
         raise UserError(f"the Pillow image: cannot read it ({error}); open it again") from error
 
 
 def _pillow_of(given: object) -> Image.Image:
-    """A Pillow image of an array; raises `ValueError` where it may mean several, or none."""
+    """A Pillow image of an array; raises `ValueError` for an ambiguous or unusable one."""
     try:
         array = np.asarray(given) if hasattr(given, "__array__") else None
-    except Exception as error:  # whatever another library's array raises
+    except Exception as error:  # another library's array may raise any kind
         raise ValueError(f"a {type(given).__name__} gives no numpy array ({error})") from error
     if array is None or array.dtype.kind in "OSU":
         raise ValueError(
@@ -368,10 +368,10 @@ def _eight_bits(array: np.ndarray) -> np.ndarray:
     if array.dtype == bool:
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype == np.uint16:
-        highest = int(array.max())
-        if 0 < highest <= 255:
+        most = int(array.max())
+        if 0 < most <= 255:
             raise ValueError(
-                f"uint16 levels up to {highest} may be of 8 or of 16 bits; give array.astype("
+                f"uint16 levels up to {most} may have 8 or 16 bits; give array.astype("
                 "np.uint8), or levels up to 65535"
             )
         return (array.astype(np.float32) / 65535 * 255 + 0.5).astype(np.uint8)
@@ -391,7 +391,7 @@ def _eight_bits(array: np.ndarray) -> np.ndarray:
 
 
 def _content(file: BinaryIO) -> bytes:
-    """All of a file, whatever was read of it before."""
+    """All of a file, from its beginning where it can be sought."""
     if getattr(file, "seekable", lambda: False)():
         file.seek(0)
     content = file.read()

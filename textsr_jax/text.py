@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+# The processes that draw synthetic words import this file; they have no use for JAX.
 if TYPE_CHECKING:
-    # The processes that draw words load no JAX.
     import jax
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -29,11 +29,11 @@ NUM_FOCUS_CLASSES = 1 + len(ALPHABET)
 BLANK = 0
 NUM_CTC_CLASSES = 1 + len(ALPHABET)
 
-# What word images say: the shares of English words, of numbers, and of codes of any characters.
-# The generator draws by them, and the search of words weighs texts by them.
+# The shares of English words, of numbers and of codes among the words on signs. The generator draws
+# words by them, and the word search weighs texts by them.
 ENGLISH_SHARE, NUMBER_SHARE, CODE_SHARE = 0.80, 0.12, 0.08
 
-# What `data.labels` of a config may be: how labels with letters beside 0-9a-z are read.
+# The values of `data.labels` in a config: how labels with letters other than 0-9a-z are read.
 LABELS = ("strip", "fold")
 
 _INDEX = {character: index + 1 for index, character in enumerate(ALPHABET)}
@@ -47,9 +47,9 @@ def normalize(label: str) -> str:
 def fold(label: str) -> str:
     """Turns letters and digits into their plain forms: Unicode's NFKD without combining marks.
 
-    `café` becomes `cafe`, a ligature `ﬁ` `fi`, full-width `ＯＰＥＮ` `OPEN`, `x²` `x2`. What has no
-    such form stays: `ß`, `ø`, letters of other alphabets. PARSeq folds so, and then drops all that
-    is not ASCII.
+    `café` becomes `cafe`, a ligature `ﬁ` becomes `fi`, full-width `ＯＰＥＮ` becomes `OPEN`, and
+    `x²` becomes `x2`. Characters without such a form stay: `ß`, `ø`, letters of other alphabets.
+    PARSeq folds labels in the same way, and then drops all characters that are not ASCII.
     """
     decomposed = unicodedata.normalize("NFKD", label)
     return "".join(character for character in decomposed if not unicodedata.combining(character))
@@ -71,13 +71,13 @@ def encode(labels: Sequence[str], length: int) -> np.ndarray:
 
 
 def decode_tokens(tokens: np.ndarray) -> list[str]:
-    """Turns CDistNet's tokens (batch, steps), with or without the start token, into words.
+    """Turns CDistNet's tokens, int (batch, steps), with or without the start token, into words.
 
-    A word stops at its first end or pad token; unknown and start tokens are left out.
+    A word stops at its first end or pad token. Unknown and start tokens are left out.
     """
     words = []
     for row in np.asarray(tokens):
-        word = []
+        word: list[str] = []
         for token in row:
             if token in (END, PAD):
                 break
@@ -107,7 +107,10 @@ def focus_tokens(characters: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array
     """The text-focus recogniser's decoder input, targets and mask, each (batch, length + 1).
 
     Targets are the characters with class 0, the end, behind the last; the input is the targets
-    shifted right behind a 0; the float32 mask is 1 up to the end, which counts, and 0 after it.
+    shifted right behind a 0. The float32 mask is 1 up to the end, included, and 0 after it.
+
+    Args:
+      characters: int32 (batch, length), as `encode` gives them.
     """
     import jax.numpy as jnp
 

@@ -18,7 +18,8 @@ from textsr_jax.data.batching import (
     evaluation_batches,
     train_batches,
 )
-from textsr_jax.data.records import HR_SHAPE, LR_SHAPE, Record, images, keys, labels
+from textsr_jax.data.records import Record, images, keys, labels
+from textsr_jax.data.synthetic.generation import HR_SHAPE, LR_SHAPE
 from textsr_jax.errors import UserError
 
 

@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import write_lmdb
 from tests.data.test_textzoom import sample
 from textsr_jax import data, text
-from textsr_jax.data.records import HR_SHAPE, keys, labels
+from textsr_jax.data.records import keys, labels
+from textsr_jax.data.synthetic.generation import HR_SHAPE
 from textsr_jax.errors import UserError
 
 

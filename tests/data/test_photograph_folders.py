@@ -139,7 +139,7 @@ def test_bad_folders_and_files_are_named(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: has no images \(PNG, JPEG"):
         PhotographFolder(tmp_path / "empty", 16)
-    with pytest.raises(UserError, match=r"photos: no image there will do, first: .*0000.png: is"):
+    with pytest.raises(UserError, match=r"photos: holds no usable image, first: .*0000.png: is"):
         PhotographFolder(folder, 100)
 
 
@@ -157,7 +157,7 @@ def test_files_that_will_not_do_are_left_out_and_told_of(folder, caplog):
         next(line for line in source.left_out if name in line)
         for name in ("bomb.png", "0000.png", "x.jpg")
     )
-    assert low == f"{folder}/0000.png: is 40x24, and each side must have 25 pixels; remove it"
+    assert low == f"{folder}/0000.png: is 40x24; each side needs at least 25 pixels; remove it"
     assert "pixels" in bomb and "\n" not in bomb
     assert "cannot read it (not an image file)" in words
     train, judge = data.load_photographs(settings_of(folder), "", 25)
@@ -243,7 +243,7 @@ def test_a_file_cut_short_is_named_when_it_is_read(folder):
 
 def test_a_photograph_smaller_than_a_crop_is_named():
     source = ListOf([numbered(0), numbered(1, 12)])
-    with pytest.raises(UserError, match=r"photo 1: is 40x12, and each side must have 16 pixels"):
+    with pytest.raises(UserError, match=r"photo 1: is 40x12; each side needs at least 16 pixels"):
         next(random_crops(source, batch_size=2, crop=16, seed=0, turn=False))
     with pytest.raises(UserError, match=r"photo 1: is 40x12"):
         list(central_crops(source, batch_size=2, crop=16))
@@ -292,7 +292,7 @@ def test_the_hr_images_of_tfds_prepared_div2k(tmp_path):
         photograph_folders.PreparedDiv2k("test", tmp_path)
     info = next(tmp_path.glob("div2k/*/*/dataset_info.json"))
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
-    with pytest.raises(UserError, match=r"is kept as tfrecord, which cannot be read at random"):
+    with pytest.raises(UserError, match=r"is kept as tfrecord, which does not allow random access"):
         photograph_folders.PreparedDiv2k("train", tmp_path)
 
 
@@ -318,5 +318,5 @@ def test_photographs_that_the_config_does_not_give(folder):
         data.load_photographs(settings(), "", 16)
     with pytest.raises(UserError, match=r"config.photographs.validation_fraction=0: must be"):
         data.load_photographs(settings(train=str(folder), validation_fraction=0), "", 16)
-    with pytest.raises(UserError, match=r"photos: of 7 images 0 would be for validation"):
+    with pytest.raises(UserError, match=r"photos: 0 of 7 images would be for validation"):
         data.load_photographs(settings(train=str(folder), validation_fraction=0.01), "", 16)

@@ -25,7 +25,7 @@ def root(tmp_path):
 def test_all_images_of_a_prepared_set(root, tmp_path, monkeypatch):
     builder = TextZoom(root=root, data_dir=tmp_path / "prepared")
     records.prepare(builder)
-    source = records.TfdsSource(builder, "train1")
+    source = records.TfdsRecords(builder, "train1")
     plain = [source[index] for index in range(30)]
     expected = {name: np.stack([getattr(r, name) for r in plain]) for name in ("lr", "hr")}
     assert len(np.unique(expected["hr"], axis=0)) > 20
@@ -54,7 +54,7 @@ def test_a_set_too_large_for_memory_keeps_its_order(root, tmp_path, monkeypatch)
     monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 1_000)
     builder = TextZoom(root=root, data_dir=tmp_path / "prepared")
     records.prepare(builder)
-    source = records.TfdsSource(builder, "train1")
+    source = records.TfdsRecords(builder, "train1")
     assert source.keys == [f"train1:{n}" for n in range(1, 31)]
     assert source.labels == [f"w{n}" for n in range(30)]
     assert not list((tmp_path / "prepared").rglob("*.tmp"))
@@ -79,7 +79,7 @@ def test_a_full_disk_leaves_nothing_half_prepared(root, tmp_path):
 
     builder = TextZoom(root=root, data_dir=tmp_path / "prepared")
     records.prepare(builder)
-    assert len(records.TfdsSource(builder, "train1")) == 30
+    assert len(records.TfdsRecords(builder, "train1")) == 30
 
 
 def test_two_processes_may_prepare_the_same_set(root, tmp_path, monkeypatch):
@@ -95,7 +95,7 @@ def test_two_processes_may_prepare_the_same_set(root, tmp_path, monkeypatch):
     monkeypatch.setattr(slow, "_generate_examples", overtaken)
     for builder in (slow, late):
         records.prepare(builder)
-        source = records.TfdsSource(builder, "train1")
+        source = records.TfdsRecords(builder, "train1")
         assert [source[n].label for n in range(30)] == [f"w{n}" for n in range(30)]
 
 

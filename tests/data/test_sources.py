@@ -54,7 +54,7 @@ def test_a_pattern(folder):
     assert [os.path.basename(item.source) for item in items] == ["a.PNG", "b.png"]
     assert count == 2
     items, _ = read(folder / "*.gif")
-    assert items[0].image is None and "no file's name is like this" in items[0].error
+    assert items[0].image is None and "matches no file's name" in items[0].error
     # A file may have such a name itself.
     word_image("x").save(folder / "[x].png")
     items, _ = read(folder / "[x].png")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.conftest import word_image, write_lmdb
 from textsr_jax.data import textzoom
-from textsr_jax.data.records import TfdsSource
+from textsr_jax.data.records import TfdsRecords
 from textsr_jax.errors import UserError
 
 
@@ -37,7 +37,7 @@ def sample(label: str = "word", seed: int = 0) -> dict[str, bytes]:
 
 
 def read(builder, folder):
-    source = TfdsSource(builder, builder.splits[folder])
+    source = TfdsRecords(builder, builder.splits[folder])
     return [source[index] for index in range(len(source))]
 
 
@@ -64,7 +64,7 @@ def test_records_come_in_the_order_of_the_lmdb_with_the_very_pixels(tmp_path):
 def test_keys_and_labels_are_read_without_decoding(tmp_path):
     write_lmdb(tmp_path / "root" / "train1", [sample("one"), sample("two")])
     builder = textzoom.load(tmp_path / "root", tmp_path / "prepared")
-    source = TfdsSource(builder, "train1")
+    source = TfdsRecords(builder, "train1")
     assert source.labels == ["one", "two"]
     assert source.keys == ["train1:1", "train1:2"]
 

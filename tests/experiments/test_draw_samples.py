@@ -39,7 +39,7 @@ def test_licences_are_those_of_the_texts_that_come_with_the_fonts():
 
 
 def test_the_sheet_shows_every_word_in_its_place():
-    pairs = [generation.draw(generation.Settings(), "train", index) for index in range(7)]
+    pairs = [generation.draw(generation.GeneratorSettings(), "train", index) for index in range(7)]
     sheet = np.asarray(draw_samples.contact_sheet(pairs, columns=3))
     assert sheet.shape == (3 * (32 + 15 + 8) + 8, 3 * (128 + 8) + 8, 3)
     for number, pair in enumerate(pairs):

@@ -130,11 +130,11 @@ def test_images_on_the_devices_need_their_bytes(config):
     config.stages = "stage2"
     (on_the_way,) = dry_run.report(config)
     config.stage2.on_device = True
-    (at_hand,) = dry_run.report(config)
+    (on_device,) = dry_run.report(config)
     # A batch's images are no longer an argument, but those of all records are.
-    images = at_hand.records * 32 * 128 * 3
-    batch = at_hand.batch_size * (16 * 64 + 32 * 128) * 3 / jax.device_count()
-    assert images - batch <= at_hand.step_bytes - on_the_way.step_bytes <= images + batch
+    images = on_device.records * 32 * 128 * 3
+    batch = on_device.batch_size * (16 * 64 + 32 * 128) * 3 / jax.device_count()
+    assert images - batch <= on_device.step_bytes - on_the_way.step_bytes <= images + batch
 
 
 def test_a_config_that_cannot_be_trained_is_refused(config):

@@ -80,10 +80,10 @@ def test_another_networks_model_is_named(tmp_path):
     assert same(checkpoints.load_best(tmp_path, "stage1", TEMPLATE)[0], tree(1))
     longer = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*leaf.shape, 2), leaf.dtype), TEMPLATE)
     for template, found in (
-        (longer, "by the config it is \\(.*2\\)"),
-        ({}, "by the config it is None"),
+        (longer, "and \\(.*2\\) by the config"),
+        ({}, "and None by the config"),
     ):
-        with pytest.raises(UserError, match=f"best: another network was saved there, .*{found};"):
+        with pytest.raises(UserError, match=f"best: another network was saved there: .*{found};"):
             checkpoints.load_best(tmp_path, "stage1", template)
 
 

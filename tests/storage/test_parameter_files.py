@@ -316,7 +316,7 @@ def test_a_file_of_another_size(tmp_path):
     smaller = template()
     del smaller["params"]["edsr"]["head"]["bias"]
     message = complaint(fill, path, "sr", "edsr", smaller)
-    assert "holds 'params/edsr/head/bias', which the network has not" in message
+    assert "holds 'params/edsr/head/bias', which the network does not have" in message
 
 
 def test_arrays_have_the_paths_of_their_leaves(tmp_path):

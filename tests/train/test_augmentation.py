@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from textsr_jax.data.batching import Batch
-from textsr_jax.data.records import HR_SHAPE, LR_SHAPE
+from textsr_jax.data.synthetic.generation import HR_SHAPE, LR_SHAPE
 from textsr_jax.train import augmentation
 from textsr_jax.train.augmentation import change_pairs, change_words
 

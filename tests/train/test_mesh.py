@@ -123,8 +123,8 @@ def compare() -> None:
         scalars, state = train(devices, fsdp)
         kernel = state.params["conv"]["kernel"]
 
-        pairs = [(first.variables, state.variables), (first.params, state.params)]
-        errors = [jax.tree.map(error, *pair) for pair in pairs]
+        trees = [(first.variables, state.variables), (first.params, state.params)]
+        errors = [jax.tree.map(error, *both) for both in trees]
         found.append(
             {
                 "scalars": error(expected, scalars),
@@ -136,7 +136,7 @@ def compare() -> None:
                 .data.shape[-1],
             }
         )
-    print(json.dumps({"found": found, "losses": [pair[0] for pair in expected]}))
+    print(json.dumps({"found": found, "losses": [losses[0] for losses in expected]}))
 
 
 def error(a, b):

@@ -104,7 +104,7 @@ def test_the_last_part_of_the_steps_has_its_own_rate(schedule):
 
 
 def test_another_schedule_is_refused():
-    with pytest.raises(ValueError, match="schedule='linear' is none of"):
+    with pytest.raises(ValueError, match="schedule='linear' is not one of"):
         states.schedule(settings(schedule="linear"))
 
 

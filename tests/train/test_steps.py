@@ -326,8 +326,8 @@ def test_a_small_crnn_learns_to_read_twelve_words():
 
     def right() -> int:
         decoded = read({"params": state.params, "stats": state.stats}, to_float(hr))
-        pairs = zip(text.decode_tokens(decoded.tokens), WORDS, strict=True)
-        return sum(word == text.normalize(label) for word, label in pairs)
+        read_and_label = zip(text.decode_tokens(decoded.tokens), WORDS, strict=True)
+        return sum(word == text.normalize(label) for word, label in read_and_label)
 
     assert right() == 0
     # It says nothing at first, and reads all twelve after about 200 steps here; how soon depends

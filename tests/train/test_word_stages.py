@@ -29,9 +29,9 @@ def test_images_on_the_devices_train_the_same_bits(trained, data_root, tmp_path,
             shutil.copytree(trained / before, workdir / before)
         runner.train(config, workdir, "again")
         states[on_device] = last_state(workdir, stage, network, settings)
-    (step, plain, _), (_, at_hand, _) = states.values()
+    (step, plain, _), (_, held, _) = states.values()
     assert step == settings.steps
-    assert same(plain, at_hand)
+    assert same(plain, held)
     start = checkpoints.load_best(trained, stage, checkpoints.abstract(network.template))[0]
     # With augmentation this is the training that `trained` did.
-    assert same(start["params"], at_hand.params) == (augment and stage == "stage1")
+    assert same(start["params"], held.params) == (augment and stage == "stage1")

@@ -1,9 +1,9 @@
 """Scores models over test splits: python evaluate.py [--workdir=W | --model=FILE | --config=FILE]
 
-Without a model the pair that comes with the package is scored, on the words of --data_root.
---config.FIELD=VALUE changes a field of the config, --print_config shows all of them.
-Prints tables; writes JSON and pictures of words with what was read. With --photographs=FOLDER,...
-the resampler and EDSR of stage 0 instead, on photographs.
+Prints tables; writes JSON and pictures of words with what was read. Without a model it scores those
+that come with the package, on the words of --data_root. With --photographs=FOLDER,... it scores the
+resampler and EDSR of stage 0 on photographs. --config.FIELD=VALUE changes a field of the config,
+--print_config shows all of them.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import pathlib
 from absl import flags
 from ml_collections import ConfigDict
 
-from textsr_jax.cli.scripts import program, run_script
+from textsr_jax.cli.scripts import refuse, run_script
 from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.storage.shipped import SHIPPED
@@ -36,8 +36,7 @@ _JUDGE = flags.DEFINE_string(
 _OUT = flags.DEFINE_string(
     "out",
     None,
-    "The JSON file; default: results.json (photographs.json) in the workdir or the folder one is "
-    "in.",
+    "The JSON file; default: results.json (photographs.json) in the workdir or working folder.",
 )
 _PHOTOGRAPHS = flags.DEFINE_list(
     "photographs",
@@ -52,44 +51,61 @@ def run() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    if arguments:
-        raise UserError(f"{arguments[0]!r}: {program()} takes flags only; --help lists them")
+    refuse(arguments)
+    _check_flags()
+    config = configuration.resolved(configuration.from_flag(_CONFIG, _source()))
+    if _PHOTOGRAPHS.value:
+        _evaluate_photographs(config)
+        return
+    _check_data(config)
+    _evaluate_words(config)
+
+
+def _check_flags() -> None:
+    """Refuses flags that do not go together."""
     if _WORKDIR.value and _MODEL.value:
         raise UserError("--workdir and --model: take one of them")
-    source = _MODEL.value or _WORKDIR.value
-    if not (source or _CONFIG.present or _PHOTOGRAPHS.value):
-        source = SHIPPED
-    if _PHOTOGRAPHS.value:
-        for flag in (_MODEL, _DATA_ROOT, _SR, _JUDGE):
-            if flag.value:
-                raise UserError(f"--photographs and --{flag.name}: take one of them")
-    config = configuration.resolved(configuration.from_flag(_CONFIG, source))
-    if _PHOTOGRAPHS.value:
-        return _evaluate_photographs(config)
-    root = config.data.root
-    packed = source and not _WORKDIR.value
-    if packed and not _DATA_ROOT.value and root and not pathlib.Path(root).is_dir():
-        root = root.removeprefix("elsewhere:")
-        raise UserError(
-            f"{source}: its data, {root!r}, are not here; name a folder with TextZoom's test/* in "
-            "--data_root, or --config.data.root= for drawn words"
-        )
+    for flag in (_MODEL, _DATA_ROOT, _SR, _JUDGE) if _PHOTOGRAPHS.value else ():
+        if flag.value:
+            raise UserError(f"--photographs and --{flag.name}: take one of them")
+
+
+def _source() -> str | pathlib.Path | None:
+    """The workdir or packed file that is scored; None for the models of `config.init`."""
+    named = _MODEL.value or _WORKDIR.value
+    return named or (None if _CONFIG.present or _PHOTOGRAPHS.value else SHIPPED)
+
+
+def _check_data(config: ConfigDict) -> None:
+    """Refuses a packed file whose test words are not on this machine."""
+    source, root = _source(), config.data.root
+    if not source or _WORKDIR.value or _DATA_ROOT.value or not root or pathlib.Path(root).is_dir():
+        return
+    raise UserError(
+        f"{source}: its data, {root.removeprefix('elsewhere:')!r}, are not here; name a folder "
+        "with TextZoom's test/* in --data_root, or --config.data.root= for drawn words"
+    )
+
+
+def _evaluate_words(config: ConfigDict) -> None:
+    """Scores models on the test words: a table, a JSON file and pictures."""
     from textsr_jax.cli.pictures import write_pictures
     from textsr_jax.evaluation import comparison
     from textsr_jax.report import figures, tables
     from textsr_jax.storage import atomic
     from textsr_jax.storage.models import Models
 
+    source = _source()
     models = Models.load(source, config)
-    others = [comparison.load_sr(source, config) for source in _SR.value]
+    others = [comparison.load_sr(name, config) for name in _SR.value or ()]
     judge = comparison.load_judge(_JUDGE.value, config) if _JUDGE.value else None
     evaluation = comparison.open_data(config, _DATA_ROOT.value)
     rows, images = comparison.evaluate(models, evaluation, others, judge)
     search = evaluation.search
     shipped = source and pathlib.Path(source) == SHIPPED
-    pair = "the package's pair" if shipped else source or "models"
-    tables.print_rows(rows, f"{pair} on {evaluation.title}{search.beyond_paper}")
-    out = pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value or "") / "results.json")
+    name = "the shipped models" if shipped else source or "models"
+    tables.print_rows(rows, f"{name} on {evaluation.title}{search.beyond_paper}")
+    out = _out("results.json")
     results = {
         "data": evaluation.title,
         "fingerprint": evaluation.fingerprint,
@@ -99,23 +115,33 @@ def main(arguments: list[str]) -> None:
     }
     atomic.write_json(out, results)
     columns = [(f"{row.sr}, {row.ocr} recogniser", images[row.sr], row.words) for row in rows]
-    pictures = out.with_name(f"{out.stem}_pictures")
-    write_pictures(pictures, figures.word_sheets(evaluation.lr, columns, evaluation.labels))
-    print(f"scores: {out}\npictures: {pictures}")
+    sheets = figures.word_sheets(evaluation.lr, columns, evaluation.labels)
+    write_pictures(_pictures(out), sheets)
+    print(f"scores: {out}\npictures: {_pictures(out)}")
 
 
 def _evaluate_photographs(config: ConfigDict) -> None:
+    """Scores the resampler and EDSR of stage 0: a table, a JSON file and pictures."""
     from textsr_jax.cli.pictures import write_pictures
     from textsr_jax.evaluation import photographs
     from textsr_jax.report import figures, tables
     from textsr_jax.storage import atomic
 
-    source, folders = _WORKDIR.value, _PHOTOGRAPHS.value
+    source, folders = _WORKDIR.value, _PHOTOGRAPHS.value or []
     network, variables = photographs.load_pair(source, config)
     rows, details = photographs.evaluate(network, variables, folders)
     tables.print_photographs(rows, f"{source or 'models'} on {', '.join(folders)}")
-    out = pathlib.Path(_OUT.value or pathlib.Path(source or "") / "photographs.json")
+    out = _out("photographs.json")
     atomic.write_json(out, {"folders": folders, "rows": [row.as_json() for row in rows]})
-    pictures = out.with_name(f"{out.stem}_pictures")
-    write_pictures(pictures, figures.detail_sheets(details))
-    print(f"scores: {out}\npictures: {pictures}")
+    write_pictures(_pictures(out), figures.detail_sheets(details))
+    print(f"scores: {out}\npictures: {_pictures(out)}")
+
+
+def _out(name: str) -> pathlib.Path:
+    """The JSON file: that of --out, or `name` in the workdir or the working folder."""
+    return pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value or "") / name)
+
+
+def _pictures(out: pathlib.Path) -> pathlib.Path:
+    """The folder of pictures beside the JSON file."""
+    return out.with_name(f"{out.stem}_pictures")

@@ -1,17 +1,25 @@
-"""Quantises a pair with ACIQ, scores it and packs it: python quantize.py --workdir=W --out=FILE
+"""Quantises models with ACIQ, scores and packs them: python quantize.py --workdir=W --out=FILE
 
-Without a mode: every setting, and the paper's Table 2. --paper_sizes, --sensitivity, --search and
---finetune are the modes; each prints a table and writes JSON. --config.FIELD=VALUE changes a field
-of the config, --print_config shows all of them.
+It scores every setting and prints the paper's Table 2. The modes --paper_sizes, --sensitivity,
+--search and --finetune do something else; each prints a table and writes JSON. With --out it packs
+one setting. --config.FIELD=VALUE changes a field of the config, --print_config shows all of them.
 """
 
+from __future__ import annotations
+
 import pathlib
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from textsr_jax.cli.scripts import command, program, run_script
+from textsr_jax.cli.scripts import command, refuse, run_script
 from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from textsr_jax.experiments.quantization import Job
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
 _CONFIG = configuration.define_flag()
@@ -26,7 +34,9 @@ _JSON = flags.DEFINE_string(
 )
 _BITS = flags.DEFINE_list("bits", None, "Bit widths to try, 2 to 8; with --out one; default: all.")
 _PRIOR = flags.DEFINE_list(
-    "prior", None, "Of laplace, gaussian, minmax (the baseline), auto; default: the first three."
+    "prior",
+    None,
+    "Some of laplace, gaussian, minmax (the baseline), auto; default: the first three.",
 )
 _TARGET = flags.DEFINE_list("target", None, "What to quantise: sr, ocr, both; default: each.")
 _PAPER_SIZES = flags.DEFINE_bool(
@@ -49,6 +59,8 @@ _FINETUNE = flags.DEFINE_bool(
 
 _TARGETS = {"sr": "SR", "ocr": "OCR", "both": "SR + OCR"}
 _PRIORS = {prior: prior for prior in ("laplace", "gaussian", "minmax", "auto")}
+_PAPER_PRIORS = ("laplace", "gaussian", "minmax")
+_ALL_BITS = range(2, 9)
 
 
 def run() -> None:
@@ -57,11 +69,39 @@ def run() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    if arguments:
-        raise UserError(f"{arguments[0]!r}: {program()} takes flags only; --help lists them")
-    modes = [flag for flag in (_PAPER_SIZES, _SENSITIVITY, _SEARCH, _FINETUNE) if flag.value]
+    refuse(arguments)
     if flags.FLAGS.print_config:
         configuration.resolved(configuration.from_flag(_CONFIG, _WORKDIR.value))
+    _check_modes()
+    if _PAPER_SIZES.value:
+        from textsr_jax.experiments import paper_sizes
+
+        paper_sizes.report(_JSON.value)
+        return
+    # What is wrong with a flag is said before models and data are read.
+    targets = [_choice("target", value, _TARGETS) for value in _TARGET.value or _TARGETS]
+    bits = [_number("bits", value) for value in _BITS.value or ()]
+    priors = [_choice("prior", value, _PRIORS) for value in _PRIOR.value or ()]
+    if _OUT.value and not (_SEARCH.value or _FINETUNE.value):
+        _check_packs_one()
+    from textsr_jax.experiments import quantization as experiments
+
+    job = _job(configuration.from_flag(_CONFIG, _WORKDIR.value))
+    if _SENSITIVITY.value:
+        experiments.sensitivity(job, targets, bits or _ALL_BITS)
+    elif _SEARCH.value:
+        experiments.search(job, _BUDGET.value, _MAX_DROP.value, _MAX_PSNR_DROP.value)
+    elif _FINETUNE.value:
+        experiments.fine_tune(job, bits or (2, 3, 4), job.folder, command())
+    elif _OUT.value:
+        experiments.pack(job, targets[0] if _TARGET.value else None, bits, priors)
+    else:
+        experiments.grid(job, targets, bits or _ALL_BITS, priors or _PAPER_PRIORS)
+
+
+def _check_modes() -> None:
+    """Refuses modes and flags that do not go together."""
+    modes = [flag for flag in (_PAPER_SIZES, _SENSITIVITY, _SEARCH, _FINETUNE) if flag.value]
     if len(modes) > 1:
         raise UserError(f"--{modes[0].name} and --{modes[1].name}: take one of them")
     limits = [flag for flag in (_BUDGET, _MAX_DROP, _MAX_PSNR_DROP) if flag.value is not None]
@@ -78,33 +118,27 @@ def main(arguments: list[str]) -> None:
             raise UserError(f"--{flag.name}: --search chooses bits for both models; leave it out")
     if _SENSITIVITY.value and _OUT.value:
         raise UserError("--out: --sensitivity packs nothing; leave it out")
-    if _PAPER_SIZES.value:
-        from textsr_jax.experiments import paper_sizes
 
-        paper_sizes.report(_JSON.value)
-        return
 
-    # What is wrong with a flag shall be said before models and data are read.
-    targets = [_choice("target", value, _TARGETS) for value in _TARGET.value or _TARGETS]
-    bits = [_number("bits", value) for value in _BITS.value or ()]
-    priors = [_choice("prior", value, _PRIORS) for value in _PRIOR.value or ()]
-    packs_one = _OUT.value and not (_SEARCH.value or _FINETUNE.value)
-    for flag in (_BITS, _PRIOR, _TARGET) if packs_one else ():
-        if len(flag.value or ()) > 1:
-            raise UserError(
-                f"--{flag.name}={','.join(flag.value)}: --out packs one setting; name one"
-            )
+def _check_packs_one() -> None:
+    """Refuses several settings where one is packed."""
+    for flag in (_BITS, _PRIOR, _TARGET):
+        values = flag.value or ()
+        if len(values) > 1:
+            raise UserError(f"--{flag.name}={','.join(values)}: --out packs one setting; name one")
 
-    config = configuration.from_flag(_CONFIG, _WORKDIR.value)
+
+def _job(config: ConfigDict) -> Job:
+    """The models and the test words that every mode starts from."""
     from textsr_jax.evaluation import comparison, protocol
     from textsr_jax.evaluation.quantization import grid
-    from textsr_jax.experiments import quantization as report
+    from textsr_jax.experiments.quantization import Job
     from textsr_jax.storage.models import Models
 
     models = Models.load(_WORKDIR.value, config)
     pairs = comparison.open_pairs(config, _DATA_ROOT.value)
     evaluation = protocol.Evaluation(config, pairs)
-    job = report.Job(
+    return Job(
         pair=grid.Pair(models, evaluation),
         pairs=pairs,
         folder=pathlib.Path(_WORKDIR.value or ""),
@@ -112,16 +146,6 @@ def main(arguments: list[str]) -> None:
         json=_JSON.value,
         out=_OUT.value,
     )
-    if _SENSITIVITY.value:
-        report.sensitivity(job, targets, bits or range(2, 9))
-    elif _SEARCH.value:
-        report.search(job, _BUDGET.value, _MAX_DROP.value, _MAX_PSNR_DROP.value)
-    elif _FINETUNE.value:
-        report.fine_tune(job, bits or (2, 3, 4), job.folder, command())
-    elif _OUT.value:
-        report.pack(job, _TARGET.value and targets[0], bits, priors)
-    else:
-        report.grid(job, targets, bits or range(2, 9), priors or ("laplace", "gaussian", "minmax"))
 
 
 def _choice(flag: str, value: str, choices: dict[str, str]) -> str:

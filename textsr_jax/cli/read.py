@@ -1,9 +1,9 @@
 """Reads word images: python read.py SOURCE... [--format=text|tsv|jsonl] [--model=FILE]
 
-A SOURCE is an image, a folder of images, a pattern such as 'photos/*.png', an LMDB folder, or - for
-a list of these on standard input, one a line, behind a tab perhaps the true word. Without a model
-the one that comes with the package reads. --config.FIELD=VALUE changes a field of its config,
---print_config shows all of them.
+A SOURCE is an image, a folder of images, a pattern such as 'photos/*.png', or an LMDB folder. A
+SOURCE of - stands for a list of these on standard input, one a line; the true word may follow a
+tab. Without --model or --workdir the models that come with the package read. --config.FIELD=VALUE
+changes a field of their config, --print_config shows all of them.
 """
 
 from __future__ import annotations
@@ -80,27 +80,8 @@ def main(arguments: list[str]) -> None:
         sys.exit(2)
 
 
-def _reader() -> reading.Reader:
-    from textsr_jax import reading
-
-    return reading.load(_source(), config=_config())
-
-
-def _source() -> str | pathlib.Path | None:
-    named = _MODEL.value or _WORKDIR.value
-    return named or (None if _CONFIG.present else SHIPPED)
-
-
-def _config() -> ConfigDict:
-    config = configuration.from_flag(_CONFIG, _source())
-    if _BEAM.value is not None:
-        with config.unlocked():
-            config.decoding.beam = _BEAM.value
-    return config
-
-
 def _check_runtime() -> None:
-    """Flags that go with one of the runtimes alone are refused beside the other."""
+    """Refuses flags that go with the other of the two runtimes."""
     if _RUNTIME.value == "onnx":
         if not _MODEL.value:
             raise UserError(
@@ -118,7 +99,30 @@ def _check_runtime() -> None:
         raise UserError(f"--model={_MODEL.value}: holds ONNX graphs; add --runtime=onnx")
 
 
+def _reader() -> reading.Reader:
+    """The reader of a workdir, of a packed file, or of the models of `config.init`."""
+    from textsr_jax import reading
+
+    return reading.load(_source(), config=_config())
+
+
 def _onnx_reader() -> reading.Reader:
+    """The reader of a folder of ONNX graphs."""
     from textsr_jax.export import runtime
 
-    return runtime.load(_MODEL.value, _PRECISION.value, beam=_BEAM.value)
+    return runtime.load(_MODEL.value or "", _PRECISION.value, beam=_BEAM.value)
+
+
+def _source() -> str | pathlib.Path | None:
+    """The workdir or packed file whose models read; None for the models of `config.init`."""
+    named = _MODEL.value or _WORKDIR.value
+    return named or (None if _CONFIG.present else SHIPPED)
+
+
+def _config() -> ConfigDict:
+    """The config of the flags, with the beam of --beam."""
+    config = configuration.from_flag(_CONFIG, _source())
+    if _BEAM.value is not None:
+        with config.unlocked():
+            config.decoding.beam = _BEAM.value
+    return config

@@ -60,6 +60,12 @@ def program() -> str:
     return shlex.join(_program())
 
 
+def refuse(arguments: list[str]) -> None:
+    """Raises `UserError` if there are arguments that are no flags."""
+    if arguments:
+        raise UserError(f"{arguments[0]!r}: {program()} takes flags only; --help lists them")
+
+
 def command() -> str:
     """Returns the command that started this process, as it can be run again."""
     spec = sys.modules["__main__"].__spec__
@@ -119,6 +125,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # What ml_collections raises for a field that the config does not have.
         raise UserError(configuration.explain(error)) from error
+    except OSError as error:
+        # What ml_collections raises for an override of a file that it could not load.
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f"--config: cannot load it: {reason.strip()}") from error
     logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
     # Orbax logs there, with tracebacks, the errors that it raises as well.
     absl_logging.set_verbosity(absl_logging.FATAL)

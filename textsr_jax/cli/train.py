@@ -1,4 +1,4 @@
-"""Trains a pair in stages: python train.py --config=configs/tiny.py --workdir=W
+"""Trains the models in stages: python train.py --config=configs/tiny.py --workdir=W
 
 The same command goes on where an earlier run was stopped. --config.FIELD=VALUE changes a field of
 the config, --print_config shows all of them, --dry_run says what the training would take.
@@ -8,7 +8,7 @@ import pathlib
 
 from absl import flags
 
-from textsr_jax.cli.scripts import command, program, run_script
+from textsr_jax.cli.scripts import command, refuse, run_script
 from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 
@@ -31,18 +31,25 @@ def run() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    if arguments:
-        raise UserError(f"{arguments[0]!r}: {program()} takes flags only; --help lists them")
+    refuse(arguments)
     config = configuration.resolved(configuration.from_flag(_CONFIG))
-    if not _WORKDIR.value and not _DRY_RUN.value:
-        raise UserError("--workdir is missing; name a folder, for example --workdir=runs/demo")
-    from textsr_jax.train import mesh, runner
-
-    if _DISTRIBUTED.value:
-        mesh.join_processes(_DISTRIBUTED.value)
+    workdir = _WORKDIR.value
     if _DRY_RUN.value:
+        _join_processes()
         from textsr_jax.experiments import dry_run
 
         dry_run.report(config)
         return
-    runner.train(config, pathlib.Path(_WORKDIR.value), command())
+    if not workdir:
+        raise UserError("--workdir is missing; name a folder, for example --workdir=runs/demo")
+    _join_processes()
+    from textsr_jax.train import runner
+
+    runner.train(config, pathlib.Path(workdir), command())
+
+
+def _join_processes() -> None:
+    if _DISTRIBUTED.value:
+        from textsr_jax.train import mesh
+
+        mesh.join_processes(_DISTRIBUTED.value)

@@ -1,6 +1,6 @@
-"""Batches for training and evaluation, read by Grain, and sources made out of other sources.
+"""Batches for training and evaluation, read by Grain, and records made of other records.
 
-Training batches are a pure function of (source, seed, step), which makes resuming exact.
+Training batches are a pure function of (records, seed, step), which makes resuming exact.
 """
 
 import bisect
@@ -9,72 +9,86 @@ import functools
 import itertools
 import logging
 from collections.abc import Sequence
+from typing import cast
 
 import flax
 import jax
 import numpy as np
+from jax.typing import DTypeLike
 
 from textsr_jax import text
-from textsr_jax.data import records
-from textsr_jax.data.records import Record, Source
+from textsr_jax.data.records import Record, Records
+from textsr_jax.data.records import images as all_images
+from textsr_jax.data.records import keys as all_keys
+from textsr_jax.data.records import labels as all_labels
+from textsr_jax.data.synthetic.generation import HR_SHAPE, LR_SHAPE
 from textsr_jax.errors import UserError, needs
+from textsr_jax.images import Array
 from textsr_jax.runtime.batches import fill
 
 with needs("train"):
     import grain
 
-# Threads decode whole batches ahead; more of them only fight for the interpreter.
+# Each thread decodes whole batches ahead. More threads would only wait for the interpreter.
 _READ_OPTIONS = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
 
 _logger = logging.getLogger(__name__)
 
 
-@flax.struct.dataclass
-class Batch:
+class Batch(flax.struct.PyTreeNode):
     """Word image pairs with labels; a pytree.
 
     Attributes:
-      lr: uint8 (batch, 16, 64, 3), RGB.
-      hr: uint8 (batch, 32, 128, 3), RGB.
+      lr: uint8 (batch, 16, 64, 3), RGB, or `NO_IMAGES`.
+      hr: uint8 (batch, 32, 128, 3), RGB, or `NO_IMAGES`.
       characters: int32 (batch, max_length), as `text.encode` gives them.
-      index: int32 (batch,), the record's number in its source, from 0.
-      valid: bool (batch,), False for repeated records that only fill the batch up.
+      index: int32 (batch,), the place of each record among all, from 0.
+      valid: bool (batch,), False for repeated records that only fill the batch.
       attention: float32 (batch, heads, steps, positions), where the text-focus recogniser looks in
-        `hr`; None where nobody has asked it yet.
-      whole: int32 (whole batch, max_length), the characters of the batch of which this is one of
-        several equal parts; None where this is a whole batch. A part's mean over characters is
-        taken by them.
+        `hr`; None where it has not been computed.
+      whole: int32 (whole batch, max_length), the characters of the whole batch if this batch is one
+        of several equal parts of it, else None. A part takes its mean over these characters.
 
-    Of a stage whose images lie on the devices `lr` and `hr` are None until its step takes them by
-    `index`.
+    The images of some stages lie on the devices. Their batches have `NO_IMAGES`, and the training
+    step takes the images by `index`.
     """
 
-    lr: np.ndarray | None
-    hr: np.ndarray | None
-    characters: np.ndarray
-    index: np.ndarray
-    valid: np.ndarray
-    attention: np.ndarray | None = None
-    whole: np.ndarray | None = None
+    lr: Array
+    hr: Array
+    characters: Array
+    index: Array
+    valid: Array
+    attention: Array | None = None
+    whole: Array | None = None
+
+
+# The images of a batch until the step takes them from the devices. It is None, for a pytree without
+# leaves; the cast spares all other batches from being checked for it.
+NO_IMAGES = cast(Array, None)
 
 
 def shapes(batch_size: int, max_length: int, *, images: bool = True) -> Batch:
     """The shapes and dtypes of a batch, with its images or without."""
     lr, hr = (
-        jax.ShapeDtypeStruct((batch_size, *shape), np.uint8) if images else None
-        for shape in (records.LR_SHAPE, records.HR_SHAPE)
+        array_shape((batch_size, *shape), np.uint8) if images else NO_IMAGES
+        for shape in (LR_SHAPE, HR_SHAPE)
     )
     return Batch(
         lr=lr,
         hr=hr,
-        characters=jax.ShapeDtypeStruct((batch_size, max_length), np.int32),
-        index=jax.ShapeDtypeStruct((batch_size,), np.int32),
-        valid=jax.ShapeDtypeStruct((batch_size,), np.bool_),
+        characters=array_shape((batch_size, max_length), np.int32),
+        index=array_shape((batch_size,), np.int32),
+        valid=array_shape((batch_size,), np.bool_),
     )
 
 
+def array_shape(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """A `jax.ShapeDtypeStruct`, with the type of the arrays for which it stands in a pytree."""
+    return cast(Array, jax.ShapeDtypeStruct(shape, dtype))
+
+
 def train_batches(
-    source: Source,
+    records: Records,
     *,
     batch_size: int,
     max_length: int,
@@ -87,23 +101,23 @@ def train_batches(
 ) -> grain.DatasetIterator:
     """Endless shuffled batches; the part of them that belongs to one process.
 
-    The stream of records holds every record once an epoch, in a new order each time; batches are
-    cut from it without regard to where an epoch ends. Process p of n gets batches p, p + n,
-    p + 2n, ... Thus n processes together see what one process with an n times larger batch sees.
-    Records whose label does not fit are left out, with a warning.
+    The stream holds every record once per epoch, in a new order each time. Batches are cut from it
+    and may span two epochs. Process p of n gets batches p, p + n, p + 2n, ... Thus n processes
+    together see what one process with an n times larger batch sees. Records whose label does not
+    fit are left out with a warning.
 
     Args:
-      source: the records.
-      batch_size: records a batch, on this process.
+      records: what to train on.
+      batch_size: the number of records in a batch, on this process.
       max_length: the most characters in a label, and the width of `Batch.characters`.
       seed: a number from 0 to 2^32 - 1 for the order of records.
-      attention: (len(source), heads, steps, positions), what `Batch.attention` takes by the
-        record's number; a memory-mapped array will do.
-      images: whether batches bring their images; without, nothing is decoded, `lr` and `hr` are
-        None.
-      process_index: which process this is.
-      process_count: how many there are.
-      threads: how many decode batches ahead; what they give does not depend on it.
+      attention: float32 (len(records), heads, steps, positions), from which `Batch.attention` is
+        taken by `index`; may be a memory-mapped array.
+      images: whether batches hold their images; if not, they have `NO_IMAGES`, and no image is
+        decoded.
+      process_index: this process's number, from 0.
+      process_count: the number of processes.
+      threads: the number of threads that decode batches ahead; it changes no batch.
 
     Returns:
       An iterator over `Batch`; its `get_state` and `set_state` continue a run exactly.
@@ -111,7 +125,7 @@ def train_batches(
     Raises:
       UserError: no record is left to train on.
     """
-    words = [text.normalize(label) for label in records.labels(source)]
+    words = [text.normalize(label) for label in all_labels(records)]
     kept = [index for index, word in enumerate(words) if len(word) <= max_length]
     if len(kept) < len(words):
         longest = max(words, key=len)
@@ -129,7 +143,7 @@ def train_batches(
         )
     dataset = grain.MapDataset.source(kept).seed(seed).shuffle().repeat()
     if images:
-        dataset = dataset.map(lambda index: (index, source[index]))
+        dataset = dataset.map(lambda index: (index, records[index]))
         collate = functools.partial(_collate, batch_size=batch_size, max_length=max_length)
     else:
         collate = functools.partial(
@@ -144,18 +158,18 @@ def train_batches(
 
 
 def evaluation_batches(
-    source: Source, *, batch_size: int, max_length: int
+    records: Records, *, batch_size: int, max_length: int
 ) -> grain.DatasetIterator:
-    """All records once, in order; the last batch is filled up by repeating its last record.
+    """All records once, in order; the last batch is filled by repeating its last record.
 
-    Labels longer than `max_length` stay, with their characters cut; scoring takes the whole
-    strings of `records.labels(source)` by `Batch.index`.
+    The characters of labels longer than `max_length` are cut. Scoring takes the whole strings, of
+    `data.records.labels`, by `Batch.index`.
 
     Returns:
       An iterator over `Batch`.
     """
-    dataset = grain.MapDataset.source(range(len(source)))
-    dataset = dataset.map(lambda index: (index, source[index]))
+    dataset = grain.MapDataset.source(range(len(records)))
+    dataset = dataset.map(lambda index: (index, records[index]))
     collate = functools.partial(_collate, batch_size=batch_size, max_length=max_length)
     dataset = dataset.batch(batch_size, batch_fn=collate)
     return iter(dataset.to_iter_dataset(_READ_OPTIONS))
@@ -175,8 +189,8 @@ def _collate(pairs: Sequence[tuple[int, Record]], *, batch_size: int, max_length
 def _without_images(indices: Sequence[int], *, characters: np.ndarray) -> Batch:
     index = np.array(indices, np.int32)
     return Batch(
-        lr=None,
-        hr=None,
+        lr=NO_IMAGES,
+        hr=NO_IMAGES,
         characters=characters[index],
         index=index,
         valid=np.ones(len(index), np.bool_),
@@ -184,38 +198,38 @@ def _without_images(indices: Sequence[int], *, characters: np.ndarray) -> Batch:
 
 
 class Subset:
-    """The records of `source` with the given numbers, in the given order."""
+    """The records with the given indices, in the given order."""
 
-    def __init__(self, source: Source, indices: Sequence[int]) -> None:
-        self._source = source
+    def __init__(self, records: Records, indices: Sequence[int]) -> None:
+        self._records = records
         self._indices = list(indices)
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, index: int) -> Record:
-        return self._source[self._indices[index]]
+        return self._records[self._indices[index]]
 
     def images(self, field: str) -> np.ndarray:
-        return records.images(self._source, field)[self._indices]
+        return all_images(self._records, field)[self._indices]
 
     @property
     def keys(self) -> list[str]:
-        keys = records.keys(self._source)
+        keys = all_keys(self._records)
         return [keys[index] for index in self._indices]
 
     @property
     def labels(self) -> list[str]:
-        labels = records.labels(self._source)
+        labels = all_labels(self._records)
         return [labels[index] for index in self._indices]
 
 
 class Concatenated:
-    """The records of several sources, one source after the other."""
+    """The records of several sets, one set after the other."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self._sources = list(sources)
-        self._ends = list(itertools.accumulate(len(source) for source in self._sources))
+    def __init__(self, parts: Sequence[Records]) -> None:
+        self._parts = list(parts)
+        self._ends = list(itertools.accumulate(len(part) for part in self._parts))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -224,51 +238,51 @@ class Concatenated:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         place = bisect.bisect_right(self._ends, index)
-        return self._sources[place][index - self._ends[place] + len(self._sources[place])]
+        return self._parts[place][index - self._ends[place] + len(self._parts[place])]
 
     def images(self, field: str) -> np.ndarray:
-        return np.concatenate([records.images(source, field) for source in self._sources])
+        return np.concatenate([all_images(part, field) for part in self._parts])
 
     @property
     def keys(self) -> list[str]:
-        return [key for source in self._sources for key in records.keys(source)]
+        return [key for part in self._parts for key in all_keys(part)]
 
     @property
     def labels(self) -> list[str]:
-        return [label for source in self._sources for label in records.labels(source)]
+        return [label for part in self._parts for label in all_labels(part)]
 
 
 class Replaced:
-    """The records of `source` with other HR images, such as super-resolved ones.
+    """Records with other HR images, such as super-resolved ones.
 
     Args:
-      source: N records.
-      images: uint8 (N, 32, 128, 3), RGB; a memory-mapped array will do.
+      records: N records.
+      images: uint8 (N, 32, 128, 3), RGB; may be a memory-mapped array.
 
     Raises:
       ValueError: `images` has another shape or type.
     """
 
-    def __init__(self, source: Source, images: np.ndarray) -> None:
-        shape = (len(source), *records.HR_SHAPE)
+    def __init__(self, records: Records, images: np.ndarray) -> None:
+        shape = (len(records), *HR_SHAPE)
         if images.shape != shape or images.dtype != np.uint8:
             raise ValueError(f"expected uint8 {shape}, got {images.dtype} {images.shape}")
-        self._source = source
+        self._records = records
         self._images = images
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self._records)
 
     def __getitem__(self, index: int) -> Record:
-        return dataclasses.replace(self._source[index], hr=self._images[index])
+        return dataclasses.replace(self._records[index], hr=self._images[index])
 
     def images(self, field: str) -> np.ndarray:
-        return self._images if field == "hr" else records.images(self._source, field)
+        return self._images if field == "hr" else all_images(self._records, field)
 
     @property
     def keys(self) -> list[str]:
-        return records.keys(self._source)
+        return all_keys(self._records)
 
     @property
     def labels(self) -> list[str]:
-        return records.labels(self._source)
+        return all_labels(self._records)

@@ -1,6 +1,6 @@
-"""LMDBs of words, as TextZoom and the benchmarks of text recognition have them.
+"""LMDBs of words, in the form of TextZoom and the benchmarks of text recognition.
 
-Keys are such as `label-000000001`, counted from 1 or from 0; `num-samples` says how many there are.
+Keys are such as `label-000000001`, counted from 1 or from 0; `num-samples` states their number.
 """
 
 import array
@@ -32,11 +32,11 @@ class Samples:
 
     Attributes:
       file: its file.
-      expected: what should be in it, for messages.
-      transaction: what is read with.
-      numbers: of the records that have a label or an image, ascending. They are what is in the
-        file, whatever `num-samples` says.
-      complaint: how `num-samples` disagrees with that; empty where it does not.
+      expected: what the file should hold, for messages.
+      transaction: reads values.
+      numbers: the numbers of the records that have a label or an image, ascending. They come from
+        the keys in the file, not from `num-samples`.
+      complaint: how `num-samples` disagrees with `numbers`; empty where it agrees.
     """
 
     file: Path
@@ -46,19 +46,20 @@ class Samples:
     complaint: str
 
     def get(self, name: str, number: int) -> bytes | None:
-        """What record `number` has as `name`, such as `label`; raises `UserError`."""
+        """The field `name` of record `number`, such as `label`; raises `UserError` if damaged."""
         key = f"{name}-{number:09d}"
         with _damage(self.file, key):
-            return self.transaction.get(key.encode())
+            value = self.transaction.get(key.encode())
+            return None if value is None else bytes(value)
 
 
 @contextlib.contextmanager
 def open_samples(place: Path, expected: str) -> Iterator[Samples]:
-    """Opens an LMDB without writing anything, not even a lock file, next to it.
+    """Opens an LMDB without writing anything next to it, not even a lock file.
 
     Args:
       place: a folder that holds `FILE`, or the file itself.
-      expected: what should be in it, for messages.
+      expected: what it should hold, for messages.
 
     Raises:
       UserError: it cannot be read, is damaged, or is cut short.
@@ -76,9 +77,10 @@ def open_samples(place: Path, expected: str) -> Iterator[Samples]:
     with environment, environment.begin() as transaction:
         with _damage(file, _COUNT):
             said = transaction.get(_COUNT.encode())
+            stated = None if said is None else bytes(said)
         with _damage(file, "its keys"):
             numbers = _numbers(transaction, environment.stat()["entries"], said is not None)
-        yield Samples(file, expected, transaction, numbers, _complaint(said, numbers))
+        yield Samples(file, expected, transaction, numbers, _complaint(stated, numbers))
 
 
 @contextlib.contextmanager
@@ -90,16 +92,16 @@ def _damage(file: Path, key: str) -> Iterator[None]:
 
 
 def _numbers(transaction: lmdb.Transaction, entries: int, counted: bool) -> Sequence[int]:
-    """The numbers of the records that are there, ascending.
+    """The numbers of the records in the file, ascending.
 
     Args:
-      transaction: reads.
-      entries: how many keys there are.
+      transaction: reads keys.
+      entries: the number of keys.
       counted: whether `num-samples` is one of them.
     """
     with transaction.cursor() as cursor:
         spans = [span for name in _FIELDS if len(span := _span(cursor, name))]
-        # As almost all LMDBs are: no gaps, and nothing else. Millions of keys take no time.
+        # Almost all LMDBs have no gaps and no other keys. Millions of keys then take no time.
         if len(set(spans)) == 1 and len(spans) * len(spans[0]) + counted == entries:
             return spans[0]
         cursor.first()
@@ -108,13 +110,13 @@ def _numbers(transaction: lmdb.Transaction, entries: int, counted: bool) -> Sequ
 
 
 def _span(cursor: lmdb.Cursor, name: str) -> range:
-    """From the first to the last number of the keys of one field."""
-    ends = []
+    """The range from the first to the last number in the keys of one field."""
+    ends: list[bytes] = []
     if cursor.set_range(f"{name}-".encode()):
-        ends.append(cursor.key())
-        # "." comes next after "-".
+        ends.append(bytes(cursor.key()))
+        # "." is the character after "-".
         if cursor.prev() if cursor.set_range(f"{name}.".encode()) else cursor.last():
-            ends.append(cursor.key())
+            ends.append(bytes(cursor.key()))
     found = [match for key in ends if (match := _KEY.fullmatch(key))]
     if len(found) < 2 or not all(key.startswith(f"{name}-".encode()) for key in ends):
         return range(0)
@@ -126,13 +128,13 @@ def _scan(cursor: lmdb.Cursor, entries: int) -> Iterator[int]:
     for place, key in enumerate(cursor.iternext(values=False)):
         if place >= entries:
             raise lmdb.CorruptedError("more keys than entries")
-        if found := _KEY.fullmatch(key):
+        if found := _KEY.fullmatch(bytes(key)):
             yield int(found[1])
 
 
 def _complaint(said: bytes | None, numbers: Sequence[int]) -> str:
-    """How `num-samples` disagrees with the records that are there."""
-    # Compared as text: a number of thousands of digits is none that Python reads.
+    """How `num-samples` disagrees with the records in the file; empty where it agrees."""
+    # Compared as text, since Python does not read numbers of thousands of digits.
     digits = (said or b"").strip()
     if digits.isdigit() and digits.lstrip(b"0") == str(len(numbers) or "").encode():
         return ""
@@ -141,6 +143,6 @@ def _complaint(said: bytes | None, numbers: Sequence[int]) -> str:
         there += f" (numbers {numbers[0]} to {numbers[-1]}) and are all read"
     if said is None:
         return f"has no key {_COUNT}; {there}"
-    # What was written there may be anything, of any length.
+    # The value may be anything, of any length.
     shown = ascii(said[:24])[2:-1] + "..." * (len(said) > 24)
     return f"its {_COUNT} is '{shown}'; {there}"

@@ -1,8 +1,8 @@
-"""Whether an LMDB's pages can be read at all: a damaged file kills the process that has it mapped.
+"""Checks an LMDB's pages before the library maps them: a damaged page would kill the process.
 
-The library trusts what is in its pages, and no other looks at them. As of LMDB 0.9 on 64 bits:
-a page begins with its number, flags and the bounds of its free space; a tree of pages leads from
-the newer of two meta pages to the leaves, and long values have pages of their own.
+The library does not check its pages. The format is that of LMDB 0.9 on 64 bits. A page begins with
+its number, its flags and the bounds of its free space. A tree of pages leads from the newer of two
+meta pages to the leaves. Long values have pages of their own.
 """
 
 import struct
@@ -28,7 +28,7 @@ _DEEPEST = 32
 
 
 class _DamageError(Exception):
-    """The number of a page that is damaged."""
+    """A page is damaged; the message is its number."""
 
 
 class _CutError(Exception):
@@ -36,14 +36,14 @@ class _CutError(Exception):
 
 
 def is_lmdb(path: Path) -> bool:
-    """Whether a path is a folder that holds `FILE`, or a file that has an LMDB's name."""
+    """Whether a path is a folder that holds `FILE`, or a file with the name of an LMDB."""
     return (path / FILE).is_file() or (path.suffix in _SUFFIXES and path.is_file())
 
 
 def check(file: Path) -> None:
-    """Walks the tree; raises `UserError` where a page of it is damaged or behind the file's end.
+    """Walks the tree; raises `UserError` where a page is damaged or lies beyond the file's end.
 
-    What is no LMDB at all is left to the library, which refuses it.
+    Files that are no LMDB pass, since the library itself refuses them.
     """
     if not file.stat().st_size:
         return
@@ -78,14 +78,14 @@ def _check(content: np.ndarray) -> None:
 
 
 def _metas(content: np.ndarray) -> Iterator[tuple[int, ...]]:
-    """Of each meta page: page size, the tree's flags, depth and root, the last page, the change."""
+    """For each meta page: page size, the tree's flags, depth and root, last page, change number."""
     size = 0
     for number in range(2):
         start = number * size + _HEAD.size
         if len(content) < start + _META.size:
             return
         magic, _, _, _, free, _, flags, depth, *_, root, last, change = _META.unpack_from(
-            content, start
+            content.data, start
         )
         if magic != _MAGIC:
             return
@@ -94,12 +94,12 @@ def _metas(content: np.ndarray) -> Iterator[tuple[int, ...]]:
 
 
 def _children(content: np.ndarray, number: int, size: int, last: int, *, leaf: bool) -> list[int]:
-    """The pages below a branch, none below a leaf; raises `_DamageError`."""
+    """The pages below a branch; none below a leaf. Raises `_DamageError`."""
     start = number * size
-    own, _, flags, lower, upper = _HEAD.unpack_from(content, start)
+    own, _, flags, lower, upper = _HEAD.unpack_from(content.data, start)
     count = (lower - _HEAD.size) // 2
     whole = own == number and flags & _KIND == (_LEAF if leaf else _BRANCH)
-    # A branch with one child stops the library.
+    # The library stops at a branch with one child.
     if not whole or lower % 2 or not _HEAD.size <= lower <= upper <= size or count < 2 - leaf:
         raise _DamageError(number)
     page = content[start : start + size]
@@ -118,7 +118,7 @@ def _children(content: np.ndarray, number: int, size: int, last: int, *, leaf: b
         raise _DamageError(number)
     long = np.flatnonzero(kinds & _LONG)
     for value, length in zip(values[long].tolist(), lengths[long].tolist(), strict=True):
-        first = struct.unpack_from("<Q", content, start + value)[0]
+        first = struct.unpack_from("<Q", content.data, start + value)[0]
         if first + (_HEAD.size + length - 1) // size > last:
             raise _DamageError(number)
     return []

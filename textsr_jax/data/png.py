@@ -1,6 +1,6 @@
 """Word images to PNG files in memory and back.
 
-Every worker process that draws words imports this; JAX and TensorFlow Datasets stay out of it.
+The processes that draw words import this file. It imports neither JAX nor TensorFlow Datasets.
 """
 
 import io
@@ -14,7 +14,7 @@ def encode(image: np.ndarray, shape: tuple[int, int, int]) -> bytes:
     """A PNG file of `image`, uint8 RGB of `shape`.
 
     Raises:
-      ValueError: it has another shape or type.
+      ValueError: the image has another shape or type.
     """
     if image.shape != shape or image.dtype != np.uint8:
         raise ValueError(f"expected uint8 {shape}, got {image.dtype} {image.shape}")
@@ -24,11 +24,11 @@ def encode(image: np.ndarray, shape: tuple[int, int, int]) -> bytes:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """uint8 (height, width, 3), RGB, of a PNG file that `encode` made."""
+    """The image in a PNG file that `encode` made: uint8 (height, width, 3), RGB."""
     with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
         return np.asarray(image)
 
 
 def decode_all(files: Sequence[bytes]) -> Iterator[np.ndarray]:
-    """Once, uint8 (files, height, width, 3): those of one size, at least one, by `decode`."""
+    """Yields once: the images in some files of one size, uint8 (files, height, width, 3)."""
     yield np.stack([decode(file) for file in files])

@@ -1,6 +1,6 @@
-"""Child processes that run functions of this package and give back what these yield.
+"""Child processes that run functions of this package and return what these yield.
 
-They are plain ones, not `multiprocessing`'s, which would import the caller's script, JAX with it.
+They do not use `multiprocessing`, whose processes import the caller's script, and thus JAX.
 """
 
 import contextlib
@@ -14,21 +14,21 @@ from typing import Any, Self
 
 
 class Processes:
-    """Some processes, each with jobs of its own; a context manager, with which they end.
+    """Child processes, each with jobs of its own; a context manager, with which they end.
 
     Args:
-      count: how many; for 1 there are none, since the caller does as well.
+      count: the number of processes. With 1 there is none, and the caller works itself.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count if count > 1 else 0
-        self.children: list[subprocess.Popen] = []
+        self.children: list[subprocess.Popen[bytes]] = []
 
     def __len__(self) -> int:
         return self._count
 
     def __enter__(self) -> Self:
-        # Each has one core: the threads of a linear algebra library would only disturb.
+        # Each process has one core, so threads of a linear algebra library would slow it down.
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
         environment = os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"}
         for _ in range(self._count):
@@ -38,7 +38,7 @@ class Processes:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     env=environment,
-                    # Ctrl-C is for the parent, which then ends its children.
+                    # Ctrl-C reaches the parent alone, which then ends its children.
                     start_new_session=True,
                 )
             )
@@ -53,12 +53,18 @@ class Processes:
         self.children = []
 
     def ask(self, number: int, function: Callable[..., Iterable[Any]], *arguments: Any) -> None:
-        """Has a process, from 0, call a function of a module; `take` gets what that yields.
+        """Lets a process call a function of a module; `take` returns what the function yields.
 
-        It reads a job whole before it begins: with one at a time for each nobody waits for ever.
+        A process reads a whole job before it starts. Ask for one job at a time, or both sides may
+        wait for ever.
+
+        Args:
+          number: the process's number, from 0.
+          function: what to call, with `arguments`.
         """
         stream = self.children[number].stdin
-        # A child that is dead already is reported where its results are missed.
+        assert stream is not None
+        # `take` reports a child that has died.
         with contextlib.suppress(BrokenPipeError):
             pickle.dump((function, arguments), stream)
             stream.flush()
@@ -67,13 +73,14 @@ class Processes:
         """The next result of a process.
 
         Args:
-          number: of the process, from 0.
-          doing: what it was asked to do, for the message: "drew train".
+          number: the process's number, from 0.
+          doing: what the process did, for the message: "drew train".
 
         Raises:
-          RuntimeError: it died; its last words are on the standard error output.
+          RuntimeError: the process died; its own message is on the standard error output.
         """
         child = self.children[number]
+        assert child.stdout is not None
         try:
             return pickle.load(child.stdout)
         except EOFError:
@@ -83,9 +90,9 @@ class Processes:
 
 
 def _work() -> None:
-    """A child's life: every job on its standard input is a function and its arguments."""
+    """Runs in a child: calls the functions that arrive on its standard input."""
     jobs, results = sys.stdin.buffer, sys.stdout.buffer
-    # The parent may go at any time, and then there is nothing left to do or say.
+    # The parent may end at any time; the child then ends without a message.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     while True:
         try:

@@ -1,6 +1,6 @@
-"""One word image pair and its label, the TFDS features that hold it, and reading prepared sets.
+"""A word image pair with its label: the record, its TFDS features, and reading prepared sets.
 
-Both TFDS builders, `textzoom` and `synthetic_words`, share this file. TensorFlow is not needed.
+Both TFDS builders, `textzoom` and `synthetic_words`, share this file. It needs no TensorFlow.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import re
 import shutil
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, TypedDict
 
 import numpy as np
 from absl import logging as absl_logging
@@ -31,9 +31,9 @@ with needs("train"):
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core import constants, shuffle
 
-# From so many images on it pays to start processes that decode them.
+# Child processes decode the images of sets of this size or larger.
 _MANY = 20_000
-_CHUNK = 256  # that go to a process at once
+_CHUNK = 256  # images that go to a process at once
 _SHAPES = {"lr": LR_SHAPE, "hr": HR_SHAPE}
 
 _logger = logging.getLogger(__name__)
@@ -56,40 +56,52 @@ class Record:
     label: str
 
 
-# What a full disk, quota or limit of a file says.
+# The error codes of a full disk, a used-up quota, and a file at its limit.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class Source(Protocol):
-    """Random access to records, as Grain reads it. A list of records is one."""
+class Records(Protocol):
+    """Random access to records, as Grain reads them. A list of records is one.
+
+    A class may also have `keys`, `labels` and `images`, which the functions of these names use.
+    """
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Record: ...
 
 
-def labels(source: Source) -> list[str]:
-    """Every label of `source` in order, without decoding images where the source can do so."""
-    if hasattr(source, "labels"):
-        return list(source.labels)
-    return [source[index].label for index in range(len(source))]
+class Example(TypedDict):
+    """A record as a builder yields it, with its images as PNG files."""
+
+    key: str
+    label: str
+    lr: BinaryIO
+    hr: BinaryIO
 
 
-def keys(source: Source) -> list[str]:
-    """Every key of `source` in order, without decoding images where the source can do so."""
-    if hasattr(source, "keys"):
-        return list(source.keys)
-    return [source[index].key for index in range(len(source))]
+def labels(records: Records) -> list[str]:
+    """The labels of all records in order, without decoding images where that is possible."""
+    if hasattr(records, "labels"):
+        return list(records.labels)
+    return [records[index].label for index in range(len(records))]
 
 
-def images(source: Source, field: str) -> np.ndarray:
-    """Every `lr` or `hr` image of `source` in order: uint8 (len, height, width, 3).
+def keys(records: Records) -> list[str]:
+    """The keys of all records in order, without decoding images where that is possible."""
+    if hasattr(records, "keys"):
+        return list(records.keys)
+    return [records[index].key for index in range(len(records))]
 
-    Where the source can do so, nothing else of it is decoded.
+
+def images(records: Records, field: str) -> np.ndarray:
+    """The `lr` or `hr` images of all records in order: uint8 (len, height, width, 3).
+
+    Nothing else is decoded where that is possible.
     """
-    if hasattr(source, "images"):
-        return source.images(field)
-    return np.stack([getattr(source[index], field) for index in range(len(source))])
+    if hasattr(records, "images"):
+        return records.images(field)
+    return np.stack([getattr(records[index], field) for index in range(len(records))])
 
 
 def features() -> tfds.features.FeaturesDict:
@@ -104,40 +116,40 @@ def features() -> tfds.features.FeaturesDict:
     )
 
 
-def example(key: str, pair: EncodedPair) -> dict[str, Any]:
-    """A record as a builder yields it: TFDS without TensorFlow wants images already encoded."""
-    lr, hr = io.BytesIO(pair.lr), io.BytesIO(pair.hr)
-    return {"key": key, "label": pair.label, "lr": lr, "hr": hr}
+def example(key: str, pair: EncodedPair) -> Example:
+    """A record as a builder yields it. TFDS without TensorFlow needs encoded images."""
+    return {"key": key, "label": pair.label, "lr": io.BytesIO(pair.lr), "hr": io.BytesIO(pair.hr)}
 
 
-class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Base of our TFDS builders: local data, nothing to download, kept as ArrayRecord files."""
+# TFDS has no types, so mypy does not know what its classes take.
+class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """The base of our TFDS builders: local data, no downloads, ArrayRecord files."""
 
-    # TFDS would look for a file of download checksums.
+    # Without this, TFDS looks for a file of download checksums.
     url_infos = None
 
-    def __init__(self, *, data_dir: str | os.PathLike | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, data_dir: str | os.PathLike[str] | None = None, **kwargs: Any) -> None:
         if data_dir is not None:
             data_dir = os.path.expanduser(data_dir)
         with _quiet():
             super().__init__(data_dir=data_dir, file_format="array_record", **kwargs)
 
 
-# Of an example that waits: its key and its size in bytes.
+# The head of a waiting example: its key and its size in bytes.
 _HEAD = struct.Struct("=QQ")
 
 
 class _InOrder:
-    """What a split's examples wait in, in a file, until TFDS knows how many they are.
+    """The file in which the examples of a split wait until TFDS knows their number.
 
-    It stands in for TFDS's own shuffler, which keeps them in memory up to 1 GB, some 120,000 words,
-    and asks for TensorFlow from there on (tensorflow/datasets issue 11058, open). Nothing is
-    shuffled: our builders yield their examples with ascending numbers as keys.
+    It takes the place of TFDS's own shuffler. That one keeps up to 1 GB in memory, some 120,000
+    words, and needs TensorFlow for more (tensorflow/datasets issue 11058, open). This class does
+    not shuffle: our builders yield their examples with ascending numbers as keys.
     """
 
-    def __init__(self, dirpath: os.PathLike, hash_salt: str, **_: Any) -> None:
+    def __init__(self, dirpath: os.PathLike[str], hash_salt: str, **_: object) -> None:
         self._path = os.path.join(dirpath, f"waiting_{hash_salt}.tmp")
-        # TFDS removes the folder if the disk is full, or the user stops it.
+        # TFDS removes the folder if the disk is full, or if the user stops the program.
         self._file = open(self._path, "wb")  # noqa: SIM115
         self.size = self.num_examples = 0
 
@@ -161,7 +173,7 @@ class _InOrder:
 
 @contextlib.contextmanager
 def _in_order() -> Iterator[None]:
-    """In this block TFDS writes examples by way of `_InOrder`; it has no setting for that."""
+    """Lets TFDS write examples through `_InOrder`; its builders take no shuffler of ours."""
     own, shuffle.Shuffler = shuffle.Shuffler, _InOrder
     try:
         yield
@@ -171,7 +183,7 @@ def _in_order() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps TFDS from printing progress, and warnings that no user of ours can act on."""
+    """Keeps TFDS from printing progress, and warnings that our users cannot act on."""
     verbosity = absl_logging.get_verbosity()
     absl_logging.set_verbosity(absl_logging.ERROR)
     tfds.display_progress_bar(enable=False)
@@ -185,12 +197,13 @@ def _quiet() -> Iterator[None]:
 def prepare(builder: LocalBuilder) -> None:
     """Writes `builder`'s data set as ArrayRecord files, unless that is done already.
 
-    TFDS writes into a temporary folder and renames it at the end, so that no half-prepared set is
-    ever taken for a whole one. Several processes may prepare the same set at once. What killed
-    processes left is deleted, unless another one prepares the set now.
+    TFDS writes into a temporary folder and renames it at the end, so that a half-prepared set is
+    never taken for a whole one. Several processes may prepare the same set at once. The remains of
+    killed processes are deleted, unless another process prepares the set now.
 
     Raises:
-      UserError: the data folder cannot be written, its disk is full, or what is there is damaged.
+      UserError: the data folder cannot be written, its disk is full, or the prepared set is
+        damaged.
     """
     path = builder.data_path
     if not path.exists():
@@ -206,7 +219,7 @@ def prepare(builder: LocalBuilder) -> None:
             reason = _refusal(error)
             if reason is None:
                 raise
-            # If another process was faster, the renaming fails, and its copy will do.
+            # If another process was faster, the renaming fails, and its copy is used.
             if not path.exists():
                 full = any(os.strerror(code) in reason for code in _FULL)
                 raise UserError(
@@ -226,11 +239,11 @@ def prepare(builder: LocalBuilder) -> None:
 
 @contextlib.contextmanager
 def _preparing(folder: pathlib.Path) -> Iterator[None]:
-    """Shares a lock on the folder while it is prepared in; who is there alone tidies it first."""
+    """Holds a shared lock on the folder; a process that is alone in it deletes remains first."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        # Some network file systems have no locks: there, what was left stays.
+        # Some network file systems have no locks. Remains stay there.
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for left in folder.glob(f"{constants.INCOMPLETE_PREFIX}*"):
@@ -243,7 +256,7 @@ def _preparing(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _refusal(error: OSError | RuntimeError) -> str | None:
-    """Why the system would not write, or None if `error` is about something else."""
+    """Why the system refused to write, or None if `error` is about something else."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     # ArrayRecord's writer: "... write() failed: No space left on device; writing ...".
@@ -251,8 +264,8 @@ def _refusal(error: OSError | RuntimeError) -> str | None:
     return found[1] if found else None
 
 
-class TfdsSource:
-    """A split of a prepared builder as a source of records, decoded by Pillow when asked for.
+class TfdsRecords:
+    """The records of a split of a prepared builder, decoded by Pillow when asked for.
 
     Args:
       builder: a builder with the features of `features()`, prepared by `prepare`.
@@ -260,7 +273,7 @@ class TfdsSource:
     """
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str) -> None:
-        # TFDS would decode by OpenCV where that is installed and complain where it is not.
+        # TFDS would decode by OpenCV where that is installed, and warn where it is not.
         raw = tfds.decode.SkipDecoding()
         self._examples = builder.as_data_source(split, decoders={"lr": raw, "hr": raw})
         self._name = f"{builder.name}/{split}"
@@ -278,7 +291,7 @@ class TfdsSource:
         )
 
     def __repr__(self) -> str:
-        return f"TfdsSource({self._name})"
+        return f"TfdsRecords({self._name})"
 
     @functools.cached_property
     def _texts(self) -> tuple[list[str], list[str]]:
@@ -286,7 +299,7 @@ class TfdsSource:
         return [key for key, _ in texts], [label for _, label in texts]
 
     def images(self, field: str) -> np.ndarray:
-        """As `images`; where there are many, by as many processes as there are cores."""
+        """As the function `images`; many images are decoded by one process per core."""
         made = np.empty((len(self), *_SHAPES[field]), np.uint8)
         bar = tqdm(total=len(self), desc=f"reading {field}", unit="word", leave=False, disable=None)
         count = (os.cpu_count() or 1) if len(self) >= _MANY else 1
@@ -310,7 +323,7 @@ class TfdsSource:
 
 
 def _decoded(files: Sequence[bytes], processes: Processes) -> np.ndarray:
-    """The images in PNG files, at most `_CHUNK` a process; of none, this one decodes them."""
+    """The images in PNG files, at most `_CHUNK` per process; without processes, decoded here."""
     if not len(processes):
         return next(png.decode_all(files))
     parts = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]

@@ -1,6 +1,6 @@
-"""What `read.py` can be told to read: image files, folders, patterns, LMDB folders, lists of these.
+"""The sources of `read.py`: image files, folders, patterns, LMDB folders, and lists of these.
 
-An image that cannot be read is an item of its own, so that all others are still read.
+An image that cannot be read is an item with an error, so that all others are still read.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import glob
+import io
 import itertools
 import logging
 import os
@@ -41,9 +42,9 @@ class Item:
     Attributes:
       source: its file, or `FOLDER:NUMBER` for a record of an LMDB, by the number in its keys.
       image: uint8 (height, width, 3), of at most `READ_PIXELS`; None where it cannot be read.
-      label: the true word, as the LMDB or the list has it, its letters folded (`text.fold`); None
-        where it is not known.
-      error: why there is no image, and the mend; empty where there is one.
+      label: the true word in the LMDB or the list, its letters folded (`text.fold`); None where it
+        is not known.
+      error: why there is no image, and how to fix it; empty where there is one.
     """
 
     source: str
@@ -57,8 +58,8 @@ class Source:
     """Some images that belong together.
 
     Attributes:
-      items: reads them one after another.
-      count: how many they are; None where that shows only at the end.
+      items: reads the images one after another.
+      count: the number of images; None where it is known only at the end.
     """
 
     items: Callable[[], Iterator[Item]]
@@ -66,17 +67,16 @@ class Source:
 
 
 def expand(names: Iterable[str], listed: BinaryIO | None = None) -> list[Source]:
-    """The sources that are named on a command line; what is wrong with one becomes an item.
+    """The sources named on a command line. The fault of a source becomes an item with an error.
 
-    What is passed over in a folder is counted in a line of the log.
+    A log line counts the entries of a folder that are passed over.
 
     Args:
-      names: image files; folders, of which all images are taken in the order of their names, hidden
-        ones left out; LMDB folders of TextZoom, of which the LR images are taken, or of the
-        recognition benchmarks; patterns such as `photos/*.png`; `-` for `listed`. `~` is the user's
-        folder.
-      listed: further names, one a line, in UTF-8 or UTF-16 with a byte order mark, or in bytes as
-        the file system has them; behind a tab the true word may follow. None for standard input.
+      names: image files; folders, whose images are taken in the order of their names, without
+        hidden files; LMDB folders of TextZoom, whose LR images are taken, or of the recognition
+        benchmarks; patterns such as `photos/*.png`; `-` for `listed`. `~` is the user's folder.
+      listed: further names, one per line, in UTF-8, in UTF-16 with a byte order mark, or in the
+        bytes of the file system. The true word may follow after a tab. None for standard input.
     """
     return [
         Source(lambda: _listed(listed), None) if name == _LIST else _expand(name) for name in names
@@ -84,9 +84,9 @@ def expand(names: Iterable[str], listed: BinaryIO | None = None) -> list[Source]
 
 
 def count(sources: Sequence[Source]) -> int | None:
-    """How many images there are in all; None where one of the sources cannot tell."""
-    counts = [source.count for source in sources]
-    return None if None in counts else sum(counts)
+    """The number of images in all sources; None where the number of one is not known."""
+    counts = [source.count for source in sources if source.count is not None]
+    return sum(counts) if len(counts) == len(sources) else None
 
 
 def _expand(name: str) -> Source:
@@ -130,10 +130,10 @@ def _listed(listed: BinaryIO | None) -> Iterator[Item]:
 
 
 def _lines(listed: BinaryIO) -> Iterator[tuple[str, str | None]]:
-    """The names in a list, and the label behind each; None where there is none."""
+    """The names in a list, and the label after each; None where there is none."""
     first = listed.readline()
     if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0" in first:
-        # As PowerShell writes it. No file's name has a NUL.
+        # PowerShell writes such lists. No file's name has a NUL.
         lines: Iterable[bytes] = _utf16_lines(first, listed)
     else:
         lines = itertools.chain([first], listed)
@@ -143,7 +143,7 @@ def _lines(listed: BinaryIO) -> Iterator[tuple[str, str | None]]:
             line = line.removeprefix(codecs.BOM_UTF8)
         if not line:
             continue
-        # Bytes that are no text stay what they are in the file's name.
+        # Bytes that are not UTF-8 stay as they are in the file's name.
         name = os.fsdecode(line)
         label = None
         if b"\t" in line and not os.path.lexists(name):
@@ -156,10 +156,15 @@ def _lines(listed: BinaryIO) -> Iterator[tuple[str, str | None]]:
 def _utf16_lines(first: bytes, listed: BinaryIO) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder("utf-16")(errors="replace")
     rest = ""
-    for data in itertools.chain([first], iter(lambda: listed.read1(1 << 16), b"")):
+    for data in itertools.chain([first], iter(lambda: _some(listed), b"")):
         *lines, rest = (rest + decoder.decode(data)).split("\n")
         yield from map(os.fsencode, lines)
     yield os.fsencode(rest)
+
+
+def _some(listed: BinaryIO) -> bytes:
+    """At most 64 KB of a stream, without waiting for more than what is there."""
+    return listed.read1(1 << 16) if isinstance(listed, io.BufferedIOBase) else listed.read(1 << 16)
 
 
 def _folder(path: pathlib.Path) -> Source:
@@ -169,7 +174,8 @@ def _folder(path: pathlib.Path) -> Source:
         raise UserError(
             f"{path}: cannot list it ({error.strerror}); see to its permissions"
         ) from error
-    files, others = [], Counter()
+    files: list[str] = []
+    others: Counter[str] = Counter()
     for entry in entries:
         if entry.name.startswith("."):
             others["hidden"] += 1
@@ -199,7 +205,7 @@ def _folder(path: pathlib.Path) -> Source:
 def _pattern(name: str) -> Source:
     found = sorted(glob.glob(name, recursive=True))
     if not found:
-        raise UserError(f"{name}: no file's name is like this; name image files")
+        raise UserError(f"{name}: matches no file's name; name image files")
     parts = [_expand(each) for each in found]
     return Source(lambda: (item for part in parts for item in part.items()), count(parts))
 
@@ -216,7 +222,7 @@ def _files(names: Sequence[str]) -> Source:
 
 
 def _lmdb(path: pathlib.Path) -> Source:
-    # Reading images alone goes without the package of LMDBs.
+    # Imported here, since reading image files does not need the package lmdb.
     from textsr_jax.data import lmdb_folders
 
     with lmdb_folders.open_samples(path, _EXPECTED) as samples:
@@ -236,8 +242,8 @@ def _lmdb(path: pathlib.Path) -> Source:
 
 def _record(samples: Samples, name: str, number: int) -> Item:
     try:
-        label = samples.get("label", number)
-        label = None if label is None else text.fold(label.decode(errors="replace"))
+        word = samples.get("label", number)
+        label = None if word is None else text.fold(word.decode(errors="replace"))
         data = samples.get("image_lr", number) or samples.get("image", number)
         if data is None:
             raise UserError(f"{name}: has no image; {_EXPECTED}")

@@ -1,6 +1,6 @@
 """TextZoom, or any data set in its LMDB format, as a TFDS data set prepared from a local folder.
 
-Broken records are left out and counted; the counts stay with the prepared set.
+Unusable records are left out and counted; the prepared set keeps the counts.
 """
 
 import hashlib
@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from textsr_jax import text
 from textsr_jax.data import lmdb_folders, lmdb_pages, records
+from textsr_jax.data.records import Example
 from textsr_jax.data.synthetic.generation import WordPair
 from textsr_jax.errors import UserError, needs
 from textsr_jax.images import HR_SIZE, LR_SIZE, decode_rgb, resize
@@ -30,7 +31,7 @@ _FIELDS = ("label", "image_hr", "image_lr")
 _logger = logging.getLogger(__name__)
 
 
-def folders(root: str | os.PathLike) -> list[str]:
+def folders(root: str | os.PathLike[str]) -> list[str]:
     """Names the LMDB folders below `root`: `train*`, sorted, then `test/*`, sorted.
 
     Raises:
@@ -53,34 +54,35 @@ def folders(root: str | os.PathLike) -> list[str]:
 class TextZoom(records.LocalBuilder):
     """TFDS builder `textzoom` (Wang et al., "Scene Text Image Super-Resolution in the Wild").
 
-    Each folder named by `folders` becomes one split, in the LMDB's order; `info.metadata` tells
-    how many records it has, which were left out, and a digest of what its LMDB holds. Images are
-    opened as `images.decode_rgb` does it and resized, where need be, to 64x16 (LR) and 128x32 (HR)
-    by Pillow's bicubic filter, as the reference does. Records whose label has nothing of 0-9a-z in
-    it cannot be scored and are left out.
+    Each folder named by `folders` becomes one split, in the LMDB's order. `info.metadata` holds
+    the number of records, which were left out, and a digest of what the LMDB holds. Images are
+    opened as by `images.decode_rgb`. Those of other sizes are resized to 64x16 (LR) and 128x32 (HR)
+    by Pillow's bicubic filter, as the reference does. Records whose label holds none of 0-9a-z
+    cannot be scored and are left out.
 
     Args:
       root: the folder that holds the LMDB folders; only read, never written.
-      labels: one of `text.LABELS`. "strip" leaves labels as they are, so that every letter beside
-        0-9a-z is dropped (`café` is `caf`); "fold" turns them into plain letters (`text.fold`).
-      data_dir: TFDS's data folder, for the prepared copy; None for TFDS's default. The copy is
-        named by `labels`, the path of `root` and the size and times of every data.mdb, so a changed
-        source is read again.
+      labels: one of `text.LABELS`. "strip" leaves labels as they are; scoring then drops every
+        letter other than 0-9a-z (`café` is `caf`). "fold" turns them into plain letters
+        (`text.fold`).
+      data_dir: TFDS's data folder, for the prepared copy; None for TFDS's default. The copy's name
+        depends on `labels`, the path of `root`, and the size and times of every data.mdb, so
+        changed LMDBs are read again.
 
     Raises:
       UserError: `root` has no data, or one of its folders holds no such LMDB.
     """
 
     name = "textzoom"
-    # Raise it when the same LMDBs begin to give other records.
+    # To be raised when the same LMDBs begin to give other records.
     VERSION = tfds.core.Version("2.0.0")
 
     def __init__(
         self,
         *,
-        root: str | os.PathLike,
+        root: str | os.PathLike[str],
         labels: str = "strip",
-        data_dir: str | os.PathLike | None = None,
+        data_dir: str | os.PathLike[str] | None = None,
     ):
         self._root = Path(root).expanduser().absolute()
         self._folders = folders(self._root)
@@ -99,26 +101,29 @@ class TextZoom(records.LocalBuilder):
             disable_shuffling=True,
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict]]]:
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, Example]]]:
         del dl_manager  # Everything is on the disk already.
-        generators = {}
+        generators: dict[str, Iterator[tuple[int, Example]]] = {}
         for folder in self._folders:
             examples = self._generate_examples(folder)
-            # TFDS cannot write a split without examples, so see whether there is one.
+            # TFDS cannot write a split without examples.
             first = next(examples, None)
             if first is not None:
                 generators[_split(folder)] = itertools.chain([first], examples)
         if not generators:
             reasons = "; ".join(self.complaints())
-            raise UserError(f"{self._root}: has no usable record ({reasons}); mend the data root")
+            raise UserError(f"{self._root}: has no usable record ({reasons}); check the data root")
         return generators
 
-    def _generate_examples(self, folder: str) -> Iterator[tuple[int, dict]]:
+    def _generate_examples(self, folder: str) -> Iterator[tuple[int, Example]]:
         skipped: dict[str, list[int]] = {}
         digest = hashlib.sha256()
         with lmdb_folders.open_samples(self._root / folder, _EXPECTED) as samples:
-            account = {"records": len(samples.numbers), "skipped": skipped}
-            account["complaint"] = samples.complaint
+            account = {
+                "records": len(samples.numbers),
+                "skipped": skipped,
+                "complaint": samples.complaint,
+            }
             self.info.metadata["folders"][folder] = account
             for number in samples.numbers:
                 values = [samples.get(field, number) for field in _FIELDS]
@@ -127,7 +132,7 @@ class TextZoom(records.LocalBuilder):
                 for value in values:
                     digest.update(value or b"")
                 try:
-                    pair = _read(*values, f"{folder}:{number}", self._labels)
+                    pair = _read(values, f"{folder}:{number}", self._labels)
                 except _SkippedError as skip:
                     count, first = skipped.get(skip.reason, (0, number))
                     skipped[skip.reason] = [count + 1, first]
@@ -143,20 +148,20 @@ class TextZoom(records.LocalBuilder):
 
     @property
     def skipped(self) -> dict[str, dict[str, int]]:
-        """Of each folder how many records were left out, by reason."""
+        """The number of records left out, by folder and reason."""
         return {
             folder: {reason: count for reason, (count, _) in account["skipped"].items()}
             for folder, account in self.info.metadata["folders"].items()
         }
 
     def fingerprint(self, folders: str = "") -> str:
-        """Names what is in the LMDBs, wherever they lie: 16 hexadecimal digits.
+        """A digest of what the LMDBs hold, in 16 hexadecimal digits.
 
-        The fields of every record and how labels are read decide it. A copy has the same; the
-        size and times of files and what else is in an LMDB do not count.
+        The fields of every record decide it, and how labels are read. It does not depend on the
+        place, size and times of files, or on other keys in an LMDB.
 
         Args:
-          folders: what the names of the folders that count begin with.
+          folders: the prefix of the names of the folders that count.
         """
         digest = hashlib.sha256(self._labels.encode())
         for folder, account in sorted(self.info.metadata["folders"].items()):
@@ -165,7 +170,7 @@ class TextZoom(records.LocalBuilder):
         return digest.hexdigest()[:16]
 
     def complaints(self) -> list[str]:
-        """What was odd: a line for each folder that lost records, that has none, or miscounts."""
+        """A line for each folder that lost records, has none, or states a wrong number."""
         lines = []
         for folder, account in self.info.metadata["folders"].items():
             if account["complaint"]:
@@ -185,17 +190,16 @@ class TextZoom(records.LocalBuilder):
 
 
 class _SkippedError(Exception):
-    """A record that has to be left out, and why."""
+    """A record is left out; the message is the reason."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
 
-def _read(
-    label: bytes | None, hr: bytes | None, lr: bytes | None, place: str, labels: str
-) -> WordPair:
-    """Makes a pair of a record's fields; raises `_SkippedError` where they are unusable."""
+def _read(values: Sequence[bytes | None], place: str, labels: str) -> WordPair:
+    """Makes a pair of a record's `_FIELDS`; raises `_SkippedError` where they are unusable."""
+    label, hr, lr = values
     if label is None:
         raise _SkippedError("missing label")
     if hr is None or lr is None:
@@ -231,9 +235,9 @@ def _split(folder: str) -> str:
 
 
 def _name(root: Path, names: list[str], labels: str) -> str:
-    """Names the state of the sources, and how labels are read.
+    """Names the state of the LMDBs, and how labels are read.
 
-    The path and each data.mdb's size and times, of which nobody can set the last.
+    The state is the path, and each data.mdb's size and times. Users cannot set the last of these.
     """
     digest = hashlib.sha256(os.fsencode(root))
     digest.update(f"\nlabels {labels}".encode())
@@ -248,12 +252,14 @@ def _name(root: Path, names: list[str], labels: str) -> str:
 
 
 def load(
-    root: str | os.PathLike, data_dir: str | os.PathLike | None = None, labels: str = "strip"
+    root: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None = None,
+    labels: str = "strip",
 ) -> TextZoom:
-    """Prepares TextZoom's folders below `root` where needed, and warns of what is odd there.
+    """Prepares TextZoom's folders below `root` where needed, and logs `TextZoom.complaints`.
 
     Args:
-      root, data_dir, labels: as of `TextZoom`.
+      root, data_dir, labels: as for `TextZoom`.
 
     Raises:
       UserError: bad input (see `TextZoom`), or `data_dir` cannot be written.

@@ -12,7 +12,7 @@ from scipy import optimize
 from tqdm import tqdm
 
 from textsr_jax import metrics
-from textsr_jax.data.records import Source
+from textsr_jax.data.records import Records
 from textsr_jax.errors import UserError
 from textsr_jax.reading import Reader
 
@@ -71,7 +71,7 @@ class Bin:
     accuracy: float
 
 
-def collect(reader: Reader, sources: Sequence[Source]) -> Sample:
+def collect(reader: Reader, sources: Sequence[Records]) -> Sample:
     """Reads the LR images of some sources.
 
     Args:

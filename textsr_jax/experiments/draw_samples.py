@@ -90,7 +90,7 @@ def write(folder: str | pathlib.Path, words: int = WORDS) -> list[pathlib.Path]:
     folder = pathlib.Path(folder)
     listed, sheet = folder / FONTS, folder / SHEET
     atomic.write_text(listed, font_list(), parents=True)
-    settings = generation.Settings()
+    settings = generation.GeneratorSettings()
     drawn = tqdm(range(words), desc="drawing", unit="word", disable=None)
     picture = contact_sheet([generation.draw(settings, "train", index) for index in drawn])
     with atomic.replacing(sheet) as stream:

@@ -55,7 +55,7 @@ def samples(
     reader = reading.load(model, config=config)
     synthetic = config.data.synthetic
     bounds = {name: synthetic[name] for name in ("words", "min_length", "max_length")}
-    settings = generation.Settings(seed=SEED, **bounds)
+    settings = generation.GeneratorSettings(seed=SEED, **bounds)
     words = [generation.draw(settings, "validation", index) for index in range(drawn)]
     sources = {VALIDATION: sources[VALIDATION], DRAWN: [words], TEST: sources[TEST]}
     made = {name: calibration.collect(reader, source) for name, source in sources.items()}

@@ -17,8 +17,9 @@ from textsr_jax.decoding.search import Decoded
 from textsr_jax.decoding.word_search import Words, WordSearch
 from textsr_jax.errors import require_finite
 from textsr_jax.images import to_float, to_uint8
+from textsr_jax.reading.kept_functions import KeptFunctions
 from textsr_jax.runtime.batches import batches
-from textsr_jax.runtime.compilation import KeptFunctions, jit_sparingly
+from textsr_jax.runtime.compilation import jit_sparingly
 from textsr_jax.runtime.concurrency import Concurrent, bind_to_process, once
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from textsr_jax.images import HR_SIZE, LR_SIZE, ImageLike, image_rgb, resize
 from textsr_jax.quantization import is_quantized
 from textsr_jax.reading import crops, layouts
 from textsr_jax.reading.engine import JaxEngine
-from textsr_jax.runtime.compilation import KeptFunctions
+from textsr_jax.reading.kept_functions import KeptFunctions
 from textsr_jax.runtime.concurrency import once
 from textsr_jax.storage import packed_files
 from textsr_jax.storage.models import Models, packed_config

@@ -1,26 +1,25 @@
-"""The entries of JAX's compilation cache: those that a kill or a disk spoiled are removed.
+"""The entries of JAX's compilation cache: removes those that a kill or a disk has spoiled.
 
-JAX writes them in place, warns of one that it cannot read, and never replaces it. So each is looked
-at before JAX reads any, by a digest; one without a digest is new, and must be whole.
+JAX writes entries in place, warns of one that it cannot read, and never replaces it. So each entry
+is compared with its digest before JAX reads any. An entry without a digest is new; it must be
+complete.
 """
 
 import contextlib
 import hashlib
 import importlib
 import json
-import os
 import pathlib
-import tempfile
 import zlib
 
 _SUFFIX = "-cache"
 _DIGESTS = "digests.json"
-# All entries together; the oldest go first.
+# For all entries together; the oldest are removed first.
 _MOST_BYTES = 1 << 30
 
 
 def remove_spoiled(folder: pathlib.Path) -> None:
-    """Removes the entries that are not as they were written, and the oldest where there are many.
+    """Removes entries that have changed since they were written, and the oldest of too many.
 
     Raises:
       OSError: the folder cannot be read or written.
@@ -47,10 +46,9 @@ def remove_spoiled(folder: pathlib.Path) -> None:
         del digests[path.name]
         size -= length
     if digests != known:
-        handle, partial = tempfile.mkstemp(dir=folder)
-        with os.fdopen(handle, "w") as stream:
-            json.dump(digests, stream)
-        os.replace(partial, folder / _DIGESTS)
+        # Where two processes write at once, or one is killed, what is there is no JSON. It then
+        # counts as missing, and the next start writes it again.
+        (folder / _DIGESTS).write_text(json.dumps(digests))
 
 
 def _read_digests(folder: pathlib.Path) -> dict[str, str]:
@@ -62,7 +60,7 @@ def _read_digests(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _is_whole(content: bytes) -> bool:
-    """Whether an entry can be expanded: it is compressed, by what JAX finds installed."""
+    """Whether an entry can be decompressed; JAX compresses with Zstandard or else with zlib."""
     if content[:4] != b"\x28\xb5\x2f\xfd":
         try:
             expander = zlib.decompressobj()
@@ -77,5 +75,5 @@ def _is_whole(content: bytes) -> bool:
             except Exception:  # both modules have errors of their own
                 return False
             return True
-    # Nor could JAX expand it.
+    # JAX could not decompress it either.
     return False

@@ -1,6 +1,6 @@
-"""The one way to write a file: whole or not at all, also on a full disk or when killed.
+"""The only way to write files: whole or not at all, even if the disk is full or the process killed.
 
-The content goes into a partial file in the same folder, which then takes the file's place.
+The content goes into a partial file in the same folder, which then replaces the file.
 """
 
 import contextlib
@@ -51,16 +51,16 @@ def write_json(path: str | pathlib.Path, content: Any, *, fix: str = _FIX) -> No
 def replacing(
     path: str | pathlib.Path, *, parents: bool = False, fix: str = _FIX
 ) -> Iterator[BinaryIO]:
-    """A binary stream whose content becomes the file `path` when the block ends without an error.
+    """Yields a binary stream; its content becomes the file `path` if the block raises no error.
 
-    After an error, whatever it is, the file that was there is untouched, and no partial one stays.
-    Processes that write the same file do so one after the other. A new file has the mode that the
-    umask gives; a symbolic link stays one.
+    After any error, an existing file is untouched and the partial file is deleted. Processes that
+    write the same file wait for each other. A new file gets the mode that the umask gives. A
+    symbolic link stays one, and its target is replaced.
 
     Args:
       path: the file.
-      parents: whether its folder is made where it is missing.
-      fix: what the user can do where it cannot be written; ends the message.
+      parents: whether to make its folder if it is missing.
+      fix: what the user can do if the file cannot be written; ends the message.
 
     Raises:
       UserError: the file cannot be written, or its disk is full.
@@ -73,14 +73,14 @@ def replacing(
 
 
 def write_together(folder: str | pathlib.Path, contents: Mapping[str, bytes], *, fix: str) -> None:
-    """Writes files that belong together. A stop never leaves a mixture with the last of them.
+    """Writes files that belong together, so that a stop never leaves a mixture of old and new ones.
 
-    All are on disk before the first takes its place. The last, by which readers open the set, is
-    deleted before that and takes its place at the end.
+    Readers open the set by its last file. All contents are written before the first file is
+    replaced. The old last file is deleted before that, and the new one takes its place at the end.
 
     Args:
-      folder: made where it is missing.
-      contents: of each file by its name.
+      folder: made if it is missing.
+      contents: the content of each file by its name.
       fix: as of `replacing`.
 
     Raises:
@@ -104,13 +104,13 @@ def _one_line(path: str | pathlib.Path, fix: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # NumPy's `save` and Pillow's encoders say what they could not write, and not why.
+        # NumPy's `save` and Pillow's encoders say what they could not write, but not why.
         reason = error.strerror or f"a short write, as on a full disk: {error}"
         raise UserError(f"{path}: cannot write it ({reason}); {fix}") from error
 
 
 class _Partial:
-    """A file on its way, `.NAME.partial` beside `path`: one process at a time writes it."""
+    """The partial file `.NAME.partial` beside `path`; one process at a time writes it."""
 
     def __init__(self, path: str | pathlib.Path, parents: bool):
         self.path = pathlib.Path(os.path.realpath(path))
@@ -119,19 +119,20 @@ class _Partial:
             raise UserError(f"{path}: is {what}; name a file")
         if parents:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        # A file's name may be as long as the system allows.
+        # A file's name may be as long as the system allows: leave space for the rest.
         name = os.fsdecode(os.fsencode(self.path.name)[:240])
         self._place = self.path.with_name(f".{name}.partial")
         self._placed = False
         self.stream = _locked(self._place)
-        self.stream.truncate()  # what a killed process left
+        self.stream.truncate()  # a killed process may have left content
 
     def finish(self) -> None:
-        """Puts everything on the disk."""
+        """Writes everything to the disk."""
         self.stream.flush()
         os.fsync(self.stream.fileno())
 
     def take_place(self) -> None:
+        """Replaces the file."""
         os.replace(self._place, self.path)
         self._placed = True
 
@@ -146,13 +147,13 @@ class _Partial:
 
 
 def _locked(path: pathlib.Path) -> BinaryIO:
-    """A stream to the file, which is made where it is missing; waits while another one has it."""
+    """Opens the file, makes it if it is missing, and waits until no other process has it."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         stream = os.fdopen(handle, "r+b")
         with contextlib.suppress(OSError):  # some network file systems have no locks
             fcntl.flock(stream, fcntl.LOCK_EX)
-        # The one that had it may have put it in its place, or deleted it.
+        # The process that had it may have renamed or deleted it.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), os.stat(path)):
                 return stream

@@ -1,6 +1,6 @@
 """Checkpoints on disk, through Orbax: what training resumes from, and the best model of a stage.
 
-It stands outside the training room, so that reading a model does not import how it was trained.
+Reading a model needs this module, but nothing of `textsr_jax.train`.
 """
 
 import contextlib
@@ -33,9 +33,12 @@ _TREE, _RECORD, _DIGESTS = "tree", "record", "digests"
 
 
 class SavedCheckpoints:
-    """A folder of checkpoints as readers see it: a trainer may write there meanwhile.
+    """A folder of checkpoints, to read only; another process may write there meanwhile.
 
-    Each is an array tree, a JSON record, and the digests of both. Nothing is changed here.
+    A checkpoint holds a tree of arrays, a JSON record, and the digests of both.
+
+    Args:
+      directory: the folder; it need not exist.
     """
 
     def __init__(self, directory: pathlib.Path):
@@ -43,7 +46,7 @@ class SavedCheckpoints:
         sys.unraisablehook = _without_orphans
 
     def steps(self) -> list[int]:
-        """The steps that have a whole checkpoint, oldest first."""
+        """Returns the steps that have a complete checkpoint, oldest first."""
         found = self.directory.iterdir() if self.directory.is_dir() else ()
         whole = [
             int(path.name)
@@ -53,33 +56,33 @@ class SavedCheckpoints:
         return from_first(sorted(whole))
 
     def record(self, step: int) -> dict[str, Any]:
-        """The record of a checkpoint; empty if it is damaged or gone."""
+        """Returns the record of a checkpoint; empty if it is damaged or was deleted."""
         try:
             record = self._restore(step, record=ocp.args.JsonRestore())[_RECORD]
             _check_record(record, self._digests(step))
             return record
-        except Exception:  # as in `restore`, which says so when the run goes on
+        except Exception:  # the many kinds that `restore` warns of
             return {}
 
     def last_record(self) -> dict[str, Any]:
-        """The record of the newest checkpoint; empty if it is damaged, or there is none."""
+        """Returns the newest checkpoint's record; empty if it is damaged or there is none."""
         steps = self.steps()
         return self.record(steps[-1]) if steps else {}
 
     def restore(self, template: Any) -> tuple[int, Any, dict[str, Any]] | None:
-        """The newest checkpoint that is what was saved: its step, tree and record; None without.
+        """Returns the step, tree and record of the newest sound checkpoint; None if there is none.
 
-        A checkpoint that cannot be read, or whose digests say that it is not what was saved, is
-        left out with a warning; the one before it is taken. One of an older version has no digests.
+        A checkpoint is skipped with a warning if it cannot be read or differs from its digests.
+        Then the one before it is read. Checkpoints of older versions have no digests.
 
         Args:
           template: the tree's structure as arrays or `jax.ShapeDtypeStruct`, with shardings.
 
         Raises:
-          UserError: there are checkpoints, and none can be read.
+          UserError: there are checkpoints, but none can be read.
         """
         steps: list[int] = []
-        # A trainer may have put newer ones in the place of all that were there.
+        # Another process may have replaced all of them by newer ones.
         while (now := self.steps()) != steps:
             steps = now
             for step in reversed(steps):
@@ -102,7 +105,11 @@ class SavedCheckpoints:
         return None
 
     def check_shapes(self, template: Any) -> None:
-        """Refuses a newest checkpoint that is whole and holds other arrays than `template`."""
+        """Raises `UserError` where the newest checkpoint is sound but of another network.
+
+        Args:
+          template: the tree's structure as arrays or `jax.ShapeDtypeStruct`.
+        """
         try:
             step = self.steps()[-1]
             noted = self._digests(step)
@@ -111,13 +118,13 @@ class SavedCheckpoints:
                 there = ocp.StandardCheckpointHandler().metadata(folder).tree
             else:
                 there = _nested(noted["arrays"])
-        except Exception:  # there is none, or it is damaged, which `restore` finds
+        except Exception:  # there is none; or it is damaged, and `restore` says so
             return
         if difference := shape_difference(there, template):
             path, found, wanted = difference
             raise UserError(
-                f"{self.directory}: another network was saved there, its {path} is {found}, by the "
-                f"config it is {wanted}; take the sizes of its config.json, or another model"
+                f"{self.directory}: another network was saved there: {path} is {found} there and "
+                f"{wanted} by the config; take the sizes of its config.json, or another model"
             )
 
     def _restore(self, step: int, **items: Any) -> Any:
@@ -129,7 +136,7 @@ class SavedCheckpoints:
                 return checkpointer.restore(folder, args=ocp.args.Composite(**items))
 
     def _digests(self, step: int) -> dict[str, Any] | None:
-        """What `Checkpoints.save` noted of a checkpoint; None of an older version's."""
+        """Returns the digests of a checkpoint; None for one of an older version."""
         if not (self.directory / str(step) / _DIGESTS).is_dir():
             return None
         noted = self._restore(step, digests=ocp.args.JsonRestore())[_DIGESTS]
@@ -139,9 +146,9 @@ class SavedCheckpoints:
         return content
 
     def _read(self, step: int, template: Any) -> tuple[Any, dict[str, Any]]:
-        """The tree and the record of a checkpoint; raises any error where they are damaged.
+        """Returns the tree and the record of a checkpoint; raises any error if it is damaged.
 
-        Several processes take it only where each of them finds it sound.
+        If one of several processes finds it damaged, this raises in all of them.
         """
         with _agreed():
             noted = self._digests(step)
@@ -159,13 +166,13 @@ class SavedCheckpoints:
 
 
 class Checkpoints(SavedCheckpoints):
-    """A folder of checkpoints that one training writes, the newest few of them kept.
+    """A folder of checkpoints that one training writes; the newest few of them are kept.
 
-    Orbax writes into a temporary folder and renames it, so a run that is killed while saving leaves
-    the checkpoints before it untouched; what it left of a temporary folder is deleted here.
+    Orbax writes into a temporary folder and renames it. A run that is killed while it saves leaves
+    earlier checkpoints as they are. Its temporary folder is deleted here.
 
     Args:
-      directory: made where it is missing.
+      directory: the folder; made if it is missing.
       keep: how many checkpoints stay; None for all.
     """
 
@@ -178,7 +185,7 @@ class Checkpoints(SavedCheckpoints):
         """Saves `tree` and the JSON-able `record` under `step`, in the background.
 
         Raises:
-          UserError: the disk is full, now or in the save before; earlier checkpoints stay.
+          UserError: the disk is full, or was full in the save before; earlier checkpoints stay.
         """
         if step in self._manager.all_steps():
             self.wait()
@@ -194,7 +201,7 @@ class Checkpoints(SavedCheckpoints):
             self._manager.save(step, args=arguments, force=True)
 
     def discard_after(self, step: int) -> None:
-        """Deletes the checkpoints behind `step`: unreadable ones, which newer ones replace."""
+        """Deletes the checkpoints after `step`: they cannot be read, and new ones replace them."""
         self.discard([later for later in self._manager.all_steps() if later > step])
 
     def discard(self, steps: Iterable[int]) -> None:
@@ -203,7 +210,7 @@ class Checkpoints(SavedCheckpoints):
             self._manager.delete(step)
 
     def wait(self) -> None:
-        """Waits for a save in the background; raises what went wrong in it, as `save` does."""
+        """Waits for a save in the background; raises its error, as `save` does."""
         with self._disk_errors():
             self._manager.wait_until_finished()
 
@@ -227,11 +234,11 @@ class Checkpoints(SavedCheckpoints):
 
 
 def _without_orphans(unraisable: Any) -> None:
-    """Prints errors that nobody can catch, as Python does, but for what Orbax leaves behind.
+    """Prints errors that nobody can catch, as Python does, except those of Orbax.
 
-    When a save fails, TensorStore's other writes end after Orbax has closed its event loop, and
-    each of them would print that it could not call back. When a read fails, Orbax forgets the
-    others, and each of them would print how it failed; the first failure was raised.
+    When a save fails, TensorStore's other writes end after Orbax has closed its event loop. Each of
+    them would print that it could not call back. When a read fails, Orbax drops the other reads,
+    and each of them would print its failure. The first failure was raised already.
     """
     late = unraisable.exc_type is RuntimeError
     late = late and str(unraisable.exc_value) == "Event loop is closed"
@@ -246,7 +253,7 @@ def _check_record(record: dict[str, Any], noted: dict[str, Any] | None) -> None:
 
 
 def _nested(arrays: dict[str, list[Any]]) -> dict[str, Any]:
-    """The shapes and dtypes that digests note, as the tree that they belong to."""
+    """Returns the tree of shapes and dtypes that digests were noted of."""
     tree: dict[str, Any] = {}
     for path, (dtype, shape, _) in arrays.items():
         *above, name = path.split("/")
@@ -257,7 +264,7 @@ def _nested(arrays: dict[str, list[Any]]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _agreed() -> Iterator[None]:
-    """Raises in every process what went wrong in one of them."""
+    """Raises an error in every process if the block raises in one of them."""
     failure = None
     try:
         yield
@@ -273,7 +280,7 @@ def _agreed() -> Iterator[None]:
 
 
 def from_first(steps: list[int]) -> list[int]:
-    """What the first process has in `steps`: a shared disk may show others less for a while."""
+    """Returns the first process's `steps`: others may see fewer on a shared disk for a while."""
     if jax.process_count() == 1:
         return steps
     count = int(multihost_utils.broadcast_one_to_all(np.asarray(len(steps))))
@@ -284,11 +291,16 @@ def from_first(steps: list[int]) -> list[int]:
 def load_best(
     workdir: str | pathlib.Path, stage: str, template: Any
 ) -> tuple[Any, dict[str, Any]] | None:
-    """The best model of a stage, by validation, and its record; None if the stage has none yet.
+    """Returns a stage's best model, by validation, and its record; None if there is none yet.
+
+    Args:
+      workdir: the workdir.
+      stage: the stage's folder in it.
+      template: the tree's structure, as `SavedCheckpoints.restore` takes it.
 
     Raises:
-      UserError: the model cannot be read, was saved by another network than `template`'s, or has
-        values that are not finite.
+      UserError: the model cannot be read, is of another network than `template`, or has values
+        that are not finite.
     """
     directory = workdirs.best_directory(workdir, stage)
     if not directory.is_dir():
@@ -311,21 +323,22 @@ def load_best(
 def load_start(
     init: str, stage: str, part: str, name: str, template: Any, place: str | None = None
 ) -> Any:
-    """What `config.init` names: a parameter file, a packed pair, or a workdir's best of `stage`.
+    """Returns the variables that `config.init` names, dequantised.
 
-    Where a workdir has no SR model of its own stage, it is stage 0's, which has no STN. Of a packed
-    pair it is what its codes stand for, and the recogniser may have been fine-tuned.
+    They are in a parameter file, in a packed file, or the best model of `stage` in a workdir. A
+    workdir without an SR model of that stage gives the one of stage 0, which has no STN. The
+    recogniser of a packed file may be a fine-tuned one.
 
     Args:
       init: the path.
       stage: the stage's folder in a workdir.
-      part: which model, "sr", "ocr", "focus" or "resampler".
+      part: which model: "sr", "ocr", "focus" or "resampler".
       name: the network's name in the config.
-      template: the tree's shapes; those of an STN may be missing in a file.
-      place: where the user named it, for messages; None for config.init.PART.
+      template: the tree's shapes. A file may lack the STN.
+      place: how the user named the path, for messages; None for config.init.PART.
 
     Raises:
-      UserError: there is nothing, or it belongs to another network.
+      UserError: there is no such model, or it belongs to another network.
     """
     path = pathlib.Path(init).expanduser()
     place = place or f"config.init.{part}={init}"
@@ -348,24 +361,24 @@ def load_start(
 
 
 def _of_packed(path: pathlib.Path, part: str) -> parameter_files.ParameterFile | None:
-    """A packed pair's model of a part, expanded; None where there is none."""
+    """Returns one model of a packed file, dequantised; None if `path` holds no such model."""
     if part not in packed_files.PARTS or not packed_files.is_packed_file(path):
         return None
-    pair = packed_files.load(path)
-    settings = pair.experiment(path)[part].to_dict()
-    variables = jax.tree.map(np.asarray, dequantize(getattr(pair, part)))
+    packed = packed_files.load(path)
+    settings = packed.experiment(path)[part].to_dict()
+    variables = jax.tree.map(np.asarray, dequantize(getattr(packed, part)))
     return parameter_files.ParameterFile(settings["name"], part, settings, variables)
 
 
 def load_stage0(workdir: str | pathlib.Path, part: str) -> parameter_files.ParameterFile | None:
-    """Stage 0's best "resampler" or "sr" of a workdir; None if that stage has no model there yet.
+    """Returns a workdir's best "resampler" or "sr" of stage 0; None if there is none yet.
 
     Raises:
-      UserError: it is no workdir, or the model cannot be read.
+      UserError: `workdir` is not one, or the model cannot be read.
     """
     if not workdirs.best_directory(workdir, "stage0").is_dir():
         return None
-    # Checkpoints are read whole, so the shapes of both networks are needed.
+    # Checkpoints are read completely, so the shapes of both networks are needed.
     config = workdirs.load_config(workdir)
     template = abstract(build_rescaler(config.resampler, config.sr).template)
     loaded = load_best(workdir, "stage0", template)
@@ -379,12 +392,12 @@ def load_stage0(workdir: str | pathlib.Path, part: str) -> parameter_files.Param
 
 
 def abstract(tree: Any, shardings: Any = None) -> Any:
-    """The tree's shapes and dtypes, to restore into.
+    """Returns a tree of `jax.ShapeDtypeStruct` to restore into.
 
     Args:
       tree: arrays, or `jax.ShapeDtypeStruct`.
-      shardings: a tree of the same structure that says where each array goes; None for this
-        process's first device, wherever they were when they were saved.
+      shardings: a tree of the same structure with the sharding of each array; None to put all on
+        this process's first device, wherever they were when they were saved.
     """
     first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 

@@ -1,6 +1,7 @@
-"""Digests of arrays and records, kept beside them, so that damage on the disk is seen.
+"""Digests of arrays and records, which are saved with them to detect damage on the disk.
 
-SHA-256, computed on the host by several threads; an array's digest depends on no layout of devices.
+They are SHA-256, computed on the host by several threads. How an array lies on devices does not
+change its digest.
 """
 
 import concurrent.futures
@@ -14,9 +15,9 @@ from jax.experimental import multihost_utils
 
 
 def of_arrays(tree: Any) -> dict[str, list[Any]]:
-    """The dtype, shape and SHA-256 of each array of a tree, by its path such as `params/kernel`.
+    """Returns [dtype, shape, SHA-256] of each array of a tree, by paths such as `params/kernel`.
 
-    Of arrays whose parts lie with several processes, all of these have to call it.
+    If processes hold parts of the same array, all of them must call it.
     """
 
     def entry(array: np.ndarray) -> list[Any]:
@@ -25,7 +26,7 @@ def of_arrays(tree: Any) -> dict[str, list[Any]]:
         return [array.dtype.name, list(array.shape), hashlib.sha256(content).hexdigest()]
 
     with concurrent.futures.ThreadPoolExecutor() as threads:
-        # One after the other: several processes put an array together at the same time.
+        # In the same order everywhere: several processes assemble an array together.
         asked = {
             jax.tree_util.keystr(keys, simple=True, separator="/"): threads.submit(
                 entry, _whole(leaf)
@@ -36,7 +37,7 @@ def of_arrays(tree: Any) -> dict[str, list[Any]]:
 
 
 def of_json(content: Any) -> str:
-    """The SHA-256 of what JSON keeps of `content`."""
+    """Returns the SHA-256 of `content` as JSON with sorted keys."""
     plain = json.dumps(content, sort_keys=True)
     return hashlib.sha256(plain.encode()).hexdigest()
 

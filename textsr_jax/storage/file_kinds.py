@@ -1,6 +1,6 @@
-"""What a file is that was named where a model belongs: web pages, pointers, archives and the like.
+"""Recognises files that are no models: web pages, Git LFS pointers, archives and others.
 
-Only its first bytes are looked at.
+Only the first bytes of a file are needed.
 """
 
 _STARTS = (
@@ -24,26 +24,26 @@ _WEB = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--")
 _OLD_TAR = (b"sys_info", b"pickle", b"storages", b"tensors")
 
 
-# As many bytes are looked at.
+# How many of the first bytes `foreign` takes.
 LOOKED_AT = 4096
 
 
 def foreign(start: bytes, suffix: str = "") -> str | None:
-    """What a file is, with what to do about it; None where it may be a model.
+    """Returns what a file is, and what to do about it; None where it may be a model.
 
     Args:
       start: its first `LOOKED_AT` bytes.
-      suffix: of its name.
+      suffix: the suffix of its name, such as ".onnx".
     """
     if not start:
         return "an empty file"
     for first, kind in _STARTS:
         if start.startswith(first):
             return kind
-    # Behind a byte order mark, and space.
+    # A byte order mark and white space may come first.
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.lower().startswith(_WEB):
-        return "a web page, not the file itself: download what its link for the raw file leads to"
+        return "a web page, not the file itself: download the raw file that it links to"
     if start[257:262] == b"ustar":
         old = start.split(b"\0", 1)[0].removeprefix(b"./") in _OLD_TAR
         return (
@@ -52,7 +52,7 @@ def foreign(start: bytes, suffix: str = "") -> str | None:
             if old
             else "a tar archive: unpack it"
         )
-    # A message of ONNX begins with its version and the name of what wrote it.
+    # An ONNX file begins with its version and the name of the program that wrote it.
     if suffix.lower() == ".onnx" or (start[:1] == b"\x08" and start[2:3] == b"\x12"):
         return "an ONNX graph, which has no names of a published checkpoint"
     if _is_text(start):

@@ -1,4 +1,7 @@
-"""One training at a time in a workdir: a lock that the system takes back when its process ends."""
+"""The lock of a workdir: one training at a time writes there.
+
+The system releases the lock when the process ends, however it ends.
+"""
 
 import contextlib
 import errno
@@ -23,13 +26,13 @@ _logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def held(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds the workdir's lock while the block runs; processes of one training hold it together.
+    """Holds the workdir's lock while the block runs; processes of one training share it.
 
-    The file stays, and says who had it last; a process that ends, in whatever way, has the lock no
-    longer. Where the file system has no locks, as some network ones, a warning says so.
+    The lock's file stays and names its last owner. If the file system has no locks, as some network
+    file systems have none, a warning says so.
 
     Raises:
-      UserError: another training has it, or the workdir cannot be written.
+      UserError: another training holds the lock, or the workdir cannot be written.
     """
     with contextlib.ExitStack() as stack:
         failure = None
@@ -71,7 +74,7 @@ def _held(workdir: pathlib.Path) -> Iterator[None]:
                 workdir,
                 error.strerror,
             )
-        with contextlib.suppress(OSError):  # a full disk, which the training will find
+        with contextlib.suppress(OSError):  # of a full disk; the training will report it
             owner = {"process": os.getpid(), "host": socket.gethostname()}
             stream.truncate()
             stream.write(json.dumps(owner).encode())

@@ -29,11 +29,11 @@ _DROPPED = "dropped/"
 
 @dataclass(frozen=True)
 class Origin:
-    """What makes the way back to a published file exact: all of it that the tree does not hold.
+    """What a published file holds besides the tree, so that it can be written again exactly.
 
     Attributes:
-      record: how the file was wrapped; JSON-able.
-      tensors: those that the tree does not hold, or not to the last bit, by their names.
+      record: the containers around its tensors; JSON-able.
+      tensors: those that the tree does not hold, or does not hold to the last bit, by name.
     """
 
     record: dict[str, Any] = field(default_factory=dict)
@@ -42,15 +42,15 @@ class Origin:
 
 @dataclass(frozen=True)
 class ParameterFile:
-    """What a parameter file holds.
+    """The content of a parameter file.
 
     Attributes:
-      model: the name that `textsr_jax.convert` knows the network by, such as "edsr".
-      part: what the network does in a pair, and its part of the config; one of `PARTS`.
-      settings: that part of the config as far as it rebuilds the network: `name`, and under it the
-        constructor's arguments that are not its defaults.
-      variables: {"params": nested dicts, "stats": nested dicts} of float32 numpy arrays, without
-        empty dicts below these two.
+      model: the network's name in `textsr_jax.convert`, such as "edsr".
+      part: the part of the config that describes the network; one of `PARTS`.
+      settings: the fields of that part that rebuild the network: `name`, and under it the
+        constructor's arguments that differ from its defaults.
+      variables: {"params": nested dicts, "stats": nested dicts} of float32 numpy arrays. Only these
+        two dicts may be empty.
     """
 
     model: str
@@ -60,18 +60,17 @@ class ParameterFile:
 
 
 def save(path: str | pathlib.Path, file: ParameterFile, origin: Origin | None = None) -> None:
-    """Writes a parameter file; the one before it stays whole until the new one is.
+    """Writes a parameter file, whole or not at all.
 
     Args:
-      path: where to; its folder must exist.
-      file: what to write.
-      origin: kept aside; `load` never reads its tensors.
+      path: the file; its folder must exist.
+      file: the content.
+      origin: stored with it; only `load_origin` reads it.
 
     Raises:
-      UserError: the folder is missing, cannot be written in, or its disk is full; or an array has
+      UserError: the folder is missing or cannot be written, or its disk is full; or an array has
         values that are not finite.
-      ValueError: a leaf that is not float32, a key that is empty or holds a slash, or a part that
-        is none.
+      ValueError: a leaf is not float32, a key is empty or holds a slash, or there is no such part.
     """
     if file.part not in PARTS:
         raise ValueError(f"there is no part {file.part!r}; take one of {', '.join(PARTS)}")
@@ -100,8 +99,8 @@ def load(path: str | pathlib.Path) -> ParameterFile:
     """Reads a parameter file.
 
     Raises:
-      UserError: it is missing, damaged or cut off, or no parameter file; or it has an array that is
-        not float32 or not finite, or settings that no network has.
+      UserError: the file is missing, damaged, or not a parameter file; or an array is not float32
+        or not finite; or the settings are of no network.
     """
     opened = _Opened(path)
     record = opened.record
@@ -110,7 +109,7 @@ def load(path: str | pathlib.Path) -> ParameterFile:
     opened.check(_checksum(arrays, about), record["checksum"])
     settings = dict(record["settings"])
     if settings.get("name") == record["part"]:
-        # A part that has one network alone has no such field in a config.
+        # In a config, a part with only one network has no field `name`.
         del settings["name"]
     settings = checks.checked_part(settings, record["part"], f"{path}: its ")
     variables: dict[str, Any] = {name: {} for name in _TREE}
@@ -133,7 +132,7 @@ def load(path: str | pathlib.Path) -> ParameterFile:
 
 
 def load_origin(path: str | pathlib.Path) -> Origin | None:
-    """What a parameter file keeps of the published file; None where it was not converted.
+    """Returns what a parameter file keeps of the published file; None if it was not converted.
 
     Raises:
       UserError: as `load` does.
@@ -149,7 +148,7 @@ def load_origin(path: str | pathlib.Path) -> Origin | None:
 
 
 def is_parameter_file(path: str | pathlib.Path) -> bool:
-    """Whether `path` is a file that says in its header that it is one; it may yet be damaged."""
+    """Whether the header of `path` is that of a parameter file; the rest may be damaged."""
     try:
         _Opened(path)
     except UserError:
@@ -160,23 +159,23 @@ def is_parameter_file(path: str | pathlib.Path) -> bool:
 def variables_for(
     file: ParameterFile, part: str, name: str, template: Mapping[str, Any], place: str
 ) -> dict[str, Any]:
-    """The variables of a file for the network that a config names.
+    """Returns the variables of a file for the network that a config names.
 
-    An STN may be in one of the two alone: one that the file lacks is left out of the result, one
-    that the template lacks is passed over.
+    Only one of the two may have an STN. If the file lacks it, the result lacks it too. If the
+    template lacks it, the one of the file is ignored.
 
     Args:
       file: what `load` returned.
-      part: which part of the config it fills, one of `PARTS`.
-      name: the network's name there; that of the part where it has only one network.
+      part: the part of the config; one of `PARTS`.
+      name: the network's name there; the part's name if the part has only one network.
       template: the network's tree of shapes (`Network.template`).
-      place: where the user named the file, for messages.
+      place: how the user named the file, for messages.
 
     Returns:
       A tree like `template` of float32 numpy arrays.
 
     Raises:
-      UserError: the file holds another network, or one of another size.
+      UserError: the file holds another network, or a network of another size.
     """
     found = file.settings.get("name", file.part)
     if file.part != part:
@@ -194,14 +193,14 @@ def variables_for(
 
     def fill(keys: tuple[jax.tree_util.DictKey, ...], leaf: Any) -> np.ndarray:
         leaf_path = "/".join(key.key for key in keys)
-        mend = f"use a file of the sizes in config.{part}, or set those to the file's"
+        fix = f"use a file of the sizes in config.{part}, or set those to the file's"
         if leaf_path not in arrays:
-            raise UserError(f"{place}: has no {leaf_path!r}; {mend}")
+            raise UserError(f"{place}: has no {leaf_path!r}; {fix}")
         array = arrays.pop(leaf_path)
         if array.shape != leaf.shape:
             raise UserError(
                 f"{place}: {leaf_path!r} has shape {array.shape}, but the network's has "
-                f"{leaf.shape}; {mend}"
+                f"{leaf.shape}; {fix}"
             )
         return array
 
@@ -209,14 +208,14 @@ def variables_for(
     spare = [left for left in arrays if left.split("/")[1] != "stn" or "stn" in filled["params"]]
     if spare:
         raise UserError(
-            f"{place}: holds {spare[0]!r}, which the network has not; use a file of the sizes in "
-            f"config.{part}, or set those to the file's"
+            f"{place}: holds {spare[0]!r}, which the network does not have; use a file of the "
+            f"sizes in config.{part}, or set those to the file's"
         )
     return filled
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """The leaves of nested dicts and their paths, such as `params/edsr/head/kernel`."""
+    """Yields paths, such as `params/edsr/head/kernel`, and leaves of nested dicts."""
     for key, value in tree.items():
         if not key or "/" in key:
             raise ValueError(f"{prefix}{key!r}: a key must be a name without slashes")
@@ -231,7 +230,7 @@ def _without_stn(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checksum(arrays: Mapping[str, np.ndarray], about: Any) -> int:
-    """Of arrays, their names and JSON about them: safetensors itself has no checksum."""
+    """Returns a CRC-32 of arrays, their names, and JSON about them; safetensors has no checksum."""
     checksum = zlib.crc32(json.dumps(about, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -243,10 +242,10 @@ def _checksum(arrays: Mapping[str, np.ndarray], about: Any) -> int:
 
 
 class _Opened:
-    """A parameter file whose header was read: its record, and its arrays when they are asked for.
+    """A parameter file whose header was read; its arrays are read on request.
 
     Raises:
-      UserError: it is missing, damaged or cut off, or no parameter file.
+      UserError: the file is missing, damaged, or not a parameter file.
     """
 
     def __init__(self, path: str | pathlib.Path):
@@ -269,7 +268,7 @@ class _Opened:
         self.record = self._checked(header[_RECORD])
 
     def arrays(self, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]:
-        """The arrays whose names are wanted, in the order of their names."""
+        """Returns the arrays whose names are wanted, sorted by name."""
         try:
             names = sorted(name for name in self._file.keys() if wanted(name))  # noqa: SIM118
             return {name: self._file.get_tensor(name) for name in names}
@@ -277,10 +276,12 @@ class _Opened:
             raise self.damaged(str(error)) from error
 
     def check(self, found: int, written: int) -> None:
+        """Raises `UserError` where the checksum that was found is not the one that was written."""
         if found != written:
             raise self.damaged("it is not what was written")
 
     def damaged(self, reason: str) -> UserError:
+        """Returns the error that says the file is damaged."""
         return UserError(
             f"{self.path}: a damaged parameter file ({reason}); copy it again or convert again"
         )

@@ -18,10 +18,11 @@ from tqdm import tqdm
 from textsr_jax import text
 from textsr_jax.data import records
 from textsr_jax.data.batching import evaluation_batches
-from textsr_jax.data.records import Source
+from textsr_jax.data.records import Records
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.layers.pixels import to_gray
+from textsr_jax.runtime.batches import fill
 from textsr_jax.storage import atomic, digests
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import stopping
@@ -86,7 +87,7 @@ def sr_images(
     sr: Network,
     variables: Variables,
     name: str,
-    source: Source,
+    source: Records,
 ) -> np.ndarray:
     """The SR images of a source: made once, then read from a file in the stage's folder.
 
@@ -114,7 +115,7 @@ def sr_images(
 
 
 def make_sr_images(
-    training: Training, sr: Network, variables: Variables, source: Source
+    training: Training, sr: Network, variables: Variables, source: Records
 ) -> np.ndarray:
     """The SR images of a source: uint8 (len(source), 32, 128, 3)."""
     enlarge = jax.jit(lambda variables, lr: to_uint8(sr(variables, to_float(lr))))
@@ -130,14 +131,13 @@ def make_sr_images(
     for start in starts:
         stopping.check()
         part = lr[start : start + size]
-        filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-        images = enlarge(variables, training.layout.shard_whole(filled))
+        images = enlarge(variables, training.layout.shard_whole(fill(part, size)))
         made[start : start + size] = meshes.gather(images)[: len(part)]
     return made
 
 
 def hr_attention(
-    training: Training, spec: StageSpec, source: Source, variables: Variables
+    training: Training, spec: StageSpec, source: Records, variables: Variables
 ) -> np.ndarray | None:
     """The text-focus recogniser's attention to the HR images of a stage, from a file.
 
@@ -187,7 +187,7 @@ def _write_attention(
     training: Training,
     attend: Callable[..., jax.Array],
     variables: Variables,
-    source: Source,
+    source: Records,
     file: BinaryIO,
 ) -> None:
     """Writes float32 attention maps in the order of the source."""

@@ -16,7 +16,7 @@ from textsr_jax import decoding, metrics, text
 from textsr_jax.data import photograph_folders, records
 from textsr_jax.data.batching import Batch, evaluation_batches
 from textsr_jax.data.photograph_folders import Photographs
-from textsr_jax.data.records import Source
+from textsr_jax.data.records import Records
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.bicubic import enlarge, reduce
@@ -39,7 +39,7 @@ class RecognizerJudge:
       splits: validation words by split.
     """
 
-    def __init__(self, training: Training, splits: Mapping[str, Source]):
+    def __init__(self, training: Training, splits: Mapping[str, Records]):
         self._training, self._splits = training, splits
 
     def run(self, variables: Variables) -> Validation:
@@ -225,7 +225,7 @@ class _Scores:
 
 def _score_splits(
     training: Training,
-    splits: Mapping[str, Source],
+    splits: Mapping[str, Records],
     score: Callable[[Batch, list[str]], _Scored],
 ) -> _Scores:
     """Scores all words of some splits.

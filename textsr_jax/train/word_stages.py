@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from textsr_jax.data import batching, records
-from textsr_jax.data.records import Source
+from textsr_jax.data.records import Records
 from textsr_jax.models import Variables
 from textsr_jax.train import augmentation, loop, steps
 from textsr_jax.train.specs import Initial, Outline, StageSpec
@@ -30,7 +30,7 @@ def make_loss(training: Training, spec: StageSpec) -> steps.Loss:
 def make_stage(
     training: Training,
     spec: StageSpec,
-    source: Source,
+    source: Records,
     *,
     initial: Initial,
     judge: Judge,
@@ -107,5 +107,5 @@ def make_outline(
     )
 
 
-def _key(source: Source, number: int) -> str:
+def _key(source: Records, number: int) -> str:
     return records.keys(source)[number]

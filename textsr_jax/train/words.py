@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from textsr_jax import data
 from textsr_jax.data.batching import Concatenated
-from textsr_jax.data.records import Source
+from textsr_jax.data.records import Records
 from textsr_jax.train.names import SYNTHETIC, WORDS
 
 
@@ -21,11 +21,11 @@ class TrainingSet:
       fingerprints: one for each source, by what checkpoints call it (`names`).
     """
 
-    sources: dict[str, Source]
+    sources: dict[str, Records]
     fingerprints: Mapping[str, str]
 
     @property
-    def everything(self) -> Source:
+    def everything(self) -> Records:
         """All sources, one after the other."""
         sources = list(self.sources.values())
         return sources[0] if len(sources) == 1 else Concatenated(sources)

@@ -13,10 +13,16 @@ import pytest
 
 from textsr_jax import text
 from textsr_jax.data.synthetic import generation
-from textsr_jax.data.synthetic.generation import SPLITS, Settings, Workers, difficulty, draw
+from textsr_jax.data.synthetic.generation import (
+    SPLITS,
+    GeneratorSettings,
+    Workers,
+    difficulty,
+    draw,
+)
 from textsr_jax.errors import UserError
 
-SMALL = Settings(train=75, validation=3, test=2, seed=7, min_length=2, max_length=9)
+SMALL = GeneratorSettings(train=75, validation=3, test=2, seed=7, min_length=2, max_length=9)
 
 
 def same(first, second):
@@ -43,7 +49,7 @@ def test_lengths():
 
 def test_the_plain_part_of_the_words_is_printed_clearly():
     plain, photographed = (
-        generation.draw(generation.Settings(plain=part), "train", 7).hr for part in (1.0, 0.0)
+        draw(GeneratorSettings(plain=part), "train", 7).hr for part in (1.0, 0.0)
     )
     assert len(np.unique(plain.reshape(-1, 3), axis=0)) < len(
         np.unique(photographed.reshape(-1, 3), axis=0)
@@ -103,12 +109,12 @@ def test_workers_do_not_load_jax():
 )
 def test_wrong_settings(wrong, message):
     with pytest.raises(UserError, match=message):
-        Settings(**wrong)
+        GeneratorSettings(**wrong)
 
 
 def test_impossible_words_are_reported_before_work_starts():
     with (
         pytest.raises(UserError, match="no English word"),
-        Workers(Settings(min_length=40, max_length=50), 2),
+        Workers(GeneratorSettings(min_length=40, max_length=50), 2),
     ):
         pass

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from textsr_jax.data.synthetic import rendering
 
@@ -64,30 +63,6 @@ def test_a_plain_word_is_letters_of_one_colour_on_another():
         assert np.abs(flat - darkest - part[:, None] * direction).max() <= 2
 
 
-def test_spread_smears_along_its_line_alone():
-    dot = np.zeros((9, 9, 3), np.uint8)
-    dot[4, 4] = 250
-    line = np.stack([np.linspace(-2.4, 2.4, 50), np.zeros(50)], axis=1)
-    smeared = np.asarray(rendering.spread(Image.fromarray(dot), line))
-    np.testing.assert_array_equal(smeared[4, 2:7], np.full((5, 3), 50))
-    assert smeared.astype(int).sum() == 250 * 3
-
-
-@pytest.mark.parametrize("radius, places", [(0.4, 1), (0.7, 5), (1.2, 9), (1.9, 21)])
-def test_spread_by_a_disc_keeps_the_light_and_widens_with_it(radius, places):
-    dot = np.zeros((9, 9, 3), np.uint8)
-    dot[4, 4] = 250
-    blurred = np.asarray(rendering.spread(Image.fromarray(dot), radius * rendering._DISC))
-    assert abs(blurred[..., 0].astype(int).sum() - 250) <= 13
-    assert np.abs(blurred.astype(int) - np.rot90(blurred)).max() <= 6
-    assert (blurred[..., 0] > 0).sum() == places
-
-
-def test_spread_leaves_flat_pictures_alone_up_to_their_rims():
-    flat = Image.new("RGB", (12, 12), (10, 200, 90))
-    assert set(rendering.spread(flat, 2 * rendering._DISC).getdata()) == {(10, 200, 90)}
-
-
 def test_relief_lights_one_side_of_the_letters_and_shades_the_other():
     ink = np.zeros((64, 256, 1), np.float32)
     ink[20:44, 60:200] = 1
@@ -98,12 +73,3 @@ def test_relief_lights_one_side_of_the_letters_and_shades_the_other():
     # The middle of letter and ground is flat.
     assert not relief[30:34, 80:180].any()
     assert not relief[:10].any()
-
-
-def test_compress_loses_more_at_lower_quality():
-    picture = render("quality", 3)
-    errors = [
-        np.abs(np.asarray(rendering.compress(Image.fromarray(picture), q)) - picture.astype(float))
-        for q in (95, 60, 20)
-    ]
-    assert errors[0].mean() < errors[1].mean() < errors[2].mean()

@@ -23,8 +23,8 @@ def builder(tmp_path_factory):
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_records_are_the_drawn_words(builder, split):
-    settings = generation.Settings(**SETTINGS)
-    source = records.TfdsSource(builder, split)
+    settings = generation.GeneratorSettings(**SETTINGS)
+    source = records.TfdsRecords(builder, split)
     assert len(source) == settings.size(split)
     for index in (0, len(source) - 1):
         record, pair = source[index], generation.draw(settings, split, index)
@@ -38,14 +38,14 @@ def test_settings_stay_with_the_data(builder):
     assert builder.info.metadata == {"min_length": 1, "words": "mixed", "plain": 0.0, **SETTINGS}
     again = pickle.loads(pickle.dumps(builder))
     assert again.data_path == builder.data_path
-    assert len(records.TfdsSource(again, "train")) == 35
+    assert len(records.TfdsRecords(again, "train")) == 35
 
 
 def test_prepared_words_are_not_drawn_again(builder, monkeypatch):
     monkeypatch.setattr(generation, "draw", None)
     again = SyntheticWords(data_dir=builder.data_dir_root, workers=1, **SETTINGS)
     records.prepare(again)
-    assert len(records.TfdsSource(again, "test_easy")) == 2
+    assert len(records.TfdsRecords(again, "test_easy")) == 2
 
 
 def test_other_words_have_another_folder(tmp_path, monkeypatch):
@@ -73,5 +73,5 @@ def test_without_fonts(tmp_path, monkeypatch):
     fonts.families.cache_clear()
     fonts.fingerprint.cache_clear()
     monkeypatch.setattr(fonts, "FAMILIES", ("no-such-family",))
-    with pytest.raises(UserError, match="pip install fontpkg-no-such-family"):
+    with pytest.raises(UserError, match=r"fontpkg-no-such-family; .* extra \[fonts\]"):
         SyntheticWords(data_dir=tmp_path, **SETTINGS)

@@ -53,9 +53,9 @@ def test_a_workdir_of_the_joint_stage_serves_as_any_other(trained, jointly):
         ("edsr", "fine-tuned"),
         ("HR", "pretrained"),
     ]
-    pair = reading.load(jointly)
+    reader = reading.load(jointly)
     lr = comparison.open_data(models.config).lr["easy"]
-    assert np.abs(pair.enhance(list(lr)).astype(int) - images["edsr"]["easy"]).max() <= 1
+    assert np.abs(reader.enhance(list(lr)).astype(int) - images["edsr"]["easy"]).max() <= 1
     # As an SR model and as a judge in the table of another workdir.
     assert same(comparison.load_sr(str(jointly), models.config).variables, models.sr_variables)
     assert same(comparison.load_judge(str(jointly), models.config).variables, models.fine_tuned)

@@ -1,1 +1,1 @@
-"""The generator of synthetic words: vocabulary, fonts, drawing, and what a camera does to them."""
+"""The generator of synthetic words: vocabulary, fonts, drawing, and the camera's losses."""

@@ -1,6 +1,6 @@
-"""What stands behind the letters: flat paint, paper, wood, brick, stone, leaves, lights, posters.
+"""Backgrounds of the letters: flat paint, paper, wood, brick, stone, leaves, lights, posters.
 
-All is drawn from random numbers; no photograph is used.
+They are drawn from random numbers; no photograph is used.
 """
 
 import math
@@ -17,7 +17,7 @@ def draw(
     shape: tuple[int, int],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """A background mostly of the colour `ground`, on which letters of another colour show.
+    """A background mostly of the colour `ground`, on which letters of another colour stand out.
 
     Args:
       ground, letters: float32 (3,), 0 to 255.
@@ -25,8 +25,8 @@ def draw(
       rng: where all randomness comes from.
 
     Returns:
-      float32 (height, width, 3), 0 to 255 but for a little on both sides. Busy backgrounds come
-      at most so near the letters' lightness that a third of the contrast is left.
+      float32 (height, width, 3), RGB, about 0 to 255; a few values lie beyond. Busy backgrounds
+      leave at least a third of the contrast to the letters.
     """
     height, width = shape
     scene = Image.new("RGB", (width, height), tuple(int(value) for value in ground))
@@ -40,7 +40,7 @@ def draw(
         rough = rough + clouds(16, 64, shape, rng) * np.float32(rng.uniform(0, 0.8))
         return surface + abs(rng.normal(0, 12)) * rough
     if kind < 0.29:
-        # Planks and brushed metal: rough along one direction only.
+        # Planks and brushed metal: rough in one direction only.
         grain = clouds(*((24, 2) if rng.random() < 0.7 else (2, 48)), shape, rng)
         return surface + abs(rng.normal(0, 14)) * grain
     if kind < 0.34:
@@ -55,7 +55,7 @@ def draw(
 
 
 def clouds(rows: int, columns: int, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise with so many bumps down and across, float32 (*shape, 1), near [-1, 1]."""
+    """Smooth noise with `rows` x `columns` bumps, float32 (*shape, 1), near [-1, 1]."""
     noise = Image.fromarray(rng.uniform(-1, 1, (rows, columns)).astype(np.float32))
     return np.asarray(noise.resize(shape[::-1], Image.Resampling.BICUBIC))[..., None]
 
@@ -63,7 +63,7 @@ def clouds(rows: int, columns: int, shape: tuple[int, int], rng: np.random.Gener
 def _subdue(
     surface: np.ndarray, ground: np.ndarray, letters: np.ndarray, most: float
 ) -> np.ndarray:
-    """Keeps a busy surface from coming nearer to the letters' lightness than a part `most`."""
+    """Keeps a busy surface from taking more than the part `most` of the letters' contrast."""
     contrast = colours.luma(letters) - colours.luma(ground)
     side = np.float32(math.copysign(1.0, contrast))
     nearer = side * (colours.luma(surface) - colours.luma(ground))
@@ -72,7 +72,7 @@ def _subdue(
 
 
 def _gradient(surface: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """From one colour to another, in any direction: skies, screens, print."""
+    """A ramp from one colour to another, in any direction: skies, screens, print."""
     height, width = surface.shape[:2]
     angle = rng.uniform(0, 2 * math.pi)
     x = np.linspace(-1, 1, width, dtype=np.float32) * np.float32(math.cos(angle))
@@ -116,7 +116,7 @@ def _bricks(surface: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _bokeh(surface: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Lights far out of focus: soft discs of many colours."""
+    """Lights out of focus: soft discs of many colours."""
     height, width = surface.shape[:2]
     image = Image.fromarray(np.clip(surface, 0, 255).astype(np.uint8))
     canvas = ImageDraw.Draw(image, "RGBA")
@@ -130,7 +130,7 @@ def _bokeh(surface: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _things(surface: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Poles, edges of houses, other signs and pictures behind the letters, sharp or not."""
+    """Poles, edges of houses, other signs and pictures, sharp or blurred."""
     height, width = surface.shape[:2]
     image = Image.fromarray(np.clip(surface, 0, 255).astype(np.uint8))
     canvas = ImageDraw.Draw(image)
@@ -151,7 +151,7 @@ def _things(surface: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _companion(surface: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mostly another shade of the surface, as one material has; now and then any colour."""
+    """Mostly another shade of the surface, as of the same material; now and then any colour."""
     if rng.random() < 0.3:
         return colours.paint(rng)
     shade = surface[0, 0] * np.float32(rng.uniform(0.5, 1.4))
@@ -162,7 +162,7 @@ _BUSY = (_gradient, _texture, _texture, _bricks, _bokeh, _things)
 
 
 def _add_border(scene: Image.Image, rng: np.random.Generator) -> None:
-    """The sign's edge or frame: beyond it lies something else, or a line runs along it."""
+    """Draws the sign's edge or frame: a line along it, or something else beyond it."""
     canvas = ImageDraw.Draw(scene)
     colour = tuple(int(value) for value in colours.paint(rng))
     width, height = scene.size
@@ -174,10 +174,11 @@ def _add_border(scene: Image.Image, rng: np.random.Generator) -> None:
         near, far = depth + rng.uniform(-3, 3), depth + rng.uniform(-3, 3)
         if side % 2:
             near, far = extent - near, extent - far
+        line: list[tuple[float, float]]
         line = [(0, near), (width, far)] if side < 2 else [(near, 0), (far, height)]
         if rng.random() < 0.4:
             canvas.line(line, colour, int(rng.integers(1, 5)))
         else:
             edge = 0 if side % 2 == 0 else extent
             beyond = [(width, edge), (0, edge)] if side < 2 else [(edge, height), (edge, 0)]
-            canvas.polygon(line + beyond, colour)
+            canvas.polygon([*line, *beyond], colour)

@@ -1,13 +1,13 @@
 """The colours of signs, posters and packages: paints, and pairs of ground and letters.
 
-Their shares of blacks, whites and strong colours are those measured in photographed word crops.
+The shares of blacks, whites and strong colours were measured in photographed word crops.
 """
 
 import colorsys
 
 import numpy as np
 
-# Red, orange, yellow, green and blue; red, yellow and blue are seen most.
+# Red, orange, yellow, green and blue; red, yellow and blue are the most frequent.
 _SIGN_HUES = (0.0, 0.0, 0.08, 0.14, 0.14, 0.38, 0.58, 0.62)
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -35,9 +35,10 @@ def paint(rng: np.random.Generator) -> np.ndarray:
 
 
 def pair(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A ground and a letter colour that differ in lightness: mostly much, now and then little.
+    """A ground and a letter colour that differ in lightness: mostly a lot, now and then a little.
 
-    Two strong colours meet seldom, and then they are a sign's: yellow on red, blue on yellow.
+    Two strong colours seldom meet; if they do, they are those of signs: yellow on red, or blue on
+    yellow.
     """
     contrast = rng.uniform(25, 60) if rng.random() < 0.12 else rng.uniform(60, 170)
     source = paint
@@ -50,7 +51,7 @@ def pair(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def outline(letters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What letters are outlined in: mostly black or white, and what sets them off."""
+    """The colour of the letters' outline: mostly black or white, in contrast to the letters."""
     if rng.random() < 0.6:
         return np.full(3, 15 if luma(letters) > 110 else 245, np.float32)
     while True:
@@ -60,7 +61,7 @@ def outline(letters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _sign_paint(rng: np.random.Generator) -> np.ndarray:
-    """A strong colour: mostly one of those that signs are painted in."""
+    """A strong colour, mostly one of those that are usual on signs."""
     hue = rng.random()
     if rng.random() < 0.8:
         hue = (_SIGN_HUES[rng.integers(len(_SIGN_HUES))] + rng.normal(0, 0.025)) % 1

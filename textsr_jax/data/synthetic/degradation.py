@@ -1,4 +1,4 @@
-"""Makes the low-resolution picture of a word crop: what a camera further away would have seen.
+"""Makes the low-resolution picture of a word crop, as a camera further away would take it.
 
 Three difficulties, as in TextZoom: blur, shift, contrast, noise and JPEG grow from easy to hard.
 """
@@ -10,20 +10,20 @@ import numpy as np
 from PIL import Image
 from scipy import special
 
-from textsr_jax.data.synthetic.rendering import compress
+from textsr_jax.data.synthetic.camera import compress
 
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How much is lost. Ranges are uniform; pixels are those of the high resolution.
+    """The losses of one difficulty. Ranges are uniform; pixels are those of the high resolution.
 
     Attributes:
-      blur: standard deviation of the Gaussian blur, pixels, drawn once and varied for each axis.
-      motion: length of the smear along one axis that one picture in five has, at most, pixels.
-      shift: how far the picture may be off along each axis, at most, pixels.
+      blur: standard deviation of the Gaussian blur in pixels, drawn once and varied for each axis.
+      motion: the longest smear along one axis, in pixels; one picture in five has a smear.
+      shift: the largest shift along each axis, in pixels.
       contrast: gain around the picture's mean.
-      brightness: grey levels added, at most, up or down.
-      shade: how much brighter or darker one end may be, at most, as a share.
+      brightness: the most grey levels that are added or taken away.
+      shade: how much brighter or darker one end is at most, as a part of the level.
       noise: standard deviation of the sensor's noise, grey levels.
       quality: JPEG quality, 1 to 95.
     """
@@ -81,8 +81,8 @@ def degrade(hr: np.ndarray, difficulty: str, rng: np.random.Generator) -> np.nda
       rng: where all randomness comes from.
 
     Returns:
-      uint8 (height / 2, width / 2, 3); it still holds the whole picture, but for what the shift
-      pushes over the edge.
+      uint8 (height / 2, width / 2, 3); it still shows the whole picture, except for what the
+      shift pushes over the edge.
 
     Raises:
       ValueError: `difficulty` is unknown.
@@ -106,7 +106,7 @@ def degrade(hr: np.ndarray, difficulty: str, rng: np.random.Generator) -> np.nda
     slope = rng.uniform(-much.shade, much.shade, 2)
     lr *= 1 + slope[0] * np.linspace(-1, 1, height)[:, None, None]
     lr *= 1 + slope[1] * np.linspace(-1, 1, width)[:, None]
-    # Sensor noise comes in grey and in colour.
+    # The sensor's noise is partly grey, partly coloured.
     sigma = rng.uniform(*much.noise)
     lr += rng.normal(0, 0.8 * sigma, (height, width, 1)) + rng.normal(0, 0.6 * sigma, lr.shape)
     picture = Image.fromarray(np.clip(lr + 0.5, 0, 255).astype(np.uint8))
@@ -116,9 +116,9 @@ def degrade(hr: np.ndarray, difficulty: str, rng: np.random.Generator) -> np.nda
 def sampling(size: int, samples: int, shift: float, blur: float, smear: float = 0.0) -> np.ndarray:
     """The matrix that blurs a line of pixels and averages it down: float64 (samples, size).
 
-    Sample i is what a sensor cell sees that is as wide as size / samples pixels, moved by `shift`
-    pixels, through a Gaussian blur of standard deviation `blur` > 0 and a smear `smear` pixels
-    long. What lies outside of the line is taken to be like its end; every row sums to 1.
+    Sample i is the light on a sensor cell that is size / samples pixels wide and moved by `shift`
+    pixels. The light passes a Gaussian blur of standard deviation `blur` > 0 and a smear that is
+    `smear` pixels long. Outside the line its end pixels go on; every row sums to 1.
     """
     cell = size // samples
     reach = math.ceil(4 * blur + smear / 2 + abs(shift)) + 1

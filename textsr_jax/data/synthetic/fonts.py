@@ -16,8 +16,8 @@ from PIL import ImageFont
 
 from textsr_jax.errors import UserError, installing
 
-# What signs, posters, packages and screens are set in: grotesques, geometric and condensed sans,
-# book and slab serifs, display faces and scripts. All are free: OFL 1.1 or Apache 2.0.
+# Families of signs, posters, packages and screens: grotesques, geometric and condensed sans, book
+# and slab serifs, display faces and scripts. All are free: OFL 1.1 or Apache 2.0.
 FAMILIES = (
     "abril-fatface",
     "acme",
@@ -124,11 +124,10 @@ SCRIPTS = frozenset(
     }
 )
 
-CAP_HEIGHT = 40  # pixels, of an H in every face that `load` gives unless told otherwise
+CAP_HEIGHT = 40  # the height of an H in pixels, unless `load` is given another
 
-_WEIGHTS = (300, 400, 500, 700, 900)  # those drawn of a variable font
-_LIGHTEST = 300  # hairlines vanish in a photograph
-
+_WEIGHTS = (300, 400, 500, 700, 900)  # the weights taken from a variable font
+_LIGHTEST = 300  # thinner lines vanish in a photograph
 
 # Families of printed matter, whose letters differ least.
 BASIC = (
@@ -170,13 +169,13 @@ class Face:
 
 @dataclass(frozen=True)
 class About:
-    """Whose a family is, as its package tells.
+    """The origin of a family, as its package states it.
 
     Attributes:
       name: the family's own name, e.g. "Open Sans".
       version: the package's version of it.
       licence: an SPDX identifier, e.g. "OFL-1.1".
-      copyright: the notice that the licence asks to keep.
+      copyright: the notice that the licence requires to keep.
     """
 
     name: str
@@ -191,13 +190,12 @@ def package(family: str) -> str:
 
 
 def about(family: str) -> About:
-    """Whose a family is.
+    """The origin of a family.
 
     Raises:
       UserError: see `find`.
     """
-    find([family])
-    metadata = json.loads((_folder(family) / "metadata.json").read_text(encoding="utf-8"))
+    metadata = json.loads((_folders([family])[0] / "metadata.json").read_text(encoding="utf-8"))
     try:
         keys = ("family", "version", "license", "copyright")
         return About(*(metadata[key] for key in keys))
@@ -211,19 +209,13 @@ def find(families: Sequence[str]) -> tuple[tuple[Face, ...], ...]:
     Raises:
       UserError: the package of a family is not installed, or does not hold what it should.
     """
-    folders = {family: _folder(family) for family in families}
-    missing = [package(family) for family, folder in folders.items() if folder is None]
-    if missing:
-        raise UserError(
-            f"fonts: {len(missing)} of {len(families)} font packages are not installed, such as"
-            f" {missing[0]}; they come with the extra [fonts]: {installing('fonts')}"
-        )
-    return tuple(_faces(family, folder) for family, folder in folders.items())
+    folders = zip(families, _folders(families), strict=True)
+    return tuple(_faces(family, folder) for family, folder in folders)
 
 
 @functools.cache
 def families() -> tuple[tuple[Face, ...], ...]:
-    """The faces of every family of `FAMILIES`, which are what words are drawn in.
+    """The faces of every family of `FAMILIES`, in which words are drawn.
 
     Raises:
       UserError: see `find`.
@@ -243,8 +235,8 @@ def fingerprint() -> str:
 def choose(word: str, rng: np.random.Generator, basic: bool = False) -> Face:
     """A random face of a random family, every family as likely as any other.
 
-    But a script, whose capitals are flourishes, seldom sets a word all in capitals. With `basic`,
-    only the families of `BASIC` are taken.
+    Scripts are an exception: their capitals are flourishes, so they seldom get a word in capitals.
+    With `basic` the family is one of `BASIC`.
     """
     choice = [FAMILIES.index(family) for family in BASIC] if basic else range(len(FAMILIES))
     while True:
@@ -256,14 +248,26 @@ def choose(word: str, rng: np.random.Generator, basic: bool = False) -> Face:
 
 @functools.cache
 def load(face: Face, height: int = CAP_HEIGHT) -> ImageFont.FreeTypeFont:
-    """The face at the size at which an H is `height` pixels high; loaded once a process."""
+    """The face at a size at which an H is `height` pixels high; loaded once per process."""
     _, top, _, bottom = _open(face, 100).getbbox("H")
     return _open(face, 100 * height / (bottom - top))
 
 
-def _folder(family: str) -> Path | None:
-    spec = importlib.util.find_spec(package(family).replace("-", "_"))
-    return None if spec is None else Path(spec.submodule_search_locations[0])
+def _folders(families: Sequence[str]) -> list[Path]:
+    """The folders of the families' packages; raises `UserError` where one is not installed."""
+    folders, missing = [], []
+    for name in map(package, families):
+        spec = importlib.util.find_spec(name.replace("-", "_"))
+        if spec is None or not spec.submodule_search_locations:
+            missing.append(name)
+        else:
+            folders.append(Path(spec.submodule_search_locations[0]))
+    if missing:
+        raise UserError(
+            f"fonts: {len(missing)} of {len(families)} font packages are not installed, such as"
+            f" {missing[0]}; they come with the extra [fonts]: {installing('fonts')}"
+        )
+    return folders
 
 
 def _faces(family: str, folder: Path) -> tuple[Face, ...]:
@@ -275,6 +279,7 @@ def _faces(family: str, folder: Path) -> tuple[Face, ...]:
             path = folder / file["path"]
             if not path.exists():
                 raise FileNotFoundError(path)
+            weights: list[int | None]
             if file["weight"] is not None:
                 weights = [None] if file["weight"] >= _LIGHTEST else []
             elif "wght" in ranges:
@@ -285,7 +290,7 @@ def _faces(family: str, folder: Path) -> tuple[Face, ...]:
             faces += [Face(family, f"{family}/{path.name}@{w}", str(path), w) for w in weights]
     except (OSError, ValueError, KeyError) as error:
         raise _damaged(family, error) from error
-    # The order in a metadata file means nothing, so it must not matter.
+    # The order in a metadata file has no meaning, so the faces must not depend on it.
     return tuple(sorted(faces, key=lambda face: face.name))
 
 
@@ -297,12 +302,12 @@ def _damaged(family: str, error: Exception) -> UserError:
 
 
 def _open(face: Face, size: float) -> ImageFont.FreeTypeFont:
-    # Pillow's own layout: the other engine is an optional library, whose kerning differs.
+    # Pillow's own layout. The other engine is an optional library with different kerning.
     font = ImageFont.truetype(face.path, size, layout_engine=ImageFont.Layout.BASIC)
     if face.weight is not None:
         font.set_variation_by_axes(
             [
-                face.weight if axis["name"] == b"Weight" else axis["default"]
+                (face.weight if axis["name"] == b"Weight" else axis["default"]) or 0
                 for axis in font.get_variation_axes()
             ]
         )

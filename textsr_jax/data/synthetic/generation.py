@@ -1,6 +1,6 @@
-"""Makes the synthetic word pairs: what to draw, one pair, and all of a split by several processes.
+"""Draws the synthetic pairs: one pair, or a whole split by several processes.
 
-Nothing here needs JAX or TensorFlow Datasets, since every worker process imports it.
+Nothing here imports JAX or TensorFlow Datasets, since every worker process imports this file.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from textsr_jax.data.processes import Processes
 from textsr_jax.data.synthetic import degradation, fonts, rendering, vocabulary
 from textsr_jax.errors import UserError
 
-# Raise it whenever the same settings and fonts begin to give other pictures.
+# To be raised whenever the same settings and fonts begin to give other pictures.
 VERSION = 3
 
 # A split's place in this list is part of its words' seeds.
@@ -28,16 +28,16 @@ _CHUNK = 32  # words that travel from a worker at once
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """All that decides which words are drawn.
+class GeneratorSettings:
+    """Everything that decides which words are drawn.
 
     Attributes:
-      train, validation: the number of words of these splits; the difficulties take turns.
-      test: the number of words of each of the three test splits.
+      train, validation: the number of words in each of these splits; the difficulties take turns.
+      test: the number of words in each of the three test splits.
       seed: at least 0; another seed gives other words.
       min_length, max_length: bounds of the number of letters and digits in a word.
       words: a kind of `vocabulary.KINDS`.
-      plain: the part of the words, 0 to 1, that is printed clearly instead of photographed.
+      plain: the part of the words, 0 to 1, that are clear prints and not photographs.
     """
 
     train: int = 50_000
@@ -50,7 +50,7 @@ class Settings:
     plain: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raises UserError where a value makes no sense."""
+        """Raises a `UserError` for a value out of its range."""
         for name in ("train", "validation", "test"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}: a split needs at least 1 word")
@@ -92,12 +92,12 @@ class EncodedPair(NamedTuple):
 
 
 def difficulty(split: str, index: int) -> str:
-    """How hard word `index` of a split is: a test split's name says, elsewhere they take turns."""
+    """The difficulty of word `index` of a split: a test split's own, elsewhere they take turns."""
     return split.removeprefix("test_") if split.startswith("test_") else _DIFFICULTIES[index % 3]
 
 
-def draw(settings: Settings, split: str, index: int) -> WordPair:
-    """Draws word `index` of a split: settings, split and index decide every bit of it."""
+def draw(settings: GeneratorSettings, split: str, index: int) -> WordPair:
+    """Draws word `index` of a split; settings, split and index decide every bit of it."""
     rng = np.random.default_rng([settings.seed, SPLITS.index(split), index])
     word = vocabulary.sample(settings.words, settings.min_length, settings.max_length, rng)
     render = rendering.render_plain if rng.random() < settings.plain else rendering.render
@@ -106,31 +106,31 @@ def draw(settings: Settings, split: str, index: int) -> WordPair:
 
 
 class Workers(Processes):
-    """Draws whole splits, in this process or by several others; a context manager.
+    """Draws whole splits, in this process or in child processes; a context manager.
 
-    The others end with the context, however it ends.
+    The child processes end with the context, however it ends.
 
     Args:
       settings: what to draw.
-      count: the number of processes; with 1 the words are drawn in this one.
+      count: the number of processes; with 1 this process draws the words itself.
     """
 
-    def __init__(self, settings: Settings, count: int) -> None:
+    def __init__(self, settings: GeneratorSettings, count: int) -> None:
         super().__init__(count)
         self._settings = settings
 
     def __enter__(self) -> Self:
-        # Words that cannot be drawn at all are reported here, before any worker starts.
+        # Missing fonts and impossible words raise their errors here, before any worker starts.
         fonts.families()
         settings = self._settings
         vocabulary.load(settings.words, settings.min_length, settings.max_length)
         return super().__enter__()
 
     def draw(self, split: str) -> Iterator[EncodedPair]:
-        """The words of a split in order. Splits are drawn one after the other.
+        """The words of a split, in order. One split must end before the next begins.
 
         Raises:
-          RuntimeError: a worker died; its last words are on the standard error output.
+          RuntimeError: a worker died; its own message is on the standard error output.
         """
         count = len(self)
         if not count:
@@ -139,7 +139,7 @@ class Workers(Processes):
             return
         for first in range(count):
             self.ask(first, _drawn, self._settings, split, first, count)
-        # A worker whose pipe is full waits, so nothing piles up here.
+        # A worker whose pipe is full waits, so no memory fills up here.
         for number in range(len(_chunks(self._settings.size(split)))):
             yield from self.take(number % count, f"drew {split}")
 
@@ -148,10 +148,12 @@ def _chunks(size: int) -> list[range]:
     return [range(start, min(start + _CHUNK, size)) for start in range(0, size, _CHUNK)]
 
 
-def _drawn(settings: Settings, split: str, first: int, step: int) -> Iterator[list[EncodedPair]]:
+def _drawn(
+    settings: GeneratorSettings, split: str, first: int, step: int
+) -> Iterator[list[EncodedPair]]:
     """Every `step`-th chunk of a split, from number `first` on.
 
-    Who draws a word writes its PNG files too: one process could not do it for ten.
+    The process that draws a word also writes its PNG files: one process could not do so for ten.
     """
     for chunk in _chunks(settings.size(split))[first::step]:
         yield [draw(settings, split, index).encoded() for index in chunk]

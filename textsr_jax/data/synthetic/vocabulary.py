@@ -1,7 +1,7 @@
 """What the synthetic words say: English words by flattened frequency, numbers, prices and codes.
 
-Case and punctuation follow what stands on signs and posters: capitals most often, a stop now and
-then. A word's length counts its letters and digits only, as scoring does.
+Case and punctuation follow those of signs and posters: mostly capitals, now and then a stop. The
+length of a word counts its letters and digits only, as scoring does.
 """
 
 import functools
@@ -23,9 +23,9 @@ _MIX = {
     "codes": text.CODE_SHARE,
 }
 
-# So many words of the frequency list: past them it is mostly misspellings and foreign words.
+# The words taken from the frequency list. The rest of it is mostly misspelt or foreign.
 _NUM_WORDS = 60_000
-# Not printed: pictures of words end up in figures and reports.
+# Words left out, since the pictures end up in figures and reports.
 _OBSCENE = re.compile(
     "fuck|shit|cunt(?!h)|nigg|bitch|whore|puss(y|ies)$|porn|fag(s|got|$)|wank|slut|jizz|blowjob"
     "|masturbat|dildo|penis|vagin|orgasm|motherf|rapist|raped?s?$|cum(s|ming|$)"
@@ -34,7 +34,7 @@ _OBSCENE = re.compile(
     "|nudes?$|sex(y|$)|erotic"
 )
 
-# A word's chance goes with its frequency to this power, so that rare words are not too rare.
+# A word's chance is its frequency to this power, so that rare words are not too rare.
 _FLATNESS = 0.7
 
 
@@ -46,8 +46,8 @@ def load(kind: str, min_length: int, max_length: int) -> None:
     """
     if kind in ("mixed", "dictionary") and not _words(min_length, max_length)[0]:
         raise UserError(
-            f"min_length={min_length}, max_length={max_length}: no English word is that long or"
-            " short; lower min_length or choose other words"
+            f"min_length={min_length}, max_length={max_length}: no English word has such a"
+            " length; lower min_length or choose other words"
         )
 
 
@@ -81,7 +81,7 @@ def _frequencies() -> dict[str, float]:
             "words: the package wordfreq is not installed; pip install wordfreq"
         ) from error
     words = wordfreq.top_n_list("en", _NUM_WORDS, wordlist="large")
-    # Single letters of the list are initials and list marks; of words there are two.
+    # Most single letters in the list are initials and list marks; two are words.
     return {
         word: wordfreq.word_frequency(word, "en", wordlist="large")
         for word in words
@@ -94,7 +94,7 @@ def _frequencies() -> dict[str, float]:
 
 @functools.cache
 def _words(min_length: int, max_length: int) -> tuple[list[str], np.ndarray]:
-    """The words of fitting length and their cumulated chances."""
+    """The words of fitting length, and the running sums of their chances."""
     frequencies = {
         word: frequency
         for word, frequency in _frequencies().items()
@@ -107,7 +107,7 @@ def _words(min_length: int, max_length: int) -> tuple[list[str], np.ndarray]:
 def _dictionary(min_length: int, max_length: int, rng: np.random.Generator) -> str:
     load("dictionary", min_length, max_length)
     words, chances = _words(min_length, max_length)
-    # The last cumulated chance may be a hair below 1.
+    # The last sum may be slightly below 1.
     word = words[min(int(np.searchsorted(chances, rng.random())), len(words) - 1)]
     case = rng.random()
     if case < 0.52:
@@ -134,7 +134,7 @@ def _punctuated(word: str, max_length: int, rng: np.random.Generator) -> str:
 
 
 def _number(min_length: int, max_length: int, rng: np.random.Generator) -> str:
-    # Short numbers are the rule: buses, house numbers, prices, years.
+    # Most numbers are short: buses, house numbers, prices, years.
     digits = _length(int(rng.geometric(0.35)), min_length, max_length)
     number = "".join(rng.choice(list(_DIGITS), digits))
     style = rng.random()
@@ -159,18 +159,18 @@ def _number(min_length: int, max_length: int, rng: np.random.Generator) -> str:
 
 
 def _code(min_length: int, max_length: int, rng: np.random.Generator) -> str:
-    """Number plates, serial numbers, abbreviations: no dictionary helps to read them."""
+    """A number plate, a serial number or an abbreviation, which no dictionary holds."""
     size = _length(int(rng.integers(2, 9)), min_length, max_length)
     style = rng.random()
     if style < 0.35:
-        characters = rng.choice(list(_LETTERS), size)
+        characters = [*rng.choice(list(_LETTERS), size)]
     elif style < 0.70:
-        # Letters first and digits behind them, or the other way round.
+        # Letters and then digits, or the other way round.
         cut = int(rng.integers(0, size + 1))
         characters = [*rng.choice(list(_LETTERS), cut), *rng.choice(list(_DIGITS), size - cut)]
         characters = characters[::-1] if rng.random() < 0.3 else characters
     else:
-        characters = rng.choice(list(_LETTERS + _DIGITS), size)
+        characters = [*rng.choice(list(_LETTERS + _DIGITS), size)]
     code = "".join(characters)
     if rng.random() < 0.2:
         code = code.lower()

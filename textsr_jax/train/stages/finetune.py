@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from textsr_jax.config import configuration
-from textsr_jax.data.records import Source
+from textsr_jax.data.records import Records
 from textsr_jax.errors import UserError
 from textsr_jax.models import Variables, build_ocr, build_sr
 from textsr_jax.storage import checkpoints
@@ -106,7 +106,7 @@ def ocr_stage(suffix: str, sr_variables: Variables, start: Variables) -> StageSp
     """
 
     def make(training: Training, spec: StageSpec) -> loop.Stage:
-        def images(name: str, source: Source) -> np.ndarray:
+        def images(name: str, source: Records) -> np.ndarray:
             return caches.make_sr_images(training, training.sr, sr_variables, source)
 
         return stage2.make_from(training, spec, lambda key: start, images)

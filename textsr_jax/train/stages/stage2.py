@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from textsr_jax.data.batching import Concatenated, Replaced
-from textsr_jax.data.records import Source
+from textsr_jax.data.records import Records
 from textsr_jax.models import Network, Variables, build_sr
 from textsr_jax.train import caches, loop, names, starts, steps, word_stages
 from textsr_jax.train.judges import RecognizerJudge
@@ -22,7 +22,7 @@ from textsr_jax.train.words import TrainingWords
 IMAGES = {"sr": ("sr",), "hr": ("hr",), "both": ("sr", "hr")}
 
 # Gives the SR images of a source, uint8 (len(source), 32, 128, 3), which it may keep by a name.
-SRImages = Callable[[str, Source], np.ndarray]
+SRImages = Callable[[str, Records], np.ndarray]
 
 
 def _learns(training: Training) -> tuple[Network, steps.Loss]:

@@ -1,0 +1,173 @@
+"""The letters of a synthetic word, drawn flat: their ink, and what lies behind it.
+
+That is a shadow, an outline or a glow.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from textsr_jax.data.synthetic import fonts
+from textsr_jax.data.synthetic.fonts import CAP_HEIGHT
+
+# What other words near the word are made of; their text is not meant to be read.
+_NEIGHBOURS = list("AEHIKMNORSTUaeimnorstu0123456789")
+
+
+@dataclass(frozen=True)
+class Lettering:
+    """A word drawn flat. Its masks are images in 8 bits and have one size.
+
+    Attributes:
+      ink: the letters.
+      halo: an outline or a glow behind the ink; None where the word has none.
+      shadow: what lies behind both; None where the word has none.
+      edges: the ink's upper and lower edge; see `ink_edges`.
+    """
+
+    ink: Image.Image
+    halo: Image.Image | None
+    shadow: Image.Image | None
+    edges: np.ndarray
+
+
+def letter(word: str, rng: np.random.Generator) -> Lettering:
+    """Draws `word` in a random face, with random effects."""
+    face = fonts.choose(word, rng)
+    font = fonts.load(face)
+    left, top, right, bottom = font.getbbox(word, anchor="ls")
+    spacing = CAP_HEIGHT * _spacing(rng)
+    jitter = CAP_HEIGHT * rng.uniform(0, 0.12) if rng.random() < 0.06 else 0.0
+    first, wider = font, 0.0
+    if word.isupper() and len(word) > 2 and rng.random() < 0.06:
+        # A capital, then small capitals.
+        first = fonts.load(face, round(1.3 * CAP_HEIGHT))
+        wider = first.getlength(word[0]) - font.getlength(word[0])
+    pad = CAP_HEIGHT
+    width = right - left + spacing * (len(word) - 1) + wider
+    size = (int(width) + 2 * pad, int(bottom - top) + 2 * pad)
+    start, baseline = pad - left, pad - top
+    glyphs: list[tuple[float, float, str, ImageFont.FreeTypeFont]]
+    if spacing == jitter == wider == 0:
+        glyphs = [(start, baseline, word, font)]
+    else:
+        # With kerning a letter starts its own advance before the end of the text up to it.
+        glyphs = [
+            (
+                start + font.getlength(word[: i + 1]) - font.getlength(word[i]) + i * spacing,
+                baseline + jitter * rng.uniform(-1, 1),
+                word[i],
+                font,
+            )
+            for i in range(len(word))
+        ]
+        rest = [(x + wider, y, text, letters) for x, y, text, letters in glyphs[1:]]
+        glyphs = [(*glyphs[0][:3], first), *rest]
+
+    def draw(stroke: float) -> Image.Image:
+        image = Image.new("L", size)
+        canvas = ImageDraw.Draw(image)
+        for x, y, text, letters in glyphs:
+            canvas.text((x, y), text, 255, letters, "ls", stroke_width=stroke)
+        return image
+
+    # Strokes take long to draw, so only some words are bolder than their face, or outlined.
+    ink = draw(rng.uniform(0.4, 1.2) if rng.random() < 0.08 else 0)
+    edges = ink_edges(np.asarray(ink))
+    if rng.random() < 0.18:
+        _add_neighbour(ink, edges, baseline, font, rng)
+    halo = shadow = None
+    effect = rng.random()
+    if effect < 0.12:
+        halo = draw(rng.uniform(1.5, 5))
+        if effect < 0.02:
+            # Hollow letters: their ink is the outline alone.
+            ink, halo = Image.fromarray(np.asarray(halo) - np.asarray(ink)), None
+    elif effect < 0.17:
+        halo = ink.filter(ImageFilter.GaussianBlur(rng.uniform(3, 7)))
+        halo = halo.point([min(2 * value, 255) for value in range(256)])
+    if rng.random() < 0.17:
+        shadow = _cast(halo or ink, rng)
+    if rng.random() < 0.02:
+        ink = _dotted(ink, rng)
+    return Lettering(ink, halo, shadow, edges)
+
+
+def _spacing(rng: np.random.Generator) -> float:
+    """Extra space between letters, in capitals' heights."""
+    kind = rng.random()
+    if kind < 0.60:
+        return 0.0
+    if kind < 0.84:
+        return rng.uniform(0, 0.15)
+    return rng.uniform(0.1, 0.6) if kind < 0.94 else rng.uniform(-0.04, 0)
+
+
+def ink_edges(ink: np.ndarray) -> np.ndarray:
+    """Where the ink begins and ends in every third column and in the last one.
+
+    Args:
+      ink: uint8 (height, width), the mask of the letters.
+
+    Returns:
+      float64 (points, 2), x and y in pixels along the upper and lower edge.
+    """
+    inked = ink > 64
+    columns = np.flatnonzero(inked.any(axis=0))
+    columns = np.append(columns[::3], columns[-1])
+    top = inked[:, columns].argmax(axis=0)
+    bottom = len(ink) - inked[::-1, columns].argmax(axis=0)
+    x = np.concatenate([columns, columns + 1]).astype(np.float64)
+    return np.stack([np.tile(x, 2), np.repeat([top, bottom], 2, axis=0).ravel()], axis=1)
+
+
+def _add_neighbour(
+    ink: Image.Image,
+    edges: np.ndarray,
+    baseline: float,
+    font: ImageFont.FreeTypeFont,
+    rng: np.random.Generator,
+) -> None:
+    """Draws other text near the word; a loose crop will show parts of it."""
+    left, top = edges.min(axis=0)
+    right, bottom = edges.max(axis=0)
+    gap = CAP_HEIGHT * rng.uniform(0.05, 0.25)
+    text = "".join(rng.choice(_NEIGHBOURS, 12))
+    offset = rng.uniform(0, 2 * CAP_HEIGHT)
+    place = rng.random()
+    if place < 0.4:
+        at, anchor = (left - offset, top - gap), "ls"
+    elif place < 0.8:
+        text = text.upper()
+        at, anchor = (left - offset, bottom + gap + CAP_HEIGHT), "ls"
+    elif place < 0.9:
+        at, anchor = (left - 2 * gap, baseline), "rs"
+    else:
+        at, anchor = (right + 2 * gap, baseline), "ls"
+    ImageDraw.Draw(ink).text(at, text, 255, font, anchor)
+
+
+def _cast(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """The shadow of `mask`: soft and beside it, or joined to it like the side of a block letter."""
+    reach = CAP_HEIGHT * rng.uniform(0.04, 0.16)
+    angle = rng.uniform(0, 2 * math.pi)
+    dx, dy = reach * math.cos(angle), reach * math.sin(angle)
+    pixels = np.asarray(mask)
+    if rng.random() < 0.3:
+        steps = np.linspace(1, 0, max(2, round(reach)), endpoint=False)
+        layers = [np.roll(pixels, (round(t * dy), round(t * dx)), (0, 1)) for t in steps]
+        return Image.fromarray(np.maximum.reduce(layers))
+    shadow = Image.fromarray(np.roll(pixels, (round(dy), round(dx)), (0, 1)))
+    return shadow.filter(ImageFilter.GaussianBlur(rng.uniform(0, 4)))
+
+
+def _dotted(ink: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """The ink as a board of lamps shows it."""
+    pitch = CAP_HEIGHT / rng.uniform(7, 12)
+    width, height = ink.size
+    x = np.cos(2 * np.pi * np.arange(width) / pitch)
+    y = np.cos(2 * np.pi * np.arange(height) / pitch)
+    lamps = np.clip(0.75 + 0.5 * (x + y[:, None]), 0, 1)
+    return Image.fromarray((np.asarray(ink) * lamps).astype(np.uint8))
