@@ -47,27 +47,27 @@ TABLES = {
     "cdistnet": cdistnet.TABLE,
 }
 
-# What the checkpoints of the paper's networks hold that ours do not.
+# What checkpoints of the paper's networks hold beyond our networks.
 PUBLISHED_ONLY = {
     "edsr": edsr.PUBLISHED_ONLY,
     "tbsrn": tbsrn.PUBLISHED_ONLY,
     "cdistnet": cdistnet.PUBLISHED_ONLY,
 }
 
-# Their checkpoints hold the STN, where they were trained with it.
+# Models whose checkpoints hold the STN, where they were trained with it.
 WITH_STN = ("tbsrn", "tsrn")
 _STN_PREFIX = "stn_head."
 
-# Half as many tensors as the smallest network has.
+# Fewer tensors than half of the smallest network's.
 _FEWEST = 16
 
 
 def network(model: str, *, stn: bool = False, dtype: str = "float32") -> Network:
-    """The network of a published checkpoint, in its published size.
+    """Builds the network of a published checkpoint, in its published size.
 
     Args:
       model: a key of `TABLES`.
-      stn: whether the STN stands in front of a super-resolution network.
+      stn: whether a super-resolution network has the STN in front.
       dtype: the compute dtype, float32 or bfloat16.
     """
     settings = ConfigDict({"name": model, "dtype": dtype})
@@ -95,8 +95,8 @@ def import_state_dict(
       A tree like `template` of numpy arrays.
 
     Raises:
-      UserError: `model` is unknown, or the checkpoint does not fit; names the tensor and the model
-        that the checkpoint looks like instead.
+      UserError: `model` is unknown, or the checkpoint does not fit. The message names the tensor,
+        and the model that the checkpoint looks like.
     """
     if model not in TABLES:
         raise UserError(f"no name table for {model!r}; take one of {', '.join(TABLES)}")
@@ -107,10 +107,10 @@ def import_state_dict(
 
 
 def export_variables(model: str, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The way back: a tree's tensors by their published names, in PyTorch's layout.
+    """Returns a tree's tensors by their published names, in PyTorch's layout.
 
-    An STN is left out where the published model has none. The network may be of any size; where
-    published names count on behind the blocks, they do so behind those that there are.
+    An STN is left out where the published model has none. The network may be of any size. Published
+    names that go on counting after the blocks do so after the blocks of this network.
     """
     variables = dict(variables)
     if model not in WITH_STN:
@@ -124,12 +124,12 @@ def export_variables(model: str, variables: Mapping[str, Any]) -> dict[str, np.n
 
 
 def holds_stn(model: str, names: Mapping[str, Any]) -> bool:
-    """Whether a published checkpoint of `model` with tensors of these names holds an STN."""
+    """Whether a published checkpoint of `model` holds an STN, by the names of its tensors."""
     return model in WITH_STN and any(bare_name(name).startswith(_STN_PREFIX) for name in names)
 
 
 def _recognize(asked: str, state_dict: Mapping[str, np.ndarray]) -> str:
-    """A hint: which published checkpoint a state dict looks like, if not like the one asked for."""
+    """A hint for messages: which published checkpoint a state dict looks like."""
     shapes = {bare_name(name): np.shape(tensor) for name, tensor in state_dict.items()}
     nothing = f"the file looks like none of {', '.join(TABLES)}"
     if len(shapes) < _FEWEST:
