@@ -82,7 +82,7 @@ def read(path: str | pathlib.Path, entry: str | None = None) -> Checkpoint:
 
 
 def encode(checkpoint: Checkpoint, suffix: str) -> bytes:
-    """The content of a checkpoint file: safetensors for that suffix, otherwise PyTorch's own format.
+    """The content of a checkpoint file: safetensors for that suffix, otherwise PyTorch's format.
 
     A safetensors file has no entries, so `key` is left out. PyTorch's own is written in the older
     format, which every version reads: the published code asks for PyTorch 1.2.

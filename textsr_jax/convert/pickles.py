@@ -22,7 +22,7 @@ _MARK = object()
 
 @dataclass(frozen=True, eq=False)
 class Key:
-    """A key of a dict that is not a string. Each equals itself alone: no value of a file is hashed."""
+    """A key of a dict that is not a string. Each equals itself alone; no value is hashed."""
 
     text: str
 
