@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from textsr_jax.config import configuration
-from textsr_jax.convert import (
+from textsr_jax.convert import checkpoint_files
+from textsr_jax.convert.checkpoint_files import Checkpoint
+from textsr_jax.convert.published import (
     TABLES,
     WITH_STN,
-    checkpoint_files,
     export_variables,
     holds_stn,
     import_state_dict,
     network,
 )
-from textsr_jax.convert.checkpoint_files import Checkpoint
 from textsr_jax.convert.table import COMPUTED, UNUSED, bare_name, prefix
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.models import build_focus, build_ocr, build_sr, count_parameters
