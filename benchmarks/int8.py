@@ -27,7 +27,7 @@ from textsr_jax import reading
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.data.samples import training_images
 from textsr_jax.decoding.word_search import WordSearch
-from textsr_jax.evaluation import comparison
+from textsr_jax.evaluation import protocol
 from textsr_jax.evaluation.protocol import Evaluation, Images, Row
 from textsr_jax.export import GRAPHS, RANGE_METHODS, exporting, graphs
 from textsr_jax.export.engine import OnnxEngine, open_session, to_float
@@ -178,7 +178,7 @@ def compare_pair(source: exporting.Exportable, calibrations: Sequence[str]) -> d
       source: the pair.
       calibrations: how activations are calibrated, each an int8 row.
     """
-    words = comparison.open_pairs(source.config, _DATA_ROOT.value)
+    words = protocol.open_pairs(source.config, _DATA_ROOT.value)
     lr = training_images(source.config.data, _DATA_ROOT.value, _IMAGES.value)
     traced = exporting.trace(source)
     steps = source.config.decoding.steps

@@ -5,6 +5,7 @@ Every room raises `UserError` for bad input; only `one_line_errors` prints it.
 
 import contextlib
 import errno
+import importlib
 import os
 import pathlib
 import sys
@@ -69,6 +70,16 @@ def needs(extra: str) -> Iterator[None]:
         raise MissingPackage(
             f"{error.name} is not installed; it comes with the extra [{extra}]: {installing(extra)}"
         ) from error
+
+
+def require(package: str, extra: str) -> None:
+    """Imports a package of an extra of ours, for work that needs it only at its end.
+
+    Raises:
+      MissingPackage: as of `needs`.
+    """
+    with needs(extra):
+        importlib.import_module(package)
 
 
 def installing(extra: str) -> str:
