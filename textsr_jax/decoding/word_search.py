@@ -24,10 +24,10 @@ _SPREAD = 60.0
 # A beam counts nothing beside the best one where its log probability is this much lower.
 _NEGLIGIBLE = 10.0
 # How images are moved for a second look, in pixels to the right and down: a backbone with strides
-# sees something else then. Chosen on validation and drawn words (docs/reading.md).
+# sees something else then. Chosen on validation and drawn words (docs/results/reading_rules.md).
 _MOVES = ((2, -2), (-2, 2), (2, 2), (-2, -2))
 # The logarithm of 1 in 150: a word that the recogniser thinks less likely is doubted. Chosen on
-# validation and drawn words (docs/calibration.md).
+# validation and drawn words (docs/history.md).
 _DOUBTED = -5.0
 
 

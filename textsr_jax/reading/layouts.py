@@ -21,9 +21,9 @@ from textsr_jax.reading.crops import Window
 MOST_WINDOWS, MOST_IN_ONE_PIECE = 64, 8
 
 # What counts for a layout beside the log odds that its text is right. Fitted on turned training
-# words and drawn letters that are tall (docs/reading.md): the letters to a height and what it costs
-# to have more or fewer (of the logarithm), that tall crops are mostly upright, and wide ones nearly
-# always, and that what stands apart and has several letters is a word.
+# words and tall drawn letters (docs/results/reading_rules.md): the letters to a height and what it
+# costs to have more or fewer (of the logarithm), that tall crops are mostly upright, and wide ones
+# nearly always, and that what stands apart and has several letters is a word.
 _LETTERS, _DENSITY = 1.5, 3.0
 _TALL_UPRIGHT, _WIDE_UPRIGHT, _WORDS_APART = 1.0, 3.5, 4.0
 # What an edge or a frame is read as.
