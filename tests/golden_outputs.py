@@ -1,6 +1,6 @@
 """What this project computes for every parity vector, beside what the published code computed.
 
-`comparisons` serves the tests, which hold its bounds, and the table of docs/fidelity.md.
+`comparisons` serves the tests, which hold its bounds, and the table of docs/results/fidelity.md.
 """
 
 import dataclasses

@@ -10,6 +10,7 @@ A PACKAGE that ends in * stands for all packages whose names begin like this.
 import fnmatch
 import importlib.abc
 import importlib.machinery
+import os
 import runpy
 import sys
 from typing import Any
@@ -40,6 +41,8 @@ class Without:
 
 def main() -> None:
     packages, what, *rest = sys.argv[1:]
+    # As Python does for `-m`; by itself it would take the folder of this file.
+    sys.path[0] = os.getcwd()
     sys.meta_path[:] = [Without(finder, packages.split(",")) for finder in sys.meta_path]
     if what == "-c":
         exec(compile(rest[0], "<code>", "exec"), {"__name__": "__main__"})

@@ -32,7 +32,7 @@ _ELSEWHERE = "elsewhere:"
 _NO_PLACES = ("tfds:", _ELSEWHERE)
 
 
-def define_flag() -> flags.FlagHolder:
+def define_flag() -> flags.FlagHolder[ConfigDict]:
     """Defines `--config=FILE`, its overrides `--config.FIELD=VALUE`, and `--print_config`."""
     flags.DEFINE_bool(
         "print_config", False, "Prints the config as JSON, which --config takes, and ends."
@@ -57,7 +57,8 @@ def resolved(config: ConfigDict) -> ConfigDict:
 
 
 def from_flag(
-    flag: flags.FlagHolder | flags.Flag, source: str | pathlib.Path | None = None
+    flag: flags.FlagHolder[ConfigDict] | flags.Flag[ConfigDict],
+    source: str | pathlib.Path | None = None,
 ) -> ConfigDict:
     """The config that the flag names, or else that of `source`, a workdir or a packed file.
 
@@ -120,7 +121,7 @@ def fill_in(argv: list[str], model: str | pathlib.Path | None = None) -> list[st
         return argv
     if workdir is None:
         workdir, argv = model, [argv[0], f"--model={model}", *argv[1:]]
-    workdirs.load_config(workdir)
+    workdirs.load_config(str(workdir))
     return [argv[0], f"--config={__file__}:{workdir}", *argv[1:]]
 
 
@@ -142,8 +143,8 @@ def explain(error: Exception) -> str:
     place = next((arg.split("=")[0] for arg in sys.argv if re.search(rf"\.{field}\b", arg)), "")
     nearest = re.search(r'Did you mean "(\w+)"', str(error))
     if not place and found and nearest:
-        nearest = nearest.group(1)
-        return f"--config: the file sets {field!r}, which is no field; did you mean {nearest!r}?"
+        close = nearest.group(1)
+        return f"--config: the file sets {field!r}, which is no field; did you mean {close!r}?"
     if not place:
         return f"--config: {error}"
     if not nearest:

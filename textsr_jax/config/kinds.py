@@ -58,9 +58,10 @@ class Whole:
     def accept(self, value: Any) -> int:
         if not isinstance(value, numbers.Integral) or isinstance(value, bool):
             raise Refused(self.wanted)
-        if not self.low <= value <= self.high or value % self.step:
+        number = int(value)
+        if not self.low <= number <= self.high or number % self.step:
             raise Refused(self.wanted)
-        return int(value)
+        return number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,12 +90,13 @@ class Number:
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
             raise Refused(self.wanted)
         # Whole numbers are compared before they are floats, which have a largest one.
-        inside = self.low <= value <= self.high and math.isfinite(value)
-        if not inside or (self.open_low and value <= self.low):
+        number: Any = value
+        inside = self.low <= number <= self.high and math.isfinite(number)
+        if not inside or (self.open_low and number <= self.low):
             raise Refused(self.wanted)
-        if self.open_high and value >= self.high:
+        if self.open_high and number >= self.high:
             raise Refused(self.wanted)
-        return int(value) if self.keep_whole and value == int(value) else float(value)
+        return int(number) if self.keep_whole and number == int(number) else float(number)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,7 +227,7 @@ class Rules:
     def _rule(self, number: int, rule: Any) -> dict[str, Any]:
         if not isinstance(rule, Mapping) or len({"pattern", "set"} & rule.keys()) != 1:
             raise Refused(f"{self.wanted}; number {number} is none")
-        kinds = {"pattern": Pattern(), "set": Text(), **self.settings}
+        kinds: dict[str, Kind] = {"pattern": Pattern(), "set": Text(), **self.settings}
         made = {}
         for name, value in rule.items():
             if name not in kinds:

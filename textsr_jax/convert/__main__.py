@@ -44,12 +44,13 @@ def main(arguments: list[str]) -> None:
         raise UserError("--out is missing; name the file to write, for example --out=edsr.params")
     from textsr_jax.convert import files
 
+    model, file = arguments
     if _TO_TORCH.value:
         if _ENTRY.value is not None:
             raise UserError("--entry names a part of a published file; leave it or --to-torch away")
-        lines = files.export_file(*arguments, _OUT.value)
+        lines = files.export_file(model, file, _OUT.value)
     else:
-        lines = files.import_file(*arguments, _OUT.value, _ENTRY.value)
+        lines = files.import_file(model, file, _OUT.value, _ENTRY.value)
     print("\n".join(lines))
 
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from textsr_jax.convert import entries
-from textsr_jax.convert.rebuilding import Damaged, Other, Refused
+from textsr_jax.convert.rebuilding import Damaged, Other, Refused, Tensor
 from textsr_jax.convert.torch_files import Foreign, TorchFile
 from textsr_jax.errors import UserError, escaped, installing
 from textsr_jax.storage import file_kinds
@@ -140,7 +140,8 @@ def _read_torch(path: pathlib.Path, entry: str | None) -> Checkpoint:
                         f"{path}: tensor '{escaped(name)}' is not a plain one ({tensor.kind}); "
                         "save it as float32"
                     )
-            arrays = file.tensors(found.tensors.values())
+            plain = [tensor for tensor in found.tensors.values() if isinstance(tensor, Tensor)]
+            arrays = file.tensors(plain)
     except Refused as error:
         raise UserError(
             f"{path}: refused, and nothing in it was run: it asks for {escaped(str(error), 200)}; "

@@ -175,7 +175,8 @@ def to_tree(
         is not of floating point. The message names the tensor alone.
       ValueError: the table gives two leaves the same published name.
     """
-    tensors, full = {}, {}
+    tensors: dict[str, np.ndarray] = {}
+    full: dict[str, str] = {}
     for published, tensor in state_dict.items():
         name = bare_name(published)
         if name in tensors:

@@ -12,7 +12,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -109,7 +109,7 @@ class _Records(Protocol):
     """What a format holds: a pickle, and storages by key, in a byte order with NumPy's sign."""
 
     content: Any
-    byte_order: str
+    byte_order: Literal["<", ">"]
 
     def read(self, storage: Storage) -> bytes: ...
 
@@ -149,7 +149,7 @@ class _Zip:
                 "torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
             )
         order = self._record("byteorder", 16) if f"{self._top}byteorder" in self._infos else b""
-        self.byte_order = ">" if order == b"big" else "<"
+        self.byte_order: Literal["<", ">"] = ">" if order == b"big" else "<"
         self.content, _ = pickles.load(io.BytesIO(self._record("data.pkl", pickles.MAX_BYTES)))
 
     def read(self, storage: Storage) -> bytes:
@@ -177,7 +177,7 @@ class _Zip:
 class _Stream:
     """The older format: pickles one after another, then the storages."""
 
-    byte_order = "<"
+    byte_order: Literal["<", ">"] = "<"
 
     def __init__(self, file: _Bounded, size: int):
         file.most, self._file, self._size = size, file, size

@@ -118,7 +118,7 @@ def report(config: ConfigDict) -> list[Estimate]:
         "step, GB: the state, a gradient, the batch and what the forward pass keeps for the\n"
         "gradient, as the step is written. XLA may keep less, and takes working space.\n"
         f"at least: the arithmetic at the rate of large matrix products, here {rates}.\n"
-        "Training reaches a part of it: docs/performance.md."
+        "Training reaches a part of it: docs/results/speed.md."
     )
     return found
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from textsr_jax import reading
 from textsr_jax.cli.scripts import run_script
+from textsr_jax.data.records import Record
 from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError, require
 from textsr_jax.evaluation import calibration, protocol
@@ -55,7 +56,10 @@ def samples(
     synthetic = config.data.synthetic
     bounds = {name: synthetic[name] for name in ("words", "min_length", "max_length")}
     settings = generation.GeneratorSettings(seed=SEED, **bounds)
-    words = [generation.draw(settings, "validation", index) for index in range(drawn)]
+    words = [
+        Record(f"{DRAWN}:{index + 1}", *generation.draw(settings, "validation", index))
+        for index in range(drawn)
+    ]
     sources = {VALIDATION: sources[VALIDATION], DRAWN: [words], TEST: sources[TEST]}
     made = {name: calibration.collect(reader, source) for name, source in sources.items()}
     return made, pairs.title

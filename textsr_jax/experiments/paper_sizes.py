@@ -146,7 +146,7 @@ def _packed_zeros(tree: dict[str, Any], rules: tuple[Rule, ...]) -> Any:
             scale=ranges,
             shape=leaf.shape,
             dtype=np.dtype(leaf.dtype),
-            bits=rule.bits,
+            bits=int(rule.bits or 32),
             prior=rule.prior,
             axis=axis,
         )

@@ -71,10 +71,11 @@ def run_pack(job: Job, target: str | None, bits: Sequence[float], priors: Sequen
         changes["bits"] = bits[0]
     if priors:
         changes["prior"] = priors[0]
-    parts = {"SR": ("sr",), "OCR": ("ocr",)}.get(target, ("sr", "ocr"))
+    parts = ["sr"] if target == "SR" else ["ocr"] if target == "OCR" else ["sr", "ocr"]
     rules = {
         part: job.baseline.rules(part, **changes) if part in parts else () for part in ("sr", "ocr")
     }
+    assert job.out is not None
     setting = grid.pack(job.baseline, rules, job.out, {})
     print(setting.ranges)
     tables.print_settings([setting], f"{job.out}: {job.what}")

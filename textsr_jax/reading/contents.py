@@ -1,6 +1,6 @@
 """What an image holds, before it is read: no text at all, or a whole photograph.
 
-`docs/reading.md` tells on what the numbers here were chosen.
+`docs/results/reading_rules.md` tells on what the numbers here were chosen.
 """
 
 import functools

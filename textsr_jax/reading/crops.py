@@ -319,7 +319,9 @@ def _overlapped(before: str, after: str, expected: float) -> str:
     return before[: len(before) - math.floor(cut)] + after[math.ceil(cut) :]
 
 
-def side_by_side(pictures: Sequence[np.ndarray], places: Sequence[Window]) -> np.ndarray:
+def side_by_side(
+    pictures: Sequence[np.ndarray] | np.ndarray, places: Sequence[Window]
+) -> np.ndarray:
     """Windows as one picture again, each up to the middle of what it shares with the next.
 
     Args:

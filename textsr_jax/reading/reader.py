@@ -13,7 +13,7 @@ import math
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, cast, overload
 
 import jax
 import numpy as np
@@ -142,10 +142,15 @@ class Reader:
         made = [self._enlarge(batch) for batch in batches(several, lambda image: image, _TOGETHER)]
         return made[0][0] if one else np.concatenate([self._enlarge([]), *made])
 
+    # A name or bytes are iterable too, and match the first of these.
     @overload
-    def read(self, images: str | os.PathLike | bytes | BinaryIO | Image.Image) -> Reading: ...
+    def read(  # type: ignore[overload-overlap]
+        self, images: str | os.PathLike[str] | bytes | BinaryIO | Image.Image
+    ) -> Reading: ...
     @overload
-    def read(self, images: np.ndarray | jax.Array) -> Reading | list[Reading]: ...
+    def read(  # type: ignore[overload-overlap]
+        self, images: np.ndarray | jax.Array
+    ) -> Reading | list[Reading]: ...
     @overload
     def read(self, images: Iterable[ImageLike]) -> list[Reading]: ...
     def read(self, images: ImageLike | Iterable[ImageLike]) -> Reading | list[Reading]:
@@ -249,10 +254,13 @@ def _listed(images: ImageLike | Iterable[ImageLike]) -> tuple[bool, Iterator[np.
             f"a {type(images).__name__} is neither an image nor a list of images; give a file's "
             "name, its bytes, a Pillow image, an array, or a list of these"
         )
-    return one, map(image_rgb, [images] if one else images)
+    several = [images] if one else images
+    return one, map(image_rgb, cast(Iterable[ImageLike], several))
 
 
-def load(source: str | os.PathLike | None = None, *, config: ConfigDict | None = None) -> Reader:
+def load(
+    source: str | os.PathLike[str] | None = None, *, config: ConfigDict | None = None
+) -> Reader:
     """Loads the pair that comes with the package, a workdir of `train.py` or a packed file.
 
     The fine-tuned recogniser is taken, or the pre-trained one where stage 2 has not run. The
@@ -285,11 +293,12 @@ def load(source: str | os.PathLike | None = None, *, config: ConfigDict | None =
             f"{source} has no {what} ({stage}) yet; train it with train.py --workdir={source}, "
             f"or name a file in config.init.{part}"
         )
-    return _unpacked_reader(models, ocr, None if source is None else str(source.absolute()))
+    place = None if source is None else str(source.absolute())
+    return _unpacked_reader(models, models.sr_variables, ocr, place)
 
 
-def _unpacked_reader(models: Models, ocr: Variables, source: str | None) -> Reader:
-    config, sr = models.config, models.sr_variables
+def _unpacked_reader(models: Models, sr: Variables, ocr: Variables, source: str | None) -> Reader:
+    config = models.config
     search = WordSearch.of(config)
     engine = JaxEngine(
         search,
@@ -348,7 +357,7 @@ def _packed_engine(place: str | None, digest: str, settings: dict[str, Any]) -> 
     """The engine of a pickled reader, loaded again from its file."""
     path = SHIPPED if place is None else pathlib.Path(place)
     check_unchanged(path, digest, path)
-    return _load_packed_reader(path, ConfigDict(settings).lock())._engine
+    return cast("JaxEngine", _load_packed_reader(path, ConfigDict(settings).lock())._engine)
 
 
 def check_unchanged(file: pathlib.Path, digest: str, source: pathlib.Path) -> None:

@@ -181,7 +181,9 @@ def _label(axes: Axes, title: str, x: str, score: str) -> None:
 def _note(axes: Axes, points: Sequence[Point], score: str, colour: str) -> None:
     """Writes what stands beside points; points that lie together share a note, such as 5 to 8."""
     # Layout moves axes, and what is near depends on their size.
-    axes.figure.draw_without_rendering()
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
     groups: list[list[Point]] = []
     for point in points:
         if not point[2]:

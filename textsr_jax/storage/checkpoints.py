@@ -348,9 +348,9 @@ def load_start(
     if not path.exists():
         raise UserError(f"{place}: no such parameter file, packed file or workdir")
     if part == "resampler" or (part == "sr" and not workdirs.best_directory(path, stage).is_dir()):
-        file = load_stage0(path, part)
-        if file is not None:
-            return parameter_files.variables_for(file, part, name, template, place)
+        stage0 = load_stage0(path, part)
+        if stage0 is not None:
+            return parameter_files.variables_for(stage0, part, name, template, place)
     loaded = load_best(path, stage, abstract(template))
     if loaded is None:
         raise UserError(

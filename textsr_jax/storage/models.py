@@ -160,12 +160,14 @@ def _load_unpacked(source: str | pathlib.Path | None, config: ConfigDict | None)
         return False
 
     def best(stage: str, network: Network) -> Variables | None:
+        assert source is not None, "only a workdir has stages"
         loaded = checkpoints.load_best(source, stage, checkpoints.abstract(network.template))
         return loaded and loaded[0]
 
     @functools.cache
     def joint() -> Variables | None:
         """Both models of a workdir that ran the joint stage."""
+        assert own is not None, "only a workdir has stages"
         own_sr, own_ocr = build_sr(own.sr), build_ocr(own.ocr)
         return best("joint", together(sr=own_sr, ocr=own_ocr))
 
@@ -180,16 +182,16 @@ def _load_unpacked(source: str | pathlib.Path | None, config: ConfigDict | None)
         sr_variables = sr.template
     elif not replaced("sr"):
         sr_variables = best("stage1", sr)
-        if sr_variables is None and joint() is not None:
-            sr_variables = part_of(joint(), "sr")
+        if sr_variables is None and (both := joint()) is not None:
+            sr_variables = part_of(both, "sr")
     if sr_variables is None:
         sr_variables = start("sr", "stage1", sr)
         if sr_variables is not None:
             sr = build_sr(config.sr, sr_variables)
     if not replaced("ocr"):
         fine_tuned = best("stage2", ocr)
-        if fine_tuned is None and joint() is not None:
-            fine_tuned = part_of(joint(), "ocr")
+        if fine_tuned is None and (both := joint()) is not None:
+            fine_tuned = part_of(both, "ocr")
         pretrained = None if config.init.ocr else best("pretrain_ocr", ocr)
     if pretrained is None:
         pretrained = start("ocr", "pretrain_ocr", ocr)

@@ -151,5 +151,6 @@ class Baseline:
     def with_variables(self, sr: Variables, ocr: Variables) -> "Baseline":
         """Returns the same models with other variables, such as fine-tuned ones."""
         part = "pretrained" if self.models.fine_tuned is None else "fine_tuned"
-        models = dataclasses.replace(self.models, sr_variables=sr, **{part: ocr})
+        changes: dict[str, Any] = {"sr_variables": sr, part: ocr}
+        models = dataclasses.replace(self.models, **changes)
         return Baseline(models, self.evaluation)

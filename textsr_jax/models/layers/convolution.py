@@ -44,7 +44,10 @@ class Conv(nnx.Conv):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **{"conv_general_dilated": convolve, **kwargs})
 
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    # Flax's layer takes a sharding of the output, which nothing here needs.
+    def __call__(  # type: ignore[override]
+        self, x: jax.Array, *, train: bool = False
+    ) -> jax.Array:
         """Maps (batch, H, W, inputs) to (batch, H / stride, W / stride, outputs)."""
         if train or not self._suits_winograd():
             return super().__call__(x)
@@ -144,12 +147,12 @@ def convolve(
     # With several devices, a part of the batch may be on another device than the sum over it.
     if not suits or jax.device_count() > 1:
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
+    pairs: Any = padding
     if isinstance(padding, str):
         pairs = jax.lax.padtype_to_pads(x.shape[1:3], (rows, columns), strides, padding)
-        padding = tuple((int(before), int(after)) for before, after in pairs)
-    return _convolve(
-        x, kernel, tuple(strides), tuple(map(tuple, padding)), options.get("precision")
-    )
+    (top, bottom), (left, right) = pairs
+    pads = (int(top), int(bottom)), (int(left), int(right))
+    return _convolve(x, kernel, tuple(strides), pads, options.get("precision"))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -277,8 +280,8 @@ def kernel_gradient(
     if parts == 1:
         return of_part(x, cotangent)
 
-    def add(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+    def add(total: jax.Array, part: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         return total + of_part(*part), None
 
-    split = [array.reshape(parts, -1, *array.shape[1:]) for array in (x, cotangent)]
+    split = tuple(array.reshape(parts, -1, *array.shape[1:]) for array in (x, cotangent))
     return jax.lax.scan(add, jnp.zeros((rows, columns, inputs, outputs)), split)[0]

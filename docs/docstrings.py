@@ -1,0 +1,60 @@
+"""Docstrings of the package as reStructuredText: they are plain text with Markdown's backticks.
+
+Sphinx reads docstrings as reStructuredText, where indented lines, asterisks and single backticks
+mean something else than in the package.
+"""
+
+import re
+
+_CODE = re.compile(r"(``[^`]+``|(?<!`)`[^`]+`(?!`))")
+# Sections that sphinx.ext.napoleon turns into lists of fields.
+_SECTIONS = ("Args:", "Returns:", "Raises:", "Yields:", "Attributes:")
+
+
+def process(
+    app: object, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Changes the lines of a docstring in place, before sphinx.ext.napoleon reads them."""
+    lines[:] = restructured(lines)
+
+
+def restructured(lines: list[str]) -> list[str]:
+    """The lines as reStructuredText."""
+    changed, prose, section = [], [], False
+
+    def finish() -> None:
+        changed.extend(escaped("\n".join(prose)).split("\n") if prose else [])
+        prose.clear()
+
+    block = False
+    for line in lines:
+        indented = line.startswith(" ")
+        if line.strip() and not indented:
+            section = line.strip() in _SECTIONS
+        if line.strip() and indented and not section and not block:
+            # What is indented outside of a section is shown as it stands.
+            finish()
+            changed += ["", "::", ""]
+            block = True
+        elif line.strip() and not indented and block:
+            changed.append("")
+            block = False
+        (changed if block else prose).append(line)
+    finish()
+    return changed
+
+
+def escaped(text: str) -> str:
+    """Prose whose code is marked, and whose other signs mean nothing."""
+    marked = ""
+    for part in _CODE.split(text):
+        code = bool(_CODE.fullmatch(part))
+        if marked.endswith("``") and part[:1].isalnum():
+            # A letter may stand directly behind code, as in `pack`ed.
+            marked += "\\ "
+        marked += f"``{part.strip('`')}``" if code else _plain(part)
+    return marked
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"(\*|\||(?<=\w)_(?!\w))", r"\\\1", text)
