@@ -14,11 +14,10 @@ from rich.table import Table
 from textsr_jax import reading
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.data.synthetic import generation
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, require
 from textsr_jax.evaluation import calibration, protocol
 from textsr_jax.evaluation.calibration import Sample
 from textsr_jax.experiments import draw_plots
-from textsr_jax.report import plots
 from textsr_jax.report.tables import new_table, print_table
 from textsr_jax.storage import atomic, packed_files
 from textsr_jax.storage.shipped import SHIPPED
@@ -137,6 +136,7 @@ def main(arguments: list[str]) -> None:
         raise UserError(
             f"{arguments[0]!r}: textsr_jax.experiments.fit_temperature takes flags only"
         )
+    require("matplotlib", "plots")
     model, out = flags.FLAGS.model, flags.FLAGS.out
     if out and not pathlib.Path(out).parent.is_dir():
         raise UserError(f"--out={out}: there is no such folder; make it first")
@@ -144,6 +144,8 @@ def main(arguments: list[str]) -> None:
     results = {"model": pathlib.Path(model).name, "data": name, **measure(parts)}
     print_table(table(results), keys=2)
     atomic.write_json(flags.FLAGS.json, results)
+    from textsr_jax.report import plots
+
     figure = plots.reliability(results["rows"], f"{results['model']}, {TEST} words")
     draw_plots.write(flags.FLAGS.plot, figure)
     print(f"figures: {flags.FLAGS.json}, {flags.FLAGS.plot}")
