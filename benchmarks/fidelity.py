@@ -11,7 +11,8 @@ import jax
 from tqdm import tqdm
 
 from benchmarks import networks
-from tests import golden_outputs, golden_vectors
+from benchmarks.golden import outputs as golden_outputs
+from benchmarks.golden import vectors as golden_vectors
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
 from textsr_jax.models import count_parameters

@@ -29,7 +29,8 @@ exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 suppress_warnings = ["ref.python"]
 
 # Pages in Markdown. Headings can be linked to, as on GitHub.
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+# Without formulas: they would need the network where a page is read.
+myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 
 # Pages with code cells are run each time. A cell that fails fails the build.

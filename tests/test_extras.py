@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from safetensors.numpy import save_file
 
-from tests import golden_vectors
+from benchmarks.golden import vectors as golden_vectors
 from tests.conftest import word_image
 
 ROOT = pathlib.Path(__file__).parents[1]
