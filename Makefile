@@ -31,7 +31,7 @@ test-fast: .venv/installed-dev
 # The documentation as a site in docs/_build/html. Pages with code cells run; a warning is an error.
 docs: .venv/installed-docs
 	rm -rf docs/_build docs/api/generated
-	$(BIN)/python -m sphinx -W --keep-going --quiet --builder html docs docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going --quiet --jobs auto --builder html docs docs/_build/html
 	@echo 'documentation: docs/_build/html/index.html'
 
 lint: .venv/installed-dev

@@ -21,7 +21,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
@@ -33,6 +32,9 @@ suppress_warnings = ["ref.python"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 
+# Two dashes before a flag stay two dashes.
+smartquotes = False
+
 # Pages with code cells are run each time. A cell that fails fails the build.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
@@ -41,7 +43,7 @@ nb_merge_streams = True
 
 # The pages of the API, from docstrings.
 autosummary_generate = True
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -65,4 +67,5 @@ html_theme_options = {
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("autodoc-process-docstring", docstrings.process)
+    # Before sphinx.ext.napoleon, whose priority is 500.
+    app.connect("autodoc-process-docstring", docstrings.process, priority=400)

@@ -6,6 +6,8 @@ mean something else than in the package.
 
 import re
 
+# A list goes on until a line that is not indented.
+_LISTED = re.compile(r"\n *- [^\n]*(?:\n +[^\n]*)*\Z")
 _CODE = re.compile(r"(``[^`]+``|(?<!`)`[^`]+`(?!`))")
 # Sections that sphinx.ext.napoleon turns into lists of fields.
 _SECTIONS = ("Args:", "Returns:", "Raises:", "Yields:", "Attributes:")
@@ -31,7 +33,8 @@ def restructured(lines: list[str]) -> list[str]:
         indented = line.startswith(" ")
         if line.strip() and not indented:
             section = line.strip() in _SECTIONS
-        if line.strip() and indented and not section and not block:
+        listed = line.lstrip().startswith("- ") or (prose and _LISTED.search("\n".join(prose)))
+        if line.strip() and indented and not section and not block and not listed:
             # What is indented outside of a section is shown as it stands.
             finish()
             changed += ["", "::", ""]

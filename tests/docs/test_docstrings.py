@@ -29,3 +29,10 @@ def test_what_is_indented_is_shown_as_it_stands():
 def test_sections_stay():
     lines = ["Says.", "", "Args:", "  x: a `b`."]
     assert docstrings.restructured(lines) == ["Says.", "", "Args:", "  x: a ``b``."]
+
+
+def test_lists_stay_lists():
+    lines = ["Holds:", "  - `a` is b,", "    and c;", "  - d.", "", "More."]
+    assert docstrings.restructured(lines) == [
+        *("Holds:", "  - ``a`` is b,", "    and c;", "  - d.", "", "More.")
+    ]
