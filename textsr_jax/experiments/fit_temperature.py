@@ -13,7 +13,6 @@ from rich.table import Table
 
 from textsr_jax import reading
 from textsr_jax.cli.scripts import run_script
-from textsr_jax.data.records import Record
 from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError, require
 from textsr_jax.evaluation import calibration, protocol
@@ -44,6 +43,8 @@ def samples(
     Raises:
       UserError: a file or data that cannot be read, or that lack words.
     """
+    from textsr_jax.data.records import Record
+
     config = packed_files.load(model).experiment(model).copy_and_resolve_references()
     with config.unlocked():
         config.decoding.temperature = 1.0
