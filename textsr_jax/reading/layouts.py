@@ -21,7 +21,7 @@ from textsr_jax.reading.crops import Window
 MOST_WINDOWS, MOST_IN_ONE_PIECE = 64, 8
 
 # What is added to the log odds that a layout's text is right. The values were fitted on turned
-# training words and on tall drawn letters (docs/results/reading_rules.md). First the usual number of
+# training words and tall drawn letters (docs/results/reading_rules.md). First the usual number of
 # letters in a height, and the cost of more or fewer, by the logarithm. Then bonuses: tall crops are
 # mostly upright, wide ones nearly always, and several letters that stand apart are a word.
 _LETTERS, _DENSITY = 1.5, 3.0
