@@ -105,11 +105,7 @@ class SavedCheckpoints:
         return None
 
     def check_shapes(self, template: Any) -> None:
-        """Raises `UserError` where the newest checkpoint is sound but of another network.
-
-        Args:
-          template: the tree's structure as arrays or `jax.ShapeDtypeStruct`.
-        """
+        """Raises `UserError` if the newest checkpoint is sound but of another network."""
         try:
             step = self.steps()[-1]
             noted = self._digests(step)
@@ -266,11 +262,6 @@ def load_best(
     workdir: str | pathlib.Path, stage: str, template: Any
 ) -> tuple[Any, dict[str, Any]] | None:
     """Returns a stage's best model, by validation, and its record; None if there is none yet.
-
-    Args:
-      workdir: the workdir.
-      stage: the stage's folder in it.
-      template: the tree's structure, as `SavedCheckpoints.restore` takes it.
 
     Raises:
       UserError: the model cannot be read, is of another network than `template`, or has values
