@@ -23,7 +23,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.models import build_rescaler, shape_difference
 from textsr_jax.models.network import leaves_by_path
 from textsr_jax.quantization import dequantize
-from textsr_jax.storage import digests, packed_files, parameter_files, workdirs
+from textsr_jax.storage import digests, packed_files, packed_leaves, parameter_files, workdirs
 from textsr_jax.storage.agreement import agreed, from_first
 
 _logger = logging.getLogger(__name__)
@@ -327,7 +327,7 @@ def load_start(
 
 def _of_packed(path: pathlib.Path, part: str) -> parameter_files.ParameterFile | None:
     """Returns one model of a packed file, dequantised; None if `path` holds no such model."""
-    if part not in packed_files.PARTS or not packed_files.is_packed_file(path):
+    if part not in packed_leaves.PARTS or not packed_files.is_packed_file(path):
         return None
     packed = packed_files.load(path)
     settings = packed.experiment(path)[part].to_dict()
