@@ -37,7 +37,7 @@ _repr.maxstring = _repr.maxother = 60
 
 
 def checked(
-    content: Any, place: str = "", *, travels: bool = False, fix: str = ""
+    content: object, place: str = "", *, travels: bool = False, fix: str = ""
 ) -> dict[str, Any]:
     """A config as it is used: complete, every value as its kind keeps it.
 
@@ -81,7 +81,7 @@ def checked(
     return nested(values)
 
 
-def checked_part(content: Any, part: str, place: str = "") -> dict[str, Any]:
+def checked_part(content: object, part: str, place: str = "") -> dict[str, Any]:
     """The fields of one part that are in `content`, such as those of "decoding" or of "sr".
 
     Raises:
@@ -152,7 +152,7 @@ def _fields(content: Mapping[str, Any], part: str = "") -> Iterator[tuple[str, A
             yield (name if proper else f"{part}.{_short(key)}"), value
 
 
-def _accepted(name: str, field: Field, value: Any, refuse: Refuse) -> Any:
+def _accepted(name: str, field: Field, value: object, refuse: Refuse) -> Any:
     try:
         return field.kind.accept(value)
     except Refused as error:
@@ -223,7 +223,7 @@ def _modernized(found: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _unknown(name: str, value: Any) -> str:
+def _unknown(name: str, value: object) -> str:
     """What to say of a field that is none."""
     if name in _PARTS:
         return f"config.{name}={_short(value)}: must be a mapping of fields"
@@ -236,7 +236,7 @@ def _unknown(name: str, value: Any) -> str:
     return f"{where} has {_short(last)}, which is no field; {hint}"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     try:
         return _repr.repr(value)
     except ValueError:

@@ -36,7 +36,7 @@ class Found:
     beside: tuple[str, ...]
 
 
-def choose(path: pathlib.Path, content: Any, entry: str | None) -> Found:
+def choose(path: pathlib.Path, content: object, entry: str | None) -> Found:
     """Finds the state dict in what a file holds.
 
     Args:
@@ -139,7 +139,7 @@ def _name(key: str | Key) -> str:
     return key if isinstance(key, str) else key.text
 
 
-def _is_tensor(value: Any) -> bool:
+def _is_tensor(value: object) -> bool:
     return isinstance(value, Tensor) or (isinstance(value, Other) and value.tensor)
 
 

@@ -65,7 +65,7 @@ class _Machine:
         self._memo: dict[int, Any] = {}
         self._left = self._most = operations
 
-    def step(self, operation: str, argument: Any) -> None:
+    def step(self, operation: str, argument: object) -> None:
         self._spend(1)
         if operation in _VALUES:
             self._stack.append(_VALUES[operation](argument))
@@ -91,13 +91,13 @@ class _Machine:
         del self._stack[place:]
         return items
 
-    def nothing(self, _: Any) -> None:
+    def nothing(self, _: object) -> None:
         pass
 
-    def stop(self, _: Any) -> None:
+    def stop(self, _: object) -> None:
         self.result = self._stack.pop()
 
-    def mark(self, _: Any) -> None:
+    def mark(self, _: object) -> None:
         self._stack.append(_MARK)
 
     def get(self, index: int) -> None:
@@ -106,10 +106,10 @@ class _Machine:
     def put(self, index: int) -> None:
         self._memo[index] = self._stack[-1]
 
-    def memoize(self, _: Any) -> None:
+    def memoize(self, _: object) -> None:
         self._memo[len(self._memo)] = self._stack[-1]
 
-    def tuple(self, _: Any) -> None:
+    def tuple(self, _: object) -> None:
         self._stack.append(tuple(self._items()))
 
     def tuple_of(self, count: int) -> None:
@@ -117,20 +117,20 @@ class _Machine:
         del self._stack[-count:]
         self._stack.append(items)
 
-    def append(self, _: Any) -> None:
+    def append(self, _: object) -> None:
         self._extend([self._stack.pop()])
 
-    def appends(self, _: Any) -> None:
+    def appends(self, _: object) -> None:
         self._extend(self._items())
 
     def _extend(self, items: list[Any]) -> None:
         of_type(list, self._stack[-1]).extend(items)
 
-    def set_item(self, _: Any) -> None:
+    def set_item(self, _: object) -> None:
         value, key = self._stack.pop(), self._stack.pop()
         self._update([key, value])
 
-    def set_items(self, _: Any) -> None:
+    def set_items(self, _: object) -> None:
         self._update(self._items())
 
     def _update(self, items: list[Any]) -> None:
@@ -138,7 +138,7 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[_key(key)] = value
 
-    def add_items(self, _: Any) -> None:
+    def add_items(self, _: object) -> None:
         self._items()
         of_type(Other, self._stack[-1])
 
@@ -146,11 +146,11 @@ class _Machine:
         module, _, attribute = name.partition(" ")
         self._stack.append(rebuilding.named(module, attribute))
 
-    def stack_global(self, _: Any) -> None:
+    def stack_global(self, _: object) -> None:
         attribute, module = self._stack.pop(), self._stack.pop()
         self._stack.append(rebuilding.named(of_type(str, module), of_type(str, attribute)))
 
-    def reduce(self, _: Any) -> None:
+    def reduce(self, _: object) -> None:
         arguments, function = of_type(tuple, self._stack.pop()), self._stack.pop()
         if isinstance(function, Named) and function.name == "collections.OrderedDict":
             # Python 2 writes the items as a list here; later versions set them afterwards.
@@ -160,15 +160,15 @@ class _Machine:
         else:
             self._stack.append(rebuilding.call(function, arguments))
 
-    def new(self, _: Any) -> None:
+    def new(self, _: object) -> None:
         arguments, kind = of_type(tuple, self._stack.pop()), self._stack.pop()
         self._stack.append(rebuilding.new(kind, arguments))
 
-    def build(self, _: Any) -> None:
+    def build(self, _: object) -> None:
         state = self._stack.pop()
         rebuilding.check_state(self._stack[-1], state)
 
-    def persistent(self, _: Any) -> None:
+    def persistent(self, _: object) -> None:
         self.storages.append(rebuilding.storage(*of_type(tuple, self._stack.pop())))
         self._stack.append(self.storages[-1])
 
@@ -217,7 +217,7 @@ _METHODS: dict[str, Callable[[_Machine, Any], None]] = {
 }
 
 
-def _key(key: Any) -> str | Key:
+def _key(key: object) -> str | Key:
     if isinstance(key, str):
         return key
     return Key(str(key) if isinstance(key, int | float) else f"({type(key).__name__})")

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import ml_dtypes
 import numpy as np
+
+T = TypeVar("T")
 
 
 class Refused(Exception):
@@ -155,7 +157,7 @@ def named(module: str, attribute: str) -> Named:
     raise Refused(name)
 
 
-def call(function: Any, arguments: tuple[Any, ...]) -> Any:
+def call(function: object, arguments: tuple[Any, ...]) -> Any:
     """What a function that a pickle names would return for `arguments`.
 
     Raises:
@@ -174,14 +176,15 @@ def call(function: Any, arguments: tuple[Any, ...]) -> Any:
     return _CALLS[name](*arguments)
 
 
-def new(kind: Any, arguments: tuple[Any, ...]) -> Any:
+def new(kind: object, arguments: tuple[Any, ...]) -> Any:
     """A new object of a class that a pickle names, which must be `Parameter`; raises as `call`."""
-    if of_type(Named, kind).name != _PARAMETER:
-        raise Refused(kind.name)
+    name = of_type(Named, kind).name
+    if name != _PARAMETER:
+        raise Refused(name)
     return _parameter(*arguments)
 
 
-def check_state(target: Any, state: Any) -> None:
+def check_state(target: object, state: object) -> None:
     """Checks a state that the pickle gives to an object; only NumPy arrays need one."""
     if isinstance(target, _NumpyType):
         _check_type_state(of_type(tuple, state))
@@ -191,52 +194,65 @@ def check_state(target: Any, state: Any) -> None:
         raise Damaged(f"its pickle gives a state to {type(target).__name__}")
 
 
-def storage(what: Any, kind: Any, key: Any, device: Any, size: Any, view: Any = None) -> Storage:
+def storage(
+    what: object, kind: object, key: object, device: object, size: object, view: object = None
+) -> Storage:
     """A storage, from the arguments in a pickle; `view` holds its name, start and size."""
     if what != "storage" or not isinstance(key, str | int):
         raise Damaged("its pickle names something outside it that is no storage")
     found = _STORAGE.fullmatch(of_type(Named, kind).name)
     if found is None:
         raise Damaged("its pickle names a storage of no type")
-    size, start = _count(size), 0
+    count, start = _count(size), 0
     if view is not None:
-        _, start, part = view
-        if _count(start) + _count(part) > size:
+        _, first, part = cast(Iterable[object], view)
+        start = _count(first)
+        if start + _count(part) > count:
             raise Damaged("a view ends behind its storage")
-        size = part
+        count = _count(part)
     dtype = _STORAGES.get(found[1])
     if dtype is None and found[1] not in _QUANTIZED:
         raise Damaged(f"its pickle names a storage of another type, {found[1]}")
     width = _QUANTIZED[found[1]] if dtype is None else dtype.itemsize
-    return Storage(str(key), dtype, width, size, start)
+    return Storage(str(key), dtype, width, count, start)
 
 
-def of_type(kind: type, value: Any) -> Any:
+def of_type(kind: type[T], value: object) -> T:
     """Returns `value`, or raises `Damaged` where it is not of the type."""
     if not isinstance(value, kind):
         raise Damaged(f"its pickle holds {type(value).__name__} where {kind.__name__} belongs")
     return value
 
 
-def _count(value: Any) -> int:
+def _count(value: object) -> int:
     if type(value) is not int or not 0 <= value < 1 << 48:
         raise Damaged("its pickle holds a size that no file has")
     return value
 
 
-def _counts(values: Any) -> tuple[int, ...]:
-    if len(of_type(tuple, values)) > 32:
+def _counts(values: object) -> tuple[int, ...]:
+    counts = of_type(tuple, values)
+    if len(counts) > 32:
         raise Damaged("a tensor has more than 32 axes")
-    return tuple(map(_count, values))
+    return tuple(map(_count, counts))
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Tensor | Other:
+def _tensor(
+    storage: object, offset: object, shape: object, strides: object, *rest: object
+) -> Tensor | Other:
     """`_rebuild_tensor`, or `_rebuild_tensor_v2`, whose `rest` is gradient, hooks and metadata."""
-    return _view(of_type(Storage, storage), storage.dtype, offset, shape, strides, rest[2:])
+    own = of_type(Storage, storage)
+    return _view(own, own.dtype, offset, shape, strides, rest[2:])
 
 
 def _typed_tensor(
-    storage: Any, offset: Any, shape: Any, strides: Any, gradient: Any, hooks: Any, *rest: Any
+    storage: object,
+    offset: object,
+    shape: object,
+    strides: object,
+    gradient: object,
+    hooks: object,
+    *rest: object,
 ) -> Tensor | Other:
     """`_rebuild_tensor_v3`: `rest` is the dtype and metadata."""
     dtype = _DTYPES.get(of_type(Named, rest[0]).name)
@@ -244,7 +260,12 @@ def _typed_tensor(
 
 
 def _view(
-    storage: Storage, dtype: np.dtype | None, offset: Any, shape: Any, strides: Any, metadata: Any
+    storage: Storage,
+    dtype: np.dtype | None,
+    offset: Any,
+    shape: Any,
+    strides: Any,
+    metadata: Iterable[object],
 ) -> Tensor | Other:
     offset, shape, strides = _count(offset), _counts(shape), _counts(strides)
     if len(shape) != len(strides):
@@ -261,7 +282,7 @@ def _view(
     return Tensor(storage, dtype, offset, shape, strides)
 
 
-def _parameter(data: Any = None, *_: Any) -> Any:
+def _parameter(data: object = None, *_: object) -> Any:
     """A parameter is its tensor; gradients, hooks and attributes are left out."""
     if isinstance(data, Tensor) or (isinstance(data, Other) and data.tensor):
         return data
@@ -272,16 +293,16 @@ def _other(kind: str, *, tensor: bool = False) -> Callable[..., Other]:
     return lambda *_: Other(kind, tensor)
 
 
-def _size(values: Any = ()) -> tuple[Any, ...]:
+def _size(values: object = ()) -> tuple[Any, ...]:
     return of_type(tuple, values)
 
 
-def _encoded(text: Any, *_: Any) -> Bytes:
+def _encoded(text: object, *_: object) -> Bytes:
     """Bytes as protocol 2 writes them: text with as many characters."""
     return Bytes(len(of_type(str, text)))
 
 
-def _numpy_type(code: Any, *_: Any) -> _NumpyType:
+def _numpy_type(code: object, *_: object) -> _NumpyType:
     if not isinstance(code, str) or not _NUMPY_TYPE.fullmatch(code):
         raise Refused("a numpy.dtype that is no number's")
     return _NumpyType(np.dtype(code).itemsize)
@@ -293,10 +314,11 @@ def _check_type_state(state: tuple[Any, ...]) -> None:
         raise Refused("a numpy.dtype of several parts")
 
 
-def _numpy_array(kind: Any, shape: Any, code: Any) -> _Array:
+def _numpy_array(kind: object, shape: object, code: object) -> _Array:
     """`_reconstruct`: an empty array, whose state follows."""
-    if of_type(Named, kind).name != "numpy.ndarray":
-        raise Refused(f"numpy._core.multiarray._reconstruct({kind.name})")
+    name = of_type(Named, kind).name
+    if name != "numpy.ndarray":
+        raise Refused(f"numpy._core.multiarray._reconstruct({name})")
     if any(_counts(shape)) or (isinstance(code, str | Bytes) and _length(code) != 1):
         raise Damaged("an array of numpy does not start empty")
     return _Array("an array of numpy")
@@ -308,19 +330,19 @@ def _check_array_state(state: tuple[Any, ...]) -> None:
         raise Damaged("an array of numpy has another length than its shape")
 
 
-def _numpy_buffer(content: Any, kind: Any, shape: Any, *_: Any) -> Other:
+def _numpy_buffer(content: object, kind: object, shape: object, *_: object) -> Other:
     """An array as protocol 5 writes it."""
     _check_array_state((1, shape, kind, False, content))
     return Other("an array of numpy")
 
 
-def _numpy_number(kind: Any, content: Any) -> Other:
+def _numpy_number(kind: object, content: object) -> Other:
     if of_type(_NumpyType, kind).size != _length(content):
         raise Damaged("a number of numpy has another length than its type")
     return Other("a number of numpy")
 
 
-def _length(content: Any) -> int:
+def _length(content: object) -> int:
     return content.size if isinstance(content, Bytes) else len(of_type(str, content))
 
 

@@ -12,7 +12,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -108,7 +108,7 @@ class TorchFile:
 class _Records(Protocol):
     """What a format holds: a pickle, and storages by key, in a byte order with NumPy's sign."""
 
-    content: Any
+    content: object
     byte_order: Literal["<", ">"]
 
     def read(self, storage: Storage) -> bytes: ...
@@ -195,7 +195,7 @@ class _Stream:
         keys, _ = pickles.load(start)
         self._places = self._find(keys, {s.key: s.width for s in storages}, start.tell())
 
-    def _find(self, keys: Any, widths: dict[str, int], place: int) -> dict[str, tuple[int, int]]:
+    def _find(self, keys: object, widths: dict[str, int], place: int) -> dict[str, tuple[int, int]]:
         """Where each storage starts, and how many bytes it takes."""
         if not isinstance(keys, list):
             raise Damaged("its list of storages is none")

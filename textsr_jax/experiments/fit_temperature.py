@@ -32,7 +32,7 @@ SEED = 3_000_000
 def samples(
     model: str | pathlib.Path, data_root: str | None, drawn: int
 ) -> tuple[dict[str, Sample], str]:
-    """Validation, drawn and test words as a packed file's pair reads them, and the data's name.
+    """Validation, drawn and test words as a packed file's models read them, and the data's name.
 
     Args:
       model: the packed file.
@@ -123,16 +123,16 @@ def table(results: dict[str, Any]) -> Table:
 
 
 def calibrated(
-    pair: packed_files.PackedModels, results: dict[str, Any]
+    packed: packed_files.PackedModels, results: dict[str, Any]
 ) -> packed_files.PackedModels:
-    """The pair with the temperature in its config, and in its provenance what it was fitted on."""
-    decoding = pair.config["decoding"] | {"temperature": results["temperature"]}
+    """Returns the models with the temperature in their config, its origin in their provenance."""
+    decoding = packed.config["decoding"] | {"temperature": results["temperature"]}
     counts = {row["words"]: row["n"] for row in results["rows"]}
     about = {"data": results["data"], "words": counts[VALIDATION], "drawn": counts[DRAWN]}
     return dataclasses.replace(
-        pair,
-        config=pair.config | {"decoding": decoding},
-        provenance=pair.provenance | {"calibration": about},
+        packed,
+        config=packed.config | {"decoding": decoding},
+        provenance=packed.provenance | {"calibration": about},
     )
 
 
