@@ -119,6 +119,11 @@ def reads_lmdb(tmp_path: pathlib.Path) -> list[object]:
     return ["read.py", tmp_path]
 
 
+def reads_with_onnx(tmp_path: pathlib.Path) -> list[object]:
+    word_image("open").save(tmp_path / "open.png")
+    return ["read.py", tmp_path / "open.png", "--runtime=onnx", f"--model={tmp_path}"]
+
+
 EXPERIMENTS = "textsr_jax.experiments"
 WITH_QWIX = """
 from textsr_jax.errors import one_line_errors
@@ -143,7 +148,7 @@ COMMANDS = [
     ("plots", "matplotlib", ["quantize.py", TINY, "--sensitivity"]),
     ("plots", "matplotlib", ["quantize.py", TINY, "--search", "--max_drop=1"]),
     ("plots", "matplotlib", ["-m", f"{EXPERIMENTS}.fit_temperature"]),
-    ("onnx", "onnxruntime", ["read.py", "a.png", "--runtime=onnx", "--model=W"]),
+    ("onnx", "onnxruntime", reads_with_onnx),
     ("onnx", "onnx", ["-m", "textsr_jax.export", "W", "--out=W"]),
     ("convert", "torch", converts),
     ("qwix", "qwix", ["-c", WITH_QWIX]),

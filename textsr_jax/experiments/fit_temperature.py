@@ -13,7 +13,6 @@ from rich.table import Table
 
 from textsr_jax import reading
 from textsr_jax.cli.scripts import run_script
-from textsr_jax.data.records import Record
 from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError, require
 from textsr_jax.evaluation import calibration, protocol
@@ -33,7 +32,7 @@ SEED = 3_000_000
 def samples(
     model: str | pathlib.Path, data_root: str | None, drawn: int
 ) -> tuple[dict[str, Sample], str]:
-    """Validation, drawn and test words as a packed file's pair reads them, and the data's name.
+    """Validation, drawn and test words as a packed file's models read them, and the data's name.
 
     Args:
       model: the packed file.
@@ -44,6 +43,8 @@ def samples(
     Raises:
       UserError: a file or data that cannot be read, or that lack words.
     """
+    from textsr_jax.data.records import Record
+
     config = packed_files.load(model).experiment(model).copy_and_resolve_references()
     with config.unlocked():
         config.decoding.temperature = 1.0
@@ -122,16 +123,16 @@ def table(results: dict[str, Any]) -> Table:
 
 
 def calibrated(
-    pair: packed_files.PackedModels, results: dict[str, Any]
+    packed: packed_files.PackedModels, results: dict[str, Any]
 ) -> packed_files.PackedModels:
-    """The pair with the temperature in its config, and in its provenance what it was fitted on."""
-    decoding = pair.config["decoding"] | {"temperature": results["temperature"]}
+    """Returns the models with the temperature in their config, its origin in their provenance."""
+    decoding = packed.config["decoding"] | {"temperature": results["temperature"]}
     counts = {row["words"]: row["n"] for row in results["rows"]}
     about = {"data": results["data"], "words": counts[VALIDATION], "drawn": counts[DRAWN]}
     return dataclasses.replace(
-        pair,
-        config=pair.config | {"decoding": decoding},
-        provenance=pair.provenance | {"calibration": about},
+        packed,
+        config=packed.config | {"decoding": decoding},
+        provenance=packed.provenance | {"calibration": about},
     )
 
 

@@ -105,7 +105,7 @@ def run_search(
 ) -> None:
     """Chooses bits, scores the choice on the test splits, and draws the front."""
     baseline = job.baseline
-    searcher = bit_search.Search(baseline, job.pairs, job.measured)
+    searcher = bit_search.BitSearch(baseline, job.pairs, job.measured)
     found = searcher.run(budget_mbit=budget_mbit, max_drop=max_drop, max_psnr_drop=max_psnr_drop)
     plain = searcher.test(found.front[0].bits)
     uniform = grid.grid(

@@ -34,7 +34,7 @@ def sensitivity(plain: Scores, layer_types: Sequence[LayerTypeScores], title: st
     settings are compared on the same images.
 
     Args:
-      plain: scores of the unquantised pair, a grey line.
+      plain: scores of the unquantised models, a grey line.
       layer_types: what `evaluation.sensitivity.study` returned.
       title: what was measured, on which data.
     """
@@ -102,10 +102,10 @@ def front(
     winner: Point,
     title: str,
 ) -> Figure:
-    """Draws accuracy and PSNR over size: series of settings, the unquantised pair and the winner.
+    """Draws accuracy and PSNR over size: series of settings, the unquantised models and the winner.
 
     Args:
-      plain: the unquantised pair.
+      plain: the unquantised models.
       series: (name, points) in the order of size.
       winner: the setting that the search chose.
       title: what was measured, on which data.

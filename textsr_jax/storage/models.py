@@ -17,7 +17,7 @@ from textsr_jax.config import configuration
 from textsr_jax.errors import UserError
 from textsr_jax.quantization import dequantize
 from textsr_jax.runtime.compilation import keep_compiled
-from textsr_jax.storage import packed_files, workdirs
+from textsr_jax.storage import packed_files, packed_leaves, workdirs
 
 if TYPE_CHECKING:
     # Flax and Orbax take a second to import: functions that need them do so themselves.
@@ -128,7 +128,7 @@ def packed_config(
     if config is None:
         return own
     config = configuration.checked(config)
-    for part in packed_files.PARTS:
+    for part in packed_leaves.PARTS:
         if not configuration.same_network(config, own, part):
             raise UserError(
                 f"{path} holds another network than config.{part} asks for; leave config.{part} as "

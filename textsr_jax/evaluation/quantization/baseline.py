@@ -15,7 +15,7 @@ from textsr_jax.models import Variables
 from textsr_jax.quantization import Rule
 from textsr_jax.quantization.rules import from_config, to_config
 from textsr_jax.runtime import provenance
-from textsr_jax.storage import packed_files
+from textsr_jax.storage import packed_files, packed_leaves
 from textsr_jax.storage.models import Models
 
 TARGETS = ("SR", "OCR", "SR + OCR")
@@ -135,7 +135,7 @@ class Baseline:
           UserError: as `quantization.quantize`, or the models are quantised already.
         """
         config = configuration.without_places(self.config)
-        for part in packed_files.PARTS:
+        for part in packed_leaves.PARTS:
             settings = self.config.quantization[part].to_dict()
             asked = to_config(rules[part], settings, self.config[part].name)
             config["quantization"][part] = json.loads(json.dumps(asked))
