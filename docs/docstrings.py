@@ -28,20 +28,25 @@ def restructured(lines: list[str]) -> list[str]:
         changed.extend(escaped("\n".join(prose)).split("\n") if prose else [])
         prose.clear()
 
-    block = False
+    block, item = False, 0
     for line in lines:
-        indented = line.startswith(" ")
-        if line.strip() and not indented:
-            section = line.strip() in _SECTIONS
-        listed = line.lstrip().startswith("- ") or (prose and _LISTED.search("\n".join(prose)))
-        if line.strip() and indented and not section and not block and not listed:
-            # What is indented outside of a section is shown as it stands.
-            finish()
-            changed += ["", "::", ""]
-            block = True
-        elif line.strip() and not indented and block:
-            changed.append("")
+        indent = len(line) - len(line.lstrip())
+        if line.strip() and not indent:
+            section, item = line.strip() in _SECTIONS, 0
+            if block or (prose and prose[-1].startswith(" ")):
+                (changed if block else prose).append("")
             block = False
+        elif line.strip() and section:
+            # What goes on about an item stands below it, however deep it is indented.
+            item = item or indent
+            line = " " * min(indent, item + 2) + line.lstrip()
+        elif line.strip() and not block:
+            listed = line.lstrip().startswith("- ") or _LISTED.search("\n".join(prose))
+            if not listed:
+                # What is indented outside of a section is shown as it stands.
+                finish()
+                changed += ["", "::", ""]
+                block = True
         (changed if block else prose).append(line)
     finish()
     return changed

@@ -36,3 +36,14 @@ def test_lists_stay_lists():
     assert docstrings.restructured(lines) == [
         *("Holds:", "  - ``a`` is b,", "    and c;", "  - d.", "", "More.")
     ]
+
+
+def test_items_of_sections_are_indented_alike():
+    lines = ["Args:", "  config: the fields", "    root: a", "      folder.", "  b: c."]
+    assert docstrings.restructured(lines) == [
+        *("Args:", "  config: the fields", "    root: a", "    folder.", "  b: c.")
+    ]
+
+
+def test_a_list_ends_with_a_blank_line():
+    assert docstrings.restructured(["A:", "  - b.", "C."]) == ["A:", "  - b.", "", "C."]
