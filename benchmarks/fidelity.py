@@ -1,7 +1,7 @@
 """How close every network is to the published code: python -m benchmarks.fidelity
 
-Writes docs/fidelity.md from the parity vectors, in float32 and bfloat16 compute, and from the times
-of `python -m benchmarks.networks`; those that are not there are taken first.
+Writes docs/results/fidelity.md from the parity vectors, in float32 and bfloat16 compute, and from
+the times of `python -m benchmarks.networks`; those that are not there are taken first.
 """
 
 import json
@@ -11,13 +11,14 @@ import jax
 from tqdm import tqdm
 
 from benchmarks import networks
-from tests import golden_outputs, golden_vectors
+from benchmarks.golden import outputs as golden_outputs
+from benchmarks.golden import vectors as golden_vectors
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
 from textsr_jax.models import count_parameters
 from textsr_jax.storage import atomic
 
-PAGE = pathlib.Path(__file__).parents[1] / "docs" / "fidelity.md"
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "results" / "fidelity.md"
 
 # Each network's title, and the name of its published file.
 _NETWORKS = {

@@ -1,10 +1,11 @@
-"""`UserError`, the error that users can fix, and how scripts show it: one line, exit status 2.
+"""Errors that a user can fix, and how the commands show them: one line, exit status 2.
 
-All of the package raises `UserError` for bad input; only `one_line_errors` prints it.
+All parts of the package raise `UserError` for bad input. Only `one_line_errors` prints it.
 """
 
 import contextlib
 import errno
+import importlib
 import os
 import pathlib
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 
 
 class UserError(Exception):
-    """Bad input. The message is one line that names the value, its place and the fix."""
+    """Bad input. The message is one line that names the value, the place and the fix."""
 
 
 class MissingPackage(UserError, ImportError):
@@ -21,19 +22,19 @@ class MissingPackage(UserError, ImportError):
 
 
 class Stopped(Exception):
-    """Ctrl-C or SIGTERM ended long work in good order. The message says how to go on."""
+    """Ctrl-C or SIGTERM ended long work, which is saved. The message says how to go on."""
 
 
 def escaped(text: str, longest: int | None = None) -> str:
-    r"""Returns text as one printable line; names of files could otherwise forge lines.
+    r"""Returns text as one line of plain characters; a name may hold characters that forge lines.
 
-    Control characters, separators of lines and paragraphs, and characters that hide or reverse text
-    are written as `\n`, `\x1b` or `\u202e`. Bytes of a file's name that are not text are written as
-    `\xff`. Other characters stay, the backslash too.
+    Controls, separators of lines and paragraphs, and characters that hide or turn text are written
+    as `\n`, `\x1b` or `\u202e`. Bytes of a file's name that are no text are written as `\xff`. All
+    other characters stay, the backslash included.
 
     Args:
-      text: the text.
-      longest: the number of characters after which it is cut; None for no limit.
+      text: any text.
+      longest: a longer text is cut to so many characters; None to keep it whole.
     """
     if longest is not None and len(text) > longest:
         text = f"{text[: longest - 1]}…"
@@ -43,9 +44,9 @@ def escaped(text: str, longest: int | None = None) -> str:
 def _escaped(character: str) -> str:
     category = unicodedata.category(character)
     if category == "Cs" and "\udc80" <= character <= "\udcff":
-        # Python keeps a byte that could not be decoded like this.
+        # How Python holds a byte that could not be decoded.
         return f"\\x{ord(character) - 0xDC00:02x}"
-    joins = character in "\u200c\u200d"  # of Persian letters and of emoji
+    joins = character in "\u200c\u200d"  # letters of Persian, and emoji
     if category in ("Cc", "Zl", "Zp", "Cs") or (category == "Cf" and not joins):
         return character.encode("unicode_escape").decode("ascii")
     return character
@@ -55,8 +56,8 @@ def require_finite(finite: object, model: str) -> None:
     """Raises a `UserError` that names the model if `finite`, a truth value, is false."""
     if not finite:
         raise UserError(
-            f"{model}: its output is not finite, because its weights are damaged or far too large; "
-            "take another model"
+            f"{model}: what it computes is not finite; its weights are damaged or far too "
+            "large; take another model"
         )
 
 
@@ -75,6 +76,16 @@ def needs(extra: str) -> Iterator[None]:
         ) from error
 
 
+def require(package: str, extra: str) -> None:
+    """Imports a package of an extra of ours, for work that needs it only at its end.
+
+    Raises:
+      MissingPackage: as of `needs`.
+    """
+    with needs(extra):
+        importlib.import_module(package)
+
+
 def installing(extra: str) -> str:
     """Returns the command that installs an extra, from the package's clone or from the index."""
     root = pathlib.Path(__file__).parents[1]
@@ -85,7 +96,7 @@ def installing(extra: str) -> str:
 
 
 def fix_for(error: OSError, otherwise: str) -> str:
-    """Returns what the user can do about a file's error: see to permissions, or `otherwise`."""
+    """Returns how to fix an error of a file: "see to its permissions", or `otherwise`."""
     denied = error.errno in (errno.EACCES, errno.EPERM)
     return "see to its permissions" if denied else otherwise
 
@@ -94,14 +105,14 @@ def fix_for(error: OSError, otherwise: str) -> str:
 def one_line_errors() -> Iterator[None]:
     """Ends the process on errors that a user can fix: one line on standard error, no traceback.
 
-    The exit status is 2 for bad input, denied permission and a full disk, 130 when stopped, and 141
-    if nobody reads the output any more, as behind `| head`.
+    The exit status is 2 for bad input, denied permission and a full disk. It is 130 after Ctrl-C or
+    SIGTERM, and 141 if nobody reads the output any more, as behind `| head`.
     """
 
     def leave(message: str, status: int) -> None:
         sys.stdout.flush()
         print(escaped(" ".join(message.split())), file=sys.stderr, flush=True)
-        # Threads of the data pipeline may still run, but nothing is left to write.
+        # Threads of the data pipeline may still run; nothing is left to write.
         os._exit(status)
 
     try:

@@ -179,7 +179,7 @@ def test_loaded_models_compute_what_those_in_memory_do(tmp_path, packed, content
     config = packed.experiment("memory")
     sr, ocr = build_sr(config.sr, packed.sr), build_ocr(config.ocr)
     networks = sr.through(dequantize), ocr.through(dequantize)
-    search = WordSearch.of(config)
+    search = WordSearch.of(config.decoding)
     memory = reading.Reader(JaxEngine(search, lambda: networks, packed.sr, packed.ocr))
     image = np.random.default_rng(2).integers(0, 256, (20, 70, 3), np.uint8)
     assert np.array_equal(loaded.enhance([image]), memory.enhance([image]))

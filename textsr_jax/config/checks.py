@@ -39,7 +39,9 @@ _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 60
 
 
-def checked(content: Any, place: str = "", *, travels: bool = False, fix: str = "") -> Experiment:
+def checked(
+    content: object, place: str = "", *, travels: bool = False, fix: str = ""
+) -> Experiment:
     """The typed settings of a config, complete and checked.
 
     A missing field gets the value of `Field.missing`. A network that the config does not use gets
@@ -81,7 +83,7 @@ def checked(content: Any, place: str = "", *, travels: bool = False, fix: str = 
     return Experiment().replace(**nested(values))
 
 
-def checked_part(content: Any, part: str, place: str = "") -> dict[str, Any]:
+def checked_part(content: object, part: str, place: str = "") -> dict[str, Any]:
     """The fields of one part, such as "decoding" or "sr", that `content` has.
 
     Returns:
@@ -162,7 +164,7 @@ def leaves(content: Mapping[str, Any], part: str = "") -> Iterator[tuple[str, An
             yield (name if proper else f"{part}.{_short(key)}"), value
 
 
-def _accepted(name: str, field: Field, value: Any, refuse: Refuse) -> Any:
+def _accepted(name: str, field: Field, value: object, refuse: Refuse) -> Any:
     try:
         return field.kind.accept(value)
     except Refused as error:
@@ -233,7 +235,7 @@ def _modernized(found: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _unknown(name: str, value: Any) -> str:
+def _unknown(name: str, value: object) -> str:
     """The message about a name that is not a field."""
     if name in _PARTS:
         return f"config.{name}={_short(value)}: must be a mapping of fields"
@@ -244,7 +246,7 @@ def _unknown(name: str, value: Any) -> str:
     return f"{where} has {_short(last)}, which is no field; {nearest(last[:100], siblings)}"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     try:
         return _repr.repr(value)
     except ValueError:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, require
 
 # The processes that draw words import this file too and have no use for JAX and TFDS. Each function
 # imports what it needs.
@@ -87,6 +87,8 @@ def load(config: ml_collections.ConfigDict) -> WordPairs:
     Raises:
       UserError: bad input, or `data_dir` cannot be written.
     """
+    # If Grain is missing, that is said before words are drawn.
+    require("grain", "train")
     data_dir = config.data_dir or None
     if config.root:
         # Configs of older workdirs and packed files do not have this field.

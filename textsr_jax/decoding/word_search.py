@@ -7,11 +7,10 @@ paper's search has neither: it takes the likeliest beam.
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from textsr_jax import text
 from textsr_jax.decoding.english import log_ratio
@@ -24,11 +23,24 @@ _SPREAD = 60.0
 # A beam counts nothing beside the best one where its log probability is this much lower.
 _NEGLIGIBLE = 10.0
 # How images are moved for a second look, in pixels to the right and down: a backbone with strides
-# sees something else then. Chosen on validation and drawn words (docs/reading.md).
+# sees something else then. Chosen on validation and drawn words (docs/results/reading_rules.md).
 _MOVES = ((2, -2), (-2, 2), (2, 2), (-2, -2))
 # The logarithm of 1 in 150: a word that the recogniser thinks less likely is doubted. Chosen on
-# validation and drawn words (docs/calibration.md).
+# validation and drawn words (docs/history.md).
 _DOUBTED = -5.0
+
+
+class SearchSettings(Protocol):
+    """The part `decoding` of a config: fields of `WordSearch`."""
+
+    @property
+    def beam(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def language_weight(self) -> float: ...
+    @property
+    def second_look(self) -> float: ...
 
 
 class Words(NamedTuple):
@@ -67,9 +79,8 @@ class WordSearch:
     second_look: float = 0.0
 
     @classmethod
-    def of(cls, config: ConfigDict) -> Self:
-        """The search that an experiment's config describes."""
-        settings = config.decoding
+    def of(cls, settings: SearchSettings) -> Self:
+        """Returns the search that the part `decoding` of a config describes."""
         return cls(settings.beam, settings.steps, settings.language_weight, settings.second_look)
 
     @property
@@ -119,15 +130,15 @@ class WordSearch:
         unsure = np.flatnonzero(words.log_confidence < math.log(self.second_look))
         if not len(unsure):
             return words
-        again = beams(np.concatenate([moved(images[unsure], *by) for by in _MOVES]))
+        moved_found = beams(np.concatenate([moved(images[unsure], *by) for by in _MOVES]))
         looks = Decoded(
             *(
                 np.concatenate([first[unsure], *np.split(np.asarray(others), len(_MOVES))], axis=1)
-                for first, others in zip(found, again, strict=True)
+                for first, others in zip(found, moved_found, strict=True)
             )
         )
         looks = looks._replace(log_probability=looks.log_probability - math.log(1 + len(_MOVES)))
-        better = self.words(looks, None if cut is None else [cut[row] for row in unsure])
+        better = self.words(looks, None if cut is None else [cut[int(row)] for row in unsure])
         for row, text_of_row in zip(unsure, better.texts, strict=True):
             words.texts[row] = text_of_row
         words.log_probability[unsure] = better.log_probability
@@ -150,7 +161,7 @@ class WordSearch:
             their language weight is 0. None stands for no image.
         """
         found = Decoded(*(np.asarray(part) for part in found))
-        by_recognizer = found.log_probability.astype(np.float64)
+        by_recognizer = np.asarray(found.log_probability, np.float64)
         if found.tokens.ndim == 2:
             return Words(text.decode_tokens(found.tokens), by_recognizer, by_recognizer)
         batch, beams, _ = found.tokens.shape

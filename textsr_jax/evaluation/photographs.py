@@ -64,7 +64,7 @@ class Detail:
     tiles: list[tuple[str, np.ndarray]]
 
 
-def load_pair(source: str | None, config: Experiment) -> tuple[Network, Variables]:
+def load_rescaler(source: str | None, config: Experiment) -> tuple[Network, Variables]:
     """The resampler and EDSR: stage 0's of a workdir, or those that `config.init` names.
 
     Args:
@@ -113,7 +113,7 @@ def evaluate(
     own size, so that nothing depends on its neighbours; images of one size share what is compiled.
 
     Args:
-      network, variables: as of `load_pair`.
+      network, variables: as `load_rescaler` returns them.
       folders: paths.
 
     Returns:

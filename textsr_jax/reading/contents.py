@@ -1,6 +1,6 @@
 """Tells what an image holds besides a word: no text at all, or a whole photograph.
 
-`docs/reading.md` describes the images that the constants were chosen on.
+`docs/results/reading_rules.md` describes the images that the constants were chosen on.
 """
 
 import functools

@@ -321,7 +321,9 @@ def _overlapped(before: str, after: str, expected: float) -> str:
     return before[: len(before) - math.floor(cut)] + after[math.ceil(cut) :]
 
 
-def side_by_side(pictures: Sequence[np.ndarray], places: Sequence[Window]) -> np.ndarray:
+def side_by_side(
+    pictures: Sequence[np.ndarray] | np.ndarray, places: Sequence[Window]
+) -> np.ndarray:
     """Joins windows into one picture; each is shown up to the middle of what it shares.
 
     Args:

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -120,7 +120,8 @@ class JaxEngine:
         def recognize(leaves: list[Any], images: jax.Array) -> tuple[jax.Array, ...]:
             _, ocr = self._networks()
             read = self._search.recognizer(ocr)
-            return tuple(read(jax.tree.unflatten(self._ocr_structure, leaves), to_float(images)))
+            decoded = read(jax.tree.unflatten(self._ocr_structure, leaves), to_float(images))
+            return tuple(cast(Iterable[jax.Array], decoded))
 
         if self._kept is not None:
             images = jax.ShapeDtypeStruct((size, 32, 128, 3), np.uint8)

@@ -6,7 +6,7 @@ If an image allows several layouts, all are read once, and what was read chooses
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, Self
 
 import numpy as np
@@ -21,9 +21,9 @@ from textsr_jax.reading.crops import Window
 MOST_WINDOWS, MOST_IN_ONE_PIECE = 64, 8
 
 # What is added to the log odds that a layout's text is right. The values were fitted on turned
-# training words and on tall drawn letters (docs/reading.md). First the usual number of letters in
-# a height, and the cost of more or fewer, by the logarithm. Then bonuses: tall crops are mostly
-# upright, wide ones nearly always, and several letters that stand apart are a word.
+# training words and tall drawn letters (docs/results/reading_rules.md). First the usual number of
+# letters in a height, and the cost of more or fewer, by the logarithm. Then bonuses: tall crops are
+# mostly upright, wide ones nearly always, and several letters that stand apart are a word.
 _LETTERS, _DENSITY = 1.5, 3.0
 _TALL_UPRIGHT, _WIDE_UPRIGHT, _WORDS_APART = 1.0, 3.5, 4.0
 # Letters that an edge or a frame may be read as.
@@ -137,7 +137,7 @@ class Found:
 class Recognize(Protocol):
     """Reads pictures, uint8 (n, 32, 128, 3); `again` as `WordSearch.read` takes it."""
 
-    def __call__(self, pictures: np.ndarray, cut: Sequence[bool], again: bool) -> Words: ...
+    def __call__(self, images: np.ndarray, cut: Sequence[bool], again: bool, /) -> Words: ...
 
 
 def possible(image: np.ndarray) -> list[Layout]:
@@ -218,20 +218,18 @@ def read(
         best, shares[number] = _best([next(looks) for _ in options[number]])
         options[number], shown[number] = [best.layout], [best.pictures]
     some = [number for number, layouts in enumerate(options) if layouts]
-    chosen, pictures = (
-        [options[number][0] for number in some],
-        [shown[number][0] for number in some],
-    )
+    chosen = [options[number][0] for number in some]
+    first = [shown[number][0] for number in some]
     found: dict[int, Found] = dict(
-        zip(some, _read(chosen, pictures, recognize, again=True), strict=True)
+        zip(some, _read(chosen, first, recognize, again=True), strict=True)
     )
 
     unsure = [number for number, one in found.items() if _may_be_upside_down(one)]
     # For a first reading, the pictures that were sharpened upright are good enough.
     turned = [found[number].layout.upside_down() for number in unsure]
-    pictures = [found[number].pictures[::-1, ::-1, ::-1] for number in unsure]
-    looks = zip(unsure, _read(turned, pictures, recognize, again=False), strict=True)
-    likely = [(n, look.layout) for n, look in looks if look.evidence > found[n].evidence]
+    around = [found[number].pictures[::-1, ::-1, ::-1] for number in unsure]
+    second = zip(unsure, _read(turned, around, recognize, again=False), strict=True)
+    likely = [(n, look.layout) for n, look in second if look.evidence > found[n].evidence]
     chosen = [layout for _, layout in likely]
     read_again = _read(chosen, _sharpened(chosen, sharpen), recognize, again=True)
     for (number, _), one in zip(likely, read_again, strict=True):
@@ -252,12 +250,13 @@ def _sharpened(
 
 
 def _read(
-    layouts: Sequence[Layout], pictures: Sequence[np.ndarray], recognize: Recognize, again: bool
+    layouts: Sequence[Layout], pictures: Iterable[np.ndarray], recognize: Recognize, again: bool
 ) -> list[Found]:
     """Returns what was read in each layout."""
     if not layouts:
         return []
     cut = [flag for layout in layouts for flag in layout.cut]
+    pictures = list(pictures)
     words = recognize(np.concatenate(pictures), cut, again)
     found, done = [], 0
     for layout, shown in zip(layouts, pictures, strict=True):

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import pathlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import jax
 from ml_collections import ConfigDict
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def load(
-    source: str | os.PathLike | None = None, *, config: ConfigDict | Experiment | None = None
+    source: str | os.PathLike[str] | None = None, *, config: ConfigDict | Experiment | None = None
 ) -> Reader:
     """Loads the shipped models, a workdir of `train.py` or a packed file, to read with.
 
@@ -64,12 +64,13 @@ def load(
             f"{source} has no {what} ({stage}) yet; train it with train.py --workdir={source}, "
             f"or name a file in config.init.{part}"
         )
-    return _unpacked_reader(models, ocr, None if source is None else str(source.absolute()))
+    place = None if source is None else str(source.absolute())
+    return _unpacked_reader(models, models.sr_variables, ocr, place)
 
 
-def _unpacked_reader(models: Models, ocr: Variables, source: str | None) -> Reader:
-    config, sr = models.config, models.sr_variables
-    search = WordSearch.of(config)
+def _unpacked_reader(models: Models, sr: Variables, ocr: Variables, source: str | None) -> Reader:
+    config = models.config
+    search = WordSearch.of(config.decoding)
     engine = JaxEngine(
         search,
         lambda: (models.sr, models.ocr),
@@ -91,7 +92,11 @@ def _unpacked_engine(config: Experiment, sr: Variables, ocr: Variables) -> JaxEn
         return build_sr(config.sr, sr), build_ocr(config.ocr)
 
     return JaxEngine(
-        WordSearch.of(config), networks, sr, ocr, again=(_unpacked_engine, (config, sr, ocr))
+        WordSearch.of(config.decoding),
+        networks,
+        sr,
+        ocr,
+        again=(_unpacked_engine, (config, sr, ocr)),
     )
 
 
@@ -105,7 +110,7 @@ def _load_packed_reader(path: pathlib.Path, config: ConfigDict | Experiment | No
         models = Models.of_packed(packed, path, config)
         return models.sr, models.ocr
 
-    settings, search = plain(used), WordSearch.of(used)
+    settings, search = plain(used), WordSearch.of(used.decoding)
     content = path.read_bytes()
     kept = KeptFunctions(
         content, [settings["sr"], settings["ocr"], search.beam, search.steps, search.margin]
@@ -125,7 +130,7 @@ def _packed_engine(place: str | None, digest: str, config: Experiment) -> JaxEng
     """Returns the engine of a pickled reader of a packed file, loaded from the file again."""
     path = SHIPPED if place is None else pathlib.Path(place)
     check_unchanged(path, digest, path)
-    return _load_packed_reader(path, config)._engine
+    return cast("JaxEngine", _load_packed_reader(path, config)._engine)
 
 
 def check_unchanged(file: pathlib.Path, digest: str, source: pathlib.Path) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import BinaryIO, Protocol, TypeVar, overload
+from typing import BinaryIO, Protocol, TypeVar, cast, overload
 
 import jax
 import numpy as np
@@ -125,10 +125,15 @@ class Reader:
         made = [self._enlarge(batch) for batch in batches(several, lambda image: image, _TOGETHER)]
         return made[0][0] if one else np.concatenate([self._enlarge([]), *made])
 
+    # A name or bytes are iterable too, and match the first of these.
     @overload
-    def read(self, images: str | os.PathLike | bytes | BinaryIO | Image.Image) -> Reading: ...
+    def read(  # type: ignore[overload-overlap]
+        self, images: str | os.PathLike[str] | bytes | BinaryIO | Image.Image
+    ) -> Reading: ...
     @overload
-    def read(self, images: np.ndarray | jax.Array) -> Reading | list[Reading]: ...
+    def read(  # type: ignore[overload-overlap]
+        self, images: np.ndarray | jax.Array
+    ) -> Reading | list[Reading]: ...
     @overload
     def read(self, images: Iterable[ImageLike]) -> list[Reading]: ...
     def read(self, images: ImageLike | Iterable[ImageLike]) -> Reading | list[Reading]:
@@ -246,4 +251,5 @@ def _listed(images: ImageLike | Iterable[ImageLike]) -> tuple[bool, Iterator[np.
             f"a {type(images).__name__} is neither an image nor a list of images; give a file's "
             "name, its bytes, a Pillow image, an array, or a list of these"
         )
-    return one, map(image_rgb, [images] if one else images)
+    several = [images] if one else images
+    return one, map(image_rgb, cast(Iterable[ImageLike], several))

@@ -30,7 +30,7 @@ def keep_compiled() -> None:
       UserError: as `concurrency.bind_to_process` does.
     """
     bind_to_process()
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     folder = cache_folder()
     if folder is None:

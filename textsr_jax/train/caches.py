@@ -5,11 +5,12 @@ The workdir keeps a digest of each file, and of the model and the words that it 
 
 import contextlib
 import hashlib
+import io
 import logging
 import math
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import jax
 import numpy as np
@@ -19,6 +20,7 @@ from textsr_jax import text
 from textsr_jax.data import records
 from textsr_jax.data.batching import evaluation_batches
 from textsr_jax.data.records import Records
+from textsr_jax.data.synthetic.generation import HR_SHAPE
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.layers.pixels import to_gray
@@ -71,7 +73,7 @@ def keeping(path: pathlib.Path, made_from: str, fix: str) -> Iterator[BinaryIO]:
     with atomic.replacing(path, parents=True, fix=fix) as stream:
         yield stream
         stream.seek(0)
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hashlib.file_digest(cast(io.BytesIO, stream), "sha256").hexdigest()
         # Written before the file takes its place, so that no file lacks its digest.
         atomic.write_text(_digest_file(path), f"{digest} {made_from}\n", parents=True, fix=fix)
 
@@ -127,7 +129,7 @@ def make_sr_images(
         leave=False,
         disable=True if jax.process_index() else None,
     )
-    made = np.empty((len(lr), *records.HR_SHAPE), np.uint8)
+    made = np.empty((len(lr), *HR_SHAPE), np.uint8)
     for start in starts:
         stopping.check()
         part = lr[start : start + size]
@@ -161,7 +163,7 @@ def hr_attention(
         inputs, _, _ = text.focus_tokens(characters)
         return training.focus(variables, to_gray(to_float(hr)), inputs)[1]
 
-    image = jax.ShapeDtypeStruct((1, *records.HR_SHAPE), np.uint8)
+    image = jax.ShapeDtypeStruct((1, *HR_SHAPE), np.uint8)
     word = jax.ShapeDtypeStruct((1, config.max_length), np.int32)
     shape = (len(source), *jax.eval_shape(attend, variables, image, word).shape[1:])
     size_gb = 4 * math.prod(shape) / 1e9

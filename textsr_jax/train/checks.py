@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from typing import Any
 
 from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
@@ -20,7 +21,7 @@ def check_devices(config: Experiment, field: str) -> None:
     Raises:
       UserError: images of stage 0 shall lie on devices, or the devices do not divide a batch.
     """
-    settings = functools.reduce(getattr, field.split("."), config)
+    settings: Any = functools.reduce(getattr, field.split("."), config)
     if settings.on_device and field == STAGE0:
         raise UserError(
             f"config.{field}.on_device=True: photographs are cropped anew; set it False"

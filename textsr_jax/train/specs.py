@@ -1,9 +1,8 @@
-"""What a stage is: `StageSpec`, of which each file in `stages/` makes one, and its outline."""
+"""What a stage is: `StageSpec`, and its outline. Each file in `stages/` makes specs."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 
@@ -75,8 +74,10 @@ class StageSpec:
 
     def settings_of(self, config: Experiment) -> Optimization:
         """The stage's `optimization` settings in a config."""
-        settings: Optimization = functools.reduce(getattr, self.settings.split("."), config)
-        return settings
+        found: Any = config
+        for name in self.settings.split("."):
+            found = found[name]
+        return cast(Optimization, found)
 
     def training_set(self, training: Training) -> TrainingSet:
         """The words that the stage learns from.
