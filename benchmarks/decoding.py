@@ -16,7 +16,7 @@ from textsr_jax import metrics, reading
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
-from textsr_jax.evaluation import comparison
+from textsr_jax.evaluation import protocol
 from textsr_jax.report.tables import print_table
 from textsr_jax.storage import workdirs
 from textsr_jax.storage.atomic import write_json
@@ -34,7 +34,7 @@ SEED = 1_000_000
 
 def held_out(data_root: str, config: Any) -> dict[str, tuple[list[np.ndarray], list[str]]]:
     """The validation words of a data root: images as the camera took them, and HR, with labels."""
-    splits = comparison.open_pairs(config, data_root).validation_splits.values()
+    splits = protocol.open_pairs(config, data_root).validation_splits.values()
     records = [source[index] for source in splits for index in range(len(source))]
     if not records:
         raise UserError(f"--data_root={data_root}: has no words for validation; name train folders")

@@ -25,12 +25,13 @@ from tests import golden_vectors
 from tests.golden import reference_tensors
 from textsr_jax import reading
 from textsr_jax.cli.scripts import run_script
+from textsr_jax.data.samples import training_images
 from textsr_jax.decoding.word_search import WordSearch
-from textsr_jax.evaluation import comparison
+from textsr_jax.evaluation import protocol
 from textsr_jax.evaluation.protocol import Evaluation, Images, Row
-from textsr_jax.export import CALIBRATIONS, GRAPHS, graphs, pairs
+from textsr_jax.export import GRAPHS, RANGE_METHODS, exporting, graphs
+from textsr_jax.export.engine import OnnxEngine, open_session, to_float
 from textsr_jax.export.int8 import quantize
-from textsr_jax.export.runtime import OnnxEngine, open_session, to_float
 from textsr_jax.models import Network, Variables
 from textsr_jax.report.tables import print_table
 from textsr_jax.storage.atomic import write_json
@@ -52,7 +53,7 @@ _DATA_ROOT = flags.DEFINE_string(
 )
 _IMAGES = flags.DEFINE_integer("images", 300, "Images to calibrate on.", lower_bound=1)
 _CALIBRATION = flags.DEFINE_multi_enum(
-    "calibration", ["aciq"], CALIBRATIONS, "How the pair is calibrated; repeat it to compare."
+    "calibration", ["aciq"], RANGE_METHODS, "How the pair is calibrated; repeat it to compare."
 )
 _RUNS = flags.DEFINE_integer("runs", 5, "How often each side is timed; at least 3.", lower_bound=3)
 _OUT = flags.DEFINE_string("out", str(RESULTS), "The JSON file.")
@@ -66,8 +67,8 @@ def main(arguments: list[str]) -> None:
     results: dict[str, Any] = {"machine": machine(), "speed": [], "stand_in_error": []}
     lr = _images(16, 64)
     if _PAIR.value:
-        source = pairs.open_source(_PAIR.value)
-        lr = to_float(pairs.training_images(source.config, _DATA_ROOT.value, _IMAGES.value))
+        source = exporting.load_exportable(_PAIR.value)
+        lr = to_float(training_images(source.config.data, _DATA_ROOT.value, _IMAGES.value))
         results["pair"] = compare_pair(source, [*_CALIBRATION.value])
         _print_rows(results["pair"])
         write_json(_OUT.value, results)
@@ -170,20 +171,20 @@ def in_turns(sides: dict[str, Callable[[], Any]], runs: int, title: str) -> dict
     return {side: statistics.median(values) for side, values in times.items()}
 
 
-def compare_pair(source: pairs.Source, calibrations: Sequence[str]) -> dict[str, Any]:
+def compare_pair(source: exporting.Exportable, calibrations: Sequence[str]) -> dict[str, Any]:
     """PSNR, accuracy and words of a pair in JAX, and in ONNX Runtime in float32 and int8.
 
     Args:
       source: the pair.
       calibrations: how activations are calibrated, each an int8 row.
     """
-    words = comparison.open_pairs(source.config, _DATA_ROOT.value)
-    lr = pairs.training_images(source.config, _DATA_ROOT.value, _IMAGES.value)
-    traced = pairs.trace(source)
+    words = protocol.open_pairs(source.config, _DATA_ROOT.value)
+    lr = training_images(source.config.data, _DATA_ROOT.value, _IMAGES.value)
+    traced = exporting.trace(source)
     steps = source.config.decoding.steps
     runtimes = {ORT: traced}
     for method in calibrations:
-        runtimes[f"{INT8}, {method}"] = pairs.quantized(traced, lr, steps, method, 7)
+        runtimes[f"{INT8}, {method}"] = exporting.quantize_graphs(traced, lr, steps, method, 7)
     sessions = {
         side: {name: open_session(models[name].SerializeToString(), THREADS) for name in GRAPHS}
         for side, models in runtimes.items()

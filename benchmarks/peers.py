@@ -24,7 +24,7 @@ from textsr_jax.cli.scripts import run_script
 from textsr_jax.data import sources
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError, installing
-from textsr_jax.evaluation import comparison
+from textsr_jax.evaluation import protocol
 from textsr_jax.images import HR_SIZE, resize
 from textsr_jax.report.tables import print_table
 from textsr_jax.runtime import provenance
@@ -94,7 +94,7 @@ def low_resolution(data_root: str, limit: int | None = None) -> list[Words]:
     Raises:
       UserError: there are none.
     """
-    test = comparison.open_pairs(paper.get_config(), data_root).test
+    test = protocol.open_pairs(paper.get_config(), data_root).test
     if not test:
         raise UserError(f"--data_root={data_root}: has no test folders; name one with test/easy")
     splits = []

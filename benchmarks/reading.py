@@ -89,9 +89,9 @@ def batches(folders: dict[str, pathlib.Path]) -> list[dict[str, Any]]:
     readers: dict[str, Callable[[], reading.Reader]] = {"JAX": lambda: reading.load(_MODEL.value)}
     readers[ONE_BY_ONE] = readers["JAX"]
     if _ONNX.value:
-        from textsr_jax.export import runtime
+        from textsr_jax.export import engine
 
-        readers["ONNX Runtime, int8"] = lambda: runtime.load(_ONNX.value, "int8")
+        readers["ONNX Runtime, int8"] = lambda: engine.load(_ONNX.value, "int8")
     rows = []
     for name, load in readers.items():
         reader = load()

@@ -1,16 +1,11 @@
 """The choice among beams by likely English: its probabilities, and what it prefers when."""
 
-import itertools
-
 import numpy as np
 import pytest
-import wordfreq
-from hypothesis import given
-from hypothesis import strategies as st
 
 from configs import paper
 from textsr_jax import text
-from textsr_jax.decoding import word_search
+from textsr_jax.decoding import english, word_search
 from textsr_jax.decoding.english import log_probability, log_ratio
 from textsr_jax.decoding.search import Decoded
 from textsr_jax.decoding.word_search import WordSearch
@@ -34,49 +29,6 @@ def beams(*words_and_scores):
     )
 
 
-def test_probabilities_of_all_texts_sum_to_1_at_most():
-    # English words, each shape of digits as often as there are digits; numbers and any characters,
-    # up to two of them.
-    total = 0.0
-    for word in word_search._frequencies():
-        digits = "".join(word_search._SEVERAL_DIGITS.findall(word))
-        assert set(digits) <= {"0"}
-        total += 10 ** len(digits) * np.exp(log_probability(word))
-    shortest = [
-        np.exp(log_probability("".join(letters)))
-        for count in range(3)
-        for letters in itertools.product(text.ALPHABET, repeat=count)
-        if not any(character.isalpha() for character in letters)
-    ]
-    assert 0.7 < total + sum(shortest) < 1
-    # Of texts that are neither words nor numbers those of a length have (36 / 37)^n / 37 of 8 %.
-    np.testing.assert_allclose(log_probability("q7xj"), np.log(0.08 * 37.0**-5))
-    np.testing.assert_allclose(log_probability("407"), np.log(0.08 * 37.0**-4 + 0.12 * 11.0**-4))
-    np.testing.assert_allclose(log_probability(""), np.log(0.08 / 37))
-
-
-@given(st.text(text.ALPHABET, max_size=40) | st.sampled_from(["q7" * 500, "9" * 1000]))
-def test_every_text_is_possible(word):
-    assert -4 - 3.7 * len(word) - 3 < log_probability(word) < 0
-
-
-def test_common_words_are_likelier_and_numbers_are_not_looked_up():
-    assert log_probability("the") > log_probability("heron") > log_probability("hqron") + 5
-    # wordfreq has one entry for all numbers of four digits.
-    assert log_probability("0000") == log_probability("1938")
-
-
-def test_words_lose_their_marks_and_several_digits_are_as_likely_as_others():
-    listed = wordfreq.get_frequency_dict("en", "large")
-    women = 0.8 * (listed["women's"] + listed["womens"]) + 0.08 * 37.0**-7
-    np.testing.assert_allclose(log_probability("womens"), np.log(women))
-    assert log_probability("25th") == log_probability("17th") > log_probability("25qh") + 5
-    numbered = 0.8 * (listed["00th"] + listed["0.0th"]) / 100 + 0.08 * 37.0**-5
-    np.testing.assert_allclose(log_probability("25th"), np.log(numbered))
-    # Of one digit the list has every word.
-    assert log_probability("2nd") > log_probability("4nd") + 5
-
-
 def test_the_length_of_what_is_no_language_counts_nothing():
     assert log_ratio("q7xj") == pytest.approx(np.log(0.08)) == log_ratio("q7xj" * 9)
     np.testing.assert_allclose(log_ratio("the"), log_probability("the") + 4 * np.log(37))
@@ -85,7 +37,7 @@ def test_the_length_of_what_is_no_language_counts_nothing():
 
 
 def test_the_margin_spans_all_words_of_up_to_17_letters():
-    ratios = [log_ratio(word) for word in word_search._frequencies() if len(word) <= 17]
+    ratios = [log_ratio(word) for word in english._frequencies() if len(word) <= 17]
     assert min(ratios) >= np.log(0.08)
     assert (
         np.log(0.08) + word_search._SPREAD - 10 < max(ratios) < np.log(0.08) + word_search._SPREAD

@@ -6,7 +6,7 @@ import pytest
 from tests.conftest import micro_config, same
 from textsr_jax import reading
 from textsr_jax.errors import UserError
-from textsr_jax.evaluation import comparison
+from textsr_jax.evaluation import comparison, named_models, protocol
 from textsr_jax.storage import parameter_files, workdirs
 from textsr_jax.storage.models import Models
 
@@ -23,7 +23,7 @@ def models(trained):
 
 @pytest.fixture(scope="module")
 def evaluation(config):
-    return comparison.open_data(config)
+    return protocol.Evaluation.open(config)
 
 
 def write_file(path, config, part, variables):
@@ -51,7 +51,7 @@ def files(config, models, tmp_path_factory):
 
 
 def test_rows_are_bicubic_sr_before_and_after_fine_tuning_and_hr(models, evaluation):
-    rows, images = comparison.evaluate(models, evaluation)
+    rows, images = comparison.compare(models, evaluation)
     assert [(row.sr, row.ocr) for row in rows] == [
         ("bicubic", "pretrained"),
         ("edsr", "pretrained"),
@@ -69,15 +69,15 @@ def test_rows_are_bicubic_sr_before_and_after_fine_tuning_and_hr(models, evaluat
 
 
 def test_several_sr_models_under_one_judge(models, evaluation, config, files, trained):
-    others = [comparison.load_sr(source, config) for source in (files["sr"], str(trained))]
-    judge = comparison.load_judge(files["ocr"], config)
-    rows, images = comparison.evaluate(models, evaluation, others, judge)
+    others = [named_models.load_sr(source, config) for source in (files["sr"], str(trained))]
+    judge = named_models.load_judge(files["ocr"], config)
+    rows, images = comparison.compare(models, evaluation, others, judge)
     names = ["bicubic", "edsr", "edsr 2", "edsr 3", "HR"]
     assert [(row.sr, row.ocr) for row in rows] == [(name, "cdistnet") for name in names]
     # All three are the same model: in evaluation the STN is skipped.
     for name in ("edsr 2", "edsr 3"):
         assert (images[name]["easy"] == images["edsr"]["easy"]).all()
-    alone, _ = comparison.evaluate(models, evaluation)
+    alone, _ = comparison.compare(models, evaluation)
     assert [row.words for row in rows[:2]] == [row.words for row in alone[:2]]
 
 
@@ -114,9 +114,9 @@ def test_models_that_do_not_fit_are_named(trained, config, files, tmp_path):
     with pytest.raises(UserError, match=r"holds 'edsr', but config\.sr\.name is 'tbsrn'"):
         Models.load(trained, changed)
     with pytest.raises(UserError, match="which is not a recogniser"):
-        comparison.load_judge(files["sr"], config)
+        named_models.load_judge(files["sr"], config)
     with pytest.raises(UserError, match="which is not an SR model"):
-        comparison.load_sr(files["ocr"], config)
+        named_models.load_sr(files["ocr"], config)
     changed = changed.replace(init={"sr": str(tmp_path / "none")})
     with pytest.raises(UserError, match=r"none: no such parameter file, packed file or workdir"):
         Models.load(None, changed)
@@ -125,4 +125,4 @@ def test_models_that_do_not_fit_are_named(trained, config, files, tmp_path):
 def test_an_evaluation_without_a_recogniser(data_root, tmp_path, evaluation):
     empty = Models.load(None, micro_config(data_root, tmp_path))
     with pytest.raises(UserError, match="there is no recogniser to judge by"):
-        comparison.evaluate(empty, evaluation)
+        comparison.compare(empty, evaluation)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def pair(stage0):
-    return evaluation.load_pair(str(stage0), workdirs.load_config(stage0))
+    return evaluation.load_rescaler(str(stage0), workdirs.load_config(stage0))
 
 
 @pytest.fixture
@@ -111,11 +111,11 @@ def test_the_pair_of_parameter_files_is_the_workdirs(pair, stage0, photographs, 
         arrays = jax.tree.map(np.asarray, {"params": params, "stats": {}})
         file = parameter_files.ParameterFile(name, part, {"name": name}, arrays)
         parameter_files.save(config.init[part], file)
-    _, loaded = evaluation.load_pair(None, config)
+    _, loaded = evaluation.load_rescaler(None, config)
     assert jax.tree.all(jax.tree.map(np.array_equal, loaded, variables))
     config.init.resampler = ""
     with pytest.raises(UserError, match=r"the config: has no model of stage 0.*init.resampler"):
-        evaluation.load_pair(None, config)
+        evaluation.load_rescaler(None, config)
 
 
 def test_the_command_writes_a_table_json_and_a_picture(stage0, photographs, two_sizes, tmp_path):

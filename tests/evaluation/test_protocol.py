@@ -6,7 +6,7 @@ import pytest
 from tests.conftest import WORDS, record, write_lmdb
 from textsr_jax import metrics, reading
 from textsr_jax.errors import UserError
-from textsr_jax.evaluation import comparison
+from textsr_jax.evaluation import protocol
 from textsr_jax.images import to_float
 from textsr_jax.storage import workdirs
 from textsr_jax.storage.models import Models
@@ -20,7 +20,7 @@ def config(trained):
 
 @pytest.fixture(scope="module")
 def evaluation(config):
-    return comparison.open_data(config)
+    return protocol.Evaluation.open(config)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_scores_are_those_of_single_images_whatever_the_batch(evaluation):
 
 
 def test_the_published_psnr_pools_as_many_images_as_the_config_says(config):
-    evaluation = comparison.open_data(config.replace(evaluation={"psnr_batch": 4}))
+    evaluation = protocol.Evaluation.open(config.replace(evaluation={"psnr_batch": 4}))
     images = evaluation.bicubic()
     row = evaluation.row("bicubic", "", images, evaluation.labels)
     sr, hr = to_float(images["easy"]), to_float(evaluation.hr["easy"])
@@ -69,7 +69,7 @@ def test_a_second_look_reads_as_a_reader_does(data_root):
     changed = workdirs.load_config(SHIPPED).replace(
         evaluation={"batch_size": 4}, decoding={"second_look": 1.0}
     )
-    evaluation = comparison.open_data(changed, str(data_root))
+    evaluation = protocol.Evaluation.open(changed, str(data_root))
     models = Models.load(SHIPPED, changed)
     images = {"hard": evaluation.bicubic()["hard"]}
     (found,) = evaluation.read(models.ocr, models.fine_tuned, images).values()
@@ -86,7 +86,7 @@ def test_a_second_look_reads_as_a_reader_does(data_root):
 )
 def test_words_with_punctuation(config, punctuated, option, count, accuracy):
     changed = config.replace(evaluation={"punctuation": option})
-    evaluation = comparison.open_data(changed, str(punctuated))
+    evaluation = protocol.Evaluation.open(changed, str(punctuated))
     plain = {"open": "open", "St.": "st", "Exit": "exit", "don't": "dont", "taxi": "taxi"}
     words = {"easy": [plain[label] for label in evaluation.labels["easy"]]}
     row = evaluation.row("HR", "", evaluation.hr, words)
@@ -97,4 +97,4 @@ def test_a_split_of_punctuated_words_alone_cannot_be_skipped(config, tmp_path):
     write_lmdb(tmp_path / "test" / "easy", [record("St.")])
     changed = config.replace(evaluation={"punctuation": "skip"})
     with pytest.raises(UserError, match="every label of test/easy holds punctuation"):
-        comparison.open_data(changed, str(tmp_path))
+        protocol.Evaluation.open(changed, str(tmp_path))

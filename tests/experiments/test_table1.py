@@ -11,7 +11,7 @@ from configs import paper, tiny
 from tests.conftest import micro_config
 from textsr_jax.config.checks import checked
 from textsr_jax.errors import UserError
-from textsr_jax.evaluation import comparison, protocol
+from textsr_jax.evaluation import protocol
 from textsr_jax.experiments import table1
 from textsr_jax.storage.models import Models
 from textsr_jax.train import loop
@@ -174,7 +174,7 @@ def test_a_small_table_from_end_to_end_goes_on_after_a_crash(data_root, tmp_path
         with pytest.raises(Crash):
             table1.train(config, folder, "again")
     with pytest.raises(UserError, match="tbsrn_hr: no such workdir"):
-        table1.report(folder, comparison.open_data(config))
+        table1.report(folder, protocol.Evaluation.open(config))
 
     file = tmp_path / "micro.py"
     file.write_text(
@@ -196,7 +196,7 @@ def test_a_small_table_from_end_to_end_goes_on_after_a_crash(data_root, tmp_path
     content = json.loads((folder / "table1.json").read_text())
     assert content["words"] == data_root.name
     assert [row["workdir"] for row in content["rows"]] == FOLDERS
-    evaluation = comparison.open_data(config)
+    evaluation = protocol.Evaluation.open(config)
     for row in content["rows"]:
         models = Models.load(folder / row["workdir"])
         images = evaluation.enhance(models.sr, models.sr_variables)

@@ -1,12 +1,12 @@
-"""A pair of a few channels with drawn weights and statistics, its float32 graphs and its images."""
+"""Models of a few channels with drawn weights and statistics, their graphs, and images."""
 
 import jax
 import numpy as np
 import pytest
 
 from tests.conftest import WORDS, micro_config, word_image
-from textsr_jax.export import GRAPHS, pairs
-from textsr_jax.export.runtime import open_session
+from textsr_jax.export import GRAPHS, exporting
+from textsr_jax.export.engine import open_session
 from textsr_jax.images import resize
 from textsr_jax.models import build_ocr, build_sr
 from textsr_jax.models.cdistnet.rectifier import target_points
@@ -38,8 +38,8 @@ def drawn(network, seed):
 
 
 @pytest.fixture(scope="session")
-def source(tmp_path_factory) -> pairs.Source:
-    """A pair of two MDCDP layers that decodes with three beams."""
+def source(tmp_path_factory) -> exporting.Exportable:
+    """Models with two MDCDP layers; words are decoded with three beams."""
     root = tmp_path_factory.mktemp("unused")
     config = micro_config(root, root)
     config.sr.edsr.blocks = 2
@@ -48,13 +48,13 @@ def source(tmp_path_factory) -> pairs.Source:
     config.decoding.steps = STEPS
     config.decoding.beam = 3
     sr, ocr = build_sr(config.sr), build_ocr(config.ocr)
-    return pairs.Source("micro", config, (sr, drawn(sr, 0)), (ocr, drawn(ocr, 1)))
+    return exporting.Exportable("micro", config, (sr, drawn(sr, 0)), (ocr, drawn(ocr, 1)))
 
 
 @pytest.fixture(scope="session")
 def traced(source):
-    """Its float32 graphs."""
-    return pairs.trace(source)
+    """Their float32 graphs."""
+    return exporting.trace(source)
 
 
 @pytest.fixture(scope="session")
@@ -71,5 +71,5 @@ def lr() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def int8(traced, lr):
-    """The int8 graphs, calibrated on `lr`."""
-    return pairs.quantized(traced, lr, STEPS, "aciq", 7)
+    """The int8 graphs, with activation ranges from `lr`."""
+    return exporting.quantize_graphs(traced, lr, STEPS, "aciq", 7)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textsr_jax.errors import UserError
-from textsr_jax.export import CALIBRATIONS, activation_ranges
+from textsr_jax.export import RANGE_METHODS, activation_ranges
 from textsr_jax.export.activation_ranges import Range, fit, squared_error
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def test_one_value(value):
     assert squared_error(values, span) < 1e-12
 
 
-@pytest.mark.parametrize("method", CALIBRATIONS)
+@pytest.mark.parametrize("method", RANGE_METHODS)
 def test_methods(traced, lr, method):
     """Every method sees every image: the ranges of all cover most of what the tensor holds."""
     model = traced["sr"]

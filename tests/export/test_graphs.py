@@ -8,7 +8,7 @@ from onnx import numpy_helper
 
 from tests.export.conftest import STEPS, drawn
 from textsr_jax.export import GRAPHS, graphs, int8
-from textsr_jax.export.runtime import open_session, to_float
+from textsr_jax.export.engine import open_session, to_float
 from textsr_jax.models import build_sr
 from textsr_jax.text import PAD, START
 

@@ -9,8 +9,8 @@ from onnx import numpy_helper
 
 from textsr_jax import quantization
 from textsr_jax.export import graphs
+from textsr_jax.export.engine import open_session, to_float
 from textsr_jax.export.int8 import decode, quantize, weight_clips
-from textsr_jax.export.runtime import open_session, to_float
 from textsr_jax.quantization import Rule
 
 
@@ -72,7 +72,7 @@ def test_weights_are_int8_with_zero_point_zero(int8):
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", [7, 8])
 def test_weights_have_the_ranges_that_aciq_finds_for_their_bits(source, lr, bits):
-    """Of a packed pair too: ranges fitted to other bits would round its weights badly."""
+    """Those of packed models too: ranges fitted to other bits would round their weights badly."""
     network, variables = source.sr
     packed = quantization.quantize(variables, [Rule(r".*/kernel", 8, "laplace", "channel")])
     graph = graphs.super_resolution(network, packed)

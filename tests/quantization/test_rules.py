@@ -60,7 +60,7 @@ def test_first_match_wins_and_whole_paths_count():
         ({"bits": float("nan")}, "nan bits; use 2 to 8"),
         ({"bits": "4"}, "bits '4'; use a number or none"),
         ({"bits": True}, "bits True; use a number or none"),
-        ({"bits": 3.5}, "3.5 bits; only granularity channel-bits takes broken numbers"),
+        ({"bits": 3.5}, "3.5 bits; only granularity channel-bits takes fractions"),
         ({"bits": 3.5, "granularity": "channel"}, "only granularity channel-bits"),
         (
             {"prior": "cauchy"},
@@ -230,9 +230,9 @@ def test_rules_of_a_config_come_before_its_set_with_its_settings_where_they_have
     [
         ({"set": "edsr"}, "^config.quantization.sr: there is no rule set 'edsr'"),
         ({"bits": 1}, "^config.quantization.sr: rule '.*': 1 bits"),
-        ({"rules": [{"bits": 4}]}, r"sr: rules\[0\]: wants a mapping with either"),
-        ({"rules": [{"set": "all", "pattern": "x"}]}, r"rules\[0\]: wants a mapping with either"),
-        ({"rules": ["edsr-head"]}, r"rules\[0\]: wants a mapping"),
+        ({"rules": [{"bits": 4}]}, r"sr: rules\[0\]: must be a mapping with either"),
+        ({"rules": [{"set": "all", "pattern": "x"}]}, r"rules\[0\]: must be a mapping with either"),
+        ({"rules": ["edsr-head"]}, r"rules\[0\]: must be a mapping"),
         (
             {"rules": [{"set": "all"}, {"set": "all", "bit": 4}]},
             r"rules\[1\]: there is no setting 'bit'; take bits, prior, granularity, correct",

@@ -22,7 +22,7 @@ from textsr_jax.config.checks import checked
 from textsr_jax.config.portable import portable
 from textsr_jax.decoding.word_search import Words
 from textsr_jax.errors import UserError
-from textsr_jax.evaluation import comparison
+from textsr_jax.evaluation import protocol
 from textsr_jax.images import LR_SIZE
 from textsr_jax.quantization.rules import from_config
 from textsr_jax.reading import crops
@@ -38,7 +38,7 @@ def pair(trained):
 
 def test_it_enhances_and_reads_as_the_evaluation_does(pair, trained):
     models = Models.load(trained)
-    evaluation = comparison.open_data(models.config)
+    evaluation = protocol.Evaluation.open(models.config)
     expected = evaluation.enhance(models.sr, models.sr_variables)["easy"]
     lr = list(evaluation.lr["easy"])
     enhanced = pair.enhance(lr)

@@ -110,7 +110,7 @@ def test_no_room_for_the_attention_is_one_line(trained, data_root, tmp_path, mon
     assert not list((workdir / "stage1").glob("*.npy"))
 
 
-def test_a_stop_while_images_are_made_is_heeded(trained, data_root, tmp_path, monkeypatch):
+def test_a_stop_while_images_are_made_is_obeyed(trained, data_root, tmp_path, monkeypatch):
     config, workdir = micro_config(data_root, tmp_path / "data"), tmp_path / "w"
     config.stages = "stage2"
     for stage in ("pretrain_ocr", "stage1"):

@@ -373,7 +373,7 @@ def test_a_validation_that_is_stopped_is_made_up_for(tmp_path, validation):
     assert_best_agrees(tmp_path / "w")
 
 
-def test_a_stop_after_the_last_save_is_heeded(tmp_path, monkeypatch):
+def test_a_stop_after_the_last_save_is_obeyed(tmp_path, monkeypatch):
     prune = BestModels.prune
 
     def stop(self, saved):

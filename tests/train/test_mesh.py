@@ -25,7 +25,7 @@ from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
 
 ROOT = pathlib.Path(__file__).parents[2]
-# (devices, fsdp), the first of which the others are held against.
+# (devices, fsdp). The others are compared with the first.
 LAYOUTS = ((1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (8, 4))
 STEPS, BATCH = 10, 8
 

@@ -157,8 +157,8 @@ def test_two_processes_give_what_one_does(tmp_path, config_file, undisturbed):
     assert record["best_step"] == expected_record["best_step"]
     np.testing.assert_allclose(record["best_score"], expected_record["best_score"], rtol=1e-5)
     assert int(state.step) == int(expected.step) == STEPS
-    # The bias before a BatchNorm has no gradient but rounding, of which Adam makes steps of full
-    # size; the running mean follows it.
+    # The gradient of the bias before a BatchNorm is only rounding. Adam makes steps of full size of
+    # it, and the running mean follows the bias.
     idle = {"['params']['stn']['fc1']['bias']", "['stats']['stn']['fc1_bn']['mean']"}
     longest = 2 * STEPS * micro_config("", "").stage1.learning_rate
     for (path, one), two in zip(

@@ -39,7 +39,7 @@ def test_a_second_training_in_a_workdir_says_so(data_root, tmp_path):
     assert [path.name for path in (tmp_path / "w").iterdir()] == [locks.FILE]
 
 
-def test_a_stop_between_stages_is_heeded(data_root, tmp_path, monkeypatch):
+def test_a_stop_between_stages_is_obeyed(data_root, tmp_path, monkeypatch):
     config, begun = micro_config(data_root, tmp_path / "data"), []
 
     def ends_while_asked_to_stop(stage, *rest):

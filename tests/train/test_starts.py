@@ -45,7 +45,7 @@ def test_a_smaller_recogniser_grows(trained, data_root, tmp_path, monkeypatch):
         atol=1e-5,
     )
     cdistnet.heads *= 2
-    with pytest.raises(UserError, match=r"wants a CDistNet of as many heads as config\.ocr"):
+    with pytest.raises(UserError, match=r"needs a CDistNet of as many heads as config\.ocr"):
         runner.train(config, tmp_path / "v", "again")
 
 

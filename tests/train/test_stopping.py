@@ -1,4 +1,4 @@
-"""Signals during a training: deferred while a step runs, heeded at once elsewhere."""
+"""Signals during a training: deferred while a step runs, obeyed at once elsewhere."""
 
 import contextlib
 import os
@@ -59,7 +59,7 @@ def test_the_outer_block_listens_for_the_inner_one():
     ):
         assert inner is outer
         os.kill(os.getpid(), signal.SIGTERM)
-    stopping.check()  # nobody listens
+    stopping.check()  # no block of `listening` is around it
 
 
 def test_without_a_signal_nothing_stops():

@@ -90,17 +90,17 @@ def _check_data(config: Experiment) -> None:
 def _evaluate_words(config: Experiment) -> None:
     """Scores models on the test words: a table, a JSON file and pictures."""
     from textsr_jax.cli.pictures import write_pictures
-    from textsr_jax.evaluation import comparison
+    from textsr_jax.evaluation import comparison, named_models, protocol
     from textsr_jax.report import figures, tables
     from textsr_jax.storage import atomic
     from textsr_jax.storage.models import Models
 
     source = _source()
     models = Models.load(source, config)
-    others = [comparison.load_sr(name, config) for name in _SR.value or ()]
-    judge = comparison.load_judge(_JUDGE.value, config) if _JUDGE.value else None
-    evaluation = comparison.open_data(config, _DATA_ROOT.value)
-    rows, images = comparison.evaluate(models, evaluation, others, judge)
+    others = [named_models.load_sr(name, config) for name in _SR.value or ()]
+    judge = named_models.load_judge(_JUDGE.value, config) if _JUDGE.value else None
+    evaluation = protocol.Evaluation.open(config, _DATA_ROOT.value)
+    rows, images = comparison.compare(models, evaluation, others, judge)
     search = evaluation.search
     shipped = source and pathlib.Path(source) == SHIPPED
     name = "the shipped models" if shipped else source or "models"
@@ -128,7 +128,7 @@ def _evaluate_photographs(config: Experiment) -> None:
     from textsr_jax.storage import atomic
 
     source, folders = _WORKDIR.value, _PHOTOGRAPHS.value or []
-    network, variables = photographs.load_pair(source, config)
+    network, variables = photographs.load_rescaler(source, config)
     rows, details = photographs.evaluate(network, variables, folders)
     tables.print_photographs(rows, f"{source or 'models'} on {', '.join(folders)}")
     out = _out("photographs.json")

@@ -83,19 +83,19 @@ def main(arguments: list[str]) -> None:
     priors = [_choice("prior", value, _PRIORS) for value in _PRIOR.value or ()]
     if _OUT.value and not (_SEARCH.value or _FINETUNE.value):
         _check_packs_one()
-    from textsr_jax.experiments import quantization as experiments
+    from textsr_jax.experiments import quantization
 
     job = _job(config_flag.from_flag(_CONFIG, _WORKDIR.value))
     if _SENSITIVITY.value:
-        experiments.sensitivity(job, targets, bits or _ALL_BITS)
+        quantization.run_sensitivity(job, targets, bits or _ALL_BITS)
     elif _SEARCH.value:
-        experiments.search(job, _BUDGET.value, _MAX_DROP.value, _MAX_PSNR_DROP.value)
+        quantization.run_search(job, _BUDGET.value, _MAX_DROP.value, _MAX_PSNR_DROP.value)
     elif _FINETUNE.value:
-        experiments.fine_tune(job, bits or (2, 3, 4), job.folder, command())
+        quantization.run_fine_tune(job, bits or (2, 3, 4), job.folder, command())
     elif _OUT.value:
-        experiments.pack(job, targets[0] if _TARGET.value else None, bits, priors)
+        quantization.run_pack(job, targets[0] if _TARGET.value else None, bits, priors)
     else:
-        experiments.grid(job, targets, bits or _ALL_BITS, priors or _PAPER_PRIORS)
+        quantization.run_grid(job, targets, bits or _ALL_BITS, priors or _PAPER_PRIORS)
 
 
 def _check_modes() -> None:
@@ -129,16 +129,16 @@ def _check_packs_one() -> None:
 
 def _job(config: Experiment) -> Job:
     """The models and the test words that every mode starts from."""
-    from textsr_jax.evaluation import comparison, protocol
-    from textsr_jax.evaluation.quantization import grid
+    from textsr_jax.evaluation import protocol
+    from textsr_jax.evaluation.quantization.baseline import Baseline
     from textsr_jax.experiments.quantization import Job
     from textsr_jax.storage.models import Models
 
     models = Models.load(_WORKDIR.value, config)
-    pairs = comparison.open_pairs(config, _DATA_ROOT.value)
+    pairs = protocol.open_pairs(config, _DATA_ROOT.value)
     evaluation = protocol.Evaluation(config, pairs)
     return Job(
-        pair=grid.Pair(models, evaluation),
+        baseline=Baseline(models, evaluation),
         pairs=pairs,
         folder=pathlib.Path(_WORKDIR.value or ""),
         what=f"{_WORKDIR.value or 'models'} on {pairs.title}{evaluation.search.beyond_paper}",

@@ -108,9 +108,9 @@ def _reader() -> reading.Reader:
 
 def _onnx_reader() -> reading.Reader:
     """The reader of a folder of ONNX graphs."""
-    from textsr_jax.export import runtime
+    from textsr_jax.export import engine
 
-    return runtime.load(_MODEL.value or "", _PRECISION.value, beam=_BEAM.value)
+    return engine.load(_MODEL.value or "", _PRECISION.value, beam=_BEAM.value)
 
 
 def _source() -> str | pathlib.Path | None:

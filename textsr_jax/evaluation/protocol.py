@@ -1,6 +1,6 @@
 """The protocol over test splits: PSNR, SSIM and word accuracy of SR models under a recogniser.
 
-SR images are scored as the 8-bit files that a user gets: clipped to [0, 1] and rounded.
+SR images are clipped to [0, 1] and rounded to 8 bits, as files hold them, before they are scored.
 """
 
 import dataclasses
@@ -8,7 +8,7 @@ import functools
 import math
 import operator
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -26,21 +26,21 @@ from textsr_jax.runtime.batches import batches
 from textsr_jax.runtime.concurrency import Concurrent
 from textsr_jax.runtime.progress import Progress
 
-# Images of each split, uint8 (n, 32, 128, 3).
+# Images by split, uint8 (n, 32, 128, 3).
 Images = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One model's scores.
+    """The scores of one SR model under one recogniser.
 
     Attributes:
       sr: what made the images: "bicubic", an SR model's name, or "HR".
-      ocr: which recogniser, the judge, read them.
-      splits: of each split, and `mean`, their plain mean: `psnr` (mean over images, dB; None for
-        HR), `psnr_batch` (that of the published code), `ssim`, `accuracy` (per cent), `n` (in the
-        mean: the sum).
-      words: what was read in each split.
+      ocr: the recogniser that read them.
+      splits: the scores by split: `psnr` (mean over images, dB; None for HR), `psnr_batch` (dB, as
+        the published code computes it), `ssim`, `accuracy` (per cent), `n` (the number of words).
+      mean: the plain mean of each score over the splits; `n` is their sum.
+      words: the words that were read, by split.
     """
 
     sr: str
@@ -53,28 +53,39 @@ class Row:
         return {"sr": self.sr, "ocr": self.ocr, "splits": self.splits, "mean": self.mean}
 
 
+def open_pairs(config: Experiment, data_root: str | None = None) -> data.WordPairs:
+    """Opens the data set of a config, or the one in `data_root` with the config's settings.
+
+    Raises:
+      UserError: the data cannot be read.
+    """
+    settings = config.data if data_root is None else config.data.replace(root=data_root)
+    return data.load(settings)
+
+
 class Evaluation:
     """Test splits in memory, and the compiled functions that enlarge and read them.
 
     Attributes:
-      title, fingerprint: of the data set.
-      skipped: of each folder of it how many words are left out, by reason.
+      title, fingerprint: those of the data set.
+      skipped: by folder of the data set, the number of words left out, by reason.
       search: how words are searched.
-      lr, hr: images of each split, uint8 (n, 16, 64, 3) and (n, 32, 128, 3).
-      labels: of each split.
+      lr, hr: images by split, uint8 (n, 16, 64, 3) and (n, 32, 128, 3).
+      labels: the true words by split.
 
     Args:
-      config: `decoding` (`WordSearch`), and of `evaluation`
-        batch_size: of the computation; it changes no score.
-        psnr_batch: how many images `psnr_batch` pools, as the published code does.
-        punctuation: how words are scored whose labels, as `data.labels` reads them, hold more than
-          0-9a-z: "strip" drops everything else from both sides, as TextZoom does; "skip" leaves
-          these words out of all scores, as most recognition benchmarks do; "keep" wants all of the
-          label, case apart, which a recogniser of 0-9a-z cannot read.
+      config: the experiment. Its `decoding` says how words are searched (`WordSearch`). Its
+        `evaluation` holds:
+        batch_size: images that are computed at once; it changes no score.
+        psnr_batch: images that `psnr_batch` pools, as the published code does.
+        punctuation: how words are scored whose labels hold more than 0-9a-z. "strip" drops
+          everything else from both sides, as TextZoom does. "skip" leaves these words out of all
+          scores, as most recognition benchmarks do. "keep" wants the whole label, case apart, which
+          a recogniser of 0-9a-z cannot read.
       pairs: the data set; its test splits are read.
 
     Raises:
-      UserError: there is no test split, or one without a word.
+      UserError: there is no test split, or one has no words.
     """
 
     def __init__(self, config: Experiment, pairs: data.WordPairs):
@@ -88,7 +99,7 @@ class Evaluation:
         for name, source in pairs.test.items():
             if not len(source):
                 raise UserError(
-                    f"{pairs.title}: test/{name} has no readable word; remove or mend it"
+                    f"{pairs.title}: test/{name} has no readable word; remove or repair it"
                 )
         self._batch_size = settings.batch_size
         self.lr: Images = {}
@@ -110,28 +121,42 @@ class Evaluation:
             self.hr[name] = np.stack([record.hr for record in records])
             self.labels[name] = [record.label for record in records]
         self.search = WordSearch.of(config)
-        # Compiled once for each network.
+        # Each network is compiled once.
         self._enlarger = functools.cache(_enlarger)
         self._reader = functools.cache(functools.partial(_reader, self.search))
         self._bicubic = Concurrent(jax.jit(lambda lr: _rounded(enlarge(to_float(lr)))))
         self._quality = jax.jit(_quality)
 
+    @classmethod
+    def open(cls, config: Experiment, data_root: str | None = None) -> Self:
+        """Opens the test splits of the config's data set, or of the one in `data_root`.
+
+        Raises:
+          UserError: the data cannot be read, or have no test split.
+        """
+        return cls(config, open_pairs(config, data_root))
+
     def bicubic(self) -> Images:
+        """Returns LR images enlarged by bicubic interpolation."""
         return self._made(self._bicubic, "bicubic")
 
     def enhance(self, sr: Network, variables: Variables) -> Images:
-        """SR images of all splits; raises `UserError` where they are not finite."""
+        """Returns the SR images of all splits.
+
+        Raises:
+          UserError: they are not finite.
+        """
         return self._made(self._enlarger(sr), "SR", variables)
 
     def read(self, ocr: Network, variables: Variables, images: Images) -> dict[str, list[str]]:
-        """The words that the recogniser reads in `images`.
+        """Returns the words that the recogniser reads in `images`, by split.
 
         Raises:
           UserError: their probabilities are not finite.
         """
 
         def beams(rows: np.ndarray) -> Decoded:
-            # Those of a second look come on top.
+            # The batches of a second look are added to the total.
             bar.total = max(bar.total, bar.n + self._batches(rows))
             parts = self._results(self._reader(ocr), rows, bar, variables)
             decoded = Decoded(*map(np.concatenate, zip(*parts, strict=True)))
@@ -142,7 +167,13 @@ class Evaluation:
             return {name: self.search.read(beams, rows).texts for name, rows in images.items()}
 
     def row(self, sr: str, ocr: str, images: Images, words: dict[str, list[str]]) -> Row:
-        """Scores `images` against HR, and `words` against the labels."""
+        """Scores `images` against HR, and `words` against the labels.
+
+        Args:
+          sr, ocr: the names of what made the images and of what read them.
+          images: the images by split.
+          words: the words that were read in them, by split.
+        """
         splits = {}
         for name, hr in self.hr.items():
             psnr, squared, ssim = (
@@ -193,7 +224,7 @@ class Evaluation:
     def _results(
         self, function: Concurrent, rows: np.ndarray, bar: Progress, *arguments: Any
     ) -> Iterator[Any]:
-        """What a function of `arguments` and a batch makes of the rows, without the padding."""
+        """Yields what `function(*arguments, batch)` returns for each batch, without the filling."""
         filled, counts = zip(*batches(rows, self._batch_size), strict=True)
         for count, made in zip(counts, function(filled, *arguments), strict=True):
             bar.update()
@@ -205,7 +236,7 @@ def _enlarger(sr: Network) -> Concurrent:
 
 
 def _rounded(images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Images (n, H, W, 3) as uint8, and of each whether it was finite, (n,)."""
+    """Returns images (n, H, W, 3) as uint8, and whether each was finite, (n,)."""
     return to_uint8(images), jnp.isfinite(images).all(axis=(1, 2, 3))
 
 
@@ -229,7 +260,7 @@ def _finite(value: float) -> float | None:
 
 
 def _mean(splits: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The plain mean over splits, as the paper's tables have it."""
+    """Returns the plain mean over splits, as in the paper's tables."""
     mean: dict[str, Any] = {}
     for name in ("psnr", "psnr_batch", "ssim", "accuracy"):
         values = [scores[name] for scores in splits.values()]

@@ -15,7 +15,7 @@ from textsr_jax import reading
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
-from textsr_jax.evaluation import calibration, comparison
+from textsr_jax.evaluation import calibration, protocol
 from textsr_jax.evaluation.calibration import Sample
 from textsr_jax.experiments import draw_plots
 from textsr_jax.report import plots
@@ -45,7 +45,7 @@ def samples(
       UserError: a file or data that cannot be read, or that lack words.
     """
     config = packed_files.load(model).experiment(model).replace(decoding={"temperature": 1.0})
-    pairs = comparison.open_pairs(config, data_root)
+    pairs = protocol.open_pairs(config, data_root)
     sources = {VALIDATION: [*pairs.validation_splits.values()], TEST: [*pairs.test.values()]}
     for name, splits in sources.items():
         if not any(len(source) for source in splits):

@@ -1,4 +1,4 @@
-"""What quantize.py does in each mode: measures, prints tables, writes JSON, plots, packed files."""
+"""The modes of quantize.py: they measure, print tables, write JSON, plots and packed files."""
 
 import dataclasses
 import hashlib
@@ -9,10 +9,8 @@ from typing import Any
 
 from textsr_jax import data, quantization
 from textsr_jax.evaluation.protocol import Row
-from textsr_jax.evaluation.quantization import bit_search as searching
-from textsr_jax.evaluation.quantization import grid as quantized
-from textsr_jax.evaluation.quantization import sensitivity as sensitivities
-from textsr_jax.evaluation.quantization.grid import Setting
+from textsr_jax.evaluation.quantization import bit_search, grid, sensitivity
+from textsr_jax.evaluation.quantization.baseline import Baseline, Setting
 from textsr_jax.models import Variables
 from textsr_jax.report import tables
 from textsr_jax.storage import atomic, locks
@@ -23,15 +21,15 @@ class Job:
     """What all modes start from.
 
     Attributes:
-      pair: the unquantised pair and the test splits.
+      baseline: the unquantised models and the test splits.
       pairs: the data set.
-      folder: gets JSON files, plots and, in `quantization`, what was measured so far.
-      what: the pair and the data in words, for titles.
+      folder: gets JSON files and plots; its folder `quantization` keeps results of measurements.
+      what: the models and the data in words, for titles.
       json: the JSON file; None for one in `folder`, named after the mode.
       out: the packed file to write; None for none.
     """
 
-    pair: quantized.Pair
+    baseline: Baseline
     pairs: data.WordPairs
     folder: pathlib.Path
     what: str
@@ -45,16 +43,18 @@ class Job:
     def write(self, mode: str, **content: Any) -> pathlib.Path:
         """Writes the JSON file of a mode and says where; returns its path."""
         path = pathlib.Path(self.json or self.folder / f"{mode}.json")
-        atomic.write_json(path, {"data": self.pair.evaluation.title, **content})
+        atomic.write_json(path, {"data": self.baseline.evaluation.title, **content})
         print(f"scores: {path}")
         return path
 
 
-def grid(job: Job, targets: Sequence[str], bits: Sequence[float], priors: Sequence[str]) -> None:
-    """Every setting and the paper's Table 2."""
-    settings = quantized.grid(job.pair, targets, bits, priors, job.measured)
-    chosen = quantized.with_stored(job.pair, quantized.table2(settings))
-    losses = f"{quantized.MAX_PSNR_LOSS:g} dB and {quantized.MAX_ACCURACY_LOSS:g} point"
+def run_grid(
+    job: Job, targets: Sequence[str], bits: Sequence[float], priors: Sequence[str]
+) -> None:
+    """Scores every setting, and marks those of the paper's Table 2."""
+    settings = grid.grid(job.baseline, targets, bits, priors, job.measured)
+    chosen = grid.with_stored(job.baseline, grid.table2(settings))
+    losses = f"{grid.MAX_PSNR_LOSS:g} dB and {grid.MAX_ACCURACY_LOSS:g} point"
     mark = (
         f"Table 2: of each target the smallest that loses at most {losses}, or else the most "
         "accurate; stored: its packed file"
@@ -63,8 +63,8 @@ def grid(job: Job, targets: Sequence[str], bits: Sequence[float], priors: Sequen
     job.write("quantized", settings=_as_json(settings), table2=_as_json(chosen))
 
 
-def pack(job: Job, target: str | None, bits: Sequence[float], priors: Sequence[str]) -> None:
-    """Packs one setting: that of `config.quantization`, with the bits and the prior named."""
+def run_pack(job: Job, target: str | None, bits: Sequence[float], priors: Sequence[str]) -> None:
+    """Packs the setting of `config.quantization`, with the bits and the prior that are named."""
     changes: dict[str, Any] = {}
     if bits:
         changes["bits"] = bits[0]
@@ -72,24 +72,24 @@ def pack(job: Job, target: str | None, bits: Sequence[float], priors: Sequence[s
         changes["prior"] = priors[0]
     parts = {"SR": ("sr",), "OCR": ("ocr",)}.get(target, ("sr", "ocr"))
     rules = {
-        part: job.pair.rules(part, **changes) if part in parts else () for part in ("sr", "ocr")
+        part: job.baseline.rules(part, **changes) if part in parts else () for part in ("sr", "ocr")
     }
-    setting = quantized.pack(job.pair, rules, job.out, {})
+    setting = grid.pack(job.baseline, rules, job.out, {})
     print(setting.ranges)
     tables.print_settings([setting], f"{job.out}: {job.what}")
     if job.json:
         job.write("packed", setting=setting.as_json())
 
 
-def sensitivity(job: Job, targets: Sequence[str], bits: Sequence[float]) -> None:
-    """Every layer type alone, with a plot."""
+def run_sensitivity(job: Job, targets: Sequence[str], bits: Sequence[float]) -> None:
+    """Scores every layer type quantised alone, and draws a plot."""
     # Only the modes that plot need matplotlib; if it is missing, they say so before they measure.
     from textsr_jax.experiments import draw_plots
 
     parts = [
         part for part, name in (("sr", "SR"), ("ocr", "OCR")) if {name, "SR + OCR"} & set(targets)
     ]
-    plain, found = sensitivities.study(job.pair, parts, bits, job.measured)
+    plain, found = sensitivity.study(job.baseline, parts, bits, job.measured)
     tables.print_sensitivity(plain, found, f"quantised alone: {job.what}")
     title = f"Each layer type quantised alone: {job.what}"
     path = job.write(
@@ -101,18 +101,18 @@ def sensitivity(job: Job, targets: Sequence[str], bits: Sequence[float]) -> None
     print(f"plot: {draw_plots.draw(path)}")
 
 
-def search(
+def run_search(
     job: Job, budget_mbit: float | None, max_drop: float | None, max_psnr_drop: float | None
 ) -> None:
-    """Chooses bits, scores the choice on the test splits, draws the front."""
+    """Chooses bits, scores the choice on the test splits, and draws the front."""
     from textsr_jax.experiments import draw_plots
 
-    pair = job.pair
-    searcher = searching.Search(pair, job.pairs, job.measured)
+    baseline = job.baseline
+    searcher = bit_search.Search(baseline, job.pairs, job.measured)
     found = searcher.run(budget_mbit=budget_mbit, max_drop=max_drop, max_psnr_drop=max_psnr_drop)
     plain = searcher.test(found.front[0].bits)
-    uniform = quantized.grid(
-        pair, ("SR + OCR",), range(2, 9), (pair.config.quantization.sr.prior,), job.measured
+    uniform = grid.grid(
+        baseline, ("SR + OCR",), range(2, 9), (baseline.config.quantization.sr.prior,), job.measured
     )[1:]
     tested = [(candidate.size_mbit, searcher.test(candidate.bits), "") for candidate in found.front]
     winner = found.winner
@@ -154,13 +154,13 @@ def search(
     print(f"plot: {draw_plots.draw(path)}")
     if job.out:
         rules = {part: searcher.rules(winner.bits, part) for part in ("sr", "ocr")}
-        packed = quantized.pack(pair, rules, job.out, {"search": allowed})
+        packed = grid.pack(baseline, rules, job.out, {"search": allowed})
         print(packed.ranges)
         tables.print_settings([packed], f"{job.out}: {job.what}")
 
 
-def fine_tune(job: Job, bits: Sequence[float], workdir: pathlib.Path, again: str) -> None:
-    """Quantisation-aware fine-tuning at each number of bits, and what it gains."""
+def run_fine_tune(job: Job, bits: Sequence[float], workdir: pathlib.Path, again: str) -> None:
+    """Fine-tunes the models, quantised, at each number of bits, and prints what it gains."""
     from textsr_jax.train import stopping
 
     with stopping.listening(again), locks.held(workdir):
@@ -168,9 +168,9 @@ def fine_tune(job: Job, bits: Sequence[float], workdir: pathlib.Path, again: str
 
 
 def _fine_tune(job: Job, bits: Sequence[float], workdir: pathlib.Path, again: str) -> None:
-    pair = job.pair
-    size = quantization.size_mbit(pair.sr) + quantization.size_mbit(pair.ocr)
-    rows = [Setting("none", None, None, size, None, pair.score(pair.sr, pair.ocr))]
+    baseline = job.baseline
+    size = quantization.size_mbit(baseline.sr) + quantization.size_mbit(baseline.ocr)
+    rows = [Setting("none", None, None, size, None, baseline.score(baseline.sr, baseline.ocr))]
     gains = []
     for width in bits:
         before, after = _fine_tuned(job, width, workdir, again)
@@ -189,39 +189,39 @@ def _fine_tune(job: Job, bits: Sequence[float], workdir: pathlib.Path, again: st
 def _fine_tuned(
     job: Job, width: float, workdir: pathlib.Path, again: str
 ) -> tuple[Setting, Setting]:
-    """The pair at some bits before and after fine-tuning; the last one is packed if asked for."""
+    """Returns the settings before and after fine-tuning; packs the latter into `job.out`."""
     from textsr_jax.train import names
     from textsr_jax.train.stages.finetune import fine_tune_quantized
 
-    pair = job.pair
-    rules = {part: pair.rules(part, bits=width) for part in ("sr", "ocr")}
+    baseline = job.baseline
+    rules = {part: baseline.rules(part, bits=width) for part in ("sr", "ocr")}
 
     def simulate(part: str) -> Callable[[Variables], Variables]:
         return lambda tree: quantization.simulate(tree, rules[part])
 
-    def setting(pair: quantized.Pair, name: str) -> Setting:
-        row = pair.score(simulate("sr")(pair.sr), simulate("ocr")(pair.ocr))
-        size = sum(quantization.size_mbit(getattr(pair, part), rules[part]) for part in rules)
-        return Setting(name, width, pair.config.quantization.sr.prior, size, None, row)
+    def setting(baseline: Baseline, name: str) -> Setting:
+        row = baseline.score(simulate("sr")(baseline.sr), simulate("ocr")(baseline.ocr))
+        size = sum(quantization.size_mbit(getattr(baseline, part), rules[part]) for part in rules)
+        return Setting(name, width, baseline.config.quantization.sr.prior, size, None, row)
 
-    subject = [pair.subject, {part: list(map(vars, rules[part])) for part in rules}]
+    subject = [baseline.subject, {part: list(map(vars, rules[part])) for part in rules}]
     sr, ocr = fine_tune_quantized(
-        pair.config,
+        baseline.config,
         workdir,
-        (pair.sr, simulate("sr")),
-        (pair.ocr, simulate("ocr")),
+        (baseline.sr, simulate("sr")),
+        (baseline.ocr, simulate("ocr")),
         hashlib.sha256(json.dumps(subject, sort_keys=True).encode()).hexdigest()[:8],
         again,
     )
-    tuned = pair.with_variables(sr, ocr)
+    tuned = baseline.with_variables(sr, ocr)
     after = setting(tuned, "SR + OCR, fine-tuned")
     if job.out:
         parts = (names.FINETUNE_SR, names.FINETUNE_OCR)
-        steps = {name: pair.config.quantization[name].steps for name in parts}
-        packed = quantized.pack(tuned, rules, job.out, {"fine_tuned_steps": steps})
+        steps = {name: baseline.config.quantization[name].steps for name in parts}
+        packed = grid.pack(tuned, rules, job.out, {"fine_tuned_steps": steps})
         print(packed.ranges)
         after = dataclasses.replace(after, stored_bytes=packed.stored_bytes)
-    return setting(pair, "SR + OCR"), after
+    return setting(baseline, "SR + OCR"), after
 
 
 def _as_json(settings: Sequence[Setting]) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from textsr_jax.cli.scripts import run_script
 from textsr_jax.config import checks, variants
 from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
-from textsr_jax.evaluation import comparison
+from textsr_jax.evaluation import comparison, protocol
 from textsr_jax.evaluation.protocol import Evaluation, Row
 from textsr_jax.report import tables
 from textsr_jax.storage import atomic
@@ -270,7 +270,7 @@ def run() -> None:
         folder = pathlib.Path(folder_flag.value)
         again = shlex.join(["python", "-m", "textsr_jax.experiments.table1", *sys.argv[1:]])
         # Test splits that cannot be read shall be known before hours of training.
-        evaluation = comparison.open_data(config)
+        evaluation = protocol.Evaluation.open(config)
         train(config, folder, again)
         report(folder, evaluation)
 

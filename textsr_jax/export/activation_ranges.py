@@ -1,6 +1,6 @@
 """Activation ranges: what the tensors of a float32 graph hold on sample images, and where to clip.
 
-ACIQ as for weights, per tensor; ONNX Runtime's own calibrators stand beside it for comparison.
+ACIQ chooses a range for each tensor. ONNX Runtime's own calibrators are there to compare with.
 """
 
 import pathlib
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from textsr_jax.errors import UserError, needs
+from textsr_jax.export import RANGE_METHODS
 from textsr_jax.quantization import aciq
 
 with needs("onnx"):
@@ -19,7 +20,7 @@ with needs("onnx"):
     from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
     from onnxruntime.quantization.calibrate import create_calibrator
 
-# Activations have one range a tensor, in 2^8 - 1 steps.
+# A tensor has one range, divided into 2^8 - 1 steps.
 BITS = 8
 STEPS = 2**BITS - 1
 
@@ -28,9 +29,7 @@ _ORT_METHODS = {
     "entropy": CalibrationMethod.Entropy,
     "percentile": CalibrationMethod.Percentile,
 }
-METHODS = ("aciq", *_ORT_METHODS)
-
-# Values kept of a tensor and a batch, drawn at random; ranges need no more.
+# How many values of a tensor are kept from each batch, drawn at random. Ranges need no more.
 _DRAWN = 8192
 
 Feed = dict[str, np.ndarray]
@@ -50,15 +49,17 @@ def ranges(
 
     Args:
       model: the graph.
-      feeds: inputs of it, some images each; read once.
-      tensors: names of float tensors in it, its inputs among them if need be.
-      method: one of `METHODS`.
+      feeds: inputs of the graph, of some images each. They are read once.
+      tensors: names of float tensors in the graph; its inputs may be among them.
+      method: one of `textsr_jax.export.RANGE_METHODS`.
 
     Raises:
-      UserError: another method.
+      UserError: there is no such method.
     """
-    if method not in METHODS:
-        raise UserError(f"--calibration={method}: no such method; take one of {', '.join(METHODS)}")
+    if method not in RANGE_METHODS:
+        raise UserError(
+            f"--calibration={method}: no such method; take one of {', '.join(RANGE_METHODS)}"
+        )
     if method == "aciq":
         drawn = _drawn(model, feeds, tensors)
         return {name: fit(values, ends) for name, (values, ends) in drawn.items()}
@@ -69,8 +70,8 @@ def fit(values: np.ndarray, ends: Range) -> Range:
     """ACIQ's range of an activation: Laplace, Gaussian or min-max, by the least squared error.
 
     The clip is `aciq.alpha` times the spread about the mean, cut at the smallest and the largest
-    value. Values that are never negative, as behind a ReLU, are half a distribution about 0: the
-    range starts at 0, and only those above it count for the spread.
+    value. Values that are never negative, as after a ReLU, are half of a distribution about 0. Then
+    the range starts at 0, and only values above 0 count for the spread.
 
     Args:
       values: float32, some of the values at random, of any shape.
@@ -83,7 +84,8 @@ def fit(values: np.ndarray, ends: Range) -> Range:
     if sample.size:
         mean = 0.0 if low == 0 else float(sample.mean())
         deviation = np.abs(sample - mean)
-        # By a power of two near the largest, which changes no digit: squares hold half the range.
+        # Squares hold half the range of exponents. So values are divided by a power of two near
+        # the largest, which changes no digit.
         unit = np.ldexp(np.float32(1), np.frexp(deviation.max())[1] - 1)
         gaussian = np.sqrt(np.square(deviation / unit).mean()) * unit
         spreads = {"laplace": deviation.mean(), "gaussian": gaussian}
@@ -96,7 +98,7 @@ def fit(values: np.ndarray, ends: Range) -> Range:
 
 
 def squared_error(values: np.ndarray, span: Range) -> float:
-    """The mean squared difference between values and their codes' values, as the int8 graph's."""
+    """The mean squared error of values after rounding to codes, as the int8 graph rounds them."""
     scale = (span.high - span.low) / STEPS
     if not scale:
         return float(np.square(values, dtype=np.float64).mean())
@@ -108,7 +110,7 @@ def squared_error(values: np.ndarray, span: Range) -> float:
 def _drawn(
     model: onnx.ModelProto, feeds: Iterable[Feed], tensors: Sequence[str]
 ) -> dict[str, tuple[np.ndarray, Range]]:
-    """Some values of each tensor, at random from every feed, and the ends of all of them."""
+    """Some values of each tensor, drawn at random from every feed, and the ends of all values."""
     session = _open(model, tensors)
     inputs = {value.name for value in model.graph.input}
     inner = [name for name in tensors if name not in inputs]
@@ -126,7 +128,7 @@ def _drawn(
 
 
 def _open(model: onnx.ModelProto, tensors: Sequence[str]) -> onnxruntime.InferenceSession:
-    """A session that can also give `tensors`."""
+    """A session that also has `tensors` among its outputs."""
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     known = {value.name for value in (*shown.graph.input, *shown.graph.output)}
@@ -143,7 +145,7 @@ def _open(model: onnx.ModelProto, tensors: Sequence[str]) -> onnxruntime.Inferen
 
 
 class _Reader(CalibrationDataReader):
-    """One feed, as ONNX Runtime's calibrators want it."""
+    """One feed, in the form that ONNX Runtime's calibrators take."""
 
     def __init__(self, feed: Feed):
         self._feeds: Iterator[Feed] = iter([feed])
@@ -170,7 +172,7 @@ def _by_onnx_runtime(
             calibrate_method=method,
         )
         for feed in feeds:
-            # One after the other: the calibrators keep all that one reader gives in memory.
+            # One feed after another: a calibrator keeps all that one reader gives in memory.
             calibrator.collect_data(_Reader(feed))
         found = calibrator.compute_data()
         del calibrator

@@ -1,8 +1,7 @@
-"""The float32 ONNX graphs of a pair: the SR network, the visual encoder, and the decoder's steps.
+"""The float32 ONNX graphs: the SR network, the visual encoder, and the decoder's steps.
 
-Traced by jax2onnx from the same modules that JAX runs, with BatchNorm folded into convolutions.
-Weights are constants: (outputs, inputs, rows, columns) of a convolution, (inputs, outputs) of a
-linear layer.
+jax2onnx traces the same modules that JAX runs, with BatchNorm folded into convolutions. Weights are
+constants: (outputs, inputs, rows, columns) for a convolution, (inputs, outputs) for a linear layer.
 """
 
 import contextlib
@@ -31,10 +30,10 @@ with needs("onnx"):
     import onnx
     import onnxruntime
 
-# Dimensions that every run may choose anew.
+# Dimensions that may differ in every run.
 IMAGES, WORDS, BEAMS, LENGTH = "images", "words", "beams", "length"
 
-# The newest that ONNX Runtime's optimiser of float graphs knows throughout.
+# The newest version whose operators ONNX Runtime's optimiser of float graphs all knows.
 _OPSET = 21
 
 
@@ -54,7 +53,7 @@ def encoder(network: Network, variables: Variables) -> onnx.ModelProto:
 
 
 def decoder_start(network: Network, variables: Variables) -> onnx.ModelProto:
-    """`memory` (words, 64, width) to its keys and values in every layer, once per word.
+    """`memory` (words, 64, width) to its keys and values in every layer, once for each word.
 
     The outputs are those of `memory_names`, each (words, heads, 64, width / heads).
     """
@@ -68,15 +67,16 @@ def decoder_start(network: Network, variables: Variables) -> onnx.ModelProto:
 
 
 def decoder_step(network: Network, variables: Variables, steps: int) -> onnx.ModelProto:
-    """One step of decoding: the logits behind the last token, and the positional stream's cache.
+    """One step of decoding: `Decoder.next_logits`, for caches that grow with each step.
 
     Inputs, for words x beams rows that have read `length` tokens, 1 to `steps`:
       `tokens` int32 (words, beams, length), the start token first;
       `positions` int32 (length,): 0, 1, ..., length - 1;
-      those of `memory_names`, as the start gives them;
-      those of `cache_names`, float (words, beams, heads, length, width / heads): what the step
-        before put out, in the order of the beams now, and anything at the last place.
-    Outputs: `logits` float (words, beams, 40), and `new_` cache names, with the last place filled.
+      those of `memory_names`, as `decoder_start` gives them;
+      those of `cache_names`, float (words, beams, heads, length, width / heads): the outputs of the
+        step before, in the present order of the beams, with any values at the last place.
+    Outputs: `logits` float (words, beams, 40), and the caches under `new_` names, with the last
+    place filled.
     """
     module = _plain(network, variables)
     layers = len(module.mdcdp)
@@ -95,8 +95,8 @@ def decoder_step(network: Network, variables: Variables, steps: int) -> onnx.Mod
         def of_beams(x: jax.Array) -> jax.Array:
             return x.reshape(words, beams, *x.shape[1:])
 
-        def so_far(pair: KeyValue) -> KeyValue:
-            key, value = (jnp.take(table, positions, axis=2, mode="clip") for table in pair)
+        def so_far(tables: KeyValue) -> KeyValue:
+            key, value = (jnp.take(table, positions, axis=2, mode="clip") for table in tables)
             return key, value
 
         keys_values = list(zip(arrays[::2], arrays[1::2], strict=True))
@@ -127,12 +127,12 @@ def decoder_step(network: Network, variables: Variables, steps: int) -> onnx.Mod
 
 
 def memory_names(layers: int) -> list[str]:
-    """The keys and values of the visual memory in each of the decoder's layers."""
+    """Names of the keys and values of the visual memory in each of the decoder's layers."""
     return [f"memory_{part}_{layer}" for layer in range(layers) for part in ("keys", "values")]
 
 
 def cache_names(layers: int) -> list[str]:
-    """The keys and values of the positional stream in the layers behind the first."""
+    """Names of the keys and values of the positional stream in the layers after the first."""
     return [f"{part}_{layer}" for layer in range(1, layers) for part in ("keys", "values")]
 
 
@@ -161,7 +161,7 @@ class _LastPlace(Place):
 
 
 class _Convolution:
-    """A convolution by XLA's own operation alone, which is the one that ONNX has.
+    """A convolution by XLA's own operation alone, the one that ONNX has too.
 
     Args:
       kernel: float (rows, columns, inputs, outputs).
@@ -189,10 +189,10 @@ class _Convolution:
 
 
 def _shuffle_blocks(features: jax.Array, scale: int) -> jax.Array:
-    """`pixel_shuffle` of channels that stand in the order row, column, channel of the new pixels.
+    """`pixel_shuffle` of channels in the order row, column, channel of the new pixels.
 
-    It moves all channels of a pixel at once; in the published order it moves them one by one, for
-    which ONNX Runtime takes as long as for three of EDSR-32x256's int8 convolutions.
+    It moves all channels of a pixel at once. In the published order they would move one by one, and
+    ONNX Runtime would take as long for it as for three of EDSR-32x256's int8 convolutions.
     """
     batch, height, width, channels = features.shape
     channels //= scale * scale
@@ -202,14 +202,14 @@ def _shuffle_blocks(features: jax.Array, scale: int) -> jax.Array:
 
 
 def _same(x: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
-    # Stands where dropout does nothing, and where BatchNorm was folded away.
+    # In place of dropout, which does nothing here, and of BatchNorm that was folded.
     return x
 
 
 def _plain(network: Network, variables: Variables) -> Any:
     """The module with plain convolutions, BatchNorm folded in, and no dropout."""
     module = network.module(dequantize(variables))
-    # Changing a module while walking over it is asking for trouble.
+    # A list, because the loop changes the module that it walks over.
     for _, node in list(nnx.iter_graph(module)):
         if not isinstance(node, nnx.Module):
             continue
@@ -217,7 +217,7 @@ def _plain(network: Network, variables: Variables) -> Any:
             if isinstance(child, nnx.Dropout):
                 setattr(node, name, _same)
             elif isinstance(child, nnx.Conv):
-                # The networks name a convolution's norm so: `conv1` and `bn1`, `end` and `end_bn`.
+                # A BatchNorm is named after its convolution: `bn1` for `conv1`, `end_bn` for `end`.
                 norms = (name.replace("conv", "bn"), f"{name}_bn")
                 norm = next(
                     (n for n in norms if isinstance(vars(node).get(n), nnx.BatchNorm)), None
@@ -234,7 +234,7 @@ def _plain(network: Network, variables: Variables) -> Any:
 
 
 def _fold(conv: nnx.Conv, norm: nnx.BatchNorm | None) -> _Convolution:
-    """A convolution with the BatchNorm behind it folded in."""
+    """A convolution with the BatchNorm after it folded in."""
     kernel = np.asarray(conv.kernel[...], np.float64)
     bias = np.zeros(kernel.shape[-1])
     if conv.bias is not None:
@@ -267,12 +267,12 @@ def _like(shape: tuple[int | str, ...], dtype: Any = jnp.float32) -> tuple[tuple
 def _trace(
     function: Callable[..., Any], inputs: dict[str, tuple[tuple[Any, ...], Any]], outputs: list[str]
 ) -> onnx.ModelProto:
-    """The ONNX graph of `function`, with the transpositions and additions around convolutions gone.
+    """The ONNX graph of `function`, without transpositions and additions around convolutions.
 
     Args:
       function: takes and returns arrays by position.
-      inputs: shape and dtype by name; a string in a shape is a dimension left open.
-      outputs: names.
+      inputs: shapes and dtypes by name; a string in a shape is a dimension left open.
+      outputs: names of the outputs.
     """
     free = sorted({d for shape, _ in inputs.values() for d in shape if isinstance(d, str)})
     symbols = dict(zip(free, jax.export.symbolic_shape(", ".join(free)), strict=True))
@@ -295,11 +295,11 @@ def _trace(
 
 
 def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph after ONNX Runtime's basic optimiser, which keeps to operators of the standard."""
+    """The graph after ONNX Runtime's basic optimiser, which uses standard operators alone."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3
-    # jax2onnx 0.13 moves transpositions without mending the shapes noted behind them.
+    # jax2onnx 0.13 moves transpositions, but does not correct the shapes noted after them.
     del model.graph.value_info[:]
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "graph.onnx")
@@ -312,7 +312,7 @@ def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps what jax2onnx warns of about its own doings from users."""
+    """Hides jax2onnx's warnings about its own work from users."""
     loggers: Sequence[logging.Logger] = [logging.getLogger(n) for n in ("onnx_ir", "jax2onnx")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

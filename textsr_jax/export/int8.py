@@ -1,7 +1,8 @@
 """Int8 graphs: float32 graphs with QuantizeLinear and DequantizeLinear around what is quantised.
 
-ONNX Runtime turns such pairs around an operator into its int8 kernel. Activations are uint8 with a
-range per tensor, weights int8 with a range per output channel, symmetric about 0.
+ONNX Runtime runs its int8 kernel for an operator that has them around it. Activations are uint8,
+with a range for each tensor. Weights are int8, with a range for each output channel, symmetric
+about 0.
 """
 
 from collections.abc import Iterable
@@ -26,14 +27,14 @@ _PIXEL_CHANNELS = 3
 def quantize(
     graph: onnx.ModelProto, feeds: Iterable[activation_ranges.Feed], method: str, weight_bits: int
 ) -> onnx.ModelProto:
-    """The int8 graph of a float32 one.
+    """The int8 graph of a float32 graph.
 
     Args:
       graph: of `textsr_jax.export.graphs`.
-      feeds: what activations are calibrated on.
-      method: how, one of `calibration.METHODS`.
-      weight_bits: 8, or 7 where the processor adds two products in 16 bits (x86 before VNNI), which
-        overflow with large 8-bit weights.
+      feeds: inputs of the graph; activation ranges are taken from them.
+      method: how those are chosen, one of `textsr_jax.export.RANGE_METHODS`.
+      weight_bits: 7 or 8. x86 processors before VNNI add two products in 16 bits, which overflow
+        with large 8-bit weights; 7 suits all processors.
     """
     model = onnx.ModelProto()
     model.CopyFrom(graph)
@@ -61,7 +62,7 @@ def quantize(
         op_types_to_quantize=sorted({node.op_type for node in chosen}),
         extra_options={
             "TensorQuantOverrides": _weight_scales(model, chosen, weight_bits),
-            # Their results are added to what is float32 and normalised.
+            # Their results are added to float32 values, and normalised.
             "OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"],
         },
     )
@@ -73,19 +74,21 @@ def quantize(
 def weight_clips(weight: np.ndarray, bits: int) -> np.ndarray:
     """ACIQ's clip of each output channel, for codes symmetric about 0.
 
-    The distribution is taken to have its centre at 0, so that code 0 is the value 0: b = mean |w|
-    (Laplace), s = root mean square (Gaussian). Of these two clips, cut at the largest magnitude,
-    and that magnitude itself (min-max) each channel takes the one with the least squared error.
+    The distribution is taken to have its centre at 0, so that code 0 is the value 0. The spread is
+    b = mean |w| for Laplace, and s = root mean square for Gaussian. Each channel has three clips to
+    choose from: these two, cut at the largest magnitude, and that magnitude itself (min-max). It
+    takes the one with the least squared error.
 
     Args:
       weight: float (outputs, values).
       bits: 2 to 8; the codes are -(2^(bits - 1) - 1) .. 2^(bits - 1) - 1.
 
     Returns:
-      float32 (outputs,); 0 where all weights of a channel are 0.
+      float32 (outputs,). A clip is 0 where all weights of its channel are 0.
     """
     magnitude = np.abs(np.asarray(weight, np.float32))
-    # By powers of two near the largest, which change no digit: squares hold half the range.
+    # Squares hold half the range of exponents. So weights are divided by a power of two near the
+    # largest, which changes no digit.
     unit = np.ldexp(np.float32(1), np.frexp(magnitude.max(axis=1, keepdims=True))[1] - 1)
     weight, magnitude = weight / unit, magnitude / unit
     largest = magnitude.max(axis=1)
@@ -101,19 +104,20 @@ def weight_clips(weight: np.ndarray, bits: int) -> np.ndarray:
 
 
 def decode(weight: np.ndarray, clips: np.ndarray, bits: int) -> np.ndarray:
-    """What the codes of float (outputs, values) with a clip per output stand for."""
+    """Weights (outputs, values) after rounding to codes, with one clip for each output."""
     limit = 2 ** (bits - 1) - 1
     scale = np.float32(np.where(clips > 0, clips, 1) / limit)[:, None]
     return np.clip(np.round(weight / scale), -limit, limit) * scale
 
 
 def _chosen(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The nodes that run in int8: layers with weights, and what lies between convolutions.
+    """The nodes that run in int8: layers with weights, and nodes between convolutions.
 
-    Left in float32: convolutions to the three channels of pixels, which cost next to nothing;
-    linear layers before a convolution, which place the rectifier's control points, so that their
-    rounding would move the whole image; attention, softmax and normalisation. EDSR's stream, a sum
-    that grows from block to block, is rounded at each: in float32 it would cost 6 % of the time.
+    Four kinds stay in float32. Convolutions to the three channels of pixels cost next to nothing.
+    Linear layers before a convolution place the rectifier's control points, and their rounding
+    would move the whole image. Attention, softmax and normalisation stay too. EDSR's stream, a sum
+    that grows from block to block, is rounded at each block: in float32 it would cost 6 % of the
+    time.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     makers = {name: node for node in model.graph.node for name in node.output}
@@ -124,7 +128,7 @@ def _chosen(model: onnx.ModelProto) -> list[onnx.NodeProto]:
             return False
         if node.op_type == "Conv":
             return constants[node.input[1]].dims[0] > _PIXEL_CHANNELS
-        # A constant with more axes is a table of keys or values: attention.
+        # A constant with more axes is a table of keys or values, which attention reads.
         return len(constants[node.input[1]].dims) == 2 and node.name not in before_convolutions
 
     def passes_on(node: onnx.NodeProto) -> bool:
@@ -133,7 +137,7 @@ def _chosen(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     convolved: set[str] = set()
     chosen = []
     for node in model.graph.node:
-        # The shape that Reshape takes is no activation.
+        # The shape that Reshape takes is not an activation.
         sources = node.input[:1] if node.op_type == "Reshape" else node.input
         if is_layer(node):
             chosen.append(node)
@@ -146,7 +150,7 @@ def _chosen(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def _before(model: onnx.ModelProto, kind: str, makers: dict[str, onnx.NodeProto]) -> set[str]:
-    """The names of all nodes whose results reach a node of one kind."""
+    """The names of all nodes whose results reach a node of the kind."""
     found: set[str] = set()
     waiting = [node for node in model.graph.node if node.op_type == kind]
     while waiting:
@@ -159,7 +163,7 @@ def _before(model: onnx.ModelProto, kind: str, makers: dict[str, onnx.NodeProto]
 
 
 def _spare_sums(model: onnx.ModelProto, chosen: set[str]) -> None:
-    """Lets what runs in float32 read float32 results as they are, not their rounded selves."""
+    """Connects nodes that run in float32 to the float32 results themselves, not to rounded ones."""
     made_by = {name: node for node in model.graph.node for name in node.output}
     for node in model.graph.node:
         if node.name in chosen or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
@@ -188,7 +192,7 @@ def _weight_scales(
     nodes: Iterable[onnx.NodeProto],
     bits: int,
 ) -> dict[str, list[dict[str, object]]]:
-    """The scales of all weights, as the quantiser takes them."""
+    """The scales of all weights, in the form that ONNX Runtime's quantiser takes."""
     arrays = {tensor.name: tensor for tensor in model.graph.initializer}
     limit = 2 ** (bits - 1) - 1
     scales = {}
@@ -198,7 +202,7 @@ def _weight_scales(
         weight = numpy_helper.to_array(arrays[node.input[1]])
         axis = 0 if node.op_type == "Conv" else weight.ndim - 1
         clips = weight_clips(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1), bits)
-        # Any step does for a channel of zeros, but its bias is counted in such steps.
+        # Any step suits a channel of zeros, but its bias is counted in such steps.
         clips = np.where(clips > 0, clips, clips.max() or 1e-3)
         channels = [{"scale": np.float32(clip / limit), "zero_point": np.int8(0)} for clip in clips]
         channels[0]["axis"] = axis

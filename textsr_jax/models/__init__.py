@@ -1,6 +1,13 @@
 """The networks, by the names that configs use: `sr.name`, `ocr.name`, `focus`, `resampler`.
 
-Each `build_*` takes its part of the config and returns a `Network`, the functional view.
+Each `build_*` takes a part of a config and returns a `Network`: pure functions of its variables.
+
+    from ml_collections import ConfigDict
+    from textsr_jax import build_sr
+
+    sr = build_sr(ConfigDict({"name": "edsr", "dtype": "float32", "apply_stn": "never"}))
+    variables = sr.init(jax.random.key(0))    # {"params": {"edsr": ...}, "stats": {}}
+    images = jax.jit(sr)(variables, lr)       # (n, 16, 64, 3) to (n, 32, 128, 3), in [0, 1]
 """
 
 from collections.abc import Callable
@@ -52,17 +59,22 @@ OCR_NETWORKS = {"cdistnet": CDistNet, "crnn": CRNN}
 
 
 def build_sr(config: ConfigDict, variables: Variables | None = None) -> Network:
-    """The super-resolution model of `config.sr`: the STN and the network behind it.
+    """Builds a super-resolution model: an STN, and a x2 network behind it.
+
+    The network maps LR images, float (n, 16, 64, 3), RGB in [0, 1], to SR images, float32
+    (n, 32, 128, 3), which are not clipped. Without an STN it takes images of any size.
 
     Args:
-      config: `name`, `dtype` and `apply_stn`; under `stn` and under the network's name the
-        arguments of their constructors, whose defaults are the published sizes.
-      variables: what it will be evaluated with. Where these hold no STN, as EDSR's published file,
+      config: the part `sr` of a config. `name` is one of `SR_NETWORKS`, `dtype` float32 or
+        bfloat16, `apply_stn` one of `super_resolution.APPLY_STN`. The parts under `stn` and under
+        the network's name are arguments of their constructors; the defaults are the published
+        sizes.
+      variables: what the model will run with. Where they hold no STN, as in EDSR's published file,
         the model has none either.
 
     Raises:
-      UserError: a name, mode or dtype that is none; or `variables` lack the STN and `apply_stn` is
-        "always".
+      UserError: a name, a mode or a dtype does not exist, or `variables` lack the STN although
+        `apply_stn` is "always".
     """
     name, mode = config.name, config.apply_stn
     if variables is not None and "stn" not in variables["params"]:
@@ -84,26 +96,50 @@ def build_sr(config: ConfigDict, variables: Variables | None = None) -> Network:
 
 
 def build_ocr(config: ConfigDict) -> Network:
-    """The recogniser of `config.ocr`: `name`, `dtype`, and arguments under the network's name."""
+    """Builds a recogniser, which reads images, float (n, 32, 128, 3), RGB in [0, 1].
+
+    `decoding.recognizer` turns it into a function from images to words; its module follows
+    `recognizer.Recognizer`.
+
+    Args:
+      config: the part `ocr` of a config. `name` is one of `OCR_NETWORKS`, `dtype` float32 or
+        bfloat16. The part under the network's name holds arguments of its constructor; the
+        defaults are the published size.
+
+    Raises:
+      UserError: a name or a dtype does not exist, or sizes do not fit together.
+    """
     return Network(_maker(OCR_NETWORKS, config, "ocr"))
 
 
 def build_focus(config: ConfigDict) -> Network:
-    """The text-focus loss's recogniser, of `config.focus`: `dtype` and its arguments."""
+    """Builds the recogniser of the text-focus loss, which reads grey images, (n, 32, 128, 1).
+
+    It returns logits and attention maps; `TextFocusRecognizer` has their shapes.
+
+    Args:
+      config: the part `focus` of a config: `dtype`, float32 or bfloat16, and arguments of
+        `TextFocusRecognizer`, whose defaults are the published size.
+
+    Raises:
+      UserError: there is no such dtype.
+    """
     settings = config.to_dict()
     settings["dtype"] = _compute_dtype(settings["dtype"], "focus")
     return Network(lambda rngs: TextFocusRecognizer(**settings, rngs=rngs))
 
 
 def build_rescaler(resampler: ConfigDict, sr: ConfigDict) -> Network:
-    """The resampler with EDSR behind it; the tree's top keys are `resampler` and `edsr`.
+    """Builds the resampler with EDSR behind it, for HR images (n, H, W, 3) in [0, 1].
+
+    The top keys of its tree are `resampler` and `edsr`. `Rescaler` has the shapes.
 
     Args:
-      resampler: that part of the config: `dtype` and the resampler's arguments.
-      sr: that part of the config, of which the network is taken without an STN.
+      resampler: the part `resampler` of a config: `dtype`, and arguments of `Resampler`.
+      sr: the part `sr` of a config. Its network is taken without an STN.
 
     Raises:
-      UserError: a dtype that is none, or a network that does not take images of every size.
+      UserError: there is no such dtype, or the network of `sr` is not EDSR.
     """
     if sr.name != "edsr":
         raise UserError(
@@ -134,9 +170,9 @@ def _arguments(config: ConfigDict, name: str) -> dict[str, Any]:
     return config[name].to_dict() if name in config else {}
 
 
-def _compute_dtype(name: str, field: str) -> Any:
+def _compute_dtype(name: str, field: str) -> jnp.dtype | None:
     if name not in ("float32", "bfloat16"):
         raise UserError(
             f"config.{field}.dtype={name!r}: not a compute dtype; take float32 or bfloat16"
         )
-    return None if name == "float32" else jnp.bfloat16
+    return None if name == "float32" else jnp.dtype(jnp.bfloat16)

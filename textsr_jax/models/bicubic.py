@@ -1,23 +1,23 @@
-"""Bicubic enlargement and reduction, the baselines that learned models are held against."""
+"""Bicubic enlargement and reduction, the baselines that learned models are compared with."""
 
 import jax
 from flax import nnx
 
 
 def enlarge(lr: jax.Array, scale: int = 2) -> jax.Array:
-    """Enlarges images (batch, height, width, channels) with Keys' cubic, a = -0.5, as Pillow does.
+    """Enlarges images, float (batch, height, width, channels), by `scale`, without clipping.
 
-    The result is not clipped.
+    The filter is Keys' cubic with a = -0.5, as Pillow has it.
     """
     batch, height, width, channels = lr.shape
     return jax.image.resize(lr, (batch, scale * height, scale * width, channels), "bicubic")
 
 
 def reduce(hr: jax.Array, scale: int = 2) -> jax.Array:
-    """Reduces images (batch, height, width, channels) by Keys' cubic widened to `scale`.
+    """Reduces images, float (batch, height, width, channels), by `scale`, without clipping.
 
-    That is Pillow's bicubic filter, and MATLAB's imresize, whose cubic is the same. `scale` divides
-    both sides. The result is not clipped.
+    The filter is Keys' cubic widened to `scale`, as in Pillow's bicubic filter and in MATLAB's
+    imresize. `scale` must divide both sides.
     """
     batch, height, width, channels = hr.shape
     return jax.image.resize(hr, (batch, height // scale, width // scale, channels), "bicubic")

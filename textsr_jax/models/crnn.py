@@ -1,7 +1,7 @@
-"""CRNN, the recogniser that TextZoom judges by: convolutions, two bidirectional LSTMs, CTC classes.
+"""CRNN, the recogniser of TextZoom's evaluation: convolutions, two bidirectional LSTMs, and CTC.
 
 "An end-to-end trainable neural network for image-based sequence recognition" (Shi et al., 2015), as
-TextZoom's evaluation runs it. `textsr_jax.decoding.greedy_ctc` turns the frames into words.
+TextZoom's evaluation runs it.
 """
 
 import functools
@@ -18,24 +18,25 @@ from textsr_jax.models.layers.pooling import max_pool
 from textsr_jax.models.recognizer import Loss, Losses, Search, Words
 from textsr_jax.text import NUM_CTC_CLASSES
 
-# Of the images that the network reads; they are 32 high like those that it is given.
+# Width of the images that the network reads. Their height is 32, like that of its input.
 WIDTH = 100
 
-# The kernel size of each convolution; which ones carry BatchNorm; the pooling behind them.
+# The kernel size of each convolution, those with BatchNorm, and those with pooling after them.
 _KERNELS = (3, 3, 3, 3, 3, 3, 2)
 _NORMALIZED = (2, 4, 6)
 _HALVED, _OVERLAPPED = (0, 1), (3, 5)
 
 _CONV_INIT = nnx.initializers.he_normal()
-# Three times the variance of PyTorch's default, with which CTC stays on blanks for far longer.
+# Three times the variance of PyTorch's default. With the default, CTC reads blanks alone for
+# much longer.
 _LINEAR_INIT = nnx.initializers.xavier_uniform()
 
 
 def prepare(images: jax.Array) -> jax.Array:
     """Images as the network sees them: (batch, 32, 128, 3) to grey (batch, 32, 100, 1), float32.
 
-    Resized by PyTorch's bicubic interpolation. The published evaluation resizes the colours first;
-    both steps are linear, so that their order does not matter.
+    They are resized by PyTorch's bicubic interpolation. The published evaluation resizes the
+    colours first. Both steps are linear, so their order does not matter.
     """
     matrix = _bicubic_matrix(images.shape[2], WIDTH)
     highest = jax.lax.Precision.HIGHEST
@@ -45,11 +46,11 @@ def prepare(images: jax.Array) -> jax.Array:
 class CRNN(nnx.Module):
     """Reads words from images: float32 (batch, 32, 128, 3) RGB in [0, 1], to 37 classes a frame.
 
-    Classes are the character indices of `text.encode`; 0 is CTC's blank. The defaults are the
+    Classes are the character indices of `text.encode`; class 0 is CTC's blank. The defaults are the
     published network, 8,331,301 parameters.
 
     Args:
-      channels: of the seven convolutions.
+      channels: channels of the seven convolutions.
       hidden: size of each direction of the LSTMs, and of the layer between them.
       dtype: compute dtype, None for float32. The LSTMs' cells and the output layer are always
         float32.
@@ -88,7 +89,7 @@ class CRNN(nnx.Module):
         """Logits of every frame.
 
         Args:
-          images: (batch, 32, 128, 3), RGB in [0, 1]; what lies outside is not clipped.
+          images: (batch, 32, 128, 3), RGB in [0, 1]; values outside are not clipped.
           train: normalise by the batch's statistics, and update the running ones.
 
         Returns:
@@ -129,7 +130,7 @@ class CRNN(nnx.Module):
 
 
 class ConvBlock(nnx.Module):
-    """Convolution, BatchNorm where there is one, ReLU; a 2x2 kernel goes without padding."""
+    """Convolution, BatchNorm where `normalized`, ReLU; a 2x2 kernel has no padding."""
 
     def __init__(
         self,
@@ -167,7 +168,7 @@ class RecurrentLayer(nnx.Module):
     Args:
       inputs, hidden, outputs: sizes of the input, of one direction's state, and of the output.
       dtype: compute dtype of the LSTMs.
-      output_dtype: that of the linear layer, if it is another.
+      output_dtype: that of the linear layer; None for `dtype`.
       rngs: draws the parameters.
     """
 
@@ -192,13 +193,13 @@ class RecurrentLayer(nnx.Module):
 
 
 class LSTM(nnx.Module):
-    """One direction of PyTorch's LSTM: gates i, f, g, o, and a bias beside each of its products.
+    """One direction of PyTorch's LSTM: gates i, f, g, o, and a bias with each of its two products.
 
     Args:
       inputs: size of each frame.
       hidden: size of the state.
       reverse: runs from the last frame to the first.
-      dtype: compute dtype of the products; the cell is float32 whatever it is.
+      dtype: compute dtype of the products; the cell is always float32.
       rngs: draws the parameters.
     """
 
@@ -217,7 +218,7 @@ class LSTM(nnx.Module):
 
     def __call__(self, sequence: jax.Array) -> jax.Array:
         """The state after each frame: (time, batch, inputs) to (time, batch, hidden)."""
-        # All frames' inputs in one product; only the states must wait for each other.
+        # One product for the inputs of all frames: only the states depend on each other.
         given = self.input(sequence)
         kernel = self.recurrent.kernel[...].astype(given.dtype)
         given = given.astype(jnp.float32) + self.recurrent.bias[...]
@@ -244,7 +245,7 @@ def _linear(inputs: int, outputs: int, dtype: jnp.dtype | None, rngs: nnx.Rngs) 
 def _overlapping_pool(x: jax.Array) -> jax.Array:
     """2x2 max pooling with stride (2, 1) and one column of padding at either side: W to W + 1."""
     x = max_pool(x, (2, 1))
-    # Zeros pad as well as minus infinity: behind a ReLU nothing is smaller.
+    # Zeros pad as well as minus infinity does: after a ReLU nothing is smaller.
     x = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
     return jnp.maximum(x[:, :, :-1], x[:, :, 1:])
 
@@ -253,8 +254,8 @@ def _overlapping_pool(x: jax.Array) -> jax.Array:
 def _bicubic_matrix(inputs: int, outputs: int) -> np.ndarray:
     """The matrix (outputs, inputs) of PyTorch's bicubic resizing, float32.
 
-    Keys' cubic with a = -0.75 on the four nearest pixels, also when it shrinks (no antialiasing);
-    pixel centres at half integers; what lies outside repeats the border.
+    The filter is Keys' cubic with a = -0.75 on the four nearest pixels, without antialiasing when
+    it shrinks. Pixel centres are at half integers. The border is repeated outside.
     """
     a = -0.75
     position = (np.arange(outputs) + 0.5) * inputs / outputs - 0.5

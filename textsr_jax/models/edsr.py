@@ -42,13 +42,14 @@ class EDSR(nnx.Module):
       blocks: number of residual blocks.
       channels: width of every block.
       residual_scale: factor of each block's residual; 0.1 keeps a wide network stable.
-      remat: in training, whether the backward pass computes each block anew from its input instead
-        of keeping what lies within: less memory, a third more work, the same gradients.
+      remat: in training, whether the backward pass computes each block again from its input instead
+        of keeping its inner results. That takes less memory and a third more work; gradients are
+        the same.
       dtype: compute dtype; the parameters stay float32.
       rngs: draws the parameters.
     """
 
-    # Behind `upsample`. An attribute, for the ONNX graphs shuffle whole blocks of channels.
+    # Applied after `upsample`. An attribute, because ONNX graphs shuffle whole blocks of channels.
     shuffle = staticmethod(pixel_shuffle)
 
     def __init__(
@@ -77,7 +78,8 @@ class EDSR(nnx.Module):
 
         Args:
           lr: float (batch, H, W, 3), RGB in [0, 1].
-          train: whether gradients will be taken: chooses how convolutions are computed, not what.
+          train: whether gradients will be taken. Convolutions are then computed in another way,
+            with the same result.
           rngs: not used; there is no dropout.
 
         Returns:

@@ -1,7 +1,7 @@
-"""A CDistNet of a larger size that begins as a smaller one left off.
+"""A larger CDistNet that starts from a smaller one, and computes nearly the same.
 
-After "Net2Net: Accelerating Learning via Knowledge Transfer" (Chen et al., 2016); new channels here
-are drawn, and nobody listens to them yet, rather than being copies of old ones.
+After "Net2Net: Accelerating Learning via Knowledge Transfer" (Chen et al., 2016). There new
+channels are copies of old ones. Here they are drawn, and no old channel reads them yet.
 """
 
 import re
@@ -12,26 +12,26 @@ import jax.numpy as jnp
 from textsr_jax.errors import UserError
 from textsr_jax.models.network import Network, Variables, leaves_by_path
 
-# What may be larger: channels and hidden units. What may be more: blocks and encoder layers.
+# Channels and hidden units may be larger. Blocks and encoder layers may be more.
 _LARGER = re.compile(r"(^|/)(backbone|rectifier)/|/linear[12]/")
 _MORE = re.compile(r".*(backbone/stages/\d+|encoder)/\d+/")
 _ENCODER = re.compile(r"(.*)encoder/(\d+)/")
 
 
 def grow(variables: Variables, network: Network, key: jax.Array, place: str) -> Variables:
-    """The variables of a larger CDistNet that computes nearly what a smaller one does.
+    """Returns variables of a larger CDistNet that computes nearly what a smaller one does.
 
-    Channels of backbone and rectifier and hidden units may be more: old ones read old ones alone,
-    new ones, whose kernels are drawn, read all. Blocks of a stage may be more: they begin as the
-    identity. If that is all, the network computes the same, but for BatchNorm's statistics in
-    training. Layers of the encoder may be more: they begin as the identity but for normalising once
-    more what is normalised already.
+    The backbone and the rectifier may have more channels, and feed-forward layers more hidden
+    units. Old channels read old channels alone; new ones, whose kernels are drawn, read all. Stages
+    may have more blocks, which start as the identity. Up to here the network computes the same, but
+    for BatchNorm's statistics in training. The encoder may have more layers. They start as the
+    identity, except that they normalise again.
 
     Args:
       variables: of the smaller network.
-      network: the larger one, of the same width and heads.
+      network: the larger network, of the same width and heads.
       key: draws the new kernels.
-      place: where the user named the smaller one, for messages.
+      place: where the user named the smaller network, for messages.
 
     Raises:
       UserError: the network is smaller somewhere, or other parts of it are larger or new.
@@ -60,18 +60,19 @@ def _grown(name: str, leaf: jax.Array, old: dict[str, jax.Array]) -> jax.Array:
     if kept is None:
         return _beginning(name, leaf, old)
     if name.endswith("/kernel"):
-        # What is old must not hear what is new.
+        # Old channels must not read new ones.
         leaf = leaf.at[..., kept.shape[-2] :, : kept.shape[-1]].set(0)
     return leaf.at[tuple(slice(size) for size in kept.shape)].set(kept)
 
 
 def _beginning(name: str, leaf: jax.Array, old: dict[str, jax.Array]) -> jax.Array:
-    """What a tensor of a new block or layer begins with."""
+    """The first values of a tensor in a new block or layer."""
     if name.endswith("/conv2/bn/scale") or re.search(r"/(out_proj|linear2)/", name):
         return jnp.zeros_like(leaf)
     if "/norm" not in name:
         return leaf
-    # The layer before ends with a scale and a bias, which another normalisation undoes.
+    # The layer before ends with a scale and a bias, and the new normalisation removes both. These
+    # values bring them back on average.
     layers = [found for found in map(_ENCODER.match, old) if found]
     before = max(layers, key=lambda found: int(found.group(2))).group() + "norm2/"
     scale, bias = old[before + "scale"], old[before + "bias"]

@@ -1,6 +1,6 @@
 """A network as pure functions: an NNX module split once into structure and a tree of arrays.
 
-Training, decoding and quantisation see only `Variables`; no other room touches NNX.
+Training, decoding and quantisation see `Variables` alone. NNX stays inside `textsr_jax.models`.
 """
 
 import copy
@@ -30,11 +30,11 @@ def _to_state(tree: dict[str, Any]) -> nnx.State:
 
 
 class Keys:
-    """What layers draw parameters from: the keys of `nnx.Rngs(params=key)`, by a plain counter.
+    """The keys of `nnx.Rngs(params=key)` by a plain counter. Layers draw parameters from them.
 
-    NNX's own counter is a Flax variable. While JAX traces a network, Flax asks each value of it for
-    a sharding that it has not, and the refusal searches all that was traced so far for the message
-    (jax 0.10, flax 0.12): five sixths of the time that building CDistNet took.
+    NNX's own counter is a Flax variable. While JAX traces a network, Flax asks each value of the
+    counter for a sharding, which it does not have. The error message for that searches everything
+    traced so far (jax 0.10, flax 0.12). It took five sixths of the time to build CDistNet.
     """
 
     def __init__(self, key: jax.Array):
@@ -49,33 +49,36 @@ class Network:
     """The functional view of an NNX module.
 
     Args:
-      build: makes the module from `Keys`, in place of `nnx.Rngs`. It must hold only parameters
-        (`nnx.Param`) and batch statistics (`nnx.BatchStat`).
+      build: makes the module from `Keys`, in place of `nnx.Rngs`. The module may hold parameters
+        (`nnx.Param`) and batch statistics (`nnx.BatchStat`), and no other variables.
+
+    Attributes:
+      template: the shapes and dtypes of its variables, as `jax.ShapeDtypeStruct`.
     """
 
     def __init__(self, build: Callable[[Keys], nnx.Module]):
         self._build = build
         abstract = nnx.eval_shape(lambda: build(Keys(jax.random.key(0))))
         self._structure, params, stats = nnx.split(abstract, nnx.Param, nnx.BatchStat)
-        # The tree's shapes and dtypes, as jax.ShapeDtypeStruct.
         self.template: Variables = {"params": _to_dict(params), "stats": _to_dict(stats)}
         self._expand: Callable[[Any], Variables] = lambda variables: variables
 
     def through(self, expand: Callable[[Any], Variables]) -> "Network":
-        """This network for variables in another form, which `expand` turns into its own.
+        """Returns this network for variables in another form.
 
-        Whatever runs the network inside jit expands there too, so that only the other form lies in
-        memory between calls. `template` and `init` stay those of the plain variables.
+        A function that runs the network inside jit expands them there too. So only the other form
+        stays in memory between calls. `template` and `init` remain those of the plain variables.
 
         Args:
-          expand: a pure function to variables like `template`, such as `quantization.dequantize`.
+          expand: a pure function from that form to variables like `template`, such as
+            `quantization.dequantize`.
         """
         network = copy.copy(self)
         network._expand = expand
         return network
 
     def with_layers(self, change: Callable[[nnx.Module], None]) -> "Network":
-        """This network with other functions in its layers, for the same variables.
+        """Returns this network with other functions in its layers, for the same variables.
 
         Args:
           change: sets static attributes of the module's layers, such as a layer's `dot_general`.
@@ -91,10 +94,11 @@ class Network:
         return network
 
     def synchronized(self, axis_name: str | None) -> "Network":
-        """This network with BatchNorm's statistics taken over all devices of an axis.
+        """Returns this network with BatchNorm's statistics taken over all devices of an axis.
 
-        For `jax.pmap`, where each device sees its own part of the batch; None for one that sees
-        all of it, as under jit.
+        Args:
+          axis_name: of `jax.pmap`, where each device sees its own part of the batch; None under
+            jit, which sees the whole batch.
         """
 
         def change(module: nnx.Module) -> None:
@@ -103,7 +107,7 @@ class Network:
         return self if axis_name is None else self.with_layers(change)
 
     def init(self, key: jax.Array) -> Variables:
-        """Draws fresh variables from `key`."""
+        """Draws new variables from `key`."""
 
         def draw(key: jax.Array) -> Variables:
             module = self._build(Keys(key))
@@ -113,11 +117,11 @@ class Network:
         return jax.jit(draw)(key)
 
     def module(self, variables: Variables) -> nnx.Module:
-        """The module over `variables`: a fresh copy, so that changing it changes nothing else."""
+        """The module with `variables`. It is a new copy, so changes to it change nothing else."""
         return self._merge(self._expand(variables))
 
     def skeleton(self) -> nnx.Module:
-        """The module over shapes alone, to ask which methods it has."""
+        """The module with shapes in place of arrays, to ask of which class it is."""
         return self._merge(self.template)
 
     def _merge(self, variables: Variables) -> nnx.Module:
@@ -126,7 +130,7 @@ class Network:
         return nnx.merge(self._structure, params, stats, copy=True)
 
     def __call__(self, variables: Variables, *args: Any, method: str = "__call__", **kwargs: Any):
-        """Runs a method of the module in evaluation mode."""
+        """Runs a method of the module in evaluation mode, and returns what the method returns."""
         return getattr(self.module(variables), method)(*args, **kwargs)
 
     def train(
@@ -143,9 +147,9 @@ class Network:
 
 
 def together(**networks: Network) -> Network:
-    """Several networks as one tree, to be trained or kept together: theirs under their names.
+    """Returns several networks as one, whose tree holds each network's tree under its name.
 
-    `part_of` takes such a tree apart, `join` makes one.
+    `part_of` takes such a tree apart, and `join` makes one.
     """
 
     class Together(nnx.Module):
@@ -157,12 +161,12 @@ def together(**networks: Network) -> Network:
 
 
 def part_of(variables: Variables, name: str) -> Variables:
-    """The variables of one of the networks in a tree of several."""
+    """Returns the variables of the network `name` in a tree that `together` describes."""
     return {kind: tree.get(name, {}) for kind, tree in variables.items()}
 
 
 def join(**parts: Variables) -> Variables:
-    """The tree of several networks, as that of `together`: what is empty has no name in it."""
+    """Returns one tree of several networks' variables, as `together` has it, without empty ones."""
     return {
         kind: {name: tree[kind] for name, tree in parts.items() if tree[kind]}
         for kind in ("params", "stats")
@@ -170,7 +174,10 @@ def join(**parts: Variables) -> Variables:
 
 
 def leaves_by_path(tree: Variables) -> dict[str, Any]:
-    """What nested dicts hold, by paths such as `params/head/kernel`; all but a dict is a leaf."""
+    """Returns the leaves of nested dicts by paths such as `params/head/kernel`.
+
+    Everything that is not a dict is a leaf.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(tree, lambda node: not isinstance(node, dict))
     return {jax.tree_util.keystr(keys, simple=True, separator="/"): leaf for keys, leaf in leaves}
 
@@ -178,10 +185,10 @@ def leaves_by_path(tree: Variables) -> dict[str, Any]:
 def shape_difference(
     tree: Variables, template: Variables
 ) -> tuple[str, tuple[int, ...] | None, tuple[int, ...] | None] | None:
-    """The first path whose leaf has another shape in `template`, and both; None for none there.
+    """Returns the first path whose shape differs from the template's, with both shapes.
 
-    Returns:
-      None where all are alike.
+    The tree's shape comes first. A shape is None where the path is missing. Returns None where all
+    shapes are equal.
     """
     shapes = [
         {path: tuple(leaf.shape) for path, leaf in leaves_by_path(variables).items()}
@@ -195,5 +202,5 @@ def shape_difference(
 
 
 def count_parameters(variables: Variables) -> int:
-    """The number of parameters, batch statistics left out."""
+    """Returns the number of parameters, without batch statistics."""
     return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

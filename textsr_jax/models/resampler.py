@@ -23,11 +23,11 @@ _leaky_relu = functools.partial(nnx.leaky_relu, negative_slope=0.2)
 
 
 class Downscaled(NamedTuple):
-    """What the resampler makes of an image, and how; all float32.
+    """What the resampler makes of images, and how; all float32.
 
     Attributes:
       images: (batch, h, w, 3), neither clipped nor rounded.
-      kernels: (batch, h, w, 49), positive, with sum 1; the taps of each pixel's 7x7 kernel, row by
+      kernels: (batch, h, w, 49), positive, with sum 1: the taps of each pixel's 7x7 kernel, row by
         row.
       offsets_h, offsets_v: (batch, h, w, 49) in [-1, 1]: how far each tap is moved to the right and
         down, in units of `SCALE` pixels.
@@ -40,16 +40,16 @@ class Downscaled(NamedTuple):
 
 
 class Resampler(nnx.Module):
-    """Halves images with kernels of its own for every pixel.
+    """Halves images with a kernel of its own for every pixel.
 
     The defaults are the published network, 10,645,651 parameters.
 
     Args:
-      stem_channels: of the first convolution, at the image's own size.
-      channels: of the features at a half and a quarter of the size.
-      trunk_channels: of those at an eighth, and of the trunks and heads.
+      stem_channels: channels of the first convolution, at the image's own size.
+      channels: channels of the features at a half and a quarter of the size.
+      trunk_channels: channels of the features at an eighth, and of the trunks and heads.
       blocks: number of residual blocks.
-      dtype: compute dtype of the convolutions; normalising and sampling are float32 whatever it is.
+      dtype: compute dtype of the convolutions; normalising and sampling are always float32.
       rngs: draws the parameters.
     """
 
@@ -77,13 +77,13 @@ class Resampler(nnx.Module):
         self.offsets_v_head = Head(trunk_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, hr: jax.Array) -> Downscaled:
-        """Halves images, float (batch, H, W, 3), RGB in [0, 1]; see `kernels` for their sizes."""
+        """Halves images, float (batch, H, W, 3), RGB in [0, 1], of sizes that `kernels` takes."""
         kernels, offsets_h, offsets_v = self.kernels(hr)
         images = resample(hr, kernels, offsets_h, offsets_v)
         return Downscaled(images, kernels, offsets_h, offsets_v)
 
     def kernels(self, hr: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The kernels and the offsets of their taps, as of `Downscaled`.
+        """The kernels and the offsets of their taps, as in `Downscaled`.
 
         Args:
           hr: float (batch, H, W, 3), RGB in [0, 1]; H and W multiples of 8, 16 at least.
@@ -123,8 +123,8 @@ class ReflectingConv(nnx.Conv):
             inputs,
             outputs,
             (size, size),
-            # XLA's convolution takes four times as long on a CPU when it has nothing to pad. So it
-            # computes a column too many, which is cut off.
+            # XLA's convolution takes four times as long on a CPU where it pads nothing. So it
+            # pads a column too many, which is cut off.
             padding=((0, 0), (0, 1)),
             kernel_init=KERNEL_INIT,
             bias_init=_bias_init(inputs * size * size),
@@ -183,16 +183,16 @@ def resample(
 ) -> jax.Array:
     """Downscales images, each pixel by its own kernel; differentiable in all arguments.
 
-    A pixel is the sum over its taps of the kernel times a bilinear sample of the image, padded by
-    reflection. The taps lie a pixel of the image apart, around the new pixel's centre, and each is
-    moved by its offset. What lies outside the padding repeats its border, as published: there the
-    sample's weights stay those of its place before it is moved to the border.
+    A pixel is a sum over its taps: the kernel times a bilinear sample of the image, which is padded
+    by reflection. The taps are one pixel of the image apart, around the new pixel's centre. Each is
+    moved by its offset. Outside the padding its border is repeated, as published: a sample there
+    keeps the weights of its place before it moved to the border.
 
     Args:
       hr: float (batch, H, W, channels); H and W at least 4.
       kernels: float (batch, h, w, 49), weights of the taps, row by row.
       offsets_h, offsets_v: like `kernels`, the taps' offsets to the right and down, in units of
-        `SCALE` pixels; any size.
+        `SCALE` pixels, without bounds.
 
     Returns:
       float32 (batch, h, w, channels), neither clipped nor rounded.
@@ -213,7 +213,7 @@ def resample(
         values = jnp.take_along_axis(pixels, index, axis=1, mode="promise_in_bounds")
         return values.reshape(*row.shape, channels)
 
-    # One tap after another, computed anew on the way back: all at once would hold 49 images.
+    # One tap after another, computed again in the backward pass: all at once would hold 49 images.
     @jax.checkpoint
     def add_tap(total: jax.Array, tap: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         index, kernel, offset_h, offset_v = tap
@@ -229,12 +229,12 @@ def resample(
 
 
 def _first_tap(outputs: int, inputs: int) -> np.ndarray:
-    # Where the first tap of each new pixel lies in the padded image, before it is moved.
+    # The place of each new pixel's first tap in the padded image, before it is moved.
     return ((np.arange(outputs) + 0.5) / outputs * inputs - 0.5).astype(np.float32)
 
 
 def _between(position: jax.Array, size: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The two pixels about a position, and the second one's weight (with an axis for channels)."""
+    """The two pixels around a position, and the second one's weight, with an axis for channels."""
     low = jnp.floor(position)
     first = jnp.clip(low.astype(jnp.int32), 0, size - 1)
     return first, jnp.minimum(first + 1, size - 1), (position - low)[..., None]
@@ -255,7 +255,7 @@ def _bias_init(inputs: int) -> nnx.Initializer:
     """PyTorch's default for biases: uniform within 1 / sqrt(fan in).
 
     With zeros all ReLUs of the offsets' trunk died in some ten steps of training, at small widths
-    and at the published ones, and the offsets became the same for every pixel.
+    and at the published ones. The offsets then became the same for every pixel.
     """
     bound = 1 / math.sqrt(inputs)
     return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)

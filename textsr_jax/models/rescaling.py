@@ -1,4 +1,4 @@
-"""The resampler and EDSR as one network: HR images down to 8-bit LR images, and up again.
+"""The resampler and EDSR as one network: HR images are halved to 8-bit LR images, and enlarged.
 
 "Learned image downscaling for upscaling using content adaptive resampler" (Sun and Chen, 2020).
 """
@@ -11,9 +11,9 @@ from textsr_jax.models.resampler import Downscaled, Resampler
 
 
 def round_to_8_bits(images: jax.Array) -> jax.Array:
-    """Images in [0, 1] as a file of 8 bits would hold them: clipped, and multiples of 1/255.
+    """Rounds images in [0, 1] as an 8-bit file does: clipped, and multiples of 1/255.
 
-    A straight-through estimator: the gradient passes as if nothing had been done.
+    It is a straight-through estimator: the gradient passes as if nothing had been rounded.
     """
     rounded = jnp.round(jnp.clip(images, 0, 1) * 255) / 255
     # The difference is exactly 0.
@@ -21,12 +21,12 @@ def round_to_8_bits(images: jax.Array) -> jax.Array:
 
 
 class Rescaler(nnx.Module):
-    """Halves images with kernels of its own, rounds them to 8 bits, and enlarges them again.
+    """Halves images, rounds them to 8 bits, and enlarges them again.
 
     Args:
-      resampler: halves.
+      resampler: halves images.
       name: the super-resolution network's name, its key in the tree beside `resampler`.
-      network: enlarges twice.
+      network: doubles images.
     """
 
     def __init__(self, resampler: Resampler, name: str, network: nnx.Module):
@@ -42,8 +42,8 @@ class Rescaler(nnx.Module):
           train: whether gradients will be taken.
 
         Returns:
-          The SR images (batch, H, W, 3), not clipped, and what the resampler made; its `images` are
-          those of 8 bits.
+          The SR images (batch, H, W, 3), not clipped, and the resampler's results, with `images`
+          rounded to 8 bits.
 
         Raises:
           ValueError: the images have another size.

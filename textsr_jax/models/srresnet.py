@@ -16,7 +16,7 @@ from textsr_jax.models.layers.pixels import SCALE, pixel_shuffle
 
 def mish(x: jax.Array) -> jax.Array:
     """x tanh(log(1 + e^x)), "Mish: a self regularized non-monotonic activation" (Misra, 2020)."""
-    # The same with a single exponential; above 20 the tanh is 1 to the last digit.
+    # The same with a single exponential. Above 20 the tanh is 1 to the last digit.
     power = jnp.exp(jnp.minimum(x, 20))
     power = power * (power + 2)
     return x * (power / (power + 2))
@@ -47,7 +47,7 @@ class ConvPair(nnx.Module):
 
 
 class SRResNet(nnx.Module):
-    """Super-resolution by 2 with blocks of any kind.
+    """Super-resolution x2 with blocks of any kind.
 
     Args:
       make_block: makes a block, which is called as `block(features, train=train, rngs=rngs)` and
@@ -58,7 +58,7 @@ class SRResNet(nnx.Module):
       rngs: draws the parameters.
     """
 
-    # Behind `upsample`; see `EDSR.shuffle`.
+    # Applied after `upsample`; see `EDSR.shuffle`.
     shuffle = staticmethod(pixel_shuffle)
 
     def __init__(
@@ -76,7 +76,7 @@ class SRResNet(nnx.Module):
             )
 
         self.head = conv(3, channels, 9)
-        # PReLU's one parameter, at PyTorch's start.
+        # PReLU's one parameter, with PyTorch's first value.
         self.slope = nnx.Param(jnp.full(1, 0.25))
         self.blocks = nnx.List([make_block() for _ in range(blocks)])
         self.body_end = conv(channels, channels, 3)

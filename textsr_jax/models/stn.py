@@ -15,14 +15,14 @@ from textsr_jax.models.layers.convolution import Conv
 from textsr_jax.models.layers.pooling import max_pool
 from textsr_jax.models.layers.sampling import bilinear_sample
 
-# Max pooling behind each convolution; the last has none.
+# Max pooling after each convolution; the last has none.
 _POOLING = ((2, 2), (2, 2), (2, 2), (2, 2), (1, 2), None)
 
 
 def canonical_points(count: int, margin: float) -> np.ndarray:
     """Control points (x, y) along the top edge, then the bottom edge; float64 (count, 2) in [0, 1].
 
-    Both rows run from left to right, `margin` away from the edges.
+    Both rows run from left to right, at a distance of `margin` from the edges.
     """
     x = np.linspace(margin, 1 - margin, count // 2)
     rows = [np.stack([x, np.full_like(x, y)], axis=1) for y in (margin, 1 - margin)]
@@ -36,10 +36,10 @@ def _radial(distance_squared: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache
 def _spline_matrix(height: int, width: int, count: int) -> np.ndarray:
-    """Takes source control points to the source position of every pixel: (height * width, count).
+    """The matrix (height * width, count) from source control points to the source of every pixel.
 
-    The spline maps the canonical points with margin 0.05 to the source's. Solving it in float64 for
-    these fixed targets leaves one product for the network to do.
+    The spline maps the canonical points with margin 0.05 to the source's. It is solved here, in
+    float64, for these fixed targets. One product is left for the network.
     """
     targets = canonical_points(count, 0.05)
 
@@ -50,7 +50,7 @@ def _spline_matrix(height: int, width: int, count: int) -> np.ndarray:
     system = np.zeros((count + 3, count + 3))
     system[:count] = representation(targets)
     system[count:, :count] = system[:count, count:].T
-    # Columns behind `count` would meet the zeros of the spline's side conditions.
+    # Columns after `count` would meet the zeros of the spline's side conditions.
     solution = np.linalg.inv(system)[:, :count]
     y, x = np.mgrid[0:height, 0:width].reshape(2, -1)
     pixels = np.stack([x / (width - 1), y / (height - 1)], axis=1)
@@ -60,19 +60,19 @@ def _spline_matrix(height: int, width: int, count: int) -> np.ndarray:
 
 
 def rectify(images: jax.Array, control_points: jax.Array) -> jax.Array:
-    """Warps `images` so that the control points come to lie on the top and bottom edges.
+    """Warps `images` so that the control points move to the top and bottom edges.
 
     Args:
       images: float (batch, H, W, channels).
-      control_points: float32 (batch, N, 2), (x, y) in [0, 1] of the image, the N / 2 points of the
-        upper border from left to right, then those of the lower one.
+      control_points: float32 (batch, N, 2), (x, y) in [0, 1] of the image: N / 2 points of the
+        text's upper border from left to right, then those of the lower border.
 
     Returns:
-      The rectified images, like `images`. Places outside are clipped to the border.
+      The rectified images, like `images`. Places outside the image are clipped to its border.
     """
     batch, height, width, _ = images.shape
     matrix = _spline_matrix(height, width, control_points.shape[1])
-    # Positions need all their digits, also on accelerators that multiply coarsely.
+    # Positions need all their digits, on accelerators with coarse products too.
     source = jnp.einsum("pn,bnk->kbp", matrix, control_points, precision=jax.lax.Precision.HIGHEST)
     x, y = jnp.clip(source, 0, 1).reshape(2, batch, height, width)
     return bilinear_sample(images, x * (width - 1), y * (height - 1), "zeros")
@@ -92,16 +92,16 @@ class ConvBlock(nnx.Module):
 
 
 class STN(nnx.Module):
-    """Finds the text's upper and lower border in an image, and straightens it.
+    """Finds the upper and the lower border of the text in an image, and straightens the image.
 
     The defaults are the published network, 1,854,760 parameters.
 
     Args:
-      channels: of the six convolutions.
+      channels: channels of the six convolutions.
       features: width of the fully connected layer.
-      num_control_points: how many, even.
+      num_control_points: how many control points; even.
       image_size: (height, width) of the images; at least 16 x 32.
-      dtype: compute dtype of the network; the warp is float32 whatever it is.
+      dtype: compute dtype of the network; the warp is always float32.
       rngs: draws the parameters.
     """
 
@@ -131,7 +131,7 @@ class STN(nnx.Module):
         )
         self.fc1_bn = nnx.BatchNorm(features, momentum=0.9, epsilon=1e-5, rngs=rngs)
         start = canonical_points(num_control_points, 0.01).ravel()
-        # Zero weights: training starts at the canonical points, whatever the image.
+        # With a kernel of zeros, training starts at the canonical points for every image.
         self.fc2 = nnx.Linear(
             features,
             2 * num_control_points,
@@ -148,19 +148,19 @@ class STN(nnx.Module):
           train: normalises by the batch and updates the statistics.
 
         Returns:
-          float32 (batch, num_control_points, 2): (x, y), [0, 1] across the image, the upper border
-          from left to right, then the lower one. They may lie outside.
+          float32 (batch, num_control_points, 2): (x, y), [0, 1] across the image: the upper border
+          from left to right, then the lower border. Points may be outside the image.
         """
         x = images
         for conv, window in zip(self.convs, _POOLING, strict=True):
             x = conv(x, train=train)
             if window:
                 x = max_pool(x, window)
-        # Flattened channel by channel, as the published linear layer expects it.
+        # Flattened channel by channel, as the published linear layer takes it.
         x = self.fc1(x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1))
         x = nnx.relu(self.fc1_bn(x, use_running_average=not train))
         return self.fc2(0.1 * x).reshape(x.shape[0], -1, 2)
 
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """Rectifies images, float (batch, height, width, 3) to the same."""
+        """Rectifies images, float (batch, height, width, 3); the result has the same shape."""
         return rectify(images, self.control_points(images, train))

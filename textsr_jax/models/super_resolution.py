@@ -1,4 +1,4 @@
-"""A super-resolution model as it is trained and used: an STN, and any x2 network behind it.
+"""A super-resolution model as it is trained and used: an STN, then any x2 network.
 
 The tree's top keys are `stn` and the network's name, so that rules can tell them apart.
 """
@@ -16,10 +16,10 @@ class SuperResolver(nnx.Module):
 
     Args:
       name: the network's name, its key in the tree.
-      network: maps LR to SR.
-      stn: rectifies LR first; None where `apply_stn` is "never".
-      apply_stn: "train" as the published code does (the STN is skipped in evaluation), "always",
-        or "never". The paper does not say which.
+      network: maps LR to SR images.
+      stn: rectifies LR images first; None where `apply_stn` is "never".
+      apply_stn: when the STN runs: "train", "always" or "never". The published code skips it in
+        evaluation, which is "train". The paper does not say which.
     """
 
     def __init__(self, name: str, network: nnx.Module, stn: nnx.Module | None, apply_stn: str):

@@ -1,4 +1,4 @@
-"""TBSRN, the paper's baseline for super-resolution: attention over all of the image in each block.
+"""TBSRN, the paper's baseline for super-resolution: each block attends to the whole image.
 
 "Scene text telescope: text-focused scene image super-resolution" (Chen et al., 2021), as its
 published code computes it, without the STN in front.
@@ -23,7 +23,7 @@ _XAVIER = jax.nn.initializers.xavier_uniform()
 def position_table(height: int, width: int, channels: int) -> np.ndarray:
     """Sines and cosines of each pixel's place, float32 (height, width, channels), read-only.
 
-    The first half of the channels tells the column, the second half the row.
+    The first half of the channels encodes the column, the second half the row.
     """
     columns, rows = sinusoid_table(width, channels // 2), sinusoid_table(height, channels // 2)
     table = np.concatenate(
@@ -93,7 +93,7 @@ class TBSRN(SRResNet):
       blocks: number of blocks.
       channels: width of every block, a multiple of 4; the tokens of attention are twice as wide.
       heads: of attention; a divisor of 2 x `channels`.
-      dropout: rate of dropout in training, of attention maps and of the hidden layer behind them;
+      dropout: rate of dropout in training, of attention maps and of the hidden layer after them;
         0.1 in the published training.
       dtype: compute dtype; the parameters stay float32.
       rngs: draws the parameters as published: Xavier uniform in the blocks, PyTorch's default

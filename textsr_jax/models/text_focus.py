@@ -32,7 +32,7 @@ class ConvBatchNorm(nnx.Module):
 
 
 class ResidualBlock(nnx.Module):
-    """Two convolutions with BatchNorm, added to the input, which a third adapts where needed."""
+    """Two convolutions with BatchNorm, added to the input. A third adapts its width if needed."""
 
     def __init__(self, inputs: int, outputs: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
         self.first = ConvBatchNorm(inputs, outputs, dtype=dtype, rngs=rngs)
@@ -145,7 +145,7 @@ class Decoder(nnx.Module):
 
 
 class TextFocusRecognizer(nnx.Module):
-    """Reads a word character by character, and tells where it looked.
+    """Reads a word character by character, and returns where it looked.
 
     The defaults are the published network, 62,314,917 parameters without two unused layers.
 
@@ -158,10 +158,10 @@ class TextFocusRecognizer(nnx.Module):
       feed_forward: hidden width of the decoder's feed-forward part.
       embedding: width of a character's embedding, the first part of a token; the rest is its
         position.
-      dropout: rate of dropout in training, where the published code has it: of the position table,
-        of both attention maps and of the feed-forward part's hidden layer; 0.1 there. The frozen
-        recogniser of the loss runs in evaluation mode, without.
-      dtype: compute dtype; logits and attention maps are float32 whatever it is.
+      dropout: rate of dropout in training. The published code has 0.1, of the position table, of
+        both attention maps and of the feed-forward part's hidden layer. The frozen recogniser of
+        the loss runs in evaluation mode, without dropout.
+      dtype: compute dtype; logits and attention maps are always float32.
       rngs: draws the parameters.
     """
 
@@ -201,7 +201,7 @@ class TextFocusRecognizer(nnx.Module):
         """Reads words, each step told the characters before it.
 
         Args:
-          gray: float (batch, 32, 128, 1) in [0, 1], see `to_gray`.
+          gray: float (batch, 32, 128, 1) in [0, 1]; see `to_gray`.
           tokens: int32 (batch, steps), the inputs of `text.focus_tokens`.
           train: normalises by the batch and updates the statistics.
           rngs: needed for dropout in training.

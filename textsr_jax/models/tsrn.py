@@ -80,7 +80,7 @@ class BidirectionalGRU(nnx.Module):
     Args:
       inputs: width of a sequence's elements.
       features: width of each direction's state.
-      dtype: compute dtype of the products; the states are float32 whatever it is.
+      dtype: compute dtype of the products; the states are always float32.
       rngs: draws the parameters.
     """
 
@@ -95,8 +95,8 @@ class BidirectionalGRU(nnx.Module):
         """Reads `x`, float (time, ..., inputs).
 
         Returns:
-          float32 (time, ..., 2 features): at each element the state of the reader that came from
-          the start, then of the one that came from the end.
+          float32 (time, ..., 2 features): for each element the state of the direction that comes
+          from the start, then of the one that comes from the end.
         """
 
         def step(
@@ -107,14 +107,14 @@ class BidirectionalGRU(nnx.Module):
 
         given = self.forward.project(x), self.backward.project(x[::-1])
         start = jnp.zeros((*x.shape[1:-1], self.features))
-        # Gates are cheap to compute once more, and dear to keep for the gradient.
+        # Gates are cheap to compute again, and take much memory to keep for the gradient.
         step = jax.checkpoint(step, prevent_cse=False)
         _, (forward, backward) = jax.lax.scan(step, (start, start), given)
         return jnp.concatenate([forward, backward[::-1]], axis=-1)
 
 
 class GRUDirection(nnx.Module):
-    """One direction's parameters; the gates stand side by side: reset, update, candidate."""
+    """One direction's parameters; its gates, side by side, are reset, update and candidate."""
 
     def __init__(self, inputs: int, features: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
         def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
@@ -128,12 +128,12 @@ class GRUDirection(nnx.Module):
         self.input, self.recurrent = linear(inputs), linear(features)
 
     def project(self, x: jax.Array) -> list[jax.Array]:
-        """What `x` gives to each of the gates: all that can be done outside the loop, at once."""
-        # One array for each gate, here and below: a slice inside the loop makes it twice as slow.
+        """What `x` adds to each gate: all that can be computed outside the loop, at once."""
+        # One array for each gate, here and in `step`: slices inside the loop make it twice as slow.
         return jnp.split(self.input(x), 3, axis=-1)
 
     def step(self, state: jax.Array, given: list[jax.Array]) -> jax.Array:
-        """The state behind one element, to which `given` belongs; float32."""
+        """The state after the element that `given` belongs to; float32."""
         kernels = jnp.split(self.recurrent.kernel[...].astype(given[0].dtype), 3, axis=-1)
         biases = jnp.split(self.recurrent.bias[...], 3)
         from_state = [
@@ -142,6 +142,6 @@ class GRUDirection(nnx.Module):
         ]
         reset = nnx.sigmoid(given[0] + from_state[0])
         update = nnx.sigmoid(given[1] + from_state[1])
-        # The state's bias stands inside the reset gate; that is why there are two.
+        # The state's bias is inside the reset gate; so the two biases cannot be added up.
         candidate = jnp.tanh(given[2] + reset * from_state[2])
         return candidate + update * (state - candidate)

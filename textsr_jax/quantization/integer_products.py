@@ -1,50 +1,76 @@
-"""Quantised networks in integer arithmetic, through Qwix: ACIQ's codes meet int8 activations.
+"""Quantised networks in integer arithmetic, through Qwix: ACIQ's codes times int8 activations.
 
-Values are tested on CPUs. How fast an accelerator is with this has not been measured.
+Values are tested on CPUs. The speed on an accelerator has not been measured.
 """
 
 import dataclasses
 import functools
 import types
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from types import EllipsisType
+from typing import Any, Protocol, Self, TypeGuard, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from flax.nnx.nn.dtypes import promote_dtype
+from jax.typing import DTypeLike
 
 from textsr_jax.errors import needs
-from textsr_jax.models import Network, Variables
-from textsr_jax.quantization import QuantizedArray, dequantize, is_quantized, packing
-from textsr_jax.quantization.tree import leaf_path
+from textsr_jax.quantization.tree import (
+    Keys,
+    Leaf,
+    QuantizedArray,
+    Tree,
+    dequantize,
+    is_quantized,
+    leaf_path,
+    unpacked_codes,
+)
 
 
-def accelerated(network: Network) -> Network:
+class LayeredNetwork(Protocol):
+    """What `accelerated` needs of a network, such as `models.Network`."""
+
+    def with_layers(self, change: Callable[[nnx.Module], None]) -> Self:
+        """Returns this network after `change` has set functions of its layers."""
+        ...
+
+    def through(self, expand: Callable[[Tree], Tree]) -> Self:
+        """Returns this network for variables that `expand` turns into plain ones."""
+        ...
+
+
+# Qwix's quantised array. The package is optional and has no types.
+QArray = Any
+NetworkT = TypeVar("NetworkT", bound=LayeredNetwork)
+
+
+def accelerated(network: NetworkT) -> NetworkT:
     """A network for quantised variables that multiplies their codes by int8 activations.
 
     Each convolution and linear layer with a quantised kernel runs in Qwix's own `dot_general` or
-    `conv_general_dilated`, int8 by int8 into int32; biases and sums are float32. Codes c of M bits
+    `conv_general_dilated`, int8 by int8 into int32. Biases and sums are float32. Codes c of M bits
     become signed, q = c - 2^(M - 1), so that with ACIQ's offset and step
 
         value = q x step + base,    base = offset + 2^(M - 1) x step.
 
-    Qwix's zero points are whole, and its convolution takes none for kernels; `base` comes back as
-    base x (the sum of the codes that the kernel covers), one number for each window. Both parts are
-    exact in int32, so that the only error beside float32 rounding is that of the activations: these
-    get 255 symmetric levels, anew in each call, one range for each image of a convolution and for
-    each row of a linear layer.
+    Qwix's zero points are whole numbers, and its convolution takes none for kernels. `base` is
+    therefore added as base x (the sum of the codes that the kernel covers), one number for each
+    window. Both parts are exact in int32, so the only error besides float32 rounding is that of the
+    activations. These get 255 symmetric levels, computed anew in each call: one range for each
+    image of a convolution and for each row of a linear layer.
 
-    The weights stay packed in memory, with any bits; inside jit they become Qwix's `QArray`. Layers
-    that ask for float32 whatever the network computes in, such as CDistNet's control points, and
-    all other parameters are expanded as by `quantization.dequantize`. Only for evaluation.
+    The weights stay packed in memory, with any bits. Inside jit they become Qwix's `QArray`. Layers
+    that always compute in float32, such as CDistNet's control points, and all other parameters are
+    expanded as by `quantization.dequantize`. Only for evaluation.
 
     Args:
       network: takes plain variables.
 
     Returns:
-      The network for variables of `quantization.quantize`, for use inside jit as any other.
+      The network for variables of `quantization.quantize`, for use inside jit like any other.
 
     Raises:
       UserError: Qwix is not installed.
@@ -56,14 +82,15 @@ def accelerated(network: Network) -> Network:
         for path, layer in module.iter_modules():
             if _suits(layer):
                 layers.add("/".join(map(str, (*path, "kernel"))))
-                layer.promote_dtype = _promote
+                # Flax declares the type of the very tuple; ours may hold a `_Kernel`.
+                layer.promote_dtype = _promote  # type: ignore[assignment]
                 if isinstance(layer, nnx.Conv):
                     layer.conv_general_dilated = _convolve
                 else:
                     layer.dot_general = _multiply
 
-    def expand(variables: Variables) -> Variables:
-        def expand_leaf(keys: tuple[Any, ...], leaf: Any) -> Any:
+    def expand(variables: Tree) -> Tree:
+        def expand_leaf(keys: Keys, leaf: Leaf) -> Leaf:
             if not is_quantized(leaf):
                 return leaf
             integer = leaf_path(keys) in layers and leaf.axis in (None, len(leaf.shape) - 1)
@@ -82,7 +109,7 @@ class _Kernel:
     For everything but the layers' own products it is the array of its values.
     """
 
-    array: Any
+    array: QArray
     base: jax.Array
 
     @property
@@ -92,11 +119,21 @@ class _Kernel:
     def __jax_array__(self) -> jax.Array:
         return _qwix().dequantize(self.array) + self.base
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: EllipsisType | slice) -> "_Kernel | jax.Array":
         return self if index is ... else self.__jax_array__()[index]
 
-    def astype(self, dtype: Any) -> jax.Array:
+    def astype(self, dtype: DTypeLike) -> jax.Array:
         return self.__jax_array__().astype(dtype)
+
+
+# The operands of a layer: inputs, kernel and bias.
+Kernel = _Kernel | jax.Array
+Operands = tuple[jax.Array, Kernel, jax.Array | None]
+# The axes that `jax.lax.dot_general` contracts, and those of batches.
+DotNumbers = tuple[
+    tuple[Sequence[int], Sequence[int]],
+    tuple[Sequence[int], Sequence[int]],
+]
 
 
 def _qwix() -> types.ModuleType:
@@ -105,8 +142,8 @@ def _qwix() -> types.ModuleType:
     return qwix
 
 
-def _suits(layer: Any) -> bool:
-    """Whether a layer's kernel meets its input in one plain product or convolution."""
+def _suits(layer: Any) -> TypeGuard[nnx.Conv | nnx.Linear]:
+    """Whether a layer is one plain product or convolution of its input and its kernel."""
     if isinstance(layer, nnx.Conv):
         plain = layer.feature_group_count == 1 and layer.input_dilation in (None, 1)
         return plain and layer.mask is None and layer.dtype != jnp.float32
@@ -114,12 +151,8 @@ def _suits(layer: Any) -> bool:
 
 
 def _kernel(leaf: QuantizedArray) -> _Kernel:
-    if isinstance(leaf.bits, tuple):
-        codes = packing.unpack_channels(leaf.codes, leaf.bits, leaf.shape, leaf.axis)
-    else:
-        codes = packing.unpack(leaf.codes, leaf.bits, leaf.size).reshape(leaf.shape)
     half = 2 ** (np.asarray(leaf.bits) - 1)
-    signed = (codes.astype(jnp.int16) - half.astype(np.int16)).astype(jnp.int8)
+    signed = (unpacked_codes(leaf).astype(jnp.int16) - half.astype(np.int16)).astype(jnp.int8)
     scale = leaf.scale.reshape((1,) * (len(leaf.shape) - 1) + (-1,))
     return _Kernel(
         _qwix().QArray(signed, scale), leaf.offset + half.astype(np.float32) * leaf.scale
@@ -127,8 +160,8 @@ def _kernel(leaf: QuantizedArray) -> _Kernel:
 
 
 def _promote(
-    arrays: tuple[Any, Any, Any], /, *, dtype: Any = None, inexact: bool = True
-) -> tuple[Any, Any, Any]:
+    arrays: Operands, /, *, dtype: DTypeLike | None = None, inexact: bool = True
+) -> Operands:
     """Flax's `promote_dtype` for (inputs, kernel, bias), which leaves a `_Kernel` as it is."""
     inputs, kernel, bias = arrays
     if not isinstance(kernel, _Kernel):
@@ -138,7 +171,9 @@ def _promote(
     return inputs, kernel, bias
 
 
-def _multiply(inputs: jax.Array, kernel: Any, dimension_numbers: Any, **options: Any) -> jax.Array:
+def _multiply(
+    inputs: jax.Array, kernel: Kernel, dimension_numbers: DotNumbers, **options: Any
+) -> jax.Array:
     """`jax.lax.dot_general` of (..., inputs) with a kernel (inputs, outputs)."""
     if not isinstance(kernel, _Kernel):
         return jax.lax.dot_general(inputs, kernel, dimension_numbers, **options)
@@ -150,7 +185,7 @@ def _multiply(inputs: jax.Array, kernel: Any, dimension_numbers: Any, **options:
 
 def _convolve(
     inputs: jax.Array,
-    kernel: Any,
+    kernel: Kernel,
     window_strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
     **options: Any,
@@ -172,6 +207,6 @@ def _convolve(
     return (product + sums * codes.scale * kernel.base).astype(inputs.dtype)
 
 
-def _codes(inputs: jax.Array, apart: Sequence[int]) -> Any:
+def _codes(inputs: jax.Array, apart: Sequence[int]) -> QArray:
     """Activations as a `QArray` of int8, one symmetric range for each index of the axes `apart`."""
     return _qwix().quantize(inputs.astype(jnp.float32), jnp.int8, channelwise_axes=tuple(apart))

@@ -1,12 +1,12 @@
-"""Codes of M bits packed to exactly M bits each, as one stream, and back.
+"""Packs codes of M bits into exactly M bits each, as one stream, and unpacks them.
 
-What `tree.QuantizedArray` keeps in memory and what packed files hold. All of it works inside jit;
-packing also takes numpy arrays and gives such back, which compiles nothing.
+`tree.QuantizedArray` and packed files hold such streams. All functions work inside jit. Packing
+also takes numpy arrays and returns numpy arrays, without compiling anything.
 """
 
 import functools
 import operator
-from typing import Any
+import types
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,8 @@ Array = jax.Array | np.ndarray
 def pack(codes: Array, bits: int) -> Array:
     """Packs uint8 `codes` below 2^bits, of any shape, to uint8 (ceil(codes.size x bits / 8),).
 
-    A stream of bits, lowest first. Eight codes fill exactly `bits` bytes, so that each byte of such
-    a group is a fixed mix of shifted codes.
+    The stream has the lowest bits first. Eight codes fill exactly `bits` bytes, so that each byte
+    of such a group combines the same shifted codes.
     """
     groups = _in_groups(codes.reshape(-1), 8)
     columns = []
@@ -34,10 +34,10 @@ def pack(codes: Array, bits: int) -> Array:
 
 
 def unpack(buffer: jax.Array, bits: int, count: int) -> jax.Array:
-    """The `count` codes that `pack` put into `buffer`; uint8 (count,).
+    """The `count` codes that `pack` wrote into `buffer`; uint8 (count,).
 
     Raises:
-      ValueError: the buffer is not of the size that `count` codes take.
+      ValueError: the buffer does not have the size of `count` codes.
     """
     _check_size(buffer, packed_size(count, bits), f"{count} codes of {bits} bits")
     if bits == 8:
@@ -54,15 +54,15 @@ def unpack(buffer: jax.Array, bits: int, count: int) -> jax.Array:
 
 
 def packed_size(count: int, bits: int) -> int:
-    """The bytes that `count` codes of `bits` bits take."""
+    """The number of bytes of `count` codes of `bits` bits."""
     return -(-count * bits // 8)
 
 
 def pack_channels(codes: Array, bits: tuple[int, ...], axis: int) -> Array:
-    """Packs `codes`, uint8, whose channels along `axis` have bits of their own.
+    """Packs `codes`, uint8, each of whose channels along `axis` has its own number of bits.
 
-    Channels of 2 bits come first, as one `pack`ed stream that starts at a byte, then those of 3 and
-    so on; among equals in their own order, each channel's codes in C order.
+    Channels of 2 bits come first, as one stream of `pack` that starts at a byte, then channels of 3
+    bits and so on. Channels of equal bits keep their order; each channel's codes are in C order.
     """
     library = _library(codes)
     rows = library.moveaxis(codes, axis, 0).reshape(len(bits), -1)
@@ -72,10 +72,10 @@ def pack_channels(codes: Array, bits: tuple[int, ...], axis: int) -> Array:
 def unpack_channels(
     buffer: jax.Array, bits: tuple[int, ...], shape: tuple[int, ...], axis: int
 ) -> jax.Array:
-    """The codes of `shape` that `pack_channels` put into `buffer`.
+    """The codes of `shape` that `pack_channels` wrote into `buffer`.
 
     Raises:
-      ValueError: the buffer is not of the size that they take.
+      ValueError: the buffer does not have the size of these codes.
     """
     each = int(np.prod(shape)) // max(1, len(bits))
     _check_size(buffer, channels_size(bits, each), f"{len(bits)} channels of {each} codes")
@@ -92,7 +92,7 @@ def unpack_channels(
 
 
 def channels_size(bits: tuple[int, ...], each: int) -> int:
-    """The bytes that channels of `each` codes take, packed by `pack_channels`."""
+    """The number of bytes of channels of `each` codes, packed by `pack_channels`."""
     return sum(packed_size(len(chosen) * each, width) for width, chosen in _by_width(bits))
 
 
@@ -107,12 +107,12 @@ def _check_size(buffer: jax.Array, size: int, what: str) -> None:
 
 
 def _in_groups(values: Array, size: int) -> Array:
-    """Reshapes (count,) to (groups, size), with zeros behind the last value."""
+    """Reshapes (count,) to (groups, size), with zeros after the last value."""
     return _library(values).pad(values, (0, -values.size % size)).reshape(-1, size)
 
 
-def _library(values: Array) -> Any:
-    """numpy or `jax.numpy`, whichever the array is of."""
+def _library(values: Array) -> types.ModuleType:
+    """`numpy` for a numpy array, else `jax.numpy`."""
     return np if isinstance(values, np.ndarray) else jnp
 
 

@@ -1,6 +1,6 @@
 """Which tensors are quantised and how: rules on parameter paths, and named sets of them.
 
-A leaf's path is its keys joined by "/", below the top-level key `params` or `stats`.
+A leaf's path is its keys below the top-level `params` or `stats`, joined by "/".
 """
 
 import contextlib
@@ -24,13 +24,13 @@ class Rule:
 
     Attributes:
       pattern: a regular expression that must match the full path, as `re.fullmatch` does.
-      bits: 2 to 8, or None to leave the leaf as it is; a whole number, but with "channel-bits" the
-        mean over a tensor's channels, such as 3.5.
-      prior: "laplace", "gaussian", "minmax", or "auto": the one of the three with the least
-        squared error for the tensor.
-      granularity: "tensor": one range for the tensor; "channel": one for each output channel, the
-        last axis of every kernel here; "channel-bits": that, and channels of larger scale get more
-        bits (`aciq.allocate_bits`).
+      bits: 2 to 8, or None to leave the leaf as it is. A whole number, except with "channel-bits":
+        there it is the mean over a tensor's channels, such as 3.5.
+      prior: "laplace", "gaussian", "minmax", or "auto": the prior with the least squared error for
+        the tensor.
+      granularity: "tensor": one range for the tensor. "channel": one range for each output channel,
+        which is the last axis of every kernel here. "channel-bits": as "channel", and channels of
+        larger scale get more bits (`aciq.allocate_bits`).
       correct: restores the mean and deviation of each output channel (`aciq.restore_moments`).
 
     Raises:
@@ -67,11 +67,11 @@ class Rule:
             allowed = f"use {aciq.MIN_BITS} to {aciq.MAX_BITS}, or none to leave it"
             raise refuse(f"{self.bits} bits; {allowed}")
         if self.bits != int(self.bits) and self.granularity != "channel-bits":
-            raise refuse(f"{self.bits} bits; only granularity channel-bits takes broken numbers")
+            raise refuse(f"{self.bits} bits; only granularity channel-bits takes fractions")
 
 
-# Layer types and blocks, each under the network's name: what the paper quantises alone to see what
-# it costs. The selections of its Table 2 are sums of these: see `_SELECTIONS`.
+# Layer types and blocks, each under the network's name. The paper quantises each of them alone to
+# measure its cost. The selections of its Table 2 are sums of these: see `_SELECTIONS`.
 _SETS: dict[str, tuple[str, ...]] = {
     "edsr-convolution": (
         r"edsr/(head|blocks/.*|body_end|upsample|tail)/(kernel|bias)",
@@ -109,10 +109,10 @@ _SETS: dict[str, tuple[str, ...]] = {
     "cdistnet-layer-norm": (r"(encoder|mdcdp|positional_branch)/.*norm\d?/(scale|bias)",),
 }
 
-# What the paper quantises in Table 2, and by name what any network has.
+# The selections of the paper's Table 2, and selections for any network.
 _SELECTIONS: dict[str, tuple[str, ...]] = {
-    # EDSR's head and body (not its upsampling and last convolution) and the whole STN, biases and
-    # BatchNorm's scale and bias too: 40,217,128 parameters.
+    # EDSR's head and body (not its upsampling and last convolution) and the whole STN, with biases
+    # and BatchNorm's scale and bias: 40,217,128 parameters.
     "edsr-sr": (*_SETS["edsr-head"], *_SETS["edsr-body"], *_SETS["edsr-stn"]),
     # TBSRN without its first convolution, the one behind the blocks, the last one, PReLU, BatchNorm
     # and LayerNorm, and the whole STN: 2,908,392 live parameters.
@@ -133,9 +133,9 @@ _SELECTIONS: dict[str, tuple[str, ...]] = {
         *_SETS["cdistnet-linear"],
         *_SETS["cdistnet-localization"],
     ),
-    # Every kernel, for networks that the paper does not quantise.
+    # All kernels, for networks that the paper does not quantise.
     "kernels": (r".*/kernel",),
-    # Every parameter; running statistics are none.
+    # All parameters, but not the running statistics.
     "all": (r"(?!.*\b(mean|var)$).*",),
 }
 
@@ -162,7 +162,7 @@ def rule_set(
 
 
 def selection(network: str) -> str:
-    """The name of the set that the paper quantises in `network` (a config's name of it)."""
+    """The name of the set that the paper quantises in `network`, named as in a config."""
     names = {"edsr": "edsr-sr", "tbsrn": "tbsrn-sr", "cdistnet": "cdistnet-ocr"}
     return names.get(network, "kernels")
 
@@ -173,19 +173,19 @@ def layer_types(network: str) -> list[str]:
 
 
 def from_config(config: Mapping[str, Any], network: str, field: str) -> tuple[Rule, ...]:
-    """The rules of `config.quantization.sr` or `.ocr`, those of its `rules` before its set's.
+    """The rules of `config.quantization.sr` or `.ocr`: first its `rules`, then those of its set.
 
     Args:
       config: has the fields
         set: a named set; "" for the paper's of the network, "none" for no set.
-        bits, prior, granularity, correct: of the set; see `Rule`.
-        rules: mappings with `pattern` or `set` and any of the four settings, those above if absent;
-          `bits: None` leaves what matches as it is.
+        bits, prior, granularity, correct: the settings of the set; see `Rule`.
+        rules: mappings with `pattern` or `set`, and any of the four settings; the default is the
+          setting above. `bits: None` leaves matching leaves as they are.
       network: the network's name in the config.
       field: the config's name, for messages.
 
     Raises:
-      UserError: an unknown field or set, or an invalid setting; names the place.
+      UserError: an unknown field or set, or an invalid setting. The message names the place.
     """
     names = ("bits", "prior", "granularity", "correct")
     defaults = {name: config[name] for name in names}
@@ -194,7 +194,7 @@ def from_config(config: Mapping[str, Any], network: str, field: str) -> tuple[Ru
         for number, entry in enumerate(config["rules"]):
             place = f"rules[{number}]: "
             if not isinstance(entry, Mapping) or len({"pattern", "set"} & entry.keys()) != 1:
-                raise UserError("wants a mapping with either 'pattern' or 'set'")
+                raise UserError("must be a mapping with either 'pattern' or 'set'")
             unknown = entry.keys() - {"pattern", "set", *names}
             if unknown:
                 raise UserError(f"there is no setting {min(unknown)!r}; take {', '.join(names)}")
@@ -212,12 +212,12 @@ def from_config(config: Mapping[str, Any], network: str, field: str) -> tuple[Ru
 
 
 def to_config(rules: Sequence[Rule], config: Mapping[str, Any], network: str) -> dict[str, Any]:
-    """The settings of which `from_config` makes just these rules.
+    """The settings from which `from_config` makes exactly these rules.
 
     Args:
-      rules: what is asked for.
-      config: `config.quantization.sr` or `.ocr`; it is kept where it asks for these rules, or does
-        so with other bits and another prior.
+      rules: the rules.
+      config: `config.quantization.sr` or `.ocr`. It is kept where it gives these rules, perhaps
+        with other bits and another prior.
       network: the network's name in the config.
     """
     rules = tuple(rules)
@@ -225,7 +225,7 @@ def to_config(rules: Sequence[Rule], config: Mapping[str, Any], network: str) ->
     if rules:
         settings.append({**config, "bits": rules[-1].bits, "prior": rules[-1].prior})
     for asked in settings:
-        # Bits of one rule need not suit the granularity of all.
+        # The bits of one rule may not suit the granularity of all.
         with contextlib.suppress(UserError):
             if asked["bits"] is not None and from_config(asked, network, "") == rules:
                 return asked

@@ -1,6 +1,6 @@
 """ACIQ as a transform of parameter trees: leaves become packed arrays, and plain arrays again.
 
-Models never see it: dequantise the tree, inside jit if the packed weights shall stay in memory.
+Models see plain arrays only. Dequantise inside jit to keep the packed weights in memory.
 """
 
 import collections
@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,11 @@ from textsr_jax.errors import UserError
 from textsr_jax.quantization import aciq, packing
 from textsr_jax.quantization.rules import Rule, first_match
 
-# A tree is a nested dict whose leaves are arrays or, once quantised, `QuantizedArray`.
+# A nested dict whose leaves are arrays or `QuantizedArray`s; inside jit, tracers.
 Tree = Any
+Leaf = Any
+# JAX's keys on the way to a leaf.
+Keys = tuple[Any, ...]
 
 
 @functools.partial(
@@ -34,12 +37,12 @@ class QuantizedArray:
     Invariants:
       - `shape` and `dtype` (float32 or bfloat16) are those of the tensor.
       - `bits` is 2 to 8, or a tuple of shape[axis] such numbers, one for each channel.
-      - `codes` is uint8, packed: of `packing.pack`, ceil(size x bits / 8) bytes; with a tuple of
-        bits of `packing.pack_channels`.
-      - `offset` and `scale` are finite float32, () if `axis` is None, else (shape[axis],);
+      - `codes` is uint8, packed by `packing.pack` into ceil(size x bits / 8) bytes, or by
+        `packing.pack_channels` if `bits` is a tuple.
+      - `offset` and `scale` are finite float32, () if `axis` is None, else (shape[axis],).
         scale >= 0, and where it is 0 every code is 0. 0 <= axis < len(shape).
-      - `prior` is the one that set the range, one of `aciq.PRIORS`, and never "auto".
-    It is a pytree: codes, offset and scale are its leaves, the rest is static.
+      - `prior` is the prior that set the range, one of `aciq.PRIORS`, never "auto".
+    It is a pytree. Its leaves are codes, offset and scale; the rest is static.
     """
 
     codes: jax.Array
@@ -58,7 +61,7 @@ class QuantizedArray:
 
     @property
     def code_bits(self) -> int:
-        """The bits of all codes together, without ranges and without the rest of a last byte."""
+        """The bits of all codes together, without ranges and without the padding of a last byte."""
         if isinstance(self.bits, tuple):
             return sum(self.bits) * (self.size // max(1, len(self.bits)))
         return self.bits * self.size
@@ -74,11 +77,13 @@ class QuantizedArray:
 def quantize(tree: Tree, rules: Sequence[Rule]) -> Tree:
     """Turns every leaf that `rules` select into a `QuantizedArray`; other leaves stay the same.
 
-    The first rule that matches a leaf's path decides. Not for use inside jit: it checks values.
+    The first rule that matches a leaf's path decides. Does not work inside jit, since it checks
+    values.
 
     Raises:
-      UserError: rules that ask for bits but select no leaf; a selected leaf that is not float32 or
-        bfloat16, or is quantised already, or has values that are not finite or overflow its range.
+      UserError: the rules select no leaf although they ask for bits; or a selected leaf is not
+        float32 or bfloat16, is quantised already, or has values that are not finite or overflow
+        its range.
     """
     return _map_selected(tree, rules, _quantize_leaf)
 
@@ -86,12 +91,12 @@ def quantize(tree: Tree, rules: Sequence[Rule]) -> Tree:
 def simulate(tree: Tree, rules: Sequence[Rule]) -> Tree:
     """The values that `dequantize(quantize(tree, rules))` gives, without packing; works inside jit.
 
-    Gradients pass straight through, as if nothing were rounded or clipped, so that training against
-    these values changes the tree ("straight-through estimator", Bengio et al., 2013). One
-    compilation outside jit serves every number of bits.
+    Gradients pass as if nothing were rounded or clipped, so that training with these values changes
+    the tree ("straight-through estimator", Bengio et al., 2013). Outside jit, one compilation
+    serves every number of bits.
 
     Raises:
-      UserError: as `quantize`, but values are not looked at.
+      UserError: as in `quantize`, except that values are not checked.
     """
     return _map_selected(tree, rules, _simulate_leaf)
 
@@ -99,7 +104,7 @@ def simulate(tree: Tree, rules: Sequence[Rule]) -> Tree:
 def dequantize(tree: Tree) -> Tree:
     """Turns every `QuantizedArray` into an array of its shape and dtype; other leaves are the same.
 
-    Works inside jit, so that only the packed weights need to lie in memory between calls.
+    Works inside jit, so that only the packed weights stay in memory between calls.
     """
     return jax.tree.map(
         lambda leaf: _dequantize_leaf(leaf) if is_quantized(leaf) else leaf,
@@ -108,18 +113,19 @@ def dequantize(tree: Tree) -> Tree:
     )
 
 
-def is_quantized(leaf: Any) -> bool:
-    """Whether a node of a tree is a `QuantizedArray`: the `is_leaf` of walks over such trees."""
+def is_quantized(leaf: Leaf) -> TypeGuard[QuantizedArray]:
+    """Whether a node of a tree is a `QuantizedArray`; serves as `is_leaf` of JAX's functions."""
     return isinstance(leaf, QuantizedArray)
 
 
 def summary(tree: Tree) -> str:
     """What is quantised in a tree, and how, such as "65 kernels: 65 minmax at 8 bits".
 
-    The prior is the one that set a leaf's range, also where a rule asked for "auto"; bits by
-    channel are their mean. Leaves of several names are "arrays".
+    A leaf's prior is the one that set its range, even if a rule asked for "auto". Bits by channel
+    are shown as their mean. Leaves of several names are called "arrays".
     """
-    names, ways = set(), collections.Counter()
+    names: set[str] = set()
+    ways: collections.Counter[str] = collections.Counter()
     for keys, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_quantized):
         if is_quantized(leaf):
             names.add(jax.tree_util.keystr(keys[-1:], simple=True))
@@ -130,21 +136,21 @@ def summary(tree: Tree) -> str:
     return f"{ways.total()} {what}{'' if ways.total() == 1 else 's'}{how and f': {how}'}"
 
 
-def leaf_path(keys: tuple[Any, ...]) -> str:
+def leaf_path(keys: Keys) -> str:
     """The path that rules see: JAX's keys joined by "/", below a top-level `params` or `stats`."""
     if len(keys) > 1 and leaf_kind(keys) is not None:
         keys = keys[1:]
     return jax.tree_util.keystr(keys, simple=True, separator="/")
 
 
-def leaf_kind(keys: tuple[Any, ...]) -> str | None:
+def leaf_kind(keys: Keys) -> str | None:
     """The top-level key of a leaf if it is `params` or `stats`, else None."""
     top = jax.tree_util.keystr(keys[:1], simple=True)
     return top if top in ("params", "stats") else None
 
 
 def _map_selected(
-    tree: Tree, rules: Sequence[Rule], change: Callable[[Any, Rule, str], Any]
+    tree: Tree, rules: Sequence[Rule], change: Callable[[jax.Array, Rule, str], Leaf]
 ) -> Tree:
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_quantized)
     paths = [leaf_path(keys) for keys, _ in leaves]
@@ -153,13 +159,13 @@ def _map_selected(
         patterns = ", ".join(repr(rule.pattern) for rule in rules)
         example = f", such as {paths[0]!r}" if paths else ""
         raise UserError(
-            f"rules {patterns} match none of the {len(paths)} leaves{example}; mend them"
+            f"rules {patterns} match none of the {len(paths)} leaves{example}; correct them"
         )
     changed = [
         leaf if rule is None else change(leaf, rule, path)
         for (_, leaf), rule, path in zip(leaves, chosen, paths, strict=True)
     ]
-    return structure.unflatten(changed)
+    return jax.tree.unflatten(structure, changed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +183,7 @@ class _Scheme:
         return self.axis if self.correct is False else self.correct
 
 
-def _scheme(leaf: Any, rule: Rule, path: str) -> tuple[_Scheme, float]:
+def _scheme(leaf: Leaf, rule: Rule, path: str) -> tuple[_Scheme, float]:
     """How a rule applies to a leaf, and with how many bits."""
     if is_quantized(leaf):
         raise UserError(f"{path}: is quantised already; dequantize the tree first")
@@ -188,6 +194,7 @@ def _scheme(leaf: Any, rule: Rule, path: str) -> tuple[_Scheme, float]:
     axis = None if rule.granularity == "tensor" else channels
     allocate = axis is not None and rule.granularity == "channel-bits"
     scheme = _Scheme(rule.prior, axis, allocate, channels if rule.correct else False)
+    assert rule.bits is not None, "first_match gives rules with bits"
     return scheme, float(rule.bits) if allocate else int(rule.bits)
 
 
@@ -200,16 +207,15 @@ def _quantize_leaf(leaf: jax.Array, rule: Rule, path: str) -> QuantizedArray:
     found = _quantize(leaf, jnp.asarray(width), scheme)
     if not bool(jnp.isfinite(found.offset).all() & jnp.isfinite(found.scale).all()):
         raise UserError(f"{path}: values too large for a {rule.prior} range; rescale the tensor")
-    bits: int | tuple[int, ...] = int(width)
-    if scheme.allocate:
-        bits = tuple(int(channel) for channel in np.asarray(found.bits))
-    # Packed on the host: inside jit every shape would be compiled anew for every number of bits.
+    # Packed on the host, since jit would compile every shape again for every number of bits.
     codes = np.asarray(found.codes)
-    packed = (
-        packing.pack_channels(codes, bits, scheme.axis)
-        if scheme.allocate
-        else packing.pack(codes, bits)
-    )
+    bits: int | tuple[int, ...]
+    if scheme.allocate and scheme.axis is not None:
+        bits = tuple(int(channel) for channel in np.asarray(found.bits))
+        packed = packing.pack_channels(codes, bits, scheme.axis)
+    else:
+        bits = int(width)
+        packed = packing.pack(codes, bits)
     return QuantizedArray(
         jnp.asarray(packed),
         found.offset,
@@ -243,14 +249,18 @@ def _quantize(leaf: jax.Array, bits: jax.Array, scheme: _Scheme) -> aciq.Quantiz
 @functools.partial(jax.jit, static_argnums=2)
 def _simulated(leaf: jax.Array, found: aciq.Quantized, scheme: _Scheme) -> jax.Array:
     values = aciq.decode(found.codes, found.offset, found.scale, scheme.along)
-    # The difference is zero, so that the values stay exact; its gradient is that of the leaf.
+    # The difference is zero, so the values stay exact. Its gradient is that of the leaf.
     return values.astype(leaf.dtype) + (leaf - jax.lax.stop_gradient(leaf))
+
+
+def unpacked_codes(leaf: QuantizedArray) -> jax.Array:
+    """The codes of a quantised tensor: uint8, of its shape. Works inside jit."""
+    if isinstance(leaf.bits, tuple):
+        assert leaf.axis is not None, "bits by channel have an axis"
+        return packing.unpack_channels(leaf.codes, leaf.bits, leaf.shape, leaf.axis)
+    return packing.unpack(leaf.codes, leaf.bits, leaf.size).reshape(leaf.shape)
 
 
 @jax.jit
 def _dequantize_leaf(leaf: QuantizedArray) -> jax.Array:
-    if isinstance(leaf.bits, tuple):
-        codes = packing.unpack_channels(leaf.codes, leaf.bits, leaf.shape, leaf.axis)
-    else:
-        codes = packing.unpack(leaf.codes, leaf.bits, leaf.size).reshape(leaf.shape)
-    return aciq.decode(codes, leaf.offset, leaf.scale, leaf.axis).astype(leaf.dtype)
+    return aciq.decode(unpacked_codes(leaf), leaf.offset, leaf.scale, leaf.axis).astype(leaf.dtype)

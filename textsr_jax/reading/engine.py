@@ -1,6 +1,6 @@
 """The networks of a pair in JAX, behind the two functions that a reader needs.
 
-`textsr_jax.reading.Reader` is that reader; `textsr_jax.export.runtime` has them in ONNX Runtime.
+`textsr_jax.reading.Reader` is that reader; `textsr_jax.export.engine` has them in ONNX Runtime.
 """
 
 from __future__ import annotations

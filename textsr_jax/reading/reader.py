@@ -53,7 +53,7 @@ class Reading:
 
 
 class Engine(Protocol):
-    """What computes: `reading.engine.JaxEngine`, or `export.runtime.OnnxEngine`."""
+    """What computes: `reading.engine.JaxEngine`, or `export.engine.OnnxEngine`."""
 
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3)."""

@@ -1,1 +1,1 @@
-"""The training room: state, pure steps, the loop of all stages, and the device mesh."""
+"""Training: its stages, the loop that runs them, their steps, and the layout on devices."""

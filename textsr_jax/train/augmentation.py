@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from textsr_jax.data.batching import Batch
-from textsr_jax.images import to_float, to_uint8
+from textsr_jax.images import Array, to_float, to_uint8
 from textsr_jax.models.layers.sampling import bilinear_sample
 
 _GREY = (0.299, 0.587, 0.114)
@@ -56,7 +56,7 @@ def change_pairs(batch: Batch, key: jax.Array) -> Batch:
     shift = jnp.where(changes, _uniform(keys[3], batch.hr, -25, 25), 0)
     inverted = _chance(keys[4], batch.hr, 0.1)
 
-    def change(images: jax.Array) -> jax.Array:
+    def change(images: Array) -> jax.Array:
         values = jnp.take_along_axis(images, order[:, None, None, :], axis=3) * scale + shift
         values = jnp.where(inverted, 255 - values, values)
         return jnp.clip(jnp.round(values), 0, 255).astype(jnp.uint8)
@@ -64,12 +64,12 @@ def change_pairs(batch: Batch, key: jax.Array) -> Batch:
     return batch.replace(lr=change(batch.lr), hr=change(batch.hr))
 
 
-def _chance(key: jax.Array, images: jax.Array, probability: float) -> jax.Array:
+def _chance(key: jax.Array, images: Array, probability: float) -> jax.Array:
     """Which images are changed: bool (batch, 1, 1, 1)."""
     return jax.random.bernoulli(key, probability, (len(images), 1, 1, 1))
 
 
-def _uniform(key: jax.Array, images: jax.Array, low: float, high: float, *shape: int) -> jax.Array:
+def _uniform(key: jax.Array, images: Array, low: float, high: float, *shape: int) -> jax.Array:
     """Random numbers for each image: (batch, *shape), or (batch, 1, 1, 1) without a shape."""
     return jax.random.uniform(key, (len(images), *(shape or (1, 1, 1))), minval=low, maxval=high)
 

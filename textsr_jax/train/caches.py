@@ -19,6 +19,7 @@ from textsr_jax import text
 from textsr_jax.data import records
 from textsr_jax.data.batching import evaluation_batches
 from textsr_jax.data.records import Records
+from textsr_jax.data.synthetic.generation import HR_SHAPE
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.layers.pixels import to_gray
@@ -127,7 +128,7 @@ def make_sr_images(
         leave=False,
         disable=True if jax.process_index() else None,
     )
-    made = np.empty((len(lr), *records.HR_SHAPE), np.uint8)
+    made = np.empty((len(lr), *HR_SHAPE), np.uint8)
     for start in starts:
         stopping.check()
         part = lr[start : start + size]
@@ -161,7 +162,7 @@ def hr_attention(
         inputs, _, _ = text.focus_tokens(characters)
         return training.focus(variables, to_gray(to_float(hr)), inputs)[1]
 
-    image = jax.ShapeDtypeStruct((1, *records.HR_SHAPE), np.uint8)
+    image = jax.ShapeDtypeStruct((1, *HR_SHAPE), np.uint8)
     word = jax.ShapeDtypeStruct((1, config.max_length), np.int32)
     shape = (len(source), *jax.eval_shape(attend, variables, image, word).shape[1:])
     size_gb = 4 * math.prod(shape) / 1e9

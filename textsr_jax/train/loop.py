@@ -36,7 +36,7 @@ class Stage:
       name: the stage's folder in the workdir.
       initial: makes the variables to start from, from a key.
       loss: see `steps`.
-      frozen: variables that the loss reads and nobody changes, perhaps in a `steps.DeviceData`.
+      frozen: variables that the loss reads and no step changes, perhaps in a `steps.DeviceData`.
       settings: the stage's `optimization` config.
       batches: an endless iterator of `data.Batch` with `get_state` and `set_state`. Each process
         gets its own part of each batch.

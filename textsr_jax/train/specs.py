@@ -1,4 +1,4 @@
-"""What a stage is: `StageSpec`, of which each file in `stages/` makes one, and its outline."""
+"""What a stage is: `StageSpec`, and its outline. Each file in `stages/` makes specs."""
 
 import dataclasses
 import functools

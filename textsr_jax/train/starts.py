@@ -59,26 +59,26 @@ def load_recognizer(training: Training, spec: StageSpec, init: str, place: str) 
 
     Args:
       training: what all stages share.
-      spec: the stage that trains recognisers. Its seed draws what a grown one has more.
+      spec: the stage that trains recognisers. Its seed draws the parameters that growing adds.
       init: the file or workdir.
       place: where the user named it, for messages.
 
     Raises:
-      UserError: there is none, it belongs to another network, or it cannot grow.
+      UserError: there is no recogniser, it belongs to another network, or it cannot grow.
     """
     config, network = training.config, training.ocr
     if config.init.grow:
         if is_parameter_file(init):
             raise UserError(
-                f"{place}: config.init.grow=True wants a workdir or a packed file, which say "
-                "how large their recogniser is"
+                f"{place}: config.init.grow=True needs a workdir or a packed file, which say how "
+                "large their recogniser is; name one, or set it False"
             )
         smaller = workdirs.load_config(init).ocr
         heads = [ocr.get("cdistnet", {}).get("heads") for ocr in (smaller, config.ocr)]
         if {smaller.name, config.ocr.name} != {"cdistnet"} or heads[0] != heads[1]:
             raise UserError(
-                f"{place}: config.init.grow=True wants a CDistNet of as many heads as "
-                f"config.ocr.cdistnet.heads={heads[1]}, there are {heads[0]}; set it False"
+                f"{place}: config.init.grow=True needs a CDistNet of as many heads as "
+                f"config.ocr.cdistnet.heads={heads[1]}, and its heads are {heads[0]}; set it False"
             )
         network = build_ocr(smaller)
     start = checkpoints.load_start(init, spec.name, "ocr", config.ocr.name, network.template, place)

@@ -11,8 +11,7 @@ from textsr_jax.config.settings import Optimization
 from textsr_jax.models import Variables
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """What a step takes over and returns; a pytree.
 
     Attributes:

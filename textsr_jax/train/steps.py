@@ -18,16 +18,15 @@ from textsr_jax import losses, text
 from textsr_jax.config.settings import Stage0Settings, Stage1Settings
 from textsr_jax.data.batching import Batch
 from textsr_jax.data.photograph_folders import Crops
-from textsr_jax.images import to_float
+from textsr_jax.images import Array, to_float
 from textsr_jax.models import Network, Variables, join, part_of
 from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.train.state import TrainState
 
 Parts = dict[str, jax.Array]
-# A batch of words is a `Batch`, one of photographs is a `Crops`.
-Loss = Callable[
-    [Variables, Variables, Batch | Crops, jax.Array], tuple[jax.Array, tuple[Parts, Any]]
-]
+# The second argument holds variables, or `DeviceData`; the third is a `Batch` of words, or `Crops`
+# of photographs.
+Loss = Callable[[Variables, Any, Any, jax.Array], tuple[jax.Array, tuple[Parts, Any]]]
 
 
 def make_step(
@@ -116,8 +115,7 @@ def make_step(
     return step
 
 
-@flax.struct.dataclass
-class DeviceData:
+class DeviceData(flax.struct.PyTreeNode):
     """What lies on every device while a stage runs, and no step changes: a pytree.
 
     Attributes:
@@ -127,8 +125,8 @@ class DeviceData:
     """
 
     frozen: Variables
-    lr: jax.Array | None
-    hr: jax.Array
+    lr: Array | None
+    hr: Array
 
 
 def with_device_images(loss: Loss) -> Loss:

@@ -45,7 +45,7 @@ def make_stage(
       source: the records that it learns from.
       initial: makes the variables to start from.
       judge: chooses the best model.
-      frozen: variables that the loss reads and nobody changes; None for none.
+      frozen: variables that the loss reads and no step changes; None for none.
       attention: as `batching.train_batches` takes it.
     """
     config, settings = training.config, spec.settings_of(training.config)
@@ -85,7 +85,7 @@ def make_outline(
       training: what all stages share.
       spec: the stage.
       copies: how many images of each word the stage learns from.
-      frozen: shapes of the variables that the loss reads and nobody changes; None for none.
+      frozen: shapes of variables that the loss reads and no step changes; None for none.
     """
     config, settings = training.config, spec.settings_of(training.config)
     count = copies * len(spec.training_set(training).everything)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from textsr_jax import data
 from textsr_jax.errors import UserError
-from textsr_jax.evaluation import comparison
-from textsr_jax.evaluation.quantization import bit_search, grid
+from textsr_jax.evaluation import protocol
+from textsr_jax.evaluation.quantization import bit_search
+from textsr_jax.evaluation.quantization.baseline import Baseline
 from textsr_jax.evaluation.quantization.bit_search import WIDTHS, Cost, descend, group_of
 from textsr_jax.quantization import quantize, size_mbit
 from textsr_jax.storage.models import Models
@@ -32,7 +33,7 @@ def test_groups_end_at_the_first_number_or_the_second_module(path, group):
 
 
 def costs_of(rises):
-    """Costs of a group by bits, each number added to the unquantised pair's."""
+    """Costs of a group by bits, each number added to the unquantised baseline's."""
     return {
         width: Cost(1.0 + rise, 0.01) for width, rise in zip(WIDTHS, [0.0, *rises], strict=True)
     }
@@ -75,20 +76,20 @@ def test_the_cheaper_group_goes_first():
 @pytest.fixture(scope="module")
 def searched(trained, tmp_path_factory):
     models = Models.load(trained)
-    pair = grid.Pair(models, comparison.open_data(models.config))
+    baseline = Baseline(models, protocol.Evaluation.open(models.config))
     folder = tmp_path_factory.mktemp("search")
-    return pair, data.load(models.config.data), folder
+    return baseline, data.load(models.config.data), folder
 
 
 def test_a_search_keeps_to_its_budget_and_goes_on_where_it_was(searched, monkeypatch):
-    pair, pairs, folder = searched
-    searcher = bit_search.Search(pair, pairs, folder)
+    baseline, pairs, folder = searched
+    searcher = bit_search.Search(baseline, pairs, folder)
     plain = sum(searcher.sizes.values()) * 32e-6
-    assert plain == pytest.approx(size_mbit(pair.sr) + size_mbit(pair.ocr))
+    assert plain == pytest.approx(size_mbit(baseline.sr) + size_mbit(baseline.ocr))
     found = searcher.run(budget_mbit=plain / 5)
     winner = found.winner
     # The largest setting on the way down that fits. How far below the budget it lies depends on
-    # the costs, and those of a barely trained pair on the machine.
+    # the costs, and those of a barely trained baseline on the machine.
     path = descend(searcher.sizes, found.costs)
     sizes = [sum(searcher.sizes[g] * b for g, b in bits.items()) * 1e-6 for bits in path]
     assert winner.size_mbit == pytest.approx(max(size for size in sizes if size <= plain / 5))
@@ -97,13 +98,13 @@ def test_a_search_keeps_to_its_budget_and_goes_on_where_it_was(searched, monkeyp
     assert all(set(found.costs[group]) == set(WIDTHS) for group in searcher.sizes)
     # The rules give every group the bits that the size counts.
     size = sum(
-        size_mbit(quantize(getattr(pair, part), searcher.rules(winner.bits, part)))
+        size_mbit(quantize(getattr(baseline, part), searcher.rules(winner.bits, part)))
         for part in ("sr", "ocr")
     )
     assert size == pytest.approx(winner.size_mbit)
     assert searcher.test(winner.bits).splits.keys() == {"easy", "hard"}
 
-    again = bit_search.Search(pair, pairs, folder)
+    again = bit_search.Search(baseline, pairs, folder)
     monkeypatch.setattr(again, "_apply", None)
     repeated = again.run(budget_mbit=plain / 5)
     assert repeated.winner.bits == winner.bits
@@ -113,8 +114,8 @@ def test_a_search_keeps_to_its_budget_and_goes_on_where_it_was(searched, monkeyp
 
 
 def test_a_search_loses_no_more_than_is_allowed(searched):
-    pair, pairs, folder = searched
-    searcher = bit_search.Search(pair, pairs, folder)
+    baseline, pairs, folder = searched
+    searcher = bit_search.Search(baseline, pairs, folder)
     found = searcher.run(max_psnr_drop=0.05)
     drop = found.plain.mean["psnr"] - found.winner.row.mean["psnr"]
     assert drop <= 0.05

@@ -10,9 +10,10 @@ from tests.conftest import WORDS, same, word_image
 from textsr_jax import quantization, reading
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError
-from textsr_jax.evaluation import comparison
+from textsr_jax.evaluation import protocol
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantization import grid as quantized
+from textsr_jax.evaluation.quantization.baseline import Baseline
 from textsr_jax.evaluation.quantization.grid import Setting
 from textsr_jax.quantization.rules import from_config
 from textsr_jax.reading.engine import JaxEngine
@@ -21,9 +22,9 @@ from textsr_jax.storage.models import Models
 
 
 @pytest.fixture(scope="module")
-def pair(trained):
+def baseline(trained):
     models = Models.load(trained)
-    return quantized.Pair(models, comparison.open_data(models.config))
+    return Baseline(models, protocol.Evaluation.open(models.config))
 
 
 def setting(target, bits, size, psnr, accuracy):
@@ -45,9 +46,9 @@ def test_table_2_takes_the_smallest_without_a_major_loss():
     assert [(row.target, row.bits) for row in chosen] == [("none", None), ("SR", 4), ("OCR", 3)]
 
 
-def test_the_grid_evaluates_each_setting_like_a_model_and_keeps_it(pair, tmp_path, monkeypatch):
+def test_the_grid_evaluates_each_setting_like_a_model_and_keeps_it(baseline, tmp_path, monkeypatch):
     grid = (quantized.TARGETS, [2, 8], ["laplace", "minmax"], tmp_path)
-    settings = quantized.grid(pair, *grid)
+    settings = quantized.grid(baseline, *grid)
     assert len(settings) == 1 + 3 * 2 * 2
     plain = settings[0]
     by_key = {(row.target, row.bits, row.prior): row for row in settings[1:]}
@@ -63,30 +64,30 @@ def test_the_grid_evaluates_each_setting_like_a_model_and_keeps_it(pair, tmp_pat
     assert set(settings[1].as_json()) >= {"target", "bits", "prior", "size_mbit", "splits", "mean"}
 
     # A second run measures nothing.
-    monkeypatch.setattr(pair, "score", None)
-    again = quantized.grid(pair, *grid)
+    monkeypatch.setattr(baseline, "score", None)
+    again = quantized.grid(baseline, *grid)
     assert [row.as_json() for row in again] == [row.as_json() for row in settings]
 
 
-def test_stored_sizes_are_those_of_packed_files(pair, tmp_path):
+def test_stored_sizes_are_those_of_packed_files(baseline, tmp_path):
     row = Row("edsr", "fine-tuned", {}, {}, {})
     settings = [
         Setting(target, 4, "laplace", 0.0, None, row) for target in ("none", *quantized.TARGETS)
     ]
-    none, sr, ocr, both = (row.stored_bytes for row in quantized.with_stored(pair, settings))
-    rules = {part: pair.rules(part, bits=4, prior="laplace") for part in ("sr", "ocr")}
-    packed = pair.quantize(rules)
+    none, sr, ocr, both = (row.stored_bytes for row in quantized.with_stored(baseline, settings))
+    rules = {part: baseline.rules(part, bits=4, prior="laplace") for part in ("sr", "ocr")}
+    packed = baseline.quantize(rules)
     assert both == packed_files.save(tmp_path / "m.safetensors", packed)
     assert both < min(sr, ocr) and max(sr, ocr) < none
 
 
-def test_a_packed_pair_reads_as_the_quantised_one_and_says_where_it_comes_from(pair, tmp_path):
+def test_a_packed_pair_reads_as_the_quantised_one_and_says_where_it_comes_from(baseline, tmp_path):
     rules = {
-        "sr": pair.rules("sr", bits=5, prior="auto", granularity="channel", correct=True),
-        "ocr": pair.rules("ocr", bits=3.5, granularity="channel-bits"),
+        "sr": baseline.rules("sr", bits=5, prior="auto", granularity="channel", correct=True),
+        "ocr": baseline.rules("ocr", bits=3.5, granularity="channel-bits"),
     }
     path = tmp_path / "new" / "m.safetensors"
-    setting = quantized.pack(pair, rules, path, {"note": "test"})
+    setting = quantized.pack(baseline, rules, path, {"note": "test"})
     assert setting.target == "SR + OCR"
     assert setting.stored_bytes == path.stat().st_size
     loaded = packed_files.load(path)
@@ -95,18 +96,18 @@ def test_a_packed_pair_reads_as_the_quantised_one_and_says_where_it_comes_from(p
         asked, network = loaded.config["quantization"][part], loaded.config[part]["name"]
         assert from_config(asked, network, part) == rules[part]
     assert setting.ranges in repr(loaded) and "laplace at 3.5 bits" in setting.ranges
-    assert same(loaded.sr, quantization.quantize(pair.sr, rules["sr"]))
-    assert same(loaded.ocr, quantization.quantize(pair.ocr, rules["ocr"]))
+    assert same(loaded.sr, quantization.quantize(baseline.sr, rules["sr"]))
+    assert same(loaded.ocr, quantization.quantize(baseline.ocr, rules["ocr"]))
     about = loaded.provenance
     assert about["scores"]["mean"]["accuracy"] == setting.row.mean["accuracy"]
-    assert about["data"] == pair.evaluation.title and about["note"] == "test"
+    assert about["data"] == baseline.evaluation.title and about["note"] == "test"
     assert about["version"] and "commit" in about
     # The file travels: it names no folder of this machine.
     assert str(tmp_path.parent) not in path.read_bytes().decode(errors="ignore")
 
     models = Models.load(path)
-    images = pair.evaluation.enhance(models.sr, models.sr_variables)
-    plain = pair.images(quantization.dequantize(loaded.sr))
+    images = baseline.evaluation.enhance(models.sr, models.sr_variables)
+    plain = baseline.images(quantization.dequantize(loaded.sr))
     for split in images:
         assert np.abs(images[split].astype(int) - plain[split]).max() <= 1
     reader = textsr_jax.load(path)
@@ -118,24 +119,27 @@ def test_a_packed_pair_reads_as_the_quantised_one_and_says_where_it_comes_from(p
     assert reader.read(words) == again.read(words)
 
 
-def test_a_quantised_pair_is_not_quantised_again(pair, tmp_path):
-    rules = {part: pair.rules(part) for part in ("sr", "ocr")}
-    quantized.pack(pair, rules, tmp_path / "m.safetensors", {})
+def test_a_quantised_pair_is_not_quantised_again(baseline, tmp_path):
+    rules = {part: baseline.rules(part) for part in ("sr", "ocr")}
+    quantized.pack(baseline, rules, tmp_path / "m.safetensors", {})
     models = Models.load(tmp_path / "m.safetensors")
-    again = quantized.Pair(models, pair.evaluation)
+    again = Baseline(models, baseline.evaluation)
     with pytest.raises(UserError, match="is quantised already"):
         again.quantize(rules)
 
 
-def test_a_pair_without_a_recogniser_cannot_be_quantised(pair):
-    models = dataclasses.replace(pair.models, pretrained=None, fine_tuned=None)
+def test_a_pair_without_a_recogniser_cannot_be_quantised(baseline):
+    models = dataclasses.replace(baseline.models, pretrained=None, fine_tuned=None)
     with pytest.raises(UserError, match="needs an SR model and a recogniser"):
-        quantized.Pair(models, pair.evaluation)
+        Baseline(models, baseline.evaluation)
 
 
-def test_the_size_of_a_file_is_known_without_making_it(pair):
-    rules = {"sr": pair.rules("sr", bits=3), "ocr": pair.rules("ocr", granularity="channel")}
-    packed = dataclasses.replace(pair.quantize(rules), provenance={"name": "naïve"})
+def test_the_size_of_a_file_is_known_without_making_it(baseline):
+    rules = {
+        "sr": baseline.rules("sr", bits=3),
+        "ocr": baseline.rules("ocr", granularity="channel"),
+    }
+    packed = dataclasses.replace(baseline.quantize(rules), provenance={"name": "naïve"})
     content = packed_files.to_bytes(packed)
     assert packed_files.size(packed) == len(content)
     assert packed_files.to_bytes(packed) == content

@@ -2,15 +2,16 @@
 
 import pytest
 
-from textsr_jax.evaluation import comparison
-from textsr_jax.evaluation.quantization import grid, sensitivity
+from textsr_jax.evaluation import protocol
+from textsr_jax.evaluation.quantization import sensitivity
+from textsr_jax.evaluation.quantization.baseline import Baseline
 from textsr_jax.storage.models import Models
 
 
 def test_each_layer_type_is_quantised_alone(trained, tmp_path):
     models = Models.load(trained)
-    pair = grid.Pair(models, comparison.open_data(models.config))
-    plain, found = sensitivity.study(pair, ["sr"], [2, 8], tmp_path)
+    baseline = Baseline(models, protocol.Evaluation.open(models.config))
+    plain, found = sensitivity.study(baseline, ["sr"], [2, 8], tmp_path)
     kinds = {kind.name: kind for kind in found}
     assert list(kinds)[-1] == "edsr-sr"
     assert kinds["edsr-head"].parameters == 3 * 9 * 8 + 8

@@ -9,7 +9,7 @@ from textsr_jax import data, decoding, metrics, reading, text
 from textsr_jax.config import variants
 from textsr_jax.data import records
 from textsr_jax.errors import UserError
-from textsr_jax.evaluation import comparison
+from textsr_jax.evaluation import comparison, named_models, protocol
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import part_of, together
 from textsr_jax.storage import checkpoints
@@ -46,7 +46,7 @@ def test_a_workdir_of_the_joint_stage_serves_as_any_other(trained, jointly):
         assert jax.tree.structure(tuned) == jax.tree.structure(start)
         assert not same(tuned["params"], start["params"])
         assert not same(tuned["stats"], start["stats"])
-    rows, images = comparison.evaluate(models, comparison.open_data(models.config))
+    rows, images = comparison.compare(models, protocol.Evaluation.open(models.config))
     assert [(row.sr, row.ocr) for row in rows] == [
         ("bicubic", "pretrained"),
         ("edsr", "pretrained"),
@@ -54,11 +54,11 @@ def test_a_workdir_of_the_joint_stage_serves_as_any_other(trained, jointly):
         ("HR", "pretrained"),
     ]
     reader = reading.load(jointly)
-    lr = comparison.open_data(models.config).lr["easy"]
+    lr = protocol.Evaluation.open(models.config).lr["easy"]
     assert np.abs(reader.enhance(list(lr)).astype(int) - images["edsr"]["easy"]).max() <= 1
     # As an SR model and as a judge in the table of another workdir.
-    assert same(comparison.load_sr(str(jointly), models.config).variables, models.sr_variables)
-    assert same(comparison.load_judge(str(jointly), models.config).variables, models.fine_tuned)
+    assert same(named_models.load_sr(str(jointly), models.config).variables, models.sr_variables)
+    assert same(named_models.load_judge(str(jointly), models.config).variables, models.fine_tuned)
 
 
 def test_the_best_joint_model_is_the_one_that_reads_sr_validation_words_best(jointly):

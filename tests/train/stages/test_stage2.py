@@ -7,7 +7,7 @@ from tests.conftest import micro_config, same
 from textsr_jax import data
 from textsr_jax.config import variants
 from textsr_jax.data.batching import Concatenated
-from textsr_jax.evaluation import comparison
+from textsr_jax.evaluation import comparison, protocol
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models.bicubic import enlarge
 from textsr_jax.storage.models import Models
@@ -28,8 +28,8 @@ def test_bicubic_trains_a_recogniser_alone_crnn_too(data_root, tmp_path, capsys)
     assert stage_folders == {"pretrain_ocr", "stage2"}
     models = Models.load(workdir)
     assert not same(models.pretrained, models.fine_tuned)
-    evaluation = comparison.open_data(config)
-    rows, images = comparison.evaluate(models, evaluation)
+    evaluation = protocol.Evaluation.open(config)
+    rows, images = comparison.compare(models, evaluation)
     assert [(row.sr, row.ocr) for row in rows] == [
         ("bicubic", "pretrained"),
         ("bicubic", "fine-tuned"),

@@ -1,4 +1,4 @@
-"""Choosing bits: how many each group of layers gets, by what it costs when it is quantised alone.
+"""A search for the bits of each group of layers, by what each group costs when quantised alone.
 
 The search sees validation words only; its winner is scored on the test splits.
 """
@@ -20,16 +20,16 @@ from textsr_jax import data, losses, quantization
 from textsr_jax.data.batching import Batch, evaluation_batches
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Evaluation, Row
-from textsr_jax.evaluation.quantization.grid import Pair
+from textsr_jax.evaluation.quantization.baseline import Baseline
 from textsr_jax.evaluation.quantization.journal import Journal
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Variables
 from textsr_jax.quantization import Rule
 from textsr_jax.quantization.tree import leaf_path
 
-# 32 bits: not quantised.
+# 32 bits mean: not quantised.
 WIDTHS = (32, 8, 7, 6, 5, 4, 3, 2)
-# How many settings between the largest and the smallest are scored to draw the front.
+# The number of settings, from the largest to the smallest, that are scored to draw the front.
 _FRONT = 10
 
 # Bits by group, such as {"sr/edsr/blocks/0": 4}.
@@ -40,9 +40,9 @@ class Cost(NamedTuple):
     """What quantising costs on the validation words.
 
     Attributes:
-      cross_entropy: of the true words, told to the recogniser, on the SR images; mean over words of
-        the mean over characters, nats.
-      squared_error: mean squared error of the SR images against HR, in [0, 1] units.
+      cross_entropy: of the true words on the SR images, in nats; the mean over words of the mean
+        over characters. The recogniser is told the characters before each one.
+      squared_error: the mean squared error of the SR images, in [0, 1], against HR.
     """
 
     cross_entropy: float
@@ -51,7 +51,7 @@ class Cost(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """Bits for every group, the size that they give and the scores on the validation words."""
+    """Bits for every group, the size in 10^6 bits, and the scores on the validation words."""
 
     bits: Bits
     size_mbit: float
@@ -63,11 +63,12 @@ class Found:
     """What a search found.
 
     Attributes:
-      plain: scores of the unquantised pair on the validation words.
-      costs: of each group alone, by its bits; that of 32 bits is the unquantised pair's.
-      sizes: parameters of each group.
-      front: from large to small, candidates that were scored.
-      winner: the one chosen.
+      plain: the scores of the unquantised models on the validation words.
+      costs: the cost of each group quantised alone, by bits; at 32 bits that of the unquantised
+        models.
+      sizes: the number of parameters of each group.
+      front: candidates that were scored, from large to small.
+      winner: the chosen candidate.
     """
 
     plain: Row
@@ -81,38 +82,40 @@ class Search:
     """Measures every group of layers alone, and walks from the largest setting to the smallest.
 
     Args:
-      pair: the unquantised pair; prior, granularity and correction are those of its
+      baseline: the unquantised models. Prior, granularity and correction are those of its
         `config.quantization`.
       pairs: the data set, whose validation words are used.
-      folder: keeps what is measured, so that a search goes on where it was stopped.
+      folder: holds the journal of results. A search that was stopped goes on from there.
 
     Raises:
       UserError: the data set has no validation words.
     """
 
-    def __init__(self, pair: Pair, pairs: data.WordPairs, folder: pathlib.Path):
+    def __init__(self, baseline: Baseline, pairs: data.WordPairs, folder: pathlib.Path):
         if not len(pairs.validation):
             raise UserError(
                 f"{pairs.title}: has no validation words to choose bits by; name a data root with "
                 "train folders and set config.data.validation_fraction"
             )
-        self._pair, self._source = pair, pairs.validation
-        self._validation = Pair(
-            pair.models,
-            Evaluation(pair.config, dataclasses.replace(pairs, test=pairs.validation_splits)),
+        self._baseline, self._source = baseline, pairs.validation
+        self._validation = Baseline(
+            baseline.models,
+            Evaluation(baseline.config, dataclasses.replace(pairs, test=pairs.validation_splits)),
         )
-        self._probe = jax.jit(_probe(pair))
+        self._probe = jax.jit(_probe(baseline))
         self._how = {
             part: {
-                name: pair.config.quantization[part][name]
+                name: baseline.config.quantization[part][name]
                 for name in ("prior", "granularity", "correct")
             }
             for part in ("sr", "ocr")
         }
-        self._journal = Journal(folder, "search", [pair.subject, self._how])
+        self._journal = Journal(folder, "search", [baseline.subject, self._how])
         self.sizes: dict[str, int] = {}
         for part in ("sr", "ocr"):
-            for keys, leaf in jax.tree_util.tree_leaves_with_path(getattr(pair, part)["params"]):
+            for keys, leaf in jax.tree_util.tree_leaves_with_path(
+                getattr(baseline, part)["params"]
+            ):
                 group = f"{part}/{group_of(leaf_path(keys))}"
                 self.sizes[group] = self.sizes.get(group, 0) + leaf.size
 
@@ -123,15 +126,16 @@ class Search:
         max_drop: float | None = None,
         max_psnr_drop: float | None = None,
     ) -> Found:
-        """Searches for the best setting within a size, or the smallest that loses little.
+        """Searches for the best setting of a size, or for the smallest that loses little.
 
         Args:
-          budget_mbit: the size allowed, 10^6 bits of live parameters; without it
-          max_drop: how many points of validation accuracy may be lost,
-          max_psnr_drop: and how many dB of validation PSNR; None for any number.
+          budget_mbit: the largest size, in 10^6 bits of live parameters; None for no limit. With
+            a budget the other two do not count.
+          max_drop: points of validation accuracy that may be lost; None for any number.
+          max_psnr_drop: dB of validation PSNR that may be lost; None for any number.
 
         Raises:
-          UserError: the budget is below what 2 bits everywhere take.
+          UserError: 2 bits everywhere take more than the budget.
         """
         costs = self._costs()
         path = descend(self.sizes, costs)
@@ -143,7 +147,7 @@ class Search:
                     f"--budget_mbit={budget_mbit:g}: 2 bits for everything take {sizes[-1]:.2f}; "
                     "allow at least that"
                 )
-            # Along the path the cost rises, so the first that fits is the best that does.
+            # The cost rises along the path, so the first setting that fits is the best one.
             chosen = next(place for place, size in enumerate(sizes) if size <= budget_mbit)
         else:
             allowed = {"accuracy": max_drop, "psnr": max_psnr_drop}
@@ -161,13 +165,15 @@ class Search:
         return Found(plain, costs, self.sizes, front, winner)
 
     def test(self, bits: Bits) -> Row:
-        """Scores on the pair's own splits, which the search did not see."""
-        return self._journal.row(f"test {_key(bits)}", lambda: self._pair.score(*self._apply(bits)))
+        """Returns the scores on the test splits, which the search did not see."""
+        return self._journal.row(
+            f"test {_key(bits)}", lambda: self._baseline.score(*self._apply(bits))
+        )
 
     def rules(self, bits: Bits, part: str) -> tuple[Rule, ...]:
-        """The rules that give a part's groups their bits."""
+        """Returns the rules that give the groups of a part, "sr" or "ocr", their bits."""
         groups = [group for group in bits if group.startswith(f"{part}/")]
-        # A deeper group first: "tbsrn" holds only what lies in no other group below it.
+        # Deeper groups come first: "tbsrn" holds only what is in no group below it.
         groups.sort(key=lambda group: -group.count("/"))
         return tuple(
             Rule(
@@ -201,8 +207,8 @@ class Search:
             sums = np.zeros(2)
             batches = evaluation_batches(
                 self._source,
-                batch_size=self._pair.config.evaluation.batch_size,
-                max_length=self._pair.config.max_length,
+                batch_size=self._baseline.config.evaluation.batch_size,
+                max_length=self._baseline.config.max_length,
             )
             for batch in batches:
                 scores = self._probe(sr, ocr, batch)
@@ -220,7 +226,7 @@ class Search:
         return Candidate(bits, self._size(bits), row)
 
     def _smallest(self, path: Sequence[Bits], least: dict[str, float]) -> int:
-        """The place of the last setting of a path that keeps the scores, by bisection."""
+        """Finds the last setting of a path that keeps the scores, by bisection; its index."""
         good, bad = 0, len(path)
         with tqdm(desc="loss allowed", unit="setting", disable=None) as bar:
             while bad - good > 1:
@@ -234,7 +240,7 @@ class Search:
     def _apply(self, bits: Bits) -> tuple[Variables, Variables]:
         made = []
         for part in ("sr", "ocr"):
-            tree, rules = getattr(self._pair, part), self.rules(bits, part)
+            tree, rules = getattr(self._baseline, part), self.rules(bits, part)
             made.append(quantization.simulate(tree, rules))
         return made[0], made[1]
 
@@ -243,7 +249,7 @@ class Search:
 
 
 def group_of(path: str) -> str:
-    """The group of layers of a leaf: its path down to the first number, or its first two modules.
+    """Returns the group of a leaf: its path down to the first number, or its first two modules.
 
     `edsr/blocks/3/conv1/kernel` is in `edsr/blocks/3`, `rectifier/fc1/bias` in `rectifier/fc1`.
     """
@@ -253,15 +259,16 @@ def group_of(path: str) -> str:
 
 
 def descend(sizes: dict[str, int], costs: dict[str, dict[int, Cost]]) -> list[Bits]:
-    """Settings from 32 bits everywhere down to 2, each the least cost for its size.
+    """Returns settings from 32 bits everywhere down to 2, each of the least cost for its size.
 
-    Costs of groups are taken to add up, as a share of the unquantised pair's: rise of cross-entropy
-    plus rise of squared error. Each group's bits then lie on the lower hull of its costs, and the
-    next step is always the one that costs least for a bit saved ("Lagrangian relaxation").
+    A group's cost is the rise of its cross-entropy plus the rise of its squared error, each as a
+    share of the unquantised models' value. Costs of groups are assumed to add up. Then a group's
+    bits lie on the lower hull of its costs, and the next step is always the one that costs least
+    for a bit saved. This is a Lagrangian relaxation.
 
     Args:
-      sizes: parameters of each group.
-      costs: of each group alone, for all of `WIDTHS`.
+      sizes: the number of parameters of each group.
+      costs: the cost of each group alone, for all of `WIDTHS`.
     """
     steps = []
     for order, (group, size) in enumerate(sizes.items()):
@@ -276,7 +283,7 @@ def descend(sizes: dict[str, int], costs: dict[str, dict[int, Cost]]) -> list[Bi
             steps.append((slope, order, group, -next_saved // size))
     bits = dict.fromkeys(sizes, 32)
     path = [dict(bits)]
-    # Slopes of a group rise along its hull, so that its steps keep their order.
+    # The slopes of a group rise along its hull, so its steps keep their order.
     for _, _, group, width in sorted(steps, key=lambda step: step[:2]):
         bits[group] = width
         path.append(dict(bits))
@@ -284,12 +291,16 @@ def descend(sizes: dict[str, int], costs: dict[str, dict[int, Cost]]) -> list[Bi
 
 
 def _rise(cost: float, base: float) -> float:
-    # A gain is taken for noise.
+    # A gain is noise.
     return max(0.0, cost - base) / max(base, 1e-12)
 
 
 def _lower_hull(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """The lower convex hull of points that are sorted by their first coordinate, ends included."""
+    """Returns the lower convex hull of points, ends included.
+
+    Args:
+      points: sorted by their first coordinate.
+    """
     hull: list[tuple[int, float]] = []
     for point in points:
         while len(hull) > 1:
@@ -305,9 +316,11 @@ def _key(bits: Bits) -> str:
     return " ".join(f"{group}:{width}" for group, width in bits.items() if width != 32) or "none"
 
 
-def _probe(pair: Pair) -> Callable[[Variables, Variables, Batch], tuple[jax.Array, jax.Array]]:
+def _probe(
+    baseline: Baseline,
+) -> Callable[[Variables, Variables, Batch], tuple[jax.Array, jax.Array]]:
     """Returns a function that computes each word's loss and each image's squared error."""
-    sr, ocr = pair.models.sr, pair.models.ocr
+    sr, ocr = baseline.models.sr, baseline.models.ocr
 
     def probe(
         sr_variables: Variables, ocr_variables: Variables, batch: Batch

@@ -1,4 +1,4 @@
-"""Measured results in a JSON-lines file, so that a long evaluation goes on where it was stopped."""
+"""Results of measurements in a JSON-lines file: an evaluation goes on where it was stopped."""
 
 import errno
 import hashlib
@@ -19,13 +19,15 @@ _FIX = "free some space or see to its permissions, and run the same command agai
 
 
 class Journal:
-    """Results by key, each written to disk before the next one is computed.
+    """Results by key, each written to disk before the next one is measured.
+
+    A last line that was cut off is measured again.
 
     Args:
-      folder: where the file is; made where it is missing.
-      name: what is measured. Each subject has a file of its own; a last line that was cut off is
-        measured again.
-      subject: JSON-able: all that results depend on beside their keys.
+      folder: the folder of the file; it is made where it is missing.
+      name: what is measured; the file's name begins with it.
+      subject: everything that results depend on besides their keys, as JSON can hold it. Each
+        subject has its own file.
 
     Raises:
       UserError: the file cannot be read or written.
@@ -57,7 +59,15 @@ class Journal:
         return key in self._known
 
     def result(self, key: str, measure: Callable[[], Any]) -> Any:
-        """The result of `key`: the one on disk, or else what `measure` returns; JSON-able."""
+        """Returns the result of `key` from the disk, or measures it and writes it there.
+
+        Args:
+          key: the name of the result.
+          measure: returns the result, which JSON can hold.
+
+        Raises:
+          UserError: the file cannot be written.
+        """
         if key not in self._known:
             found = measure()
             line = json.dumps({"key": key, "result": found}, allow_nan=False)
@@ -69,15 +79,15 @@ class Journal:
         return self._known[key]
 
     def row(self, key: str, measure: Callable[[], Row]) -> Row:
-        """The same for a row of scores; one from disk does not hold the words that were read."""
+        """Returns a row of scores as `result` does; its `words` are not kept."""
         found = self.result(key, lambda: measure().as_json())
         return Row(found["sr"], found["ocr"], found["splits"], found["mean"], {})
 
     def _append(self, line: bytes) -> None:
-        """Adds a line whole or not at all, though a kill may leave a part of it."""
+        """Adds a whole line or nothing; only a killed process may leave a part of a line."""
         with self.path.open("ab", buffering=0) as stream:
             size = stream.seek(0, os.SEEK_END)
-            if stream.write(line) < len(line):  # a full disk takes what it can
+            if stream.write(line) < len(line):  # a full disk takes a part
                 stream.truncate(size)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(stream.fileno())
@@ -87,7 +97,7 @@ class Journal:
 
 
 def fingerprint(tree: Any) -> str:
-    """A digest of a tree's arrays and paths, in hexadecimal."""
+    """Returns a digest of a tree's arrays and their paths: 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for keys, leaf in jax.tree_util.tree_leaves_with_path(tree):
         digest.update(jax.tree_util.keystr(keys).encode())

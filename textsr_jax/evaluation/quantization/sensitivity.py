@@ -1,4 +1,4 @@
-"""The paper's study of what each layer type costs: every one quantised alone, 2 to 8 bits."""
+"""The paper's study of layer types: each one is quantised alone, at 2 to 8 bits, and scored."""
 
 import dataclasses
 import pathlib
@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from textsr_jax import quantization
 from textsr_jax.evaluation.protocol import Row
-from textsr_jax.evaluation.quantization.grid import Pair
+from textsr_jax.evaluation.quantization.baseline import Baseline
 from textsr_jax.evaluation.quantization.journal import Journal
 from textsr_jax.quantization import aciq
 from textsr_jax.quantization.rules import first_match, layer_types, rule_set, selection
@@ -22,10 +22,10 @@ class LayerType:
     """One layer type or block of a model, quantised alone.
 
     Attributes:
-      name: of its rule set.
-      part: "sr" or "ocr".
-      parameters: how many it has.
-      rows: scores by bits.
+      name: the name of its rule set.
+      part: "sr" or "ocr", the model that has it.
+      parameters: the number of its parameters.
+      rows: the scores by bits.
     """
 
     name: str
@@ -39,46 +39,49 @@ class LayerType:
 
 
 def study(
-    pair: Pair, parts: Sequence[str], bits: Sequence[int], folder: pathlib.Path
+    baseline: Baseline, parts: Sequence[str], bits: Sequence[int], folder: pathlib.Path
 ) -> tuple[Row, list[LayerType]]:
-    """Scores the pair with each layer type of a model quantised alone, and with the paper's set.
+    """Scores the models with each layer type quantised alone, and with the paper's selection.
+
+    Prior, granularity and correction are those of `config.quantization`.
 
     Args:
+      baseline: the models.
       parts: "sr", "ocr" or both.
-      bits: 2 to 8; prior, granularity and correction are those of `config.quantization`.
-      folder: keeps what is measured, so that a run goes on where it was stopped.
+      bits: the numbers of bits, from 2 to 8.
+      folder: holds the journal of results. A run that was stopped goes on from there.
 
     Returns:
-      The scores of the unquantised pair, and the layer types that the models have.
+      The scores of the unquantised models, and the layer types that the models have.
     """
-    settings = pair.config.quantization.to_dict()
+    settings = baseline.config.quantization.to_dict()
     how = {
         part: {name: settings[part][name] for name in ("prior", "granularity", "correct")}
         for part in ("sr", "ocr")
     }
-    journal = Journal(folder, "sensitivity", [pair.subject, how])
+    journal = Journal(folder, "sensitivity", [baseline.subject, how])
     sizes = {}
     for part in parts:
-        network = pair.config[part].name
+        network = baseline.config[part].name
         for name in dict.fromkeys((*layer_types(network), selection(network))):
-            count = _selected(getattr(pair, part), name)
+            count = _selected(getattr(baseline, part), name)
             if count:
                 sizes[part, name] = count
     found = []
     with tqdm(
         total=1 + len(sizes) * len(bits), desc="sensitivity", unit="setting", disable=None
     ) as bar:
-        plain = journal.row("none", lambda: pair.score(pair.sr, pair.ocr))
+        plain = journal.row("none", lambda: baseline.score(baseline.sr, baseline.ocr))
         bar.update()
         for (part, name), count in sizes.items():
             rows = {}
             for width in bits:
 
                 def measure(part: str = part, name: str = name, width: int = width) -> Row:
-                    variables = {"sr": pair.sr, "ocr": pair.ocr}
+                    variables = {"sr": baseline.sr, "ocr": baseline.ocr}
                     rules = rule_set(name, width, **how[part])
                     variables[part] = quantization.simulate(variables[part], rules)
-                    return pair.score(**variables)
+                    return baseline.score(**variables)
 
                 rows[width] = journal.row(f"{name} {width}", measure)
                 bar.update()
@@ -87,7 +90,7 @@ def study(
 
 
 def _selected(tree: Any, name: str) -> int:
-    """How many parameters of a tree a rule set selects."""
+    """Returns the number of a tree's parameters that a rule set selects."""
     rules = rule_set(name, aciq.MAX_BITS)
     leaves = jax.tree_util.tree_leaves_with_path(tree["params"])
     return sum(leaf.size for keys, leaf in leaves if first_match(rules, leaf_path(keys)))

@@ -1,4 +1,4 @@
-"""Multi-head attention and its LayerNorm, as TBSRN and the text-focus recogniser have them.
+"""Multi-head attention and LayerNorm of TBSRN and the text-focus recogniser.
 
 "Attention is all you need" (Vaswani et al., 2017), with the published code's own LayerNorm.
 """
@@ -25,7 +25,7 @@ def keep(values: jax.Array) -> jax.Array:
 class LayerNorm(nnx.Module):
     """Layer normalisation as published with TBSRN and the text-focus recogniser, in float32.
 
-    It takes the unbiased standard deviation, and adds epsilon to that, not to the variance.
+    It takes the unbiased standard deviation, and adds epsilon to it, not to the variance.
     """
 
     def __init__(self, features: int):
@@ -45,9 +45,9 @@ class MultiHeadAttention(nnx.Module):
     """Scaled dot-product attention in several heads.
 
     Args:
-      width: of the tokens; a multiple of `heads`.
+      width: width of the tokens, a multiple of `heads`.
       heads: number of heads.
-      dtype: compute dtype; the attention maps are float32 whatever it is.
+      dtype: compute dtype; the attention maps are always float32.
       rngs: draws the parameters.
     """
 
@@ -71,18 +71,18 @@ class MultiHeadAttention(nnx.Module):
 
         Args:
           mask: bool (steps, positions), True where a step may look; None lets it look everywhere.
-          drop: dropout of the attention maps, where the published code has it.
+          drop: dropout of the attention maps, as the published code has it.
 
         Returns:
-          What was read (batch, steps, width), and the attention maps, float32 (batch, heads, steps,
-          positions), which sum to 1 over positions but for what `drop` changed.
+          What was read, (batch, steps, width), and the attention maps, float32 (batch, heads,
+          steps, positions). The maps sum to 1 over positions, before `drop`.
         """
 
         def split(tokens: jax.Array) -> jax.Array:
             tokens = tokens.reshape(*tokens.shape[:2], self.heads, -1)
             return tokens.transpose(0, 2, 1, 3)
 
-        # With heads in front of positions XLA's CPU compiler fuses it all; seven times as fast.
+        # With heads before positions XLA's CPU compiler fuses it all, which is seven times as fast.
         query, key, value = split(self.query(x)), split(self.key(memory)), split(self.value(memory))
         scores = jnp.einsum("bhsd,bhpd->bhsp", query, key, preferred_element_type=jnp.float32)
         scores = scores / math.sqrt(query.shape[-1])

@@ -1,4 +1,4 @@
-"""The sine-cosine position table that all the transformers here add or append to their tokens.
+"""The sine-cosine position table that all transformers here add or append to their tokens.
 
 "Attention is all you need" (Vaswani et al., 2017), section 3.5.
 """
@@ -11,8 +11,8 @@ import numpy as np
 def sinusoid_table(length: int, width: int) -> np.ndarray:
     """Sines and cosines of positions 0 .. length - 1, float32 (length, width).
 
-    Even columns hold the sines of position / 10000^(column / width), the odd ones behind them the
-    cosines. Every step is done in float32, as the published PyTorch code does it.
+    Even columns hold the sines of position / 10000^(column / width). Each odd column holds the
+    cosines of the column before it. All steps are in float32, as in the published PyTorch code.
 
     Raises:
       ValueError: `width` is odd.

@@ -21,7 +21,7 @@ def bilinear_sample(
       images: float (batch, H, W, channels).
       x: float (batch, h, w), columns: 0 is the centre of the first pixel, W - 1 of the last.
       y: float (batch, h, w), rows, likewise.
-      padding: what lies outside: "zeros", or "border", the nearest edge pixel.
+      padding: the values outside the image: "zeros", or "border", the nearest edge pixel.
 
     Returns:
       The samples (batch, h, w, channels), in the dtype of `images`.
@@ -55,6 +55,6 @@ def bilinear_sample(
 
 
 def _to_border(position: jax.Array, size: int) -> jax.Array:
-    # Two selects rather than jnp.clip, whose gradient on the border itself would be one half.
+    # Two selects, because the gradient of jnp.clip on the border itself is one half.
     position = jnp.where(position <= 0, 0, position)
     return jnp.where(position >= size - 1, size - 1, position)

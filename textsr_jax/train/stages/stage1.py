@@ -34,7 +34,7 @@ def make_from(
       training: what all stages share.
       spec: stage 1, or one like it.
       initial: makes the variables to start from.
-      reader: variables of the recogniser that judges SR images; None if there is none.
+      reader: variables of the recogniser that judges SR images; None without one.
     """
     reader, frozen = training.layout.place(reader), focus_variables(training)
     source = spec.training_set(training).everything

@@ -1,6 +1,6 @@
 """Reading with ONNX Runtime: the graphs of an exported folder behind a `Reader`.
 
-Images, words and searches are numpy here; JAX computes nothing.
+Images, words and searches are in numpy; JAX computes nothing.
 """
 
 import hashlib
@@ -28,16 +28,16 @@ with needs("onnx"):
 
 # The fields of a record's part `decoding`.
 _DECODING = {"beam", "steps", "language_weight", "second_look", "temperature"}
-# Several batches are computed at once.
+# Images in a batch. Several batches are computed at once.
 _BATCH = 16
 
 
-class Decoder:
+class GraphDecoder:
     """CDistNet's decoder over its two graphs.
 
     Args:
-      start: the session of the graph that reads the visual memory once.
-      step: that of one step.
+      start: the session of `decoder_start`, which reads the visual memory once.
+      step: the session of `decoder_step`.
     """
 
     def __init__(self, start: onnxruntime.InferenceSession, step: onnxruntime.InferenceSession):
@@ -45,14 +45,14 @@ class Decoder:
         self._memory_names = [output.name for output in start.get_outputs()]
         fixed = {"tokens", "positions", *self._memory_names}
         caches = [i for i in step.get_inputs() if i.name not in fixed]
-        # (words, beams, heads, length, size), of which heads and size are numbers.
+        # Shapes are (words, beams, heads, length, size); heads and size are known numbers.
         self._cache_shapes = {cache.name: (cache.shape[2], cache.shape[4]) for cache in caches}
 
     def search(self, memory: np.ndarray, search: WordSearch) -> Decoded:
-        """The words in `memory`, float32 (words, 64, width), in numpy, for `search.words`.
+        """The words in `memory`, float32 (words, 64, width), as numpy arrays for `search.words`.
 
-        It is `textsr_jax.decoding.every_beam` where the search has a margin; else `beam_search`,
-        and `greedy`, which is the same with one beam. Words that are done leave the batch.
+        It computes `decoding.every_beam` where the search has a margin, and `beam_search`
+        otherwise; with one beam that equals `greedy`. Words that are done leave the batch.
         """
         shape = len(memory), search.beam
         searched = Decoded(
@@ -69,18 +69,18 @@ class Decoder:
     def feeds(
         self, memory: np.ndarray, search: WordSearch, searched: Decoded | None = None
     ) -> Iterator[dict[str, np.ndarray]]:
-        """The inputs of every step of a search, which goes on as they are taken.
+        """Yields the inputs of every step of a search; each step runs when the next is asked for.
 
         Args:
           memory, search: as `search` takes them.
-          searched: where every beam is put down.
+          searched: where every beam is written.
         """
         words, beam = np.arange(len(memory)), search.beam
         memories = dict(
             zip(self._memory_names, self._start.run(None, {"memory": memory}), strict=True)
         )
         tokens = np.full((len(memory), beam, 1), START, np.int32)
-        # At first all beams are alike, and only the first one may have children.
+        # All beams are alike at first, so only the first one may have children.
         scores = np.full((len(memory), beam), -np.inf, np.float32)
         scores[:, 0] = 0
         ended = np.zeros((len(memory), beam), bool)
@@ -96,10 +96,10 @@ class Decoder:
             logits, *written = self._step.run(None, feed)
             gains = _log_softmax(logits)
             classes = gains.shape[2]
-            # What has ended has one child, itself.
+            # A beam that has ended has one child, itself.
             gains[ended] = np.where(np.arange(classes) == PAD, np.float32(0), -np.inf)
             candidates = (scores[:, :, None] + gains).reshape(len(words), -1)
-            # Stable: of equal candidates the first, as JAX takes it.
+            # The sort is stable: the first of equal candidates is taken, as in JAX.
             chosen = np.argsort(-candidates, axis=1, kind="stable")[:, :beam]
             scores = np.take_along_axis(candidates, chosen, axis=1)
             parents, token = np.divmod(chosen, classes)
@@ -133,13 +133,13 @@ class Decoder:
 
 
 class OnnxEngine:
-    """Enlarges and recognises for a `reading.Reader`, as `reading.engine.JaxEngine`.
+    """Enlarges and recognises for a `reading.Reader`, as `reading.engine.JaxEngine` does.
 
     Args:
       sessions: by the names of `GRAPHS`.
       search: how words are searched.
-      name: of the model, for messages.
-      again: a function and its arguments that give this engine in another process.
+      name: of the models, for messages.
+      again: a function and its arguments that make this engine in another process.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class OnnxEngine:
         again: tuple[Callable[..., "OnnxEngine"], tuple[Any, ...]] | None = None,
     ):
         sr, encoder, start, step = (sessions[name] for name in GRAPHS)
-        decoder = Decoder(start, step)
+        decoder = GraphDecoder(start, step)
 
         def enlarge(lr: np.ndarray) -> np.ndarray:
             (made,) = sr.run(None, {"lr": to_float(lr)})
@@ -177,7 +177,7 @@ class OnnxEngine:
         return np.concatenate([*self._enlarge(_batches(lr))])
 
     def recognize(self, images: np.ndarray, cut: Sequence[bool], again: bool) -> Words:
-        """The words in images, uint8 (n, 32, 128, 3), n at least 1, as `WordSearch.read`."""
+        """The words in images, uint8 (n, 32, 128, 3) with n > 0, as `WordSearch.read` has them."""
 
         def beams(images: np.ndarray) -> Decoded:
             parts = self._beams(_batches(images))
@@ -201,12 +201,13 @@ def load(
     Args:
       folder: the folder.
       precision: which of its graphs, one of `PRECISIONS`.
-      threads: of each session, of which several batches are computed at once: with more, these
-        wait for each other.
-      beam: beams per word; None for what the pair was exported with.
+      threads: threads of each session. Several batches are computed at once, and with more threads
+        they wait for each other.
+      beam: beams for each word; None for the number that the models were exported with.
 
     Raises:
-      UserError: no such precision or folder, one that was not written to its end, or a damaged one.
+      UserError: there is no such precision or folder, or the folder was not written to its end, or
+        it is damaged.
     """
     if precision not in PRECISIONS:
         raise UserError(
@@ -246,7 +247,7 @@ def _engine(folder: str, digest: str, precision: str, threads: int, beam: int | 
 
 
 def open_session(content: bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """A session on the CPU; `threads` None for one a core."""
+    """Opens a session on the CPU, with one thread for each core where `threads` is None."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
@@ -255,12 +256,12 @@ def open_session(content: bytes, threads: int | None = None) -> onnxruntime.Infe
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
-    """uint8 images to float32 in [0, 1], as `textsr_jax.images.to_float`."""
+    """uint8 images to float32 in [0, 1], as `textsr_jax.images.to_float` does it in JAX."""
     return images.astype(np.float32) / np.float32(255)
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Images in [0, 1] to uint8, clipped and rounded, as `textsr_jax.images.to_uint8`."""
+    """Images in [0, 1] to uint8, clipped and rounded, as `textsr_jax.images.to_uint8` does it."""
     return np.round(np.clip(images, 0, 1) * np.float32(255)).astype(np.uint8)
 
 
@@ -281,7 +282,7 @@ def _record(folder: pathlib.Path) -> dict[str, Any]:
         raise _damaged(folder, f"{RECORD}: {error!r}") from error
     if version != VERSION or alphabet != text.ALPHABET:
         raise UserError(
-            f"{folder}: written by another version of this program; export the pair again"
+            f"{folder}: written by another version of this program; export the models again"
         )
     if not sound:
         raise _damaged(folder, f"{RECORD} lacks its fields")
@@ -289,7 +290,7 @@ def _record(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _damaged(folder: pathlib.Path, reason: str) -> UserError:
-    return UserError(f"{folder}: a damaged export ({reason}); export the pair again")
+    return UserError(f"{folder}: a damaged export ({reason}); export the models again")
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -298,5 +299,5 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _grown(cache: np.ndarray) -> np.ndarray:
-    """A cache (words, beams, heads, length, size) with a place for one more token."""
+    """A cache (words, beams, heads, length, size) with space for one more token."""
     return np.pad(cache, ((0, 0), (0, 0), (0, 0), (0, 1), (0, 0)))

@@ -13,8 +13,9 @@ from tests.conftest import WORDS, record, word_image, write_lmdb
 from tests.export.conftest import drawn
 from textsr_jax import reading
 from textsr_jax.config.portable import portable
+from textsr_jax.data.samples import training_images
 from textsr_jax.errors import UserError
-from textsr_jax.export import RECORD, pairs, runtime
+from textsr_jax.export import RECORD, engine, exporting
 from textsr_jax.models import build_ocr
 from textsr_jax.quantization import Rule, quantize
 from textsr_jax.storage import packed_files
@@ -54,8 +55,9 @@ def packed(source, tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_packed_file(packed, root, tmp_path):
-    settings = pairs.Settings(data_root=str(root), images=5)
-    files = pairs.export(packed, tmp_path / "out", settings)
+    models = exporting.load_exportable(packed)
+    lr = training_images(models.config.data, str(root), 5)
+    files = exporting.export(models, lr, tmp_path / "out", exporting.ExportSettings())
     assert sorted(files) == sorted((tmp_path / "out").iterdir())
     written = json.loads((tmp_path / "out" / RECORD).read_text())
     assert written["source"] == "model.safetensors"
@@ -64,7 +66,7 @@ def test_a_packed_file(packed, root, tmp_path):
 
     images = [np.asarray(word_image(word)) for word in WORDS]
     there = reading.load(packed)
-    here = runtime.load(tmp_path / "out", "float32")
+    here = engine.load(tmp_path / "out", "float32")
     enhanced = there.enhance(images)
     difference = np.abs(here.enhance(images).astype(int) - enhanced)
     assert difference.max() <= 1
@@ -83,16 +85,10 @@ def test_a_stop_leaves_no_folder_that_opens(tmp_path, monkeypatch):
     (tmp_path / RECORD).write_text("old")
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(UserError, match=r"cannot write it \(No space left"):
-        pairs.write(tmp_path, contents, {})
+        exporting.write(tmp_path, contents, {})
     assert {path.name for path in tmp_path.iterdir()} == {"a"}
     with pytest.raises(UserError, match="write it with"):
-        runtime.load(tmp_path)
-
-
-def test_nothing_to_train_on(source, tmp_path):
-    write_lmdb(tmp_path / "test" / "easy", [record("exit")])
-    with pytest.raises(UserError, match="has no training words, and tests are not calibrated on"):
-        pairs.training_images(source.config, str(tmp_path), 5)
+        engine.load(tmp_path)
 
 
 def test_a_recogniser_without_a_decoder(source, monkeypatch):
@@ -100,15 +96,15 @@ def test_a_recogniser_without_a_decoder(source, monkeypatch):
     crnn = build_ocr(config.ocr)
     models = Models(config, *source.sr[:1], crnn, source.sr[1], None, drawn(crnn, 0))
     monkeypatch.setattr(Models, "load", lambda place: models)
-    with pytest.raises(UserError, match="'crnn' cannot be exported, for it has no decoder"):
-        pairs.open_source("pair")
+    with pytest.raises(UserError, match="'crnn' cannot be exported, because it has no decoder"):
+        exporting.load_exportable("models")
 
 
 def test_an_sr_network_that_cannot_be_written(source):
     config = source.config.replace(sr={"name": "tsrn"})
-    broken = pairs.Source("pair", config, (lambda: None, {}), source.ocr)
+    broken = exporting.Exportable("models", config, (lambda: None, {}), source.ocr)
     with pytest.raises(UserError, match=r"config.sr.name='tsrn' .* cannot be exported"):
-        pairs.trace(broken)
+        exporting.trace(broken)
 
 
 @pytest.mark.slow
@@ -116,7 +112,7 @@ def test_an_sr_network_that_cannot_be_written(source):
     ("arguments", "message"),
     [
         ([], "0 arguments; use: python -m textsr_jax.export SOURCE --out DIR"),
-        (["pair"], "--out is missing"),
+        (["models"], "--out is missing"),
         (["nowhere", "--out=x"], "nowhere: no such"),
         (["x", "--out=x", "--calibration=kl"], "--calibration"),
         (["x", "--out=x", "--images=0"], "--images"),

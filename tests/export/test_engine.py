@@ -12,7 +12,7 @@ from tests.export.conftest import STEPS
 from textsr_jax import reading
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError
-from textsr_jax.export import GRAPHS, RECORD, pairs, runtime
+from textsr_jax.export import GRAPHS, RECORD, engine, exporting
 from textsr_jax.reading.engine import JaxEngine
 
 
@@ -23,13 +23,14 @@ def images():
 
 @pytest.fixture(scope="module")
 def folder(source, traced, int8, lr, tmp_path_factory):
-    """An exported folder, as `pairs.export` writes it."""
+    """An exported folder, as `exporting.export` writes it."""
     return write(tmp_path_factory.mktemp("onnx"), source, traced, int8)
 
 
 def write(folder, source, traced, int8):
     models = {"float32": traced, "int8": int8}
-    pairs.write(folder, *pairs.described(source, models, pairs.Settings(), 12))
+    settings = exporting.ExportSettings()
+    exporting.write(folder, *exporting.describe(source, models, settings, 12))
     return folder
 
 
@@ -43,7 +44,7 @@ def test_float32_reads_as_jax_does(source, folder, images, tmp_path, beam, secon
     (folder / RECORD).write_text(json.dumps(record))
     networks, variables = zip(source.sr, source.ocr, strict=True)
     wanted = reading.Reader(JaxEngine(WordSearch.of(config), lambda: networks, *variables))
-    found = runtime.load(folder, "float32", threads=1, beam=beam)
+    found = engine.load(folder, "float32", threads=1, beam=beam)
     enhanced = wanted.enhance(images)
     difference = np.abs(found.enhance(images).astype(int) - enhanced)
     # Halves may be rounded either way.
@@ -78,7 +79,7 @@ def test_the_search_is_jax_s(source, sessions):
             return decoding.every_beam(module.decode_step, cache, len(memory), STEPS, beam, margin)
         return decoding.beam_search(module.decode_step, cache, len(memory), STEPS, beam)
 
-    decoder = runtime.Decoder(sessions["decoder_start"], sessions["decoder_step"])
+    decoder = engine.GraphDecoder(sessions["decoder_start"], sessions["decoder_step"])
     for beam, weight in ((1, 0.0), (5, 0.0), (5, 0.05)):
         searching = WordSearch(beam, STEPS, weight)
         wanted = jax.jit(search, static_argnums=1)(memory, searching)
@@ -89,25 +90,25 @@ def test_the_search_is_jax_s(source, sessions):
 
 
 def test_int8_images_are_near(folder, images):
-    coarse, exact = (runtime.load(folder, p).enhance(images) for p in ("int8", "float32"))
+    coarse, exact = (engine.load(folder, p).enhance(images) for p in ("int8", "float32"))
     difference = np.abs(coarse.astype(int) - exact.astype(int))
     assert 0 < difference.mean() < 2
 
 
-def test_the_pair_s_own_beam_and_no_images(source, folder, images):
-    own, same = runtime.load(folder), runtime.load(folder, beam=source.config.decoding.beam)
+def test_the_models_own_beam_and_no_images(source, folder, images):
+    own, same = engine.load(folder), engine.load(folder, beam=source.config.decoding.beam)
     assert own.read(images[:2]) == same.read(images[:2])
     assert own.enhance([]).shape == (0, 32, 128, 3)
     assert own.read([]) == []
 
 
-def test_the_pair_s_temperature(folder, images, tmp_path):
+def test_the_models_temperature(folder, images, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     record = json.loads((folder / RECORD).read_text())
     assert record["decoding"]["temperature"] == 1.0
     record["decoding"]["temperature"] = 2.0
     (tmp_path / "copy" / RECORD).write_text(json.dumps(record))
-    plain, scaled = (runtime.load(f).read(images[:3]) for f in (folder, tmp_path / "copy"))
+    plain, scaled = (engine.load(f).read(images[:3]) for f in (folder, tmp_path / "copy"))
     assert [one.text for one in scaled] == [one.text for one in plain]
     np.testing.assert_allclose(
         [one.confidence for one in scaled], [one.confidence**0.5 for one in plain]
@@ -116,7 +117,7 @@ def test_the_pair_s_temperature(folder, images, tmp_path):
         odd = record | {"decoding": record["decoding"] | {name: value}}
         (tmp_path / "copy" / RECORD).write_text(json.dumps(odd))
         with pytest.raises(UserError, match=f"its config.decoding.{name}={value!r}: must be"):
-            runtime.load(tmp_path / "copy")
+            engine.load(tmp_path / "copy")
 
 
 class NotFinite:
@@ -132,10 +133,10 @@ class NotFinite:
 
 
 def test_graphs_that_give_no_finite_output_are_named():
-    engine = runtime.OnnxEngine(dict.fromkeys(GRAPHS, NotFinite()), WordSearch(1, 8), "folder")
+    made = engine.OnnxEngine(dict.fromkeys(GRAPHS, NotFinite()), WordSearch(1, 8), "folder")
     for work in (
-        lambda: engine.enlarge(np.zeros((2, 16, 64, 3), np.uint8)),
-        lambda: engine.recognize(np.zeros((2, 32, 128, 3), np.uint8), [False, False], False),
+        lambda: made.enlarge(np.zeros((2, 16, 64, 3), np.uint8)),
+        lambda: made.recognize(np.zeros((2, 32, 128, 3), np.uint8), [False, False], False),
     ):
         with pytest.raises(UserError, match=r"^folder: what it computes is not finite"):
             work()
@@ -162,22 +163,22 @@ def test_what_is_wrong_with_a_folder(folder, tmp_path, harm, message):
     shutil.copytree(folder, copy)
     harm(copy)
     with pytest.raises(UserError, match=message):
-        runtime.load(copy)
+        engine.load(copy)
 
 
 def test_an_unknown_precision(folder):
     with pytest.raises(UserError, match="'int4': no such graphs; take one of float32, int8"):
-        runtime.load(folder, "int4")
+        engine.load(folder, "int4")
 
 
 def test_a_reader_says_what_it_is_and_is_pickled_as_its_folder(folder, images, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
-    reader = runtime.load(copy, "float32")
+    reader = engine.load(copy, "float32")
     assert repr(reader) == (
         f"<Reader of {copy}: sr=edsr (float32), recognizer=cdistnet (float32), beam=3, "
         "temperature=1, ONNX Runtime>"
     )
-    assert "sr=edsr (7 bits)" in repr(runtime.load(copy))
+    assert "sr=edsr (7 bits)" in repr(engine.load(copy))
     pickled = pickle.dumps(reader)
     assert len(pickled) < 10_000
     again = pickle.loads(pickled)
