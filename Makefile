@@ -12,7 +12,7 @@ TABLE1 ?= runs/table1
 # by their number of tests: the longest have few.
 WORKERS := --numprocesses=logical --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 
-.PHONY: demo table1 test test-fast lint format clean
+.PHONY: demo table1 test test-fast docs lint format clean
 
 demo: .venv/installed
 	$(BIN)/python train.py --config=configs/demo.py --workdir=$(WORKDIR)
@@ -27,6 +27,12 @@ test: .venv/installed-dev
 
 test-fast: .venv/installed-dev
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
+
+# The documentation as a site in docs/_build/html. Pages with code cells run; a warning is an error.
+docs: .venv/installed-docs
+	rm -rf docs/_build docs/api/generated
+	$(BIN)/python -m sphinx -W --keep-going --quiet --jobs auto --builder html docs docs/_build/html
+	@echo 'documentation: docs/_build/html/index.html'
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -48,6 +54,12 @@ format: .venv/installed-dev
 .venv/installed-dev: .venv/bin/python setup.cfg constraints.txt
 	@echo 'installing into .venv: a few minutes the first time'
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# The API pages import every module, so that they need what the tests need.
+.venv/installed-docs: .venv/installed-dev
+	@echo 'installing into .venv: some 50 packages more'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
 clean:

@@ -1,23 +1,25 @@
 """How close every network is to the published code: python -m benchmarks.fidelity
 
-Writes docs/fidelity.md from the parity vectors, in float32 and bfloat16 compute, and from the times
-of `python -m benchmarks.networks`; those that are not there are taken first.
+Writes docs/results/fidelity.md from the parity vectors, in float32 and bfloat16 compute, and from
+the times of `python -m benchmarks.networks`; those that are not there are taken first.
 """
 
 import json
 import pathlib
+import textwrap
 
 import jax
 from tqdm import tqdm
 
 from benchmarks import networks
-from tests import golden_outputs, golden_vectors
+from benchmarks.golden import outputs as golden_outputs
+from benchmarks.golden import vectors as golden_vectors
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
 from textsr_jax.models import count_parameters
 from textsr_jax.storage import atomic
 
-PAGE = pathlib.Path(__file__).parents[1] / "docs" / "fidelity.md"
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "results" / "fidelity.md"
 
 # Each network's title, and the name of its published file.
 _NETWORKS = {
@@ -80,7 +82,7 @@ def _sizes() -> str:
         "STN.\n"
     )
     head = ("network", "live parameters", "in the published file", "file")
-    return f"## Parameters\n\n{text}\n{_table(head, rows)}"
+    return f"## Parameters\n\n{textwrap.fill(text, 100)}\n\n{_table(head, rows)}"
 
 
 def _times(speeds: dict) -> str:
@@ -117,7 +119,7 @@ def _times(speeds: dict) -> str:
         "JAX an image",
         "PyTorch an image",
     )
-    return f"## Forward times\n\n{text}\n{_table(head, rows)}"
+    return f"## Forward times\n\n{textwrap.fill(text, 100)}\n\n{_table(head, rows)}"
 
 
 def _differences(files: list[str]) -> str:
@@ -148,7 +150,7 @@ def _differences(files: list[str]) -> str:
         f"JAX {jax.__version__}.\n"
     )
     head = ("file", "array", "measure", "float32", "bound", "bfloat16", "tolerance")
-    return f"## Differences\n\n{text}\n{_table(head, rows)}"
+    return f"## Differences\n\n{textwrap.fill(text, 100)}\n\n{_table(head, rows)}"
 
 
 def _by_kind(exact: dict) -> dict:

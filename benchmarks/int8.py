@@ -21,8 +21,8 @@ from rich.table import Table
 from tqdm import tqdm
 
 from benchmarks import torch_networks
-from tests import golden_vectors
-from tests.golden import reference_tensors
+from benchmarks.golden import reference_tensors
+from benchmarks.golden import vectors as golden_vectors
 from textsr_jax import reading
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.data.samples import training_images

@@ -23,8 +23,8 @@ from rich.table import Table
 from tqdm import tqdm
 
 from benchmarks import torch_training
+from benchmarks.golden import reference_tensors
 from configs import paper
-from tests.golden import reference_tensors
 from textsr_jax import convert, data, text
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.convert import stn

@@ -10,7 +10,8 @@ On real words (TextZoom's LMDB folders):
 The variants of configs/paper.py are variants of this file too: --config=configs/demo.py:hr
 
 Cost: minutes on two CPU cores.
-Reaches: the table that `make demo` ends with; docs/models.md has the scores of the shipped models.
+Reaches: the table that `make demo` ends with, which is in docs/start/install.md;
+docs/results/models.md has the scores of the shipped models.
 """
 
 import pathlib

@@ -3,8 +3,8 @@
 The paper prints few settings of its training. Where it has none, this file takes those of its
 sources: the text-focus reference (scene-text-telescope) for stage 1, CDistNet's code for the
 recogniser, the resampler's paper for stage 0. A comment says where a value comes from, and which
-values are our choice. docs/deviations.md lists what still differs. textsr_jax/config/settings.py
-says what each field does; so does `--help`.
+values are our choice. docs/concepts/deviations.md lists what still differs.
+textsr_jax/config/settings.py says what each field does; so does `--help`.
 
 Command:
   python train.py --config=configs/paper.py --workdir=runs/paper --config.data.root=TEXTZOOM
@@ -15,7 +15,7 @@ textsr_jax/config/variants.py has the command, the cost and the score of each.
 
 Cost: 42.6 and 46.5 million live parameters; for accelerators. A step of stage 1 is about 250 GFLOP
 a word for EDSR alone, so one epoch of TextZoom (17,367 pairs) is about 4 PFLOP.
-Reaches: we have not trained it to its end; docs/models.md has what some minutes of a GPU gave. The
+Reaches: we have not trained it to its end; docs/history.md has what some minutes of a GPU gave. The
 paper prints a mean PSNR of 21.42 dB and a mean accuracy of 71.08 % on TextZoom. It starts from a
 DIV2K-trained EDSR and the published CDistNet.
 """
@@ -166,7 +166,7 @@ def get_config(variant: str = "") -> ConfigDict:
         position=10.0,
         recognition=0.0005,
         scale=100.0,
-        confusion="",  # docs/deviations.md says where the published matrix is
+        confusion="",  # docs/concepts/deviations.md says where the published matrix is
         hr_cache_gb=9.0,  # TextZoom takes 8.4
     )
 

@@ -56,7 +56,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
     config.decoding.steps = 26
     # The paper has neither. The first reads 4 points more of real LR words and 3 points more of
-    # sharp ones; the second reads 1 point more (docs/models.md).
+    # sharp ones; the second reads 1 point more (docs/results/models.md).
     config.decoding.language_weight = 0.3
     config.decoding.second_look = 0.8
 
@@ -68,7 +68,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.stage1.hr_cache_gb = 8.0
     # From a thousand real pairs alone it learns less that helps with words of another source.
     config.stage1.synthetic = True
-    # 0.2 dB more than with the squared error (docs/models.md). Its gradient is about 100 times as
+    # 0.2 dB more than with the squared error (docs/history.md). Its gradient is about 100 times as
     # large, so the other parts weigh 100 times as much, and the whole loss a hundredth.
     config.stage1.error = "log_mse"
     config.stage1.position, config.stage1.recognition, config.stage1.scale = 1000.0, 0.05, 1.0

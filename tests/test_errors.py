@@ -1,4 +1,4 @@
-"""How a process ends: one line for what a user can mend, and its status."""
+"""How a process ends: one line for what a user can fix, and its status."""
 
 import errno
 import pathlib
@@ -44,7 +44,7 @@ def test_a_missing_extra_is_installed_from_the_clone_or_by_the_packages_name(mon
     assert errors.installing("onnx") == "pip install 'textsr_jax[onnx]'"
 
 
-def test_denied_permission_is_mended_by_permissions():
+def test_denied_permission_is_fixed_by_permissions():
     denied, missing = (OSError(number, "") for number in (errno.EACCES, errno.ENOENT))
     assert errors.fix_for(denied, "restore it") == "see to its permissions"
     assert errors.fix_for(missing, "restore it") == "restore it"

@@ -6,8 +6,10 @@
 import numpy as np
 import pytest
 
-from tests import golden_outputs, golden_vectors
-from tests.golden_outputs import BOUNDS, Comparison, is_input
+from benchmarks.golden import outputs as golden_outputs
+from benchmarks.golden import vectors as golden_vectors
+from benchmarks.golden.bounds import BOUNDS, is_input
+from benchmarks.golden.outputs import Comparison
 
 FILES = sorted(path.stem for path in golden_vectors.FOLDER.glob("*.npz"))
 

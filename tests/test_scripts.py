@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from tests import golden_vectors
+from benchmarks.golden import vectors as golden_vectors
 from tests.conftest import word_image
 from textsr_jax.config.settings import FIELDS
 from textsr_jax.storage import packed_files

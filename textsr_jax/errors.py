@@ -1,10 +1,11 @@
-"""The one kind of error that a user can mend, and how the scripts show it: a line, exit status 2.
+"""Errors that a user can fix, and how the commands show them: one line, exit status 2.
 
-Every room raises `UserError` for bad input; only `one_line_errors` prints it.
+All parts of the package raise `UserError` for bad input. Only `one_line_errors` prints it.
 """
 
 import contextlib
 import errno
+import importlib
 import os
 import pathlib
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 
 
 class UserError(Exception):
-    """Bad input. The message is one line that names the thing, the place and the mend."""
+    """Bad input. The message is one line that names the value, the place and the fix."""
 
 
 class MissingPackage(UserError, ImportError):
@@ -21,15 +22,19 @@ class MissingPackage(UserError, ImportError):
 
 
 class Stopped(Exception):
-    """Ctrl-C or SIGTERM ended long work in good order. The message says how to go on."""
+    """Ctrl-C or SIGTERM ended long work, which is saved. The message says how to go on."""
 
 
 def escaped(text: str, longest: int | None = None) -> str:
-    r"""Text as one line of plain characters, to be printed: names may hold what forges lines.
+    r"""Returns text as one line of plain characters; a name may hold characters that forge lines.
 
-    Controls, line and paragraph separators, and what hides or turns text around are written as
-    `\n`, `\x1b` or `\u202e`; so are bytes of a file's name that are no text, as `\xff`. All else
-    stays, the backslash included. What is longer than `longest` characters is cut.
+    Controls, separators of lines and paragraphs, and characters that hide or turn text are written
+    as `\n`, `\x1b` or `\u202e`. Bytes of a file's name that are no text are written as `\xff`. All
+    other characters stay, the backslash included.
+
+    Args:
+      text: any text.
+      longest: a longer text is cut to so many characters; None to keep it whole.
     """
     if longest is not None and len(text) > longest:
         text = f"{text[: longest - 1]}…"
@@ -48,10 +53,10 @@ def _escaped(character: str) -> str:
 
 
 def require_finite(finite: object, model: str) -> None:
-    """Raises a `UserError` that names the model where `finite`, a truth value, is false."""
+    """Raises a `UserError` that names the model if `finite`, a truth value, is false."""
     if not finite:
         raise UserError(
-            f"{model}: what it computes is not finite, for its weights are damaged or far too "
+            f"{model}: what it computes is not finite; its weights are damaged or far too "
             "large; take another model"
         )
 
@@ -71,6 +76,16 @@ def needs(extra: str) -> Iterator[None]:
         ) from error
 
 
+def require(package: str, extra: str) -> None:
+    """Imports a package of an extra of ours, for work that needs it only at its end.
+
+    Raises:
+      MissingPackage: as of `needs`.
+    """
+    with needs(extra):
+        importlib.import_module(package)
+
+
 def installing(extra: str) -> str:
     """Returns the command that installs an extra, from the package's clone or from the index."""
     root = pathlib.Path(__file__).parents[1]
@@ -81,17 +96,17 @@ def installing(extra: str) -> str:
 
 
 def fix_for(error: OSError, otherwise: str) -> str:
-    """What the user can do about an error of a file: "see to its permissions", or `otherwise`."""
+    """Returns how to fix an error of a file: "see to its permissions", or `otherwise`."""
     denied = error.errno in (errno.EACCES, errno.EPERM)
     return "see to its permissions" if denied else otherwise
 
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Ends the process on errors that a user can mend: one line on standard error, no traceback.
+    """Ends the process on errors that a user can fix: one line on standard error, no traceback.
 
-    Exit status: 2 for bad input, denied permission and a full disk, 130 when stopped, 141 where
-    nobody reads the output any more, as behind `| head`.
+    The exit status is 2 for bad input, denied permission and a full disk. It is 130 after Ctrl-C or
+    SIGTERM, and 141 if nobody reads the output any more, as behind `| head`.
     """
 
     def leave(message: str, status: int) -> None:

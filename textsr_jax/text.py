@@ -70,7 +70,7 @@ def encode(labels: Sequence[str], length: int) -> np.ndarray:
     return characters
 
 
-def decode_tokens(tokens: np.ndarray) -> list[str]:
+def decode_tokens(tokens: jax.Array | np.ndarray) -> list[str]:
     """Turns CDistNet's tokens, int (batch, steps), with or without the start token, into words.
 
     A word stops at its first end or pad token. Unknown and start tokens are left out.
@@ -87,7 +87,7 @@ def decode_tokens(tokens: np.ndarray) -> list[str]:
     return words
 
 
-def cdistnet_tokens(characters: jax.Array) -> jax.Array:
+def cdistnet_tokens(characters: jax.Array | np.ndarray) -> jax.Array:
     """CDistNet's tokens: start, the characters, end, pads; int32 (batch, length + 2).
 
     `characters` is the int32 (batch, length) of `encode`. Works inside jit.
@@ -103,7 +103,7 @@ def cdistnet_tokens(characters: jax.Array) -> jax.Array:
     return jnp.where(jnp.arange(length + 2) == lengths + 1, END, tokens)
 
 
-def focus_tokens(characters: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def focus_tokens(characters: jax.Array | np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The text-focus recogniser's decoder input, targets and mask, each (batch, length + 1).
 
     Targets are the characters with class 0, the end, behind the last; the input is the targets

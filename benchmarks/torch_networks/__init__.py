@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.golden import reference_tensors
 from benchmarks.torch_networks.cdistnet import CDistNet
 from benchmarks.torch_networks.crnn import CRNN
 from benchmarks.torch_networks.edsr import EDSR
@@ -17,7 +18,6 @@ from benchmarks.torch_networks.resampler import Resampler
 from benchmarks.torch_networks.tbsrn import TBSRN
 from benchmarks.torch_networks.text_focus import TextFocusRecognizer
 from benchmarks.torch_networks.tsrn import TSRN
-from tests.golden import reference_tensors
 
 NETWORKS = {
     "edsr": EDSR,

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import torch_networks
+from benchmarks.golden import vectors as golden_vectors
 from benchmarks.torch_networks.cdistnet import NUM_TOKENS, CDistNet
-from tests import golden_vectors
 from textsr_jax import convert
 
 FILES = {model: model for model in torch_networks.NETWORKS}

@@ -1,5 +1,6 @@
-"""How scripts start: `~` in arguments, and consoles of other encodings."""
+"""How scripts start: their arguments and names, and consoles of other encodings."""
 
+import pathlib
 import subprocess
 import sys
 
@@ -62,3 +63,60 @@ def test_a_console_of_another_encoding_shows_escapes(encoding, shown):
     done = run("--path=Straße", PYTHONIOENCODING=encoding)
     assert done.stderr == shown
     assert done.stdout.startswith(b"Stra")
+
+
+def names(*command: object, cwd: pathlib.Path) -> list[str]:
+    """How a program calls itself, and how it would be run again."""
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_program_is_named_as_the_user_called_it(tmp_path):
+    code = (
+        "from absl import flags\n"
+        "from textsr_jax.cli.scripts import command, program, run_script\n"
+        'flags.DEFINE_string("path", "", "")\n'
+        "def main(arguments):\n"
+        "    print(program(), command(), sep='\\n')\n"
+        "run_script(main)\n"
+    )
+    for file in ("mine.py", "installed"):
+        (tmp_path / file).write_text(code)
+    options = ("--path=a b", "mine.py")
+    again = "'--path=a b' mine.py"
+    found = names("-u", "mine.py", *options, cwd=tmp_path)
+    assert found == ["python mine.py", f"python mine.py {again}"]
+    found = names("-m", "mine", *options, cwd=tmp_path)
+    assert found == ["python -m mine", f"python -m mine {again}"]
+    # As the installed commands are, found by their path or on the shell's.
+    script = tmp_path / "installed"
+    script.chmod(0o755)
+    found = names(script, *options, cwd=tmp_path)
+    assert found == [str(script), f"{script} {again}"]
+
+
+def test_an_installed_command_on_the_path_has_a_short_name(tmp_path, monkeypatch):
+    script = tmp_path / "textsr-mine"
+    script.write_text("from textsr_jax.cli.scripts import program\nprint(program())\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert names(script, cwd=tmp_path) == ["textsr-mine"]
+
+
+def test_an_installed_config_stands_in_for_a_file_that_is_not_there(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "tiny.py").touch()
+    code = (
+        "from textsr_jax.cli.scripts import _with_installed_config as changed\n"
+        "arguments = ['x', '--config=configs/tiny.py', '--config', 'configs/paper.py:tsrn',\n"
+        "             '--config=configs/none.py', '--config=other/paper.py', 'configs/demo.py']\n"
+        "print(*changed(arguments), sep='\\n')\n"
+    )
+    installed = pathlib.Path(__file__).parents[2] / "configs"
+    assert names("-c", code, cwd=tmp_path) == [
+        *("x", "--config=configs/tiny.py", "--config", f"{installed}/paper.py:tsrn"),
+        *("--config=configs/none.py", "--config=other/paper.py", "configs/demo.py"),
+    ]

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.golden import reference_tensors
 from tests.conftest import same
-from tests.golden import reference_tensors
 from textsr_jax import convert
 from textsr_jax.convert import checkpoint_files, files
 from textsr_jax.errors import UserError

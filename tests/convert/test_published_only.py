@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests import golden_vectors
+from benchmarks.golden import vectors as golden_vectors
 from textsr_jax import convert
 from textsr_jax.convert.table import PublishedOnly, leaves
 from textsr_jax.models import count_parameters

@@ -13,8 +13,8 @@ from flax import nnx
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from benchmarks.golden import reference_tensors
 from tests.conftest import same
-from tests.golden import reference_tensors
 from textsr_jax import convert
 from textsr_jax.convert import TABLES, NameTable, import_state_dict, to_tree
 from textsr_jax.convert.table import COMPUTED, UNUSED, leaves, to_state_dict

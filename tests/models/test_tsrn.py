@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.golden import reference_tensors
+from benchmarks.golden import reference_tensors
 from textsr_jax import convert
 from textsr_jax.errors import UserError
 from textsr_jax.models import Network, count_parameters

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
+from benchmarks.golden import vectors as golden_vectors
 from configs import paper
-from tests import golden_vectors
 from textsr_jax import convert
 from textsr_jax.convert.table import leaves
 from textsr_jax.errors import UserError

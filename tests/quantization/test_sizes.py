@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import golden_vectors
+from benchmarks.golden import vectors as golden_vectors
 from textsr_jax import convert
 from textsr_jax.quantization import Rule, held_bytes, quantize, rule_set, selection, size_mbit
 

@@ -127,9 +127,9 @@ def test_blank_rows_are_cut_where_there_are_many(above, below, height, noise, se
     # A gradient is blank as well.
     image += rng.normal(0, noise, image.shape) + np.linspace(0, 40, 60)[:, None]
     cut = crops.trimmed(image.clip(0, 255).astype(np.uint8)).shape[0]
-    if max(above, below) < 0.8 * height * crops.ROOM - 3:
+    if max(above, below) < 0.8 * height * crops.BLANK_ROWS - 3:
         assert cut == len(image)
-    if max(above, below) > 1.2 * height * crops.ROOM + 6:
+    if max(above, below) > 1.2 * height * crops.BLANK_ROWS + 6:
         assert height <= cut <= height * (1 + 2 * crops.MARGIN) + 6 + 0.05 * len(image)
 
 

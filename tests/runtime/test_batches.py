@@ -5,11 +5,11 @@ import numpy as np
 from textsr_jax.runtime.batches import batches, fill
 
 
-def test_the_last_batch_is_filled_with_its_last_row():
+def test_the_last_batch_is_filled_with_its_first_row():
     rows = np.arange(10).reshape(5, 2)
     (first, first_count), (last, last_count) = batches(rows, 3)
     np.testing.assert_array_equal(first, rows[:3])
-    np.testing.assert_array_equal(last, rows[[3, 4, 4]])
+    np.testing.assert_array_equal(last, rows[[3, 4, 3]])
     assert (first_count, last_count) == (3, 2)
 
 

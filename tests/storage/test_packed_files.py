@@ -785,9 +785,9 @@ def test_foreign_files_are_named(tmp_path, content):
         path,
         ParameterFile("edsr", "sr", {}, {"params": {"x": np.ones(3, np.float32)}, "stats": {}}),
     )
-    assert "a safetensors file, but not a packed pair; models of one" in complaint(path)
+    assert "a safetensors file, but not a packed file; models of one" in complaint(path)
     safetensors.numpy.save_file({"conv.weight": np.ones(3, np.float32)}, path)
-    assert "a safetensors file, but not a packed pair" in complaint(path)
+    assert "a safetensors file, but not a packed file" in complaint(path)
 
 
 class Boom:

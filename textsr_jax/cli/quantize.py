@@ -14,7 +14,7 @@ from absl import flags
 
 from textsr_jax.cli import config_flag
 from textsr_jax.cli.scripts import command, refuse, run_script
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, require
 
 if TYPE_CHECKING:
     from textsr_jax.config.settings import Experiment
@@ -83,6 +83,8 @@ def main(arguments: list[str]) -> None:
     priors = [_choice("prior", value, _PRIORS) for value in _PRIOR.value or ()]
     if _OUT.value and not (_SEARCH.value or _FINETUNE.value):
         _check_packs_one()
+    if _SENSITIVITY.value or _SEARCH.value:
+        require("matplotlib", "plots")
     from textsr_jax.experiments import quantization
 
     job = _job(config_flag.from_flag(_CONFIG, _WORKDIR.value))

@@ -72,7 +72,8 @@ def write_lines(
             readable = [item for item in batch if item.image is not None]
             if readable and reader is None:
                 reader = load()
-            results = reader.read_and_show([item.image for item in readable]) if readable else []
+            pixels = [item.image for item in batch if item.image is not None]
+            results = reader.read_and_show(pixels) if reader is not None and pixels else []
             found = dict(zip(map(id, readable), results, strict=True))
             with _above(progress):
                 for item in batch:
@@ -82,7 +83,7 @@ def write_lines(
                         _complain(readings.error_line(item))
                     if text := readings.line(item, reading, output.format):
                         print(text)
-                    if reading is None:
+                    if reading is None or picture is None or item.image is None:
                         continue
                     if contents.is_photograph(item.image, reading.text, reading.confidence):
                         _complain(readings.photograph_line(item))
@@ -138,11 +139,13 @@ def _complain(line: str) -> None:
 
 def _thumbnail(item: Item) -> Item:
     """The item with an image of no more pixels than a grid shows of a word, doubled."""
+    assert item.image is not None
     most = 4 * HR_SIZE[0] * HR_SIZE[1]
     return dataclasses.replace(item, image=to_rgb(Image.fromarray(item.image), most))
 
 
 def _word(item: Item, reading: Reading, picture: np.ndarray) -> figures.Word:
+    assert item.image is not None
     return figures.Word(
         name=escaped(pathlib.PurePath(item.source).name),
         given=item.image,

@@ -13,12 +13,12 @@ MODEL says which network FILE holds, a .pth or .safetensors file as its authors 
 train.py, evaluate.py, quantize.py and read.py take OUT as --config.init.sr=OUT (edsr, tbsrn, tsrn),
 --config.init.ocr=OUT (cdistnet, crnn) or --config.init.focus=OUT (text_focus).
 
-The way back, from a converted file or from a workdir of train.py, into the published names:
+With --to-torch it converts back to the published names, from a converted file or a workdir:
 
   python -m textsr_jax.convert edsr edsr.params --to-torch --out usn.pth
   python -m textsr_jax.convert cdistnet runs/tiny --to-torch --out cdistnet.pth
 
-A file that holds several models says so: --entry=params_ema, or --entry=model.sr, names one.
+Where a file holds several models, --entry=params_ema or --entry=model.sr chooses one.
 
 Files are read without PyTorch, and nothing in them is run. Only --to-torch into a .pth needs it:
 pip install -e '.[convert]'.
@@ -44,12 +44,13 @@ def main(arguments: list[str]) -> None:
         raise UserError("--out is missing; name the file to write, for example --out=edsr.params")
     from textsr_jax.convert import files
 
+    model, file = arguments
     if _TO_TORCH.value:
         if _ENTRY.value is not None:
             raise UserError("--entry names a part of a published file; leave it or --to-torch away")
-        lines = files.export_file(*arguments, _OUT.value)
+        lines = files.export_file(model, file, _OUT.value)
     else:
-        lines = files.import_file(*arguments, _OUT.value, _ENTRY.value)
+        lines = files.import_file(model, file, _OUT.value, _ENTRY.value)
     print("\n".join(lines))
 
 

@@ -1,7 +1,7 @@
 """The name table of CDistNet's published checkpoint.
 
-Of its 65,459,272 parameters 18,935,808 are never used: every attention carries the projections of
-every kind of attention, and another set that no kind uses.
+18,935,808 of its 65,459,272 parameters are never used. Every attention has the projections of every
+kind of attention, and another set that no kind uses.
 """
 
 from textsr_jax.convert.table import NameTable, PublishedOnly

@@ -1,6 +1,6 @@
-"""Checkpoint files as PyTorch's users publish them: tensors by name from .pth and .safetensors.
+"""Checkpoint files as PyTorch's users publish them: tensors by name in .pth and .safetensors.
 
-Both are read with numpy alone; PyTorch is imported where a .pth is written.
+Both are read with numpy alone. PyTorch is imported only to write a .pth.
 """
 
 import collections
@@ -17,16 +17,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from textsr_jax.convert import entries
-from textsr_jax.convert.rebuilding import Damaged, Other, Refused
+from textsr_jax.convert.rebuilding import Damaged, Other, Refused, Tensor
 from textsr_jax.convert.torch_files import Foreign, TorchFile
 from textsr_jax.errors import UserError, escaped, installing
 from textsr_jax.storage import file_kinds
 
 SAFETENSORS = ".safetensors"
 
-# Far beyond the networks that there are tables for; work on names stays short.
+# Far more than any network with a table has. So work on names stays short.
 _MAX_TENSORS, _MAX_NAME = 5_000, 256
-# Of a safetensors file.
+# Bytes of a safetensors file's header.
 _MAX_HEADER = 1 << 23
 
 
@@ -35,7 +35,7 @@ class Checkpoint:
     """The tensors of a checkpoint file.
 
     Attributes:
-      tensors: by their full names, in the file's order and dtypes, in PyTorch's layout.
+      tensors: by their full names, in the file's order and dtypes and PyTorch's layout.
       key: the entry of the file that holds them; None where they are the whole file.
       beside: names of the other entries, which are not read.
     """
@@ -46,18 +46,18 @@ class Checkpoint:
 
 
 def read(path: str | pathlib.Path, entry: str | None = None) -> Checkpoint:
-    """Reads a checkpoint file; what it is is seen from its content.
+    """Reads a checkpoint file, whose content tells its format.
 
     Nothing that a pickle names is run or made: see `textsr_jax.convert.pickles`.
 
     Args:
       path: the file.
       entry: which entry of it holds the tensors, such as `params_ema` or `model.sr`; None where
-        it is clear.
+        there is one such entry.
 
     Raises:
-      UserError: no such file, damaged or of another kind, one that would run code, one without
-        tensors, or with several entries that hold some.
+      UserError: there is no such file, or it is damaged or of another kind, would run code, or has
+        no tensors, or has tensors in several entries.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -82,10 +82,10 @@ def read(path: str | pathlib.Path, entry: str | None = None) -> Checkpoint:
 
 
 def encode(checkpoint: Checkpoint, suffix: str) -> bytes:
-    """The content of a checkpoint file: safetensors for that suffix, otherwise PyTorch's own.
+    """The content of a checkpoint file: safetensors for that suffix, otherwise PyTorch's format.
 
-    Safetensors has no entries, so `key` is left out of it. PyTorch's own is written in the format
-    that every version reads, since the published code asks for 1.2.
+    A safetensors file has no entries, so `key` is left out. PyTorch's own is written in the older
+    format, which every version reads: the published code asks for PyTorch 1.2.
 
     Raises:
       UserError: PyTorch is needed and not installed.
@@ -140,7 +140,8 @@ def _read_torch(path: pathlib.Path, entry: str | None) -> Checkpoint:
                         f"{path}: tensor '{escaped(name)}' is not a plain one ({tensor.kind}); "
                         "save it as float32"
                     )
-            arrays = file.tensors(found.tensors.values())
+            plain = [tensor for tensor in found.tensors.values() if isinstance(tensor, Tensor)]
+            arrays = file.tensors(plain)
     except Refused as error:
         raise UserError(
             f"{path}: refused, and nothing in it was run: it asks for {escaped(str(error), 200)}; "
@@ -155,7 +156,7 @@ def _read_torch(path: pathlib.Path, entry: str | None) -> Checkpoint:
 
 
 def _checked_names(path: pathlib.Path, names: list[str]) -> list[str]:
-    """The names of tensors; refuses what no network has."""
+    """Returns the names of tensors, or refuses names that no network has."""
     if len(names) > _MAX_TENSORS:
         raise UserError(
             f"{path}: holds {len(names):,} tensors; no network here has more than {_MAX_TENSORS:,}"

@@ -7,7 +7,7 @@ TABLE = NameTable(
         (r"^convs\.(\d)\.conv\.", r"cnn.conv\1."),
         (r"^convs\.(\d)\.bn\.", r"cnn.batchnorm\1."),
         (r"\.output\.", ".embedding."),
-        # PyTorch's LSTM: the products with the input and with the state, then the other direction.
+        # PyTorch's LSTM: products with the input and with the state, then the other direction.
         (r"\.(forward|backward)\.input\.(weight|bias)$", r".\1.\2_ih_l0"),
         (r"\.(forward|backward)\.recurrent\.(weight|bias)$", r".\1.\2_hh_l0"),
         (r"\.forward\.", ".rnn."),

@@ -8,7 +8,7 @@ TABLE = NameTable(
         (r"^head\.", "head.0."),
         (r"^blocks\.(\d+)\.conv1\.", r"body.\1.body.0."),
         (r"^blocks\.(\d+)\.conv2\.", r"body.\1.body.2."),
-        # The convolution behind the blocks ends the published list.
+        # The convolution after the blocks is the last of the published list.
         (r"^body_end\.", "body.{blocks+0}."),
         (r"^upsample\.", "tail.0.0."),
         (r"^tail\.(weight|bias)$", r"tail.1.\1"),

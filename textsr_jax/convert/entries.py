@@ -1,6 +1,6 @@
-"""Which entry of a checkpoint file holds the tensors; published code keeps more in it than them.
+"""Which entry of a checkpoint file holds the tensors: published code keeps more than them in it.
 
-Entries are named by the way to them, such as `model.sr`.
+Entries are named by the path to them, such as `model.sr`.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from textsr_jax.convert.pickles import Key
 from textsr_jax.convert.rebuilding import Other, Tensor
 from textsr_jax.errors import UserError, escaped
 
-# Where published code keeps the state dict beside epochs, scores and optimisers; the first that
-# is there is taken.
+# Where published code keeps the state dict, beside epochs, scores and optimisers. The first one
+# there is taken.
 _KEYS = ("state_dict_G", "state_dict", "model", "net")
-# What entries are looked for: no deeper, of no longer names; and how many a message lists.
+# How deep entries are looked for, how long their names may be, and how many a message lists.
 _DEEPEST, _LONGEST, _MOST_LISTED = 8, 64, 12
 
 
 @dataclass(frozen=True)
 class Found:
-    """The tensors of a file, by name; an `Other` is one that is not plain.
+    """The tensors of a file, by name; an `Other` is a tensor that is not plain.
 
     Attributes:
       tensors: in the file's order.
       key: the entry that holds them; None where they are the whole file.
-      beside: the ways to all that is there beside them.
+      beside: the paths to everything else in the file.
     """
 
     tensors: dict[str, Tensor | Other]
@@ -36,16 +36,16 @@ class Found:
     beside: tuple[str, ...]
 
 
-def choose(path: pathlib.Path, content: Any, entry: str | None) -> Found:
+def choose(path: pathlib.Path, content: object, entry: str | None) -> Found:
     """Finds the state dict in what a file holds.
 
     Args:
-      path: of the file, for messages.
-      content: as `pickles.load` returns.
-      entry: the one that the user names; None to take the one that there is.
+      path: the file, for messages.
+      content: what `pickles.load` returned.
+      entry: the entry that the user names; None to take the only one.
 
     Raises:
-      UserError: there is none, or several and the user names none of them.
+      UserError: no entry holds tensors, or several do and the user names none of them.
     """
     if not isinstance(content, dict):
         kind = content.kind if isinstance(content, Other) else f"a {type(content).__name__}"
@@ -53,7 +53,7 @@ def choose(path: pathlib.Path, content: Any, entry: str | None) -> Found:
     holding: dict[int, bool] = {}
     nodes = {}
     for node in _nodes(content):
-        # A dict with many names is looked through once.
+        # A dict that has many names is searched once.
         if id(node.content) not in holding:
             holding[id(node.content)] = bool(node.tensors())
         if holding[id(node.content)]:
@@ -86,7 +86,7 @@ def choose(path: pathlib.Path, content: Any, entry: str | None) -> Found:
 
 @dataclass(frozen=True, eq=False)
 class _Node:
-    """A dict in a file, and the way to it."""
+    """A dict in a file, and the path to it."""
 
     content: dict[str | Key, Any]
     name: str = ""
@@ -118,13 +118,13 @@ class _Node:
 
 
 def _nodes(content: dict[str | Key, Any]) -> Iterator[_Node]:
-    """Every dict and each of its names, those nearer to the top first."""
+    """Yields every dict under each of its names, those nearer to the top first."""
     opened, level = set(), [_Node(content)]
     while level:
         yield from level
         below = []
         for node in level:
-            # One that has several names is looked into once: there may be 2 ** 8 ways to it.
+            # A dict with several names is opened once: there may be 2 ** 8 paths to it.
             if id(node.content) in opened or node.depth == _DEEPEST:
                 continue
             opened.add(id(node.content))
@@ -139,7 +139,7 @@ def _name(key: str | Key) -> str:
     return key if isinstance(key, str) else key.text
 
 
-def _is_tensor(value: Any) -> bool:
+def _is_tensor(value: object) -> bool:
     return isinstance(value, Tensor) or (isinstance(value, Other) and value.tensor)
 
 

@@ -1,6 +1,6 @@
-"""Conversion of files: a published checkpoint to a parameter file, and the way back.
+"""Conversion of files: a published checkpoint to a parameter file, and back.
 
-What the network does not use goes along in the parameter file, so that the way back is exact.
+The parameter file also keeps what the network does not use, so converting back is exact.
 """
 
 import os
@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from textsr_jax.config.names import nearest
-from textsr_jax.convert import (
+from textsr_jax.convert import checkpoint_files
+from textsr_jax.convert.checkpoint_files import Checkpoint
+from textsr_jax.convert.published import (
     TABLES,
     WITH_STN,
-    checkpoint_files,
     export_variables,
     holds_stn,
     import_state_dict,
     network,
 )
-from textsr_jax.convert.checkpoint_files import Checkpoint
 from textsr_jax.convert.table import COMPUTED, UNUSED, bare_name, prefix
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.models import build_focus, build_ocr, build_sr, count_parameters
@@ -37,7 +37,7 @@ class _Published:
     Attributes:
       part: its part of a config, one of `parameter_files.PARTS`.
       key: the entry of the file that holds the tensors; None for the whole file.
-      prefix: what stands before each name.
+      prefix: what is put before each name.
     """
 
     part: str
@@ -55,13 +55,13 @@ PUBLISHED = {
     "crnn": _Published("ocr"),
 }
 
-# Of what a file holds besides, and of what is dropped, so much is told.
+# How many other entries of a file, and how many lines on dropped tensors, are printed.
 _MOST_TOLD, _MOST_LINES = 40, 200
-# Names with more numbers than any network's are listed one by one.
+# Names with more numbers than any network's names have are listed one by one.
 _MOST_NUMBERS = 8
 
 _BUILD = {"sr": build_sr, "ocr": build_ocr, "focus": build_focus}
-# Where a workdir holds the model of each part; the first that is there is taken.
+# The stages of a workdir that may hold the model of each part. The first one there is taken.
 _STAGES = {"sr": ("stage1",), "ocr": ("stage2", "pretrain_ocr"), "focus": ("pretrain_focus",)}
 
 
@@ -72,13 +72,13 @@ def import_file(model: str, source: str, out: str, entry: str | None = None) -> 
       model: a key of `TABLES`.
       source: a .pth or .safetensors file as published.
       out: the parameter file to write.
-      entry: which entry of the file holds the tensors; None where it is clear.
+      entry: which entry of the file holds the tensors; None where there is one such entry.
 
     Returns:
       Lines that say what was found, dropped and written.
 
     Raises:
-      UserError: a file that cannot be read or written, or does not fit the model.
+      UserError: a file cannot be read or written, or does not fit the model.
     """
     _check(model, source, out)
     if parameter_files.is_parameter_file(source):
@@ -123,21 +123,21 @@ def import_file(model: str, source: str, out: str, entry: str | None = None) -> 
 
 
 def export_file(model: str, source: str, out: str) -> list[str]:
-    """Writes a published checkpoint from a parameter file, or from the best of a workdir.
+    """Writes a published checkpoint from a parameter file, or from the best model of a workdir.
 
-    A converted file gives back the very tensors that it was made from, wrapped as they were.
+    From a converted file, the tensors are exactly those that it was made from, wrapped as before.
 
     Args:
       model: a key of `TABLES`.
       source: a parameter file, or a workdir of train.py.
-      out: the file to write: safetensors where it ends so, otherwise PyTorch's own.
+      out: the file to write. `.safetensors` gives that format, any other ending PyTorch's own.
 
     Returns:
       Lines that say what was written.
 
     Raises:
-      UserError: a file or workdir that cannot be read or does not hold the model, or a file that
-        cannot be written.
+      UserError: the source cannot be read or does not hold the model, or the file cannot be
+        written.
     """
     _check(model, source, out)
     if pathlib.Path(source).is_dir():
@@ -231,7 +231,7 @@ def _list_dropped(model: str, dropped: dict[str, np.ndarray]) -> Iterator[str]:
 
 
 def _together(names: Sequence[str]) -> Iterator[str]:
-    """Names that differ in one number as one: block2.bias and block3.bias are block{2,3}.bias."""
+    """Joins names that differ in one number: block2.bias and block3.bias to block{2,3}.bias."""
     alike: dict[str, list[list[str]]] = {}
     for name in names:
         alike.setdefault(re.sub(r"\d+", "#", name), []).append(re.split(r"(\d+)", name))
@@ -271,7 +271,7 @@ def _differences(model: str, variables: dict[str, Any]) -> Iterator[str]:
     if variables["stats"]:
         patterns.append(r".*\.num_batches_tracked")
     if patterns:
-        # From a regular expression to what people write for a group of names.
+        # A regular expression as people write a group of names.
         readable = [re.sub(r"\\d\+?|\.\*", "*", p).replace("\\.", ".") for p in patterns]
         yield "load it with strict=False, for these published tensors are not in it:"
         yield from (f"  {pattern}" for pattern in readable)

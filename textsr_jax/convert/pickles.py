@@ -1,6 +1,6 @@
 """The pickle in a PyTorch checkpoint, read without running anything that it names.
 
-`pickletools` of the standard library takes it apart; what it asks for is described, never made.
+The standard library's `pickletools` takes it apart. What it asks for is described, never made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from textsr_jax.convert import rebuilding
 from textsr_jax.convert.rebuilding import Bytes, Damaged, Named, Other, Storage, of_type
 
-# A checkpoint of 10,000 tensors and of their optimiser takes half as much.
+# A checkpoint of 10,000 tensors with their optimiser takes half of this.
 MAX_BYTES = 1 << 25
 _MAX_OPERATIONS = 500_000
 _MARK = object()
@@ -22,7 +22,7 @@ _MARK = object()
 
 @dataclass(frozen=True, eq=False)
 class Key:
-    """A key of a dict that is no string. Each is its own key: none of a file's values is hashed."""
+    """A key of a dict that is not a string. Each equals itself alone; no value is hashed."""
 
     text: str
 
@@ -30,20 +30,21 @@ class Key:
 def load(stream: io.BytesIO, operations: int = _MAX_OPERATIONS) -> tuple[Any, list[Storage]]:
     """Reads one pickle, up to its end.
 
-    Work and memory are bounded by its length: what is there several times is made once, nothing is
-    copied, hashed or computed.
+    Its length bounds work and memory: an object that occurs several times is made once, and nothing
+    is copied, hashed or computed.
 
     Args:
-      stream: at the pickle's start; it is left at its end.
-      operations: how many it may take.
+      stream: at the pickle's start. It is left at the pickle's end.
+      operations: how many operations the pickle may take.
 
     Returns:
-      What it holds: None, bools, ints, floats and strings; tuples, lists and dicts, whose keys are
-      strings and `Key`; `Tensor`, `Storage` and `Other`. And every storage that it names.
+      What it holds, and every storage that it names. It may hold None, bools, ints, floats and
+      strings; tuples, lists, and dicts with strings and `Key` as keys; `Tensor`, `Storage` and
+      `Other`.
 
     Raises:
       Refused: it asks for something else.
-      Damaged: it is none, is cut short, or is longer than any checkpoint's.
+      Damaged: it is not a pickle, is cut short, or is longer than any checkpoint's.
     """
     machine = _Machine(operations)
     try:
@@ -64,7 +65,7 @@ class _Machine:
         self._memo: dict[int, Any] = {}
         self._left = self._most = operations
 
-    def step(self, operation: str, argument: Any) -> None:
+    def step(self, operation: str, argument: object) -> None:
         self._spend(1)
         if operation in _VALUES:
             self._stack.append(_VALUES[operation](argument))
@@ -82,7 +83,7 @@ class _Machine:
             )
 
     def _items(self) -> list[Any]:
-        """What is on the stack above the last mark, taken off it."""
+        """Takes what is above the last mark off the stack, and returns it."""
         place = len(self._stack) - 1
         while self._stack[place] is not _MARK:
             place -= 1
@@ -90,13 +91,13 @@ class _Machine:
         del self._stack[place:]
         return items
 
-    def nothing(self, _: Any) -> None:
+    def nothing(self, _: object) -> None:
         pass
 
-    def stop(self, _: Any) -> None:
+    def stop(self, _: object) -> None:
         self.result = self._stack.pop()
 
-    def mark(self, _: Any) -> None:
+    def mark(self, _: object) -> None:
         self._stack.append(_MARK)
 
     def get(self, index: int) -> None:
@@ -105,10 +106,10 @@ class _Machine:
     def put(self, index: int) -> None:
         self._memo[index] = self._stack[-1]
 
-    def memoize(self, _: Any) -> None:
+    def memoize(self, _: object) -> None:
         self._memo[len(self._memo)] = self._stack[-1]
 
-    def tuple(self, _: Any) -> None:
+    def tuple(self, _: object) -> None:
         self._stack.append(tuple(self._items()))
 
     def tuple_of(self, count: int) -> None:
@@ -116,20 +117,20 @@ class _Machine:
         del self._stack[-count:]
         self._stack.append(items)
 
-    def append(self, _: Any) -> None:
+    def append(self, _: object) -> None:
         self._extend([self._stack.pop()])
 
-    def appends(self, _: Any) -> None:
+    def appends(self, _: object) -> None:
         self._extend(self._items())
 
     def _extend(self, items: list[Any]) -> None:
         of_type(list, self._stack[-1]).extend(items)
 
-    def set_item(self, _: Any) -> None:
+    def set_item(self, _: object) -> None:
         value, key = self._stack.pop(), self._stack.pop()
         self._update([key, value])
 
-    def set_items(self, _: Any) -> None:
+    def set_items(self, _: object) -> None:
         self._update(self._items())
 
     def _update(self, items: list[Any]) -> None:
@@ -137,7 +138,7 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[_key(key)] = value
 
-    def add_items(self, _: Any) -> None:
+    def add_items(self, _: object) -> None:
         self._items()
         of_type(Other, self._stack[-1])
 
@@ -145,29 +146,29 @@ class _Machine:
         module, _, attribute = name.partition(" ")
         self._stack.append(rebuilding.named(module, attribute))
 
-    def stack_global(self, _: Any) -> None:
+    def stack_global(self, _: object) -> None:
         attribute, module = self._stack.pop(), self._stack.pop()
         self._stack.append(rebuilding.named(of_type(str, module), of_type(str, attribute)))
 
-    def reduce(self, _: Any) -> None:
+    def reduce(self, _: object) -> None:
         arguments, function = of_type(tuple, self._stack.pop()), self._stack.pop()
         if isinstance(function, Named) and function.name == "collections.OrderedDict":
-            # Python 2 writes the items as a list of pairs, later ones set them.
-            (pairs,) = arguments or ([],)
-            self._spend(len(of_type(list, pairs)))
-            self._stack.append({_key(key): value for key, value in pairs})
+            # Python 2 writes the items as a list here; later versions set them afterwards.
+            (items,) = arguments or ([],)
+            self._spend(len(of_type(list, items)))
+            self._stack.append({_key(key): value for key, value in items})
         else:
             self._stack.append(rebuilding.call(function, arguments))
 
-    def new(self, _: Any) -> None:
+    def new(self, _: object) -> None:
         arguments, kind = of_type(tuple, self._stack.pop()), self._stack.pop()
         self._stack.append(rebuilding.new(kind, arguments))
 
-    def build(self, _: Any) -> None:
+    def build(self, _: object) -> None:
         state = self._stack.pop()
         rebuilding.check_state(self._stack[-1], state)
 
-    def persistent(self, _: Any) -> None:
+    def persistent(self, _: object) -> None:
         self.storages.append(rebuilding.storage(*of_type(tuple, self._stack.pop())))
         self._stack.append(self.storages[-1])
 
@@ -178,7 +179,7 @@ _VALUES: dict[str, Callable[[Any], Any]] = {
     "NEWFALSE": lambda _: False,
     **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"), lambda value: value),
     **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), lambda value: value),
-    # What Python 2 called a string; names are such.
+    # Python 2's strings; names are written so.
     **dict.fromkeys(("BINSTRING", "SHORT_BINSTRING"), lambda value: value),
     **dict.fromkeys(
         ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), lambda value: Bytes(len(value))
@@ -216,7 +217,7 @@ _METHODS: dict[str, Callable[[_Machine, Any], None]] = {
 }
 
 
-def _key(key: Any) -> str | Key:
+def _key(key: object) -> str | Key:
     if isinstance(key, str):
         return key
     return Key(str(key) if isinstance(key, int | float) else f"({type(key).__name__})")

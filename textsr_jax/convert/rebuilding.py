@@ -1,22 +1,24 @@
-"""What the names in a PyTorch checkpoint's pickle stand for: tensors described, all else left out.
+"""What the names in a PyTorch checkpoint's pickle stand for: tensors are described, nothing is run.
 
-Nothing of PyTorch is used, and of numpy nothing that a file could steer.
+Nothing of PyTorch is used, and no part of numpy that a file could steer.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import ml_dtypes
 import numpy as np
 
+T = TypeVar("T")
+
 
 class Refused(Exception):
-    """The pickle asks for something that is no tensor and no plain value; the message names it."""
+    """The pickle asks for something other than tensors and plain values; the message names it."""
 
 
 class Damaged(Exception):
@@ -29,9 +31,9 @@ class Storage:
 
     Attributes:
       key: its name in the file.
-      dtype: of its numbers; None where they are quantised.
-      width: the bytes of a number.
-      start, size: the part of what is stored under `key` that it is, in numbers.
+      dtype: dtype of its numbers; None where they are quantised.
+      width: bytes of one number.
+      start, size: which part of the numbers under `key` it is.
     """
 
     key: str
@@ -58,7 +60,7 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Other:
-    """Something that is not read, such as a number of numpy or a sparse tensor.
+    """Something that is not read, such as a NumPy scalar or a sparse tensor.
 
     Attributes:
       kind: what it is.
@@ -78,7 +80,7 @@ class Named:
 
 @dataclass(frozen=True, eq=False)
 class Bytes:
-    """As many bytes, which nobody needs."""
+    """Bytes that nobody needs; only their number is kept."""
 
     size: int
 
@@ -89,7 +91,7 @@ class _NumpyType:
 
 
 class _Array(Other):
-    """An array of numpy, whose state is yet to come."""
+    """A NumPy array, whose state comes later in the pickle."""
 
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -105,7 +107,7 @@ _DTYPES = {
     "torch.bool": np.dtype(bool),
 }  # fmt: skip
 _STORAGES = {
-    # Bytes, whose tensors say their dtype themselves.
+    # Bytes; their tensors name the dtype.
     "Untyped": np.dtype(np.uint8),
     "Float": np.dtype(np.float32),
     "Double": np.dtype(np.float64),
@@ -120,22 +122,22 @@ _STORAGES = {
     "ComplexFloat": np.dtype(np.complex64),
     "ComplexDouble": np.dtype(np.complex128),
 }
-# Bytes of a number, or of a few.
+# Bytes of one number, or of a few packed numbers.
 _QUANTIZED = {"QUInt8": 1, "QInt8": 1, "QInt32": 4, "QUInt4x2": 1, "QUInt2x4": 1}
 _FROM_TYPE = "torch._tensor._rebuild_from_type_v2"
 _PARAMETER = "torch.nn.parameter.Parameter"
 _STORAGE = re.compile(r"torch\.(?:cuda\.|storage\.)?(\w+)Storage")
-# Of numbers alone: no objects, no records, no strings.
+# Types of numbers alone: no objects, no records, no strings.
 _NUMPY_TYPE = re.compile(
     r"[<>=|]?(?:[bi?]1|[iu][1248]|f(?:2|4|8|16)|c(?:8|16|32)|[?bBhHiIlLqQefdgFDG])"
 )
-# Names that may be mentioned, and are not called.
+# Names that may be mentioned, but are not called.
 _MENTIONED = re.compile(
     r"torch\.(?:(?:q?u?int|bits|b?float|complex)\d\w*|bool|per_(?:tensor|channel)_\w+"
     r"|(?:cuda\.|sparse\.)*\w*Tensor)|numpy\.ndarray|collections\.OrderedDict|"
     + re.escape(_FROM_TYPE)
 )
-# numpy's module before numpy 2, and what Python 2 called its own.
+# NumPy's modules before NumPy 2, and Python 2's name for its own.
 _RENAMED = {
     "numpy.core.multiarray": "numpy._core.multiarray",
     "numpy.core.numeric": "numpy._core.numeric",
@@ -144,10 +146,10 @@ _RENAMED = {
 
 
 def named(module: str, attribute: str) -> Named:
-    """What a pickle names.
+    """A name in a pickle.
 
     Raises:
-      Refused: it is neither a tensor's nor a plain value's.
+      Refused: it belongs neither to tensors nor to plain values.
     """
     name = f"{_RENAMED.get(module, module)}.{attribute}"
     if name in _CALLS or _MENTIONED.fullmatch(name) or _STORAGE.fullmatch(name):
@@ -155,12 +157,12 @@ def named(module: str, attribute: str) -> Named:
     raise Refused(name)
 
 
-def call(function: Any, arguments: tuple[Any, ...]) -> Any:
-    """What a function that a pickle names would have made of `arguments`.
+def call(function: object, arguments: tuple[Any, ...]) -> Any:
+    """What a function that a pickle names would return for `arguments`.
 
     Raises:
-      Refused: it is none that rebuilds tensors or plain values.
-      Damaged: `arguments` are not its own; TypeError and ValueError say the same.
+      Refused: the function does not rebuild tensors or plain values.
+      Damaged: the function does not take such arguments; TypeError and ValueError mean the same.
     """
     name = of_type(Named, function).name
     if name == _FROM_TYPE:
@@ -174,15 +176,16 @@ def call(function: Any, arguments: tuple[Any, ...]) -> Any:
     return _CALLS[name](*arguments)
 
 
-def new(kind: Any, arguments: tuple[Any, ...]) -> Any:
-    """A new object of a class that a pickle names, only of parameters; raises as `call` does."""
-    if of_type(Named, kind).name != _PARAMETER:
-        raise Refused(kind.name)
+def new(kind: object, arguments: tuple[Any, ...]) -> Any:
+    """A new object of a class that a pickle names, which must be `Parameter`; raises as `call`."""
+    name = of_type(Named, kind).name
+    if name != _PARAMETER:
+        raise Refused(name)
     return _parameter(*arguments)
 
 
-def check_state(target: Any, state: Any) -> None:
-    """Checks a state that is given to what was read; only an array of numpy needs it."""
+def check_state(target: object, state: object) -> None:
+    """Checks a state that the pickle gives to an object; only NumPy arrays need one."""
     if isinstance(target, _NumpyType):
         _check_type_state(of_type(tuple, state))
     elif isinstance(target, _Array):
@@ -191,52 +194,65 @@ def check_state(target: Any, state: Any) -> None:
         raise Damaged(f"its pickle gives a state to {type(target).__name__}")
 
 
-def storage(what: Any, kind: Any, key: Any, device: Any, size: Any, view: Any = None) -> Storage:
-    """A storage, by the words that a pickle has for it: `view` is its name, start and size."""
+def storage(
+    what: object, kind: object, key: object, device: object, size: object, view: object = None
+) -> Storage:
+    """A storage, from the arguments in a pickle; `view` holds its name, start and size."""
     if what != "storage" or not isinstance(key, str | int):
         raise Damaged("its pickle names something outside it that is no storage")
     found = _STORAGE.fullmatch(of_type(Named, kind).name)
     if found is None:
         raise Damaged("its pickle names a storage of no type")
-    size, start = _count(size), 0
+    count, start = _count(size), 0
     if view is not None:
-        _, start, part = view
-        if _count(start) + _count(part) > size:
+        _, first, part = cast(Iterable[object], view)
+        start = _count(first)
+        if start + _count(part) > count:
             raise Damaged("a view ends behind its storage")
-        size = part
+        count = _count(part)
     dtype = _STORAGES.get(found[1])
     if dtype is None and found[1] not in _QUANTIZED:
         raise Damaged(f"its pickle names a storage of another type, {found[1]}")
     width = _QUANTIZED[found[1]] if dtype is None else dtype.itemsize
-    return Storage(str(key), dtype, width, size, start)
+    return Storage(str(key), dtype, width, count, start)
 
 
-def of_type(kind: type, value: Any) -> Any:
-    """`value`, which must be of a type."""
+def of_type(kind: type[T], value: object) -> T:
+    """Returns `value`, or raises `Damaged` where it is not of the type."""
     if not isinstance(value, kind):
         raise Damaged(f"its pickle holds {type(value).__name__} where {kind.__name__} belongs")
     return value
 
 
-def _count(value: Any) -> int:
+def _count(value: object) -> int:
     if type(value) is not int or not 0 <= value < 1 << 48:
         raise Damaged("its pickle holds a size that no file has")
     return value
 
 
-def _counts(values: Any) -> tuple[int, ...]:
-    if len(of_type(tuple, values)) > 32:
+def _counts(values: object) -> tuple[int, ...]:
+    counts = of_type(tuple, values)
+    if len(counts) > 32:
         raise Damaged("a tensor has more than 32 axes")
-    return tuple(map(_count, values))
+    return tuple(map(_count, counts))
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Tensor | Other:
-    """`_rebuild_tensor`, and `_rebuild_tensor_v2` whose `rest` is gradient, hooks and metadata."""
-    return _view(of_type(Storage, storage), storage.dtype, offset, shape, strides, rest[2:])
+def _tensor(
+    storage: object, offset: object, shape: object, strides: object, *rest: object
+) -> Tensor | Other:
+    """`_rebuild_tensor`, or `_rebuild_tensor_v2`, whose `rest` is gradient, hooks and metadata."""
+    own = of_type(Storage, storage)
+    return _view(own, own.dtype, offset, shape, strides, rest[2:])
 
 
 def _typed_tensor(
-    storage: Any, offset: Any, shape: Any, strides: Any, gradient: Any, hooks: Any, *rest: Any
+    storage: object,
+    offset: object,
+    shape: object,
+    strides: object,
+    gradient: object,
+    hooks: object,
+    *rest: object,
 ) -> Tensor | Other:
     """`_rebuild_tensor_v3`: `rest` is the dtype and metadata."""
     dtype = _DTYPES.get(of_type(Named, rest[0]).name)
@@ -244,13 +260,18 @@ def _typed_tensor(
 
 
 def _view(
-    storage: Storage, dtype: np.dtype | None, offset: Any, shape: Any, strides: Any, metadata: Any
+    storage: Storage,
+    dtype: np.dtype | None,
+    offset: Any,
+    shape: Any,
+    strides: Any,
+    metadata: Iterable[object],
 ) -> Tensor | Other:
     offset, shape, strides = _count(offset), _counts(shape), _counts(strides)
     if len(shape) != len(strides):
         raise Damaged("a tensor has more strides than axes")
     if storage.dtype is None or dtype is None or any(metadata):
-        # Quantised, of 8-bit floats, or one whose numbers are to be conjugated or negated.
+        # It is quantised, has 8-bit floats, or its numbers must be conjugated or negated.
         return Other("a tensor of another kind", tensor=True)
     if storage.size and 0 not in shape:
         last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
@@ -261,7 +282,7 @@ def _view(
     return Tensor(storage, dtype, offset, shape, strides)
 
 
-def _parameter(data: Any = None, *_: Any) -> Any:
+def _parameter(data: object = None, *_: object) -> Any:
     """A parameter is its tensor; gradients, hooks and attributes are left out."""
     if isinstance(data, Tensor) or (isinstance(data, Other) and data.tensor):
         return data
@@ -272,31 +293,32 @@ def _other(kind: str, *, tensor: bool = False) -> Callable[..., Other]:
     return lambda *_: Other(kind, tensor)
 
 
-def _size(values: Any = ()) -> tuple[Any, ...]:
+def _size(values: object = ()) -> tuple[Any, ...]:
     return of_type(tuple, values)
 
 
-def _encoded(text: Any, *_: Any) -> Bytes:
-    """How protocol 2 writes bytes: as text of as many characters."""
+def _encoded(text: object, *_: object) -> Bytes:
+    """Bytes as protocol 2 writes them: text with as many characters."""
     return Bytes(len(of_type(str, text)))
 
 
-def _numpy_type(code: Any, *_: Any) -> _NumpyType:
+def _numpy_type(code: object, *_: object) -> _NumpyType:
     if not isinstance(code, str) or not _NUMPY_TYPE.fullmatch(code):
         raise Refused("a numpy.dtype that is no number's")
     return _NumpyType(np.dtype(code).itemsize)
 
 
 def _check_type_state(state: tuple[Any, ...]) -> None:
-    """Of a dtype: it has no fields, names or parts."""
+    """Checks the state of a dtype, which may have no fields, names or parts."""
     if len(state) not in (8, 9) or any(part is not None for part in state[2:5]):
         raise Refused("a numpy.dtype of several parts")
 
 
-def _numpy_array(kind: Any, shape: Any, code: Any) -> _Array:
+def _numpy_array(kind: object, shape: object, code: object) -> _Array:
     """`_reconstruct`: an empty array, whose state follows."""
-    if of_type(Named, kind).name != "numpy.ndarray":
-        raise Refused(f"numpy._core.multiarray._reconstruct({kind.name})")
+    name = of_type(Named, kind).name
+    if name != "numpy.ndarray":
+        raise Refused(f"numpy._core.multiarray._reconstruct({name})")
     if any(_counts(shape)) or (isinstance(code, str | Bytes) and _length(code) != 1):
         raise Damaged("an array of numpy does not start empty")
     return _Array("an array of numpy")
@@ -308,19 +330,19 @@ def _check_array_state(state: tuple[Any, ...]) -> None:
         raise Damaged("an array of numpy has another length than its shape")
 
 
-def _numpy_buffer(content: Any, kind: Any, shape: Any, *_: Any) -> Other:
-    """How protocol 5 writes an array."""
+def _numpy_buffer(content: object, kind: object, shape: object, *_: object) -> Other:
+    """An array as protocol 5 writes it."""
     _check_array_state((1, shape, kind, False, content))
     return Other("an array of numpy")
 
 
-def _numpy_number(kind: Any, content: Any) -> Other:
+def _numpy_number(kind: object, content: object) -> Other:
     if of_type(_NumpyType, kind).size != _length(content):
         raise Damaged("a number of numpy has another length than its type")
     return Other("a number of numpy")
 
 
-def _length(content: Any) -> int:
+def _length(content: object) -> int:
     return content.size if isinstance(content, Bytes) else len(of_type(str, content))
 
 

@@ -1,4 +1,4 @@
-"""Published names of what TBSRN and TSRN checkpoints (state_dict_G) share, for their tables."""
+"""Published names that TBSRN and TSRN checkpoints (state_dict_G) share, for their tables."""
 
 from textsr_jax.convert import stn
 

@@ -1,6 +1,6 @@
 """Name tables: how the tensors of a published PyTorch checkpoint fill a parameter tree of ours.
 
-A table maps our paths to published names, one to one, so that it can be read in both directions.
+A table maps our paths to published names, one to one, so it works in both directions.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 
 from textsr_jax.errors import UserError, escaped
 
-# What PyTorch calls the leaves of flax's layers; any other leaf keeps its name.
+# PyTorch's names for the leaves of Flax's layers. Any other leaf keeps its name.
 _LEAF_NAMES = {
     "kernel": "weight",
     "scale": "weight",
@@ -27,15 +27,15 @@ _LEAF_NAMES = {
 # Why a published tensor has no leaf.
 UNUSED, COMPUTED = "never used", "computed"
 
-# What wrappers put before every name: data-parallel and sharded training, `torch.compile`,
-# checkpointing of activations, averages of weights; and Lightning modules and the like, which hold
-# the network as an attribute. No published network calls a part of itself so.
+# Prefixes that wrappers put before every name: data-parallel and sharded training,
+# `torch.compile`, checkpointing of activations, averages of weights. Lightning modules and others
+# hold the network as an attribute. No published network has a part with such a name.
 _WRAPPERS = (
     "module|_orig_mod|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module|ema_model"
 )
 _OWNERS = "model|net|network|generator|netG|net_g"
 _PREFIX = re.compile(rf"(?:(?:{_WRAPPERS}|{_OWNERS})\.)+")
-# A part may have been wrapped too.
+# A part of the network may have been wrapped too.
 _INNER = re.compile(rf"(?<=\.)(?:{_WRAPPERS})\.")
 _COUNTERS = r"(.*\.)?num_batches_tracked|n_averaged"
 _SUM = re.compile(r"\{(\w+)\+(\d+)\}")
@@ -43,13 +43,13 @@ _SUM = re.compile(r"\{(\w+)\+(\d+)\}")
 
 @dataclass(frozen=True)
 class PublishedOnly:
-    """Parameters of a published checkpoint that our network does not have; for accounts of size.
+    """Parameters of a published checkpoint that our network does not have, to count sizes.
 
     Attributes:
-      names: their published names (whole), a regular expression.
-      shape: the shape of each.
+      names: a regular expression of their whole published names.
+      shape: the shape of each tensor.
       count: how many tensors there are.
-      quantized: whether they are in what the paper quantises.
+      quantized: whether the paper quantises them.
     """
 
     names: str
@@ -59,7 +59,7 @@ class PublishedOnly:
 
     @property
     def size(self) -> int:
-        """The number of parameters in all."""
+        """The number of parameters of all tensors."""
         return self.count * math.prod(self.shape)
 
 
@@ -68,16 +68,18 @@ class NameTable:
     """Where the tensors of one published checkpoint go. All patterns are regular expressions.
 
     Attributes:
-      renames: (pattern, replacement) pairs that turn our names into published ones, applied one
-        after another with `re.sub`. Our name is the leaf's path joined by dots, with PyTorch's word
-        for the leaf: `convs/0/bn/mean` enters as `convs.0.bn.running_mean`, any `kernel`, `scale`
-        or `embedding` as `weight`. A sum in braces is worked out at last: `block{3+2}`, or, with
-        the number of blocks, `block{blocks+2}`. No two leaves may end at one published name.
+      renames: patterns with their replacements, which turn our names into published ones. They are
+        applied one after another with `re.sub`. Our name is the leaf's path joined by dots, with
+        PyTorch's word for the leaf: `convs/0/bn/mean` enters as `convs.0.bn.running_mean`; any
+        `kernel`, `scale` or `embedding` enters as `weight`. Sums in braces are computed last:
+        `block{3+2}`, or `block{blocks+2}` with the number of blocks. No two leaves may get the same
+        published name.
       pointwise: published kernels (whole names) that are 1x1 convolutions (out, in, 1, 1) where
         ours are linear layers (in, out).
       unused: published tensors (whole names) that the forward pass never uses; they are dropped.
-      constants: published tensors (whole names) that our network computes itself; dropped too.
-      blocks: how many blocks the network has, where published names count on behind them.
+      constants: published tensors (whole names) that our network computes itself; they are dropped
+        too.
+      blocks: how many blocks the network has, where published names go on counting after them.
     """
 
     renames: tuple[tuple[str, str], ...] = ()
@@ -98,9 +100,9 @@ class NameTable:
         return self.blocks if word == "blocks" else int(word)
 
     def axes(self, path: str, rank: int) -> tuple[int, ...]:
-        """The transposition that takes the published tensor to our leaf of `rank` axes at `path`.
+        """The transposition from the published tensor to our leaf of `rank` axes at `path`.
 
-        For a `pointwise` tensor it speaks of the tensor without its two last axes of length 1.
+        A `pointwise` tensor is taken without its two last axes of length 1.
         """
         if path.split("/")[-1] != "kernel":
             return tuple(range(rank))
@@ -125,9 +127,9 @@ class NameTable:
         }
 
     def why_dropped(self, name: str) -> str | None:
-        """`UNUSED` or `COMPUTED` for a published tensor that has no leaf by right, else None.
+        """`UNUSED` or `COMPUTED` for a published tensor that may have no leaf, otherwise None.
 
-        BatchNorm's `num_batches_tracked` is never used either.
+        BatchNorm's `num_batches_tracked` is unused too.
         """
         if _matches((_COUNTERS, *self.unused), name):
             return UNUSED
@@ -135,20 +137,20 @@ class NameTable:
 
 
 def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Every leaf of {"params": ..., "stats": ...}, and its path below these two."""
+    """Yields every leaf of {"params": ..., "stats": ...}, after its path below these two."""
     for keys, leaf in jax.tree_util.tree_leaves_with_path(tree):
         yield "/".join(key.key for key in keys[1:]), leaf
 
 
 def bare_name(name: str) -> str:
-    """A published name without what wrappers put into it, such as `module._orig_mod.`."""
+    """A published name without what wrappers have added, such as `module._orig_mod.`."""
     return _INNER.sub("", name[len(prefix(name)) :])
 
 
 def prefix(name: str) -> str:
-    """What wrappers put before a name."""
+    """The prefix that wrappers have put before a name."""
     found = _PREFIX.match(name)
-    # A name that is nothing else keeps its end.
+    # A name that is all prefix keeps its last part.
     return found[0] if found and found.end() < len(name) else ""
 
 
@@ -157,7 +159,7 @@ def to_tree(
 ) -> dict[str, Any]:
     """Fills the parameter tree that `template` describes from a published checkpoint.
 
-    What wrappers put into names falls off: see `bare_name`.
+    Names may hold what wrappers add: see `bare_name`.
 
     Args:
       table: the name table of the network.
@@ -169,11 +171,12 @@ def to_tree(
       A tree like `template` of numpy arrays in its dtypes.
 
     Raises:
-      UserError: a tensor is missing, unknown, wrongly shaped, not of floating point, or there
-        twice; the message names the tensor alone.
+      UserError: a tensor is missing, unknown, not finite, or there twice, or has another shape or
+        is not of floating point. The message names the tensor alone.
       ValueError: the table gives two leaves the same published name.
     """
-    tensors, full = {}, {}
+    tensors: dict[str, np.ndarray] = {}
+    full: dict[str, str] = {}
     for published, tensor in state_dict.items():
         name = bare_name(published)
         if name in tensors:
@@ -221,7 +224,7 @@ def to_tree(
 
 
 def to_state_dict(table: NameTable, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The way back: the tensors of a tree by their published names, in PyTorch's layout."""
+    """Returns the tensors of a tree by their published names, in PyTorch's layout."""
     tensors = {}
     for path, leaf in leaves(variables):
         array = np.asarray(leaf)

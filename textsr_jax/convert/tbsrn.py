@@ -1,6 +1,6 @@
 """The name table of TBSRN's published checkpoint.
 
-Of its 3,210,335 parameters 229,875 are never used: TSRN's GRUs, a convolution in front, and a layer
+229,875 of its 3,210,335 parameters are never used: TSRN's GRUs, a convolution in front, and a layer
 that would have merged the attention maps of the heads.
 """
 

@@ -1,6 +1,6 @@
 """The two formats of PyTorch's `torch.save`, read with numpy alone: zip archives, and one stream.
 
-Work and memory are bounded by a file's size, whatever it says of itself.
+A file's size bounds work and memory, whatever the file says about itself.
 """
 
 from __future__ import annotations
@@ -12,42 +12,42 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from textsr_jax.convert import pickles
 from textsr_jax.convert.rebuilding import Damaged, Storage, Tensor
 
-# The list of what is in a zip archive: of 10,000 tensors a megabyte.
+# Bytes of a zip archive's list. For 10,000 tensors it takes a megabyte.
 _MAX_LIST = 1 << 24
-# What the older format begins with, and its version.
+# The first number of the older format, and its version.
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 # What `zipfile` raises for damaged archives.
 _ZIP_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError),
     *(ValueError, LookupError, OverflowError, NotImplementedError, RuntimeError),
 )
-# Tensors may share numbers, up to so many times the bytes of their file.
+# Tensors may share numbers: together they may take up to this many times the file's bytes.
 _MOST_SHARED = 4
 
 
 class Foreign(Exception):
-    """It is a file of another kind; the message says of which."""
+    """The file is of another kind; the message says which."""
 
 
 class TorchFile:
     """An open checkpoint file: what its pickle holds, and its tensors when they are asked for.
 
     Args:
-      path: of the file; it stays open until `close`.
+      path: the file; it stays open until `close`.
 
     Attributes:
-      content: as `pickles.load` returns.
+      content: what `pickles.load` returned.
 
     Raises:
       Refused: it asks for more than tensors and plain values.
-      Damaged: it is none, is damaged, or says of itself what cannot be.
+      Damaged: it is not a checkpoint, is damaged, or says impossible things about itself.
       Foreign: it is a zip archive of another kind.
       OSError: it cannot be read.
     """
@@ -71,10 +71,10 @@ class TorchFile:
         self._file.close()
 
     def tensors(self, wanted: Iterable[Tensor]) -> list[np.ndarray]:
-        """Tensors in PyTorch's layout, contiguous; those that share numbers may share memory.
+        """Tensors in PyTorch's layout, contiguous. Those that share numbers may share memory.
 
         Raises:
-          Damaged: their numbers are not all there, or they would take more than the file has.
+          Damaged: numbers are missing, or the tensors would take far more bytes than the file.
         """
         wanted = list(wanted)
         if sum(tensor.nbytes for tensor in wanted) > _MOST_SHARED * self._size + (1 << 20):
@@ -106,16 +106,16 @@ class TorchFile:
 
 
 class _Records(Protocol):
-    """What a format holds: a pickle, and storages by key, in a byte order of numpy's signs."""
+    """What a format holds: a pickle, and storages by key, in a byte order with NumPy's sign."""
 
-    content: Any
-    byte_order: str
+    content: object
+    byte_order: Literal["<", ">"]
 
     def read(self, storage: Storage) -> bytes: ...
 
 
 class _Bounded(io.BufferedReader):
-    """A file of which no read takes memory before it is known to hold as much."""
+    """A file that refuses to read more than it may hold, before memory is taken."""
 
     def __init__(self, path: str | pathlib.Path):
         super().__init__(io.FileIO(path))
@@ -128,7 +128,7 @@ class _Bounded(io.BufferedReader):
 
 
 class _Zip:
-    """The format of PyTorch 1.6 and later: a zip archive that is not compressed."""
+    """The format of PyTorch 1.6 and later: a zip archive without compression."""
 
     def __init__(self, file: _Bounded, size: int):
         try:
@@ -149,7 +149,7 @@ class _Zip:
                 "torch.save(torch.jit.load(FILE).state_dict(), OTHER)"
             )
         order = self._record("byteorder", 16) if f"{self._top}byteorder" in self._infos else b""
-        self.byte_order = ">" if order == b"big" else "<"
+        self.byte_order: Literal["<", ">"] = ">" if order == b"big" else "<"
         self.content, _ = pickles.load(io.BytesIO(self._record("data.pkl", pickles.MAX_BYTES)))
 
     def read(self, storage: Storage) -> bytes:
@@ -175,9 +175,9 @@ class _Zip:
 
 
 class _Stream:
-    """The older format: pickles one behind the other, and the storages behind them."""
+    """The older format: pickles one after another, then the storages."""
 
-    byte_order = "<"
+    byte_order: Literal["<", ">"] = "<"
 
     def __init__(self, file: _Bounded, size: int):
         file.most, self._file, self._size = size, file, size
@@ -189,14 +189,14 @@ class _Stream:
             raise Damaged(f"it does not begin as a checkpoint does: {error}") from error
         if numbers != [_MAGIC, _VERSION]:
             raise Damaged("it does not begin as a checkpoint does")
-        # About the machine that wrote it.
+        # It describes the machine that wrote the file.
         pickles.load(start, 1000)
         self.content, storages = pickles.load(start)
         keys, _ = pickles.load(start)
         self._places = self._find(keys, {s.key: s.width for s in storages}, start.tell())
 
-    def _find(self, keys: Any, widths: dict[str, int], place: int) -> dict[str, tuple[int, int]]:
-        """Where each storage starts, and how many bytes it has."""
+    def _find(self, keys: object, widths: dict[str, int], place: int) -> dict[str, tuple[int, int]]:
+        """Where each storage starts, and how many bytes it takes."""
         if not isinstance(keys, list):
             raise Damaged("its list of storages is none")
         places = {}

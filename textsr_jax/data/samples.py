@@ -1,13 +1,13 @@
 """A few LR images of training words, as activation ranges are taken from."""
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from textsr_jax import data
+from textsr_jax.config.settings import Data
 from textsr_jax.errors import UserError
 
 
-def training_images(config: ConfigDict, root: str | None, count: int) -> np.ndarray:
+def training_images(config: Data, root: str | None, count: int) -> np.ndarray:
     """LR images of training words, uint8 (at most `count`, 16, 64, 3), spread evenly over them.
 
     Args:
@@ -18,9 +18,7 @@ def training_images(config: ConfigDict, root: str | None, count: int) -> np.ndar
     Raises:
       UserError: the data cannot be read, or has no training words.
     """
-    settings = config.copy_and_resolve_references()
-    if root is not None:
-        settings.root = root
+    settings = config if root is None else config.replace(root=root)
     words = data.load(settings)
     part = words.train if len(words.train) else words.validation
     if not len(part):

@@ -5,11 +5,12 @@ have ended. Tokens are CDistNet's, those of `textsr_jax.text`.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 
+from textsr_jax.images import Array
 from textsr_jax.text import END, PAD, START
 
 # A tree of arrays. Leaves with one row are shared by all words, and those with one row a word by
@@ -32,9 +33,9 @@ class Decoded(NamedTuple):
         CTC it is the sum over the frames of the best path.
     """
 
-    tokens: jax.Array
-    lengths: jax.Array
-    log_probability: jax.Array
+    tokens: Array
+    lengths: Array
+    log_probability: Array
 
 
 def greedy(
@@ -76,7 +77,7 @@ def greedy(
         tokens, lengths, total = state.decoded
         token = jnp.where(state.ended, PAD, token)
         decoded = Decoded(
-            tokens.at[:, state.position].set(token),
+            cast(jax.Array, tokens).at[:, state.position].set(token),
             jnp.where(state.ended, lengths, state.position + 1),
             jnp.where(state.ended, total, total + gain),
         )
@@ -188,7 +189,8 @@ def every_beam(
         # A beam that has ended has one child, itself.
         itself = jnp.where(jnp.arange(classes) == PAD, 0.0, -jnp.inf)
         gains = jnp.where(state.ended[:, :, None], itself, gains)
-        scores, parent, token = _best_children(state.decoded.log_probability, gains)
+        before_step = cast(jax.Array, state.decoded.log_probability)
+        scores, parent, token = _best_children(before_step, gains)
         scores = jnp.where(scores < scores[:, :1] - margin, -jnp.inf, scores)
         tokens = jnp.take_along_axis(state.decoded.tokens, parent[:, :, None], axis=1)
         before = jnp.take_along_axis(state.ended, parent, axis=1)

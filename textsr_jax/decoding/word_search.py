@@ -24,10 +24,10 @@ _SPREAD = 60.0
 # A beam counts nothing beside the best one where its log probability is this much lower.
 _NEGLIGIBLE = 10.0
 # How images are moved for a second look, in pixels to the right and down: a backbone with strides
-# sees something else then. Chosen on validation and drawn words (docs/reading.md).
+# sees something else then. Chosen on validation and drawn words (docs/results/reading_rules.md).
 _MOVES = ((2, -2), (-2, 2), (2, 2), (-2, -2))
 # The logarithm of 1 in 150: a word that the recogniser thinks less likely is doubted. Chosen on
-# validation and drawn words (docs/calibration.md).
+# validation and drawn words (docs/history.md).
 _DOUBTED = -5.0
 
 
@@ -119,15 +119,15 @@ class WordSearch:
         unsure = np.flatnonzero(words.log_confidence < math.log(self.second_look))
         if not len(unsure):
             return words
-        again = beams(np.concatenate([moved(images[unsure], *by) for by in _MOVES]))
+        moved_found = beams(np.concatenate([moved(images[unsure], *by) for by in _MOVES]))
         looks = Decoded(
             *(
                 np.concatenate([first[unsure], *np.split(np.asarray(others), len(_MOVES))], axis=1)
-                for first, others in zip(found, again, strict=True)
+                for first, others in zip(found, moved_found, strict=True)
             )
         )
         looks = looks._replace(log_probability=looks.log_probability - math.log(1 + len(_MOVES)))
-        better = self.words(looks, None if cut is None else [cut[row] for row in unsure])
+        better = self.words(looks, None if cut is None else [cut[int(row)] for row in unsure])
         for row, text_of_row in zip(unsure, better.texts, strict=True):
             words.texts[row] = text_of_row
         words.log_probability[unsure] = better.log_probability
@@ -150,7 +150,7 @@ class WordSearch:
             their language weight is 0. None stands for no image.
         """
         found = Decoded(*(np.asarray(part) for part in found))
-        by_recognizer = found.log_probability.astype(np.float64)
+        by_recognizer = np.asarray(found.log_probability, np.float64)
         if found.tokens.ndim == 2:
             return Words(text.decode_tokens(found.tokens), by_recognizer, by_recognizer)
         batch, beams, _ = found.tokens.shape

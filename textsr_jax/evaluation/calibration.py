@@ -3,18 +3,23 @@
 As Guo et al., "On Calibration of Modern Neural Networks" (2017), but of whole words.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import optimize
 from tqdm import tqdm
 
 from textsr_jax import metrics
-from textsr_jax.data.records import Records
 from textsr_jax.errors import UserError
 from textsr_jax.reading import Reader
+
+if TYPE_CHECKING:
+    from textsr_jax.data.records import Records
 
 BINS = 15
 

@@ -12,9 +12,9 @@ from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError, fix_for
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantization.sensitivity import LayerType
-from textsr_jax.report import plots
 from textsr_jax.storage import atomic
 
+# `report.plots` is imported when a plot is drawn: matplotlib comes with an extra.
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -61,11 +61,15 @@ def write(path: str | pathlib.Path, figure: "Figure") -> None:
     Raises:
       UserError: the file cannot be written.
     """
+    from textsr_jax.report import plots
+
     format = pathlib.Path(path).suffix[1:] or "png"
     atomic.write_bytes(path, plots.encoded(figure, format), parents=True)
 
 
 def _sensitivity(content: Mapping[str, Any]) -> "Figure":
+    from textsr_jax.report import plots
+
     kinds = [
         LayerType(
             kind["name"],
@@ -79,6 +83,8 @@ def _sensitivity(content: Mapping[str, Any]) -> "Figure":
 
 
 def _front(content: Mapping[str, Any]) -> "Figure":
+    from textsr_jax.report import plots
+
     plain, chosen = (_row(content["test"][name]) for name in ("unquantised", "chosen"))
     size = content["size_mbit"]
     uniform = [(u["size_mbit"], _row(u), f"{u['bits']:g}") for u in content["uniform"]]

@@ -5,6 +5,7 @@ Writes a contact sheet of a hundred synthetic words, and the list of fonts with 
 
 import collections
 import pathlib
+import textwrap
 
 import numpy as np
 from absl import flags
@@ -45,7 +46,7 @@ def contact_sheet(pairs: list[generation.WordPair], columns: int = COLUMNS) -> I
 
 
 def font_list() -> str:
-    """The font families in Markdown: package, version, faces drawn, licence, copyright.
+    """The font families in Markdown: package, version, faces drawn, licence; then copyrights.
 
     Raises:
       UserError: a font package is not installed.
@@ -56,21 +57,25 @@ def font_list() -> str:
     lines = [
         "# The fonts of the synthetic words",
         "",
-        f"{len(faces)} families with {sum(faces.values())} faces, each family a PyPI package that"
-        " carries its licence's text: "
+        f"{len(faces)} families with {sum(faces.values())} faces: "
         + ", ".join(f"{count} under {licence}" for licence, count in licences.most_common())
         + ".",
-        "Faces are the weights and slopes that words are drawn in. Written by"
-        " `python -m textsr_jax.experiments.draw_samples`.",
+        "Each family is a PyPI package that carries the text of its licence.",
+        "Faces are the weights and slopes that words are drawn in.",
+        "Written by `python -m textsr_jax.experiments.draw_samples`.",
         "",
-        "| family | package | version | faces | licence | copyright |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| family | package | version | faces | licence |",
+        "| --- | --- | --- | --- | --- |",
     ]
     lines += [
         f"| {about.name} | `{fonts.package(family)}` | {about.version} | {faces[family]}"
-        f" | {about.licence} | {about.copyright.replace('|', '/').strip()} |"
+        f" | {about.licence} |"
         for family, about in described.items()
     ]
+    lines += ["", "## Copyright", ""]
+    for about in described.values():
+        notice = f"- {about.name}: {' '.join(about.copyright.split())}"
+        lines += textwrap.wrap(notice, 100, subsequent_indent="  ", break_on_hyphens=False)
     return "\n".join(lines) + "\n"
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
+from textsr_jax.config.settings import Experiment
 from textsr_jax.models import count_parameters
 from textsr_jax.models.layers.convolution import counted
 from textsr_jax.report.tables import new_table, print_table
@@ -68,7 +68,7 @@ class _Cost:
     kept_bytes: float
 
 
-def report(config: ConfigDict) -> list[Estimate]:
+def report(config: Experiment) -> list[Estimate]:
     """Prints the estimates of the stages that `config.stages` names, as a table; returns them.
 
     What goes on is told on standard error. Nothing is drawn, compiled or written.
@@ -118,7 +118,7 @@ def report(config: ConfigDict) -> list[Estimate]:
         "step, GB: the state, a gradient, the batch and what the forward pass keeps for the\n"
         "gradient, as the step is written. XLA may keep less, and takes working space.\n"
         f"at least: the arithmetic at the rate of large matrix products, here {rates}.\n"
-        "Training reaches a part of it: docs/performance.md."
+        "Training reaches a part of it: docs/results/speed.md."
     )
     return found
 
@@ -127,7 +127,7 @@ def _say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def _compute_dtype(config: ConfigDict, stage: str) -> str:
+def _compute_dtype(config: Experiment, stage: str) -> str:
     if stage == names.PRETRAIN_FOCUS:
         return config.focus.dtype
     return config.ocr.dtype if stage in (names.PRETRAIN_OCR, names.STAGE2) else config.sr.dtype

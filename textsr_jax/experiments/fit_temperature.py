@@ -14,11 +14,10 @@ from rich.table import Table
 from textsr_jax import reading
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.data.synthetic import generation
-from textsr_jax.errors import UserError
+from textsr_jax.errors import UserError, require
 from textsr_jax.evaluation import calibration, protocol
 from textsr_jax.evaluation.calibration import Sample
 from textsr_jax.experiments import draw_plots
-from textsr_jax.report import plots
 from textsr_jax.report.tables import new_table, print_table
 from textsr_jax.storage import atomic, packed_files
 from textsr_jax.storage.shipped import SHIPPED
@@ -33,7 +32,7 @@ SEED = 3_000_000
 def samples(
     model: str | pathlib.Path, data_root: str | None, drawn: int
 ) -> tuple[dict[str, Sample], str]:
-    """Validation, drawn and test words as a packed file's pair reads them, and the data's name.
+    """Validation, drawn and test words as a packed file's models read them, and the data's name.
 
     Args:
       model: the packed file.
@@ -44,6 +43,8 @@ def samples(
     Raises:
       UserError: a file or data that cannot be read, or that lack words.
     """
+    from textsr_jax.data.records import Record
+
     config = packed_files.load(model).experiment(model).replace(decoding={"temperature": 1.0})
     pairs = protocol.open_pairs(config, data_root)
     sources = {VALIDATION: [*pairs.validation_splits.values()], TEST: [*pairs.test.values()]}
@@ -54,7 +55,10 @@ def samples(
     synthetic = config.data.synthetic
     bounds = {name: synthetic[name] for name in ("words", "min_length", "max_length")}
     settings = generation.GeneratorSettings(seed=SEED, **bounds)
-    words = [generation.draw(settings, "validation", index) for index in range(drawn)]
+    words = [
+        Record(f"{DRAWN}:{index + 1}", *generation.draw(settings, "validation", index))
+        for index in range(drawn)
+    ]
     sources = {VALIDATION: sources[VALIDATION], DRAWN: [words], TEST: sources[TEST]}
     made = {name: calibration.collect(reader, source) for name, source in sources.items()}
     return made, pairs.title
@@ -117,16 +121,16 @@ def table(results: dict[str, Any]) -> Table:
 
 
 def calibrated(
-    pair: packed_files.PackedModels, results: dict[str, Any]
+    packed: packed_files.PackedModels, results: dict[str, Any]
 ) -> packed_files.PackedModels:
-    """The pair with the temperature in its config, and in its provenance what it was fitted on."""
-    decoding = pair.config["decoding"] | {"temperature": results["temperature"]}
+    """Returns the models with the temperature in their config, its origin in their provenance."""
+    decoding = packed.config["decoding"] | {"temperature": results["temperature"]}
     counts = {row["words"]: row["n"] for row in results["rows"]}
     about = {"data": results["data"], "words": counts[VALIDATION], "drawn": counts[DRAWN]}
     return dataclasses.replace(
-        pair,
-        config=pair.config | {"decoding": decoding},
-        provenance=pair.provenance | {"calibration": about},
+        packed,
+        config=packed.config | {"decoding": decoding},
+        provenance=packed.provenance | {"calibration": about},
     )
 
 
@@ -135,6 +139,7 @@ def main(arguments: list[str]) -> None:
         raise UserError(
             f"{arguments[0]!r}: textsr_jax.experiments.fit_temperature takes flags only"
         )
+    require("matplotlib", "plots")
     model, out = flags.FLAGS.model, flags.FLAGS.out
     if out and not pathlib.Path(out).parent.is_dir():
         raise UserError(f"--out={out}: there is no such folder; make it first")
@@ -142,6 +147,8 @@ def main(arguments: list[str]) -> None:
     results = {"model": pathlib.Path(model).name, "data": name, **measure(parts)}
     print_table(table(results), keys=2)
     atomic.write_json(flags.FLAGS.json, results)
+    from textsr_jax.report import plots
+
     figure = plots.reliability(results["rows"], f"{results['model']}, {TEST} words")
     draw_plots.write(flags.FLAGS.plot, figure)
     print(f"figures: {flags.FLAGS.json}, {flags.FLAGS.plot}")

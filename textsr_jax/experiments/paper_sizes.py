@@ -123,14 +123,14 @@ def packed_bytes(trees: dict[str, Any], rules: dict[str, tuple[Rule, ...]]) -> i
       trees: of "sr" and "ocr", `Network.template`.
       rules: of "sr" and "ocr"; of granularity "tensor" or "channel".
     """
-    pair = packed_files.PackedModels(
+    packed = packed_files.PackedModels(
         config={},
         rules=rules,
         fine_tuned=True,
         provenance={},
         **{part: _packed_zeros(trees[part], rules[part]) for part in trees},
     )
-    return packed_files.size(pair)
+    return packed_files.size(packed)
 
 
 def _packed_zeros(tree: dict[str, Any], rules: tuple[Rule, ...]) -> Any:
@@ -146,7 +146,7 @@ def _packed_zeros(tree: dict[str, Any], rules: tuple[Rule, ...]) -> Any:
             scale=ranges,
             shape=leaf.shape,
             dtype=np.dtype(leaf.dtype),
-            bits=rule.bits,
+            bits=int(rule.bits or 32),
             prior=rule.prior,
             axis=axis,
         )

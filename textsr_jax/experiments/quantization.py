@@ -11,6 +11,7 @@ from textsr_jax import data, quantization
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantization import bit_search, grid, sensitivity
 from textsr_jax.evaluation.quantization.baseline import Baseline, Setting
+from textsr_jax.experiments import draw_plots
 from textsr_jax.models import Variables
 from textsr_jax.report import tables
 from textsr_jax.storage import atomic, locks
@@ -70,10 +71,11 @@ def run_pack(job: Job, target: str | None, bits: Sequence[float], priors: Sequen
         changes["bits"] = bits[0]
     if priors:
         changes["prior"] = priors[0]
-    parts = {"SR": ("sr",), "OCR": ("ocr",)}.get(target, ("sr", "ocr"))
+    parts = ["sr"] if target == "SR" else ["ocr"] if target == "OCR" else ["sr", "ocr"]
     rules = {
         part: job.baseline.rules(part, **changes) if part in parts else () for part in ("sr", "ocr")
     }
+    assert job.out is not None
     setting = grid.pack(job.baseline, rules, job.out, {})
     print(setting.ranges)
     tables.print_settings([setting], f"{job.out}: {job.what}")
@@ -83,9 +85,6 @@ def run_pack(job: Job, target: str | None, bits: Sequence[float], priors: Sequen
 
 def run_sensitivity(job: Job, targets: Sequence[str], bits: Sequence[float]) -> None:
     """Scores every layer type quantised alone, and draws a plot."""
-    # Only the modes that plot need matplotlib; if it is missing, they say so before they measure.
-    from textsr_jax.experiments import draw_plots
-
     parts = [
         part for part, name in (("sr", "SR"), ("ocr", "OCR")) if {name, "SR + OCR"} & set(targets)
     ]
@@ -105,10 +104,8 @@ def run_search(
     job: Job, budget_mbit: float | None, max_drop: float | None, max_psnr_drop: float | None
 ) -> None:
     """Chooses bits, scores the choice on the test splits, and draws the front."""
-    from textsr_jax.experiments import draw_plots
-
     baseline = job.baseline
-    searcher = bit_search.Search(baseline, job.pairs, job.measured)
+    searcher = bit_search.BitSearch(baseline, job.pairs, job.measured)
     found = searcher.run(budget_mbit=budget_mbit, max_drop=max_drop, max_psnr_drop=max_psnr_drop)
     plain = searcher.test(found.front[0].bits)
     uniform = grid.grid(

@@ -9,7 +9,7 @@ import os
 import pathlib
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -191,7 +191,7 @@ def _batches(images: np.ndarray) -> list[np.ndarray]:
 
 
 def load(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike[str],
     precision: str = "int8",
     threads: int = 1,
     beam: int | None = None,
@@ -243,7 +243,7 @@ def _engine(folder: str, digest: str, precision: str, threads: int, beam: int | 
     """The engine of a pickled reader, loaded again from its folder."""
     path = pathlib.Path(folder)
     check_unchanged(path / RECORD, digest, path)
-    return load(path, precision, threads, beam)._engine
+    return cast(OnnxEngine, load(path, precision, threads, beam)._engine)
 
 
 def open_session(content: bytes, threads: int | None = None) -> onnxruntime.InferenceSession:

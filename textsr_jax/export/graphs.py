@@ -10,7 +10,7 @@ import pathlib
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -174,7 +174,7 @@ class _Convolution:
         kernel: np.ndarray,
         bias: np.ndarray,
         strides: tuple[int, int],
-        padding: str | list[tuple[int, int]],
+        padding: str | Sequence[tuple[int, int]],
     ):
         self.weight = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1), np.float32)
         self.bias = np.asarray(bias, np.float32)
@@ -183,7 +183,7 @@ class _Convolution:
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         # Channels first, so that the weights in the graph are these arrays.
         x = jax.lax.conv_general_dilated(
-            x.transpose(0, 3, 1, 2), self.weight, self.strides, self.padding
+            x.transpose(0, 3, 1, 2), cast(jax.Array, self.weight), self.strides, self.padding
         )
         return (x + self.bias[:, None, None]).transpose(0, 2, 3, 1)
 
@@ -222,7 +222,7 @@ def _plain(network: Network, variables: Variables) -> Any:
                 norm = next(
                     (n for n in norms if isinstance(vars(node).get(n), nnx.BatchNorm)), None
                 )
-                conv = _fold(child, norm and vars(node)[norm])
+                conv = _fold(child, None if norm is None else vars(node)[norm])
                 if norm is not None:
                     setattr(node, norm, _same)
                 if name == "upsample" and hasattr(node, "shuffle"):
@@ -241,22 +241,22 @@ def _fold(conv: nnx.Conv, norm: nnx.BatchNorm | None) -> _Convolution:
         bias = np.asarray(conv.bias[...], np.float64)
     if norm is not None:
         mean, variance, scale, shift = (
-            np.asarray(part[...], np.float64)
+            np.asarray(cast(nnx.Param[jax.Array], part)[...], np.float64)
             for part in (norm.mean, norm.var, norm.scale, norm.bias)
         )
         factor = scale / np.sqrt(variance + norm.epsilon)
         kernel, bias = kernel * factor, (bias - mean) * factor + shift
     strides = conv.strides or 1
-    strides = (strides, strides) if isinstance(strides, int) else tuple(strides)
-    padding = conv.padding
+    down, across = (strides, strides) if isinstance(strides, int) else strides
+    padding: Any = conv.padding
     if isinstance(padding, int):
         padding = [(padding, padding)] * 2
-    return _Convolution(kernel, bias, strides, padding)
+    return _Convolution(kernel, bias, (down, across), padding)
 
 
 def _memory_shape(network: Network, variables: Variables) -> tuple[int, int]:
     images = jax.ShapeDtypeStruct((1, HR_SIZE[1], HR_SIZE[0], 3), jnp.float32)
-    module: CDistNet = network.module(dequantize(variables))
+    module = cast(CDistNet, network.module(dequantize(variables)))
     return jax.eval_shape(module.encode, images).shape[1:]
 
 

@@ -100,13 +100,13 @@ def weight_clips(weight: np.ndarray, bits: int) -> np.ndarray:
     clips += [np.minimum(largest, aciq.alpha(p, bits) * b) for p, b in spreads.items()]
     errors = [np.square(decode(weight, clip, bits) - weight).sum(axis=1) for clip in clips]
     best = np.argmin(errors, axis=0)
-    return np.take_along_axis(np.float32(clips), best[None], axis=0)[0] * unit[:, 0]
+    return np.take_along_axis(np.asarray(clips, np.float32), best[None], axis=0)[0] * unit[:, 0]
 
 
 def decode(weight: np.ndarray, clips: np.ndarray, bits: int) -> np.ndarray:
     """Weights (outputs, values) after rounding to codes, with one clip for each output."""
     limit = 2 ** (bits - 1) - 1
-    scale = np.float32(np.where(clips > 0, clips, 1) / limit)[:, None]
+    scale = np.asarray(np.where(clips > 0, clips, 1) / limit, np.float32)[:, None]
     return np.clip(np.round(weight / scale), -limit, limit) * scale
 
 
@@ -171,7 +171,11 @@ def _spare_sums(model: onnx.ModelProto, chosen: set[str]) -> None:
         for place, name in enumerate(node.input):
             back = made_by.get(name)
             there = back and made_by.get(back.input[0])
-            if not there or [back.op_type, there.op_type] != ["DequantizeLinear", "QuantizeLinear"]:
+            if (
+                not back
+                or not there
+                or [back.op_type, there.op_type] != ["DequantizeLinear", "QuantizeLinear"]
+            ):
                 continue
             maker = made_by.get(there.input[0])
             if maker is None or maker.name not in chosen:
@@ -204,6 +208,7 @@ def _weight_scales(
         clips = weight_clips(np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1), bits)
         # Any step suits a channel of zeros, but its bias is counted in such steps.
         clips = np.where(clips > 0, clips, clips.max() or 1e-3)
+        channels: list[dict[str, object]]
         channels = [{"scale": np.float32(clip / limit), "zero_point": np.int8(0)} for clip in clips]
         channels[0]["axis"] = axis
         scales[node.input[1]] = channels

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from textsr_jax import text
+from textsr_jax.images import Array
 from textsr_jax.losses.means import share_of_count, true_log_probability
 
 
@@ -43,9 +44,9 @@ def cross_entropy(
 
 def ctc_loss(
     logits: jax.Array,
-    characters: jax.Array,
+    characters: Array,
     *,
-    whole: jax.Array | None = None,
+    whole: Array | None = None,
     axis_name: str | None = None,
 ) -> jax.Array:
     """CRNN's loss: -log p(word), summed over all alignments, a mean over the words.
@@ -65,7 +66,7 @@ def ctc_loss(
       A float32 scalar; 0 where no word of the batch has an alignment.
     """
 
-    def fitting(characters: jax.Array) -> jax.Array:
+    def fitting(characters: Array) -> jax.Array:
         repeated = (characters[:, 1:] == characters[:, :-1]) & (characters[:, 1:] != text.BLANK)
         needed = (characters != text.BLANK).sum(axis=1) + repeated.sum(axis=1)
         return needed <= logits.shape[1]
@@ -81,8 +82,8 @@ def ctc_loss(
         blank_id=text.BLANK,
     )
     fits = fitting(characters)
-    whole = None if whole is None else fitting(whole)
-    return jnp.where(fits, losses, 0).sum() / share_of_count(fits, whole, axis_name)
+    whole_fits = None if whole is None else fitting(whole)
+    return jnp.where(fits, losses, 0).sum() / share_of_count(fits, whole_fits, axis_name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,14 +96,14 @@ class BatchLosses:
       axis_name: of devices that each see their own part; see `textsr_jax.losses`.
     """
 
-    characters: jax.Array
-    whole: jax.Array | None = None
+    characters: Array
+    whole: Array | None = None
     axis_name: str | None = None
 
     def cross_entropy(
         self,
         logits: jax.Array,
-        targets: Callable[[jax.Array], jax.Array],
+        targets: Callable[[Array], jax.Array],
         *,
         smoothing: float = 0.0,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -138,12 +139,12 @@ class WordLosses:
       characters: int32 (batch, length), the words as `text.encode` gives them.
     """
 
-    characters: jax.Array
+    characters: Array
 
     def cross_entropy(
         self,
         logits: jax.Array,
-        targets: Callable[[jax.Array], jax.Array],
+        targets: Callable[[Array], jax.Array],
         *,
         smoothing: float = 0.0,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from textsr_jax import text
 from textsr_jax.errors import UserError
+from textsr_jax.images import Array
 from textsr_jax.losses.means import share_of_count, true_log_probability
 
 # Weights of the text-focus loss's parts beside the MSE, as published.
@@ -42,11 +43,11 @@ IMAGE_ERRORS = {"mse": mse, "log_mse": log_mse}
 
 
 def position_loss(
-    sr_attention: jax.Array,
-    hr_attention: jax.Array,
-    mask: jax.Array | None = None,
+    sr_attention: Array,
+    hr_attention: Array,
+    mask: Array | None = None,
     *,
-    whole: jax.Array | None = None,
+    whole: Array | None = None,
     axis_name: str | None = None,
 ) -> jax.Array:
     """Mean absolute difference of two attention maps; a float32 scalar.
@@ -113,7 +114,7 @@ def weighted_cross_entropy(
     logits: jax.Array,
     targets: jax.Array,
     mask: jax.Array,
-    weights: jax.Array | None = None,
+    weights: Array | None = None,
     *,
     whole: jax.Array | None = None,
     axis_name: str | None = None,
@@ -143,9 +144,9 @@ def text_focus_loss(
     inputs: jax.Array,
     targets: jax.Array,
     mask: jax.Array,
-    weights: jax.Array | None = None,
+    weights: Array | None = None,
     *,
-    hr_attention: jax.Array | None = None,
+    hr_attention: Array | None = None,
     image_error: Callable[[jax.Array, jax.Array], jax.Array] = mse,
     position_weight: float = POSITION_WEIGHT,
     recognition_weight: float = RECOGNITION_WEIGHT,

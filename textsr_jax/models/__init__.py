@@ -23,7 +23,6 @@ from textsr_jax.models.cdistnet import CDistNet
 from textsr_jax.models.crnn import CRNN
 from textsr_jax.models.edsr import EDSR
 from textsr_jax.models.network import (
-    Keys,
     Network,
     Variables,
     count_parameters,
@@ -54,8 +53,14 @@ __all__ = [
     "together",
 ]
 
-SR_NETWORKS = {"edsr": EDSR, "tbsrn": TBSRN, "tsrn": TSRN, "bicubic": Bicubic}
-OCR_NETWORKS = {"cdistnet": CDistNet, "crnn": CRNN}
+Builders = dict[str, Callable[..., nnx.Module]]
+SR_NETWORKS: Builders = {
+    "edsr": EDSR,
+    "tbsrn": TBSRN,
+    "tsrn": TSRN,
+    "bicubic": Bicubic,
+}
+OCR_NETWORKS: Builders = {"cdistnet": CDistNet, "crnn": CRNN}
 
 
 def build_sr(config: ConfigDict, variables: Variables | None = None) -> Network:
@@ -87,7 +92,7 @@ def build_sr(config: ConfigDict, variables: Variables | None = None) -> Network:
     make_network = _maker(SR_NETWORKS, config, "sr")
     stn_arguments = _arguments(config, "stn")
 
-    def build(rngs: Keys) -> SuperResolver:
+    def build(rngs: nnx.Rngs) -> SuperResolver:
         # Without `dtype`: in bfloat16 the control points would be off by a quarter of a pixel.
         rectifier = None if mode == "never" else STN(**stn_arguments, rngs=rngs)
         return SuperResolver(name, make_network(rngs), rectifier, mode)
@@ -153,9 +158,7 @@ def build_rescaler(resampler: ConfigDict, sr: ConfigDict) -> Network:
     )
 
 
-def _maker(
-    networks: dict[str, type[nnx.Module]], config: ConfigDict, field: str
-) -> Callable[[Keys], nnx.Module]:
+def _maker(networks: Builders, config: ConfigDict, field: str) -> Callable[[nnx.Rngs], nnx.Module]:
     name = config.name
     if name not in networks:
         raise UserError(

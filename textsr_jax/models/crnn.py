@@ -221,7 +221,9 @@ class LSTM(nnx.Module):
         # One product for the inputs of all frames: only the states depend on each other.
         given = self.input(sequence)
         kernel = self.recurrent.kernel[...].astype(given.dtype)
-        given = given.astype(jnp.float32) + self.recurrent.bias[...]
+        bias = self.recurrent.bias
+        assert bias is not None
+        given = given.astype(jnp.float32) + bias[...]
 
         def step(
             carry: tuple[jax.Array, jax.Array], given: jax.Array

@@ -6,11 +6,13 @@ Training, decoding and quantisation see `Variables` alone. NNX stays inside `tex
 import copy
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 from flax import nnx
 
+# NNX's state, whose type has parameters of its own.
+State = nnx.State[Any, Any]
 # {"params": {...}, "stats": {...}}: nested dicts of float32 arrays, keys are attribute names.
 Variables = dict[str, Any]
 
@@ -21,12 +23,19 @@ def _map_keys(tree: Any, change: Callable[[Any], Any]) -> Any:
     return {change(key): _map_keys(value, change) for key, value in tree.items()}
 
 
-def _to_dict(state: nnx.State) -> dict[str, Any]:
+def _to_dict(state: State) -> dict[str, Any]:
     return _map_keys(nnx.to_pure_dict(state), str)
 
 
-def _to_state(tree: dict[str, Any]) -> nnx.State:
+def _to_state(tree: dict[str, Any]) -> State:
     return nnx.State(_map_keys(tree, lambda key: int(key) if key.isdigit() else key))
+
+
+def _split(module: nnx.Module) -> tuple[nnx.GraphDef[nnx.Module], State, State]:
+    """The module's structure, its parameters and its statistics."""
+    # mypy cannot match the variadic type of NNX.
+    structure, params, stats = nnx.split(module, nnx.Param, nnx.BatchStat)  # type: ignore[misc]
+    return structure, params, stats
 
 
 class Keys:
@@ -45,6 +54,11 @@ class Keys:
         return jax.random.fold_in(self._key, next(self._numbers))
 
 
+def _rngs(key: jax.Array) -> nnx.Rngs:
+    # `Keys` has what the networks call of `nnx.Rngs`: `params`.
+    return cast(nnx.Rngs, Keys(key))
+
+
 class Network:
     """The functional view of an NNX module.
 
@@ -56,10 +70,11 @@ class Network:
       template: the shapes and dtypes of its variables, as `jax.ShapeDtypeStruct`.
     """
 
-    def __init__(self, build: Callable[[Keys], nnx.Module]):
+    def __init__(self, build: Callable[[nnx.Rngs], nnx.Module]):
         self._build = build
-        abstract = nnx.eval_shape(lambda: build(Keys(jax.random.key(0))))
-        self._structure, params, stats = nnx.split(abstract, nnx.Param, nnx.BatchStat)
+        abstract = nnx.eval_shape(lambda: build(_rngs(jax.random.key(0))))
+        self._structure: nnx.GraphDef[nnx.Module]
+        self._structure, params, stats = _split(abstract)
         self.template: Variables = {"params": _to_dict(params), "stats": _to_dict(stats)}
         self._expand: Callable[[Any], Variables] = lambda variables: variables
 
@@ -84,7 +99,7 @@ class Network:
           change: sets static attributes of the module's layers, such as a layer's `dot_general`.
         """
 
-        def build(rngs: Keys) -> nnx.Module:
+        def build(rngs: nnx.Rngs) -> nnx.Module:
             module = self._build(rngs)
             change(module)
             return module
@@ -110,8 +125,8 @@ class Network:
         """Draws new variables from `key`."""
 
         def draw(key: jax.Array) -> Variables:
-            module = self._build(Keys(key))
-            _, params, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
+            module = self._build(_rngs(key))
+            _, params, stats = _split(module)
             return {"params": _to_dict(params), "stats": _to_dict(stats)}
 
         return jax.jit(draw)(key)
@@ -129,7 +144,9 @@ class Network:
         # Without the copy BatchNorm cannot update its statistics inside a differentiated function.
         return nnx.merge(self._structure, params, stats, copy=True)
 
-    def __call__(self, variables: Variables, *args: Any, method: str = "__call__", **kwargs: Any):
+    def __call__(
+        self, variables: Variables, *args: Any, method: str = "__call__", **kwargs: Any
+    ) -> Any:
         """Runs a method of the module in evaluation mode, and returns what the method returns."""
         return getattr(self.module(variables), method)(*args, **kwargs)
 
@@ -153,7 +170,7 @@ def together(**networks: Network) -> Network:
     """
 
     class Together(nnx.Module):
-        def __init__(self, rngs: Keys):
+        def __init__(self, rngs: nnx.Rngs):
             for name, network in networks.items():
                 setattr(self, name, network._build(rngs))
 

@@ -1,7 +1,8 @@
 """What a recogniser declares beside its network: its loss, and how its words are read.
 
 Training, evaluation and reading ask nothing else of it. So a new recogniser is one file: a module
-with these two methods, and its name in `models.OCR_NETWORKS` if configs are to choose it.
+with the two methods of `Recognizer` (tests/models/test_recognizer.py has a small one). A config can
+choose it once it is in `models.OCR_NETWORKS` and in config/network_settings.py.
 """
 
 from collections.abc import Callable

@@ -5,7 +5,7 @@
 
 import functools
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -132,7 +132,8 @@ class ReflectingConv(nnx.Conv):
             rngs=rngs,
         )
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    # Flax's layer takes a sharding of the output, which nothing here needs.
+    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]
         pad = self.kernel_size[0] // 2
         x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
         return super().__call__(x)[:, :, :-1]
@@ -217,8 +218,12 @@ def resample(
     @jax.checkpoint
     def add_tap(total: jax.Array, tap: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         index, kernel, offset_h, offset_v = tap
-        top, bottom, below = _between(y_centre + index // size + SCALE * offset_v, rows)
-        left, right, beside = _between(x_centre + index % size + SCALE * offset_h, columns)
+        top, bottom, below = _between(
+            cast(jax.Array, y_centre + index // size + SCALE * offset_v), rows
+        )
+        left, right, beside = _between(
+            cast(jax.Array, x_centre + index % size + SCALE * offset_h), columns
+        )
         upper = (1 - beside) * at(top, left) + beside * at(top, right)
         lower = (1 - beside) * at(bottom, left) + beside * at(bottom, right)
         return total + kernel[..., None] * ((1 - below) * upper + below * lower), None

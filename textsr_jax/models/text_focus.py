@@ -218,7 +218,7 @@ class TextFocusRecognizer(nnx.Module):
         memory = features.reshape(len(features), -1, features.shape[-1])
         characters = self.embedding(tokens)
         characters = characters * math.sqrt(characters.shape[-1])
-        positions = sinusoid_table(tokens.shape[1], self.position_width)
-        positions = drop(jnp.broadcast_to(positions, (len(tokens), *positions.shape)))
+        table = sinusoid_table(tokens.shape[1], self.position_width)
+        positions = drop(jnp.broadcast_to(table, (len(tokens), *table.shape)))
         x, attention = self.decoder(jnp.concatenate([characters, positions], axis=-1), memory, drop)
         return self.classifier(x), attention

@@ -135,10 +135,12 @@ class GRUDirection(nnx.Module):
     def step(self, state: jax.Array, given: list[jax.Array]) -> jax.Array:
         """The state after the element that `given` belongs to; float32."""
         kernels = jnp.split(self.recurrent.kernel[...].astype(given[0].dtype), 3, axis=-1)
-        biases = jnp.split(self.recurrent.bias[...], 3)
+        bias = self.recurrent.bias
+        assert bias is not None
+        biases = jnp.split(bias[...], 3)
         from_state = [
-            jnp.dot(state.astype(kernel.dtype), kernel, preferred_element_type=jnp.float32) + bias
-            for kernel, bias in zip(kernels, biases, strict=True)
+            jnp.dot(state.astype(kernel.dtype), kernel, preferred_element_type=jnp.float32) + shift
+            for kernel, shift in zip(kernels, biases, strict=True)
         ]
         reset = nnx.sigmoid(given[0] + from_state[0])
         update = nnx.sigmoid(given[1] + from_state[1])

@@ -18,6 +18,7 @@ from flax.nnx.nn.dtypes import promote_dtype
 from jax.typing import DTypeLike
 
 from textsr_jax.errors import needs
+from textsr_jax.quantization import packing
 from textsr_jax.quantization.tree import (
     Keys,
     Leaf,
@@ -110,7 +111,7 @@ class _Kernel:
     """
 
     array: QArray
-    base: jax.Array
+    base: packing.Array
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ also takes numpy arrays and returns numpy arrays, without compiling anything.
 import functools
 import operator
 import types
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ def pack(codes: Array, bits: int) -> Array:
     return stacked.reshape(-1)[: packed_size(codes.size, bits)]
 
 
-def unpack(buffer: jax.Array, bits: int, count: int) -> jax.Array:
+def unpack(buffer: Array, bits: int, count: int) -> jax.Array:
     """The `count` codes that `pack` wrote into `buffer`; uint8 (count,).
 
     Raises:
@@ -41,7 +42,7 @@ def unpack(buffer: jax.Array, bits: int, count: int) -> jax.Array:
     """
     _check_size(buffer, packed_size(count, bits), f"{count} codes of {bits} bits")
     if bits == 8:
-        return buffer
+        return cast(jax.Array, buffer)
     groups = _in_groups(buffer, bits)
     columns = []
     for code in range(8):
@@ -70,7 +71,7 @@ def pack_channels(codes: Array, bits: tuple[int, ...], axis: int) -> Array:
 
 
 def unpack_channels(
-    buffer: jax.Array, bits: tuple[int, ...], shape: tuple[int, ...], axis: int
+    buffer: Array, bits: tuple[int, ...], shape: tuple[int, ...], axis: int
 ) -> jax.Array:
     """The codes of `shape` that `pack_channels` wrote into `buffer`.
 
@@ -101,7 +102,7 @@ def _by_width(bits: tuple[int, ...]) -> list[tuple[int, np.ndarray]]:
     return [(int(width), np.flatnonzero(widths == width)) for width in np.unique(widths)]
 
 
-def _check_size(buffer: jax.Array, size: int, what: str) -> None:
+def _check_size(buffer: Array, size: int, what: str) -> None:
     if buffer.shape != (size,):
         raise ValueError(f"{what} take ({size},) bytes, not {buffer.shape}")
 

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import jax
 import jax.numpy as jnp
@@ -45,9 +45,9 @@ class QuantizedArray:
     It is a pytree. Its leaves are codes, offset and scale; the rest is static.
     """
 
-    codes: jax.Array
-    offset: jax.Array
-    scale: jax.Array
+    codes: packing.Array
+    offset: packing.Array
+    scale: packing.Array
     shape: tuple[int, ...]
     dtype: np.dtype
     bits: int | tuple[int, ...]
@@ -263,4 +263,5 @@ def unpacked_codes(leaf: QuantizedArray) -> jax.Array:
 
 @jax.jit
 def _dequantize_leaf(leaf: QuantizedArray) -> jax.Array:
-    return aciq.decode(unpacked_codes(leaf), leaf.offset, leaf.scale, leaf.axis).astype(leaf.dtype)
+    offset, scale = cast(jax.Array, leaf.offset), cast(jax.Array, leaf.scale)
+    return aciq.decode(unpacked_codes(leaf), offset, scale, leaf.axis).astype(leaf.dtype)

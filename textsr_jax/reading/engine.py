@@ -1,13 +1,13 @@
-"""The networks of a pair in JAX, behind the two functions that a reader needs.
+"""The SR model and the recogniser in JAX, behind the two functions that a `Reader` needs.
 
-`textsr_jax.reading.Reader` is that reader; `textsr_jax.export.engine` has them in ONNX Runtime.
+`textsr_jax.export.engine` computes both in ONNX Runtime.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -29,17 +29,17 @@ _BATCH = 16
 
 
 class JaxEngine:
-    """Enlarges and recognises in batches of 16 images, or one by one: two compilations each.
+    """Enlarges and recognises images in batches of 16 or one by one; each is compiled for both.
 
-    It is pickled as what makes it again, for compiled functions and locks stay in their process.
+    Compiled functions and locks cannot leave their process. So a pickle holds `again` alone.
 
     Args:
       search: how words are searched.
-      networks: gives the SR model and the recogniser; called when a function has to be traced.
-      sr_variables, ocr_variables: what the networks take, packed or not.
-      kept: where traced functions are kept; None to trace them in each process.
-      name: of the model, for messages.
-      again: a function and its arguments that give this engine in another process.
+      networks: returns the SR model and the recogniser; called when a function must be traced.
+      sr_variables, ocr_variables: the networks' variables, packed or not.
+      kept: the traced functions on disk; None to trace them in each process.
+      name: the models' name for messages.
+      again: a function and its arguments that return this engine in another process.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class JaxEngine:
         bind_to_process()
         self._search, self._networks, self._kept = search, networks, kept
         self._name, self._again = name, again
-        # Traced functions are kept without the structure of the trees.
+        # Kept functions take lists of leaves, not trees.
         self._sr_leaves, self._sr_structure = jax.tree.flatten(sr_variables)
         self._ocr_leaves, self._ocr_structure = jax.tree.flatten(ocr_variables)
         self._enlarger = once(self._make_enlarger)
@@ -67,10 +67,13 @@ class JaxEngine:
         return self._again
 
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
-        """SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3); n at least 1.
+        """Returns SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3).
+
+        Args:
+          lr: the images; n is at least 1.
 
         Raises:
-          UserError: they are not finite before they are rounded.
+          UserError: the SR model's output is not finite.
         """
         filled, counts = _batches(lr)
         made, finite = zip(*self._enlarger(len(filled[0]))(filled, self._sr_leaves), strict=True)
@@ -78,10 +81,15 @@ class JaxEngine:
         return np.concatenate([part[:count] for part, count in zip(made, counts, strict=True)])
 
     def recognize(self, images: np.ndarray, cut: Sequence[bool], again: bool) -> Words:
-        """The words in images, uint8 (n, 32, 128, 3), n at least 1, as `WordSearch.read`.
+        """Returns the words in images, uint8 (n, 32, 128, 3), as `WordSearch.read` does.
+
+        Args:
+          images: the images; n is at least 1.
+          cut: for each image, whether its edges cut words.
+          again: whether unsure words are read a second time.
 
         Raises:
-          UserError: their probabilities are not finite.
+          UserError: probabilities are not finite.
         """
         return self._search.read(self._beams, images, cut, again)
 
@@ -92,7 +100,7 @@ class JaxEngine:
             [values[:count] for values in beams] for beams, count in zip(found, counts, strict=True)
         ]
         decoded = Decoded(*map(np.concatenate, zip(*parts, strict=True)))
-        # Beams that were given up have the probability 0, which is no NaN.
+        # Beams that were given up have probability 0, which is not NaN.
         require_finite(not np.isnan(decoded.log_probability).any(), self._name)
         return decoded
 
@@ -112,7 +120,8 @@ class JaxEngine:
         def recognize(leaves: list[Any], images: jax.Array) -> tuple[jax.Array, ...]:
             _, ocr = self._networks()
             read = self._search.recognizer(ocr)
-            return tuple(read(jax.tree.unflatten(self._ocr_structure, leaves), to_float(images)))
+            decoded = read(jax.tree.unflatten(self._ocr_structure, leaves), to_float(images))
+            return tuple(cast(Iterable[jax.Array], decoded))
 
         if self._kept is not None:
             images = jax.ShapeDtypeStruct((size, 32, 128, 3), np.uint8)
@@ -123,8 +132,8 @@ class JaxEngine:
 
 
 def _batches(images: np.ndarray) -> tuple[list[np.ndarray], list[int]]:
-    """The images in batches of one size, or of one image; and how many images each batch holds."""
-    # On CPUs, where several are computed at once, a batch is no faster than its images one by one.
+    """Returns batches of 16 images or of one, and how many images of each are not padding."""
+    # CPUs compute several batches at once, so a batch is no faster than its images one by one.
     few = _BATCH if jax.default_backend() == "cpu" else 1
     size = 1 if len(images) <= few else _BATCH
     made, counts = zip(*batches(images, size), strict=True)

@@ -59,7 +59,7 @@ class KeptFunctions:
           arguments: the arrays, or their shapes and dtypes, that it will be called with.
         """
         path = self._folder and self._folder / name
-        traced = path and _read(path)
+        traced = None if path is None else _read(path)
         if traced is None:
             traced = export.export(jax.jit(function))(*arguments)
             if path is not None:

@@ -1,12 +1,12 @@
-"""How an image may be read: upright, turned, with its words apart or its letters below each other.
+"""Layouts of an image: upright, turned, with its words apart, or with letters below each other.
 
-Where an image allows several layouts, a look at each chooses one by what was read.
+If an image allows several layouts, all are read once, and what was read chooses one.
 """
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, Self
 
 import numpy as np
@@ -16,23 +16,23 @@ from textsr_jax.errors import UserError
 from textsr_jax.reading import contents, crops
 from textsr_jax.reading.crops import Window
 
-# Windows of one image at most, some 160 heights of text; and of a line that could be read apart,
-# but is also read in one piece.
+# The most windows of one image, which is some 160 heights of text; and the most windows of a line
+# that is read in one piece although its words could be read apart.
 MOST_WINDOWS, MOST_IN_ONE_PIECE = 64, 8
 
-# What counts for a layout beside the log odds that its text is right. Fitted on turned training
-# words and drawn letters that are tall (docs/reading.md): the letters to a height and what it costs
-# to have more or fewer (of the logarithm), that tall crops are mostly upright, and wide ones nearly
-# always, and that what stands apart and has several letters is a word.
+# What is added to the log odds that a layout's text is right. The values were fitted on turned
+# training words and tall drawn letters (docs/results/reading_rules.md). First the usual number of
+# letters in a height, and the cost of more or fewer, by the logarithm. Then bonuses: tall crops are
+# mostly upright, wide ones nearly always, and several letters that stand apart are a word.
 _LETTERS, _DENSITY = 1.5, 3.0
 _TALL_UPRIGHT, _WIDE_UPRIGHT, _WORDS_APART = 1.0, 3.5, 4.0
-# What an edge or a frame is read as.
+# Letters that an edge or a frame may be read as.
 _STROKES = frozenset("il1")
-# Nothing is surer than that: confidences of 0.999 and 1 are all the same.
+# The greatest log-confidence that counts: confidences of 0.999 and 1 are the same.
 _SUREST = -1e-3
 
-# A wide image is also looked at upside down where its text is less sure than that, and less likely
-# English than that (`language.log_ratio`).
+# A wide image is also read upside down if its text is less sure than this, and less likely to be
+# English than this (`decoding.log_ratio`).
 UNSURE, ENGLISH = 0.9, 10.0
 
 
@@ -41,9 +41,9 @@ class Layout:
     """One way to read an image.
 
     Attributes:
-      words: from left to right, of each word its windows.
-      prior: log odds for it, whatever is read.
-      tall: whether the image is tall, so that how many letters there are to a height counts.
+      words: the windows of each word, from left to right.
+      prior: log odds for the layout before anything is read.
+      tall: whether the image is tall; then the number of letters in a height counts.
     """
 
     words: tuple[tuple[Window, ...], ...]
@@ -52,7 +52,7 @@ class Layout:
 
     @classmethod
     def of(cls, words: Sequence[np.ndarray], prior: float = 0.0, tall: bool = False) -> Self:
-        """The layout of words, uint8 (height, width, 3), side by side.
+        """Returns the layout of words, uint8 (height, width, 3), side by side.
 
         Raises:
           UserError: they are wider than any line of text.
@@ -68,16 +68,16 @@ class Layout:
 
     @property
     def windows(self) -> list[Window]:
-        """All of them, word by word."""
+        """All windows, word by word."""
         return [window for word in self.words for window in word]
 
     @property
     def cut(self) -> list[bool]:
-        """Of each window whether its edges cut words."""
+        """For each window, whether its edges cut words."""
         return [len(word) > 1 for word in self.words for _ in word]
 
     def upside_down(self) -> Self:
-        """The same line turned by a half."""
+        """Returns the same line, turned by 180 degrees."""
         words = []
         for word in reversed(self.words):
             end = word[-1].right
@@ -96,9 +96,9 @@ class Found:
 
     Attributes:
       layout: the layout.
-      pictures: what the recogniser read, uint8 (windows of the layout, 32, 128, 3).
-      texts: of each word.
-      log_confidence: the natural logarithm of the confidence in all of them, before temperature.
+      pictures: what the recogniser saw, uint8 (windows of the layout, 32, 128, 3).
+      texts: the text of each word.
+      log_confidence: the natural logarithm of the confidence in all texts, before temperature.
     """
 
     layout: Layout
@@ -113,7 +113,7 @@ class Found:
 
     @property
     def picture(self) -> np.ndarray:
-        """What was read as one picture, uint8 (32, width, 3)."""
+        """What the recogniser saw, as one picture, uint8 (32, width, 3)."""
         pictures, done = [], 0
         for word in self.layout.words:
             pictures.append(crops.side_by_side(self.pictures[done : done + len(word)], word))
@@ -122,7 +122,7 @@ class Found:
 
     @property
     def evidence(self) -> float:
-        """How much speaks for the layout: log odds, but for a constant."""
+        """The log odds for the layout, up to a constant."""
         sure = min(self.log_confidence, _SUREST)
         evidence = sure - math.log(-math.expm1(sure)) + self.layout.prior
         if len(self.texts) > 1 and min(map(len, self.texts)) > 1:
@@ -137,17 +137,17 @@ class Found:
 class Recognize(Protocol):
     """Reads pictures, uint8 (n, 32, 128, 3); `again` as `WordSearch.read` takes it."""
 
-    def __call__(self, pictures: np.ndarray, cut: Sequence[bool], again: bool) -> Words: ...
+    def __call__(self, images: np.ndarray, cut: Sequence[bool], again: bool, /) -> Words: ...
 
 
 def possible(image: np.ndarray) -> list[Layout]:
-    """How an image may be read; empty where it holds no text.
+    """Returns the layouts in which an image may be read; none if it holds no text.
 
     Args:
       image: uint8 (height, width, 3).
 
     Raises:
-      UserError: it is wider than any line of text.
+      UserError: the image is wider than any line of text.
     """
     if contents.is_blank(image):
         return []
@@ -169,7 +169,7 @@ def check(image: np.ndarray) -> None:
 
 
 def _lines(image: np.ndarray, tall: bool = False) -> list[Layout]:
-    """A line in one piece; and where there is wide space in it, its words apart."""
+    """Returns a line in one piece and, if it has wide space in it, its words apart."""
     words = crops.apart(image)
     if len(words) == 1 and words[0].shape == image.shape:
         return [Layout.of(words, tall=tall)]
@@ -184,11 +184,11 @@ def read(
     sharpen: Callable[[Sequence[np.ndarray]], np.ndarray],
     recognize: Recognize,
 ) -> list[Found | None]:
-    """Reads images, each in the layout for which most speaks.
+    """Reads images, each in the layout with the most evidence.
 
-    Where an image allows several, one look at each chooses. A wide image that is unsure then is
-    looked at upside down. How much less speaks for other texts than for the one that is taken
-    counts in its confidence.
+    If an image allows several layouts, each is read once to choose one. A wide image with an unsure
+    text is then also read upside down. The evidence for other texts reduces the confidence in the
+    chosen one.
 
     Args:
       images: uint8 (height, width, 3), of any size.
@@ -196,7 +196,7 @@ def read(
       recognize: reads these.
 
     Returns:
-      Of each image what was read; None where it holds no text.
+      What was read in each image; None if it holds no text.
 
     Raises:
       UserError: an image is wider than any line of text.
@@ -218,20 +218,18 @@ def read(
         best, shares[number] = _best([next(looks) for _ in options[number]])
         options[number], shown[number] = [best.layout], [best.pictures]
     some = [number for number, layouts in enumerate(options) if layouts]
-    chosen, pictures = (
-        [options[number][0] for number in some],
-        [shown[number][0] for number in some],
-    )
+    chosen = [options[number][0] for number in some]
+    first = [shown[number][0] for number in some]
     found: dict[int, Found] = dict(
-        zip(some, _read(chosen, pictures, recognize, again=True), strict=True)
+        zip(some, _read(chosen, first, recognize, again=True), strict=True)
     )
 
     unsure = [number for number, one in found.items() if _may_be_upside_down(one)]
-    # For a look what was sharpened upright will do.
+    # For a first reading, the pictures that were sharpened upright are good enough.
     turned = [found[number].layout.upside_down() for number in unsure]
-    pictures = [found[number].pictures[::-1, ::-1, ::-1] for number in unsure]
-    looks = zip(unsure, _read(turned, pictures, recognize, again=False), strict=True)
-    likely = [(n, look.layout) for n, look in looks if look.evidence > found[n].evidence]
+    around = [found[number].pictures[::-1, ::-1, ::-1] for number in unsure]
+    second = zip(unsure, _read(turned, around, recognize, again=False), strict=True)
+    likely = [(n, look.layout) for n, look in second if look.evidence > found[n].evidence]
     chosen = [layout for _, layout in likely]
     read_again = _read(chosen, _sharpened(chosen, sharpen), recognize, again=True)
     for (number, _), one in zip(likely, read_again, strict=True):
@@ -245,19 +243,20 @@ def read(
 def _sharpened(
     layouts: Sequence[Layout], sharpen: Callable[[Sequence[np.ndarray]], np.ndarray]
 ) -> list[np.ndarray]:
-    """Of each layout its pictures."""
+    """Returns the pictures of each layout."""
     pictures = sharpen([window.image for layout in layouts for window in layout.windows])
     ends = np.cumsum([len(layout.windows) for layout in layouts])
     return np.split(pictures, ends[:-1]) if layouts else []
 
 
 def _read(
-    layouts: Sequence[Layout], pictures: Sequence[np.ndarray], recognize: Recognize, again: bool
+    layouts: Sequence[Layout], pictures: Iterable[np.ndarray], recognize: Recognize, again: bool
 ) -> list[Found]:
-    """Of each layout what its pictures say."""
+    """Returns what was read in each layout."""
     if not layouts:
         return []
     cut = [flag for layout in layouts for flag in layout.cut]
+    pictures = list(pictures)
     words = recognize(np.concatenate(pictures), cut, again)
     found, done = [], 0
     for layout, shown in zip(layouts, pictures, strict=True):
@@ -271,7 +270,7 @@ def _read(
 
 
 def _best(found: Sequence[Found]) -> tuple[Found, float]:
-    """The one for which most speaks, and the logarithm of the share of all that have its text."""
+    """Returns the one with the most evidence, and the log share of the evidence for its text."""
     evidence = np.array(
         [
             one.evidence - _WORDS_APART * any(_leaves_out_word(one, other) for other in found)
@@ -285,7 +284,7 @@ def _best(found: Sequence[Found]) -> tuple[Found, float]:
 
 
 def _leaves_out_word(one: Found, other: Found) -> bool:
-    """Whether its text is that of `other` without its last words, or its first ones."""
+    """Whether the text of `one` is that of `other` without its first or last words."""
     return any(
         one.text == kept and left_out and left_out not in _STROKES
         for cut in range(1, len(other.texts))

@@ -19,6 +19,8 @@ from textsr_jax.report.values import PhotographDetail
 # About as high as a page can be to be looked at, in pixels.
 PAGE = 2000
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 _SCALE = 2
 _WIDTH, _HEIGHT = 128 * _SCALE, 32 * _SCALE
 _TEXT, _GAP, _HEADER = 22, 8, 26
@@ -128,11 +130,11 @@ def _columns(count: int, scale: int) -> int:
 
 
 @functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def _font(size: int) -> Font:
     return ImageFont.load_default(size)
 
 
-def _shortened(name: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _shortened(name: str, font: Font, width: int) -> str:
     """The end of a name that is wider than there is room: that tells files apart."""
     if font.getlength(name) <= width:
         return name
@@ -156,7 +158,7 @@ def _tile(image: np.ndarray, most: tuple[int, int] = (_WIDTH, _HEIGHT)) -> Image
 
 def _draw_word(
     draw: ImageDraw.ImageDraw,
-    font: ImageFont.FreeTypeFont,
+    font: Font,
     place: tuple[int, int],
     word: str,
     label: str | None,
@@ -168,6 +170,7 @@ def _draw_word(
         matcher = difflib.SequenceMatcher(None, word, text.normalize(label), autojunk=False)
         for block in matcher.get_matching_blocks():
             colors[block.a : block.a + block.size] = [_RIGHT] * block.size
+    left: float
     left, top = place
     for character, color in zip(word, colors, strict=True):
         draw.text((left, top), character, fill=color, font=font)
@@ -275,6 +278,6 @@ def _detail_sheet(rows: Sequence[PhotographDetail]) -> Image.Image:
         for column, (title, tile) in enumerate(row.tiles):
             left = _GAP + column * (width + _GAP)
             draw.text((left, top + _TEXT), title, fill=_INK, font=font)
-            tile = Image.fromarray(tile).resize(size, Image.Resampling.NEAREST)
-            sheet.paste(tile, (left, top + 2 * _TEXT))
+            shown = Image.fromarray(tile).resize(size, Image.Resampling.NEAREST)
+            sheet.paste(shown, (left, top + 2 * _TEXT))
     return sheet

@@ -34,7 +34,7 @@ def sensitivity(plain: Scores, layer_types: Sequence[LayerTypeScores], title: st
     settings are compared on the same images.
 
     Args:
-      plain: scores of the unquantised pair, a grey line.
+      plain: scores of the unquantised models, a grey line.
       layer_types: what `evaluation.sensitivity.study` returned.
       title: what was measured, on which data.
     """
@@ -102,10 +102,10 @@ def front(
     winner: Point,
     title: str,
 ) -> Figure:
-    """Draws accuracy and PSNR over size: series of settings, the unquantised pair and the winner.
+    """Draws accuracy and PSNR over size: series of settings, the unquantised models and the winner.
 
     Args:
-      plain: the unquantised pair.
+      plain: the unquantised models.
       series: (name, points) in the order of size.
       winner: the setting that the search chose.
       title: what was measured, on which data.
@@ -181,7 +181,9 @@ def _label(axes: Axes, title: str, x: str, score: str) -> None:
 def _note(axes: Axes, points: Sequence[Point], score: str, colour: str) -> None:
     """Writes what stands beside points; points that lie together share a note, such as 5 to 8."""
     # Layout moves axes, and what is near depends on their size.
-    axes.figure.draw_without_rendering()
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
     groups: list[list[Point]] = []
     for point in points:
         if not point[2]:

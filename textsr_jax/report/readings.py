@@ -29,6 +29,7 @@ def line(item: ReadItem, reading: ReadText | None, format: str) -> str:
     """
     if format == "jsonl":
         if reading is None:
+            about: dict[str, str | float | None]
             about = {"text": None, "confidence": None, "error": item.error}
         else:
             about = {"text": reading.text, "confidence": reading.confidence}

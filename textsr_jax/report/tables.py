@@ -1,7 +1,7 @@
 """Results as tables on the screen."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -108,6 +108,7 @@ def print_sensitivity(plain: Scores, layer_types: Sequence[LayerTypeScores], tit
         table = new_table(
             f"{what}, by bits", ["quantised alone"], ["parameters", *(f"{w:g}" for w in widths)]
         )
+        rows: list[tuple[str, int, Mapping[float, Scores]]]
         rows = [("nothing", 0, dict.fromkeys(widths, plain))]
         rows += [(kind.name, kind.parameters, kind.rows) for kind in shown]
         for name, parameters, scores in rows:

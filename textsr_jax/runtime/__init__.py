@@ -1,1 +1,1 @@
-"""What the process runs on: folders of the user alone, kept functions, and progress."""
+"""What the running process needs: compilation, threads, private folders, progress, provenance."""

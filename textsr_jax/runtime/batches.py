@@ -6,14 +6,14 @@ import numpy as np
 
 
 def fill(rows: np.ndarray, size: int) -> np.ndarray:
-    """Returns `rows` with its last row repeated until there are `size` of them.
+    """Returns `rows`, followed by copies of its first row, `size` of them in all.
 
     Args:
       rows: any array of 1 to `size` rows.
       size: the rows of the result.
     """
     missing = size - len(rows)
-    return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows
+    return np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]) if missing else rows
 
 
 def batches(rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:

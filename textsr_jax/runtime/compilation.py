@@ -21,16 +21,16 @@ _logger = logging.getLogger(__name__)
 
 
 def keep_compiled() -> None:
-    """Keeps what JAX compiles in `cache_folder`, through JAX's own persistent cache.
+    """Makes JAX keep what it compiles in `cache_folder`, with JAX's own persistent cache.
 
-    Entries that were spoiled are removed first. A folder that the user gave to JAX, by its variable
-    JAX_COMPILATION_CACHE_DIR or its setting, is used as it is.
+    Spoiled entries are removed first. If the user gave JAX a folder, by JAX_COMPILATION_CACHE_DIR
+    or a JAX setting, JAX uses that folder and nothing is removed.
 
     Raises:
       UserError: as `concurrency.bind_to_process` does.
     """
     bind_to_process()
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     folder = cache_folder()
     if folder is None:
@@ -41,20 +41,20 @@ def keep_compiled() -> None:
         compiled_entries.remove_spoiled(compiled)
     except OSError:
         return
-    # XLA's own caches would have the folder's path in the key of every entry.
+    # XLA's own caches would put the folder's path into the key of every entry.
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     jax.config.update("jax_compilation_cache_dir", str(compiled))
 
 
 def cache_folder() -> pathlib.Path | None:
-    """Where functions are kept: `textsr_jax` in the user's cache folder, with mode 0700.
+    """Returns the folder of kept functions: `textsr_jax` in the user's cache folder, mode 0700.
 
-    That is XDG_CACHE_HOME or ~/.cache. JAX_COMPILATION_CACHE_DIR goes before both and is used as it
-    is. Compiled functions run unchecked: where others could write, nothing is kept, and a warning
-    says so once.
+    The cache folder is XDG_CACHE_HOME, or else ~/.cache. JAX_COMPILATION_CACHE_DIR overrides both
+    and is returned as it is. Compiled functions run unchecked. So if others may write in the
+    folder, nothing is kept and a warning says so once.
 
     Returns:
-      The folder; None where it cannot be made, or may be written by others.
+      The folder; None if it cannot be made, or others may write in it.
     """
     shared = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if shared:
@@ -62,7 +62,7 @@ def cache_folder() -> pathlib.Path | None:
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
         folder = pathlib.Path(home).expanduser() / "textsr_jax"
-    except RuntimeError:  # nobody's home is known
+    except RuntimeError:  # the home folder is unknown
         return None
     return folder if _is_private(folder) else None
 
@@ -86,12 +86,13 @@ def _is_private(folder: pathlib.Path) -> bool:
 
 
 def jit_sparingly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.jit` that orders the work for little memory on CPUs; not for use inside another jit.
+    """Returns `jax.jit(function)`, compiled to use little memory on CPUs; not for nested jits.
 
-    XLA's own order on a CPU takes first what depends on weights alone: it expands every packed
-    kernel and transforms every one that Winograd's algorithm takes, and holds them all until their
-    layers run. In this order each lives only while its layer runs; `benchmarks.memory` measures
-    both. Results are the same. Elsewhere, and where this XLA has no such choice, it is `jax.jit`.
+    On a CPU, XLA first computes what depends on weights alone. It expands every packed kernel and
+    transforms every kernel for Winograd's algorithm, and holds them all until their layers run. In
+    the order that is chosen here, each lives only while its layer runs; `benchmarks.memory`
+    measures both. Results are the same. On other devices, and if this XLA does not have the option,
+    this is `jax.jit`.
     """
     return jax.jit(function, compiler_options=_options())
 

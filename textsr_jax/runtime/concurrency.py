@@ -1,7 +1,7 @@
-"""Batches computed at the same time, in threads; what must be done once, whatever threads ask.
+"""Computes several batches at the same time in threads, and a value once for all threads.
 
-XLA keeps little more than one CPU core busy with a network of the shipped pair's size, and ONNX
-Runtime's threads wait for each other.
+XLA keeps little more than one CPU core busy with networks of the shipped models' size, and the
+threads of ONNX Runtime wait for each other.
 """
 
 import concurrent.futures
@@ -19,21 +19,21 @@ import numpy as np
 
 from textsr_jax.errors import UserError
 
-# Batches at once; more would hold more images' activations in memory.
+# How many batches are computed at once. More would hold more activations in memory.
 MOST = 4
 
-# Held while something is traced or compiled. One for all: a function that one reader has compiled
-# is then found on disk by the next.
+# Held while something is traced or compiled. There is one lock for all readers: what one reader has
+# compiled, the next one finds on disk.
 _alone = threading.RLock()
 # How many batches `Concurrent` computes at once; `at_most` lowers it.
 _most = contextvars.ContextVar("most", default=MOST)
 
 
 def bind_to_process() -> None:
-    """Says that this process computes: JAX and ONNX Runtime have threads, which no fork copies.
+    """Notes that this process computes with threads of JAX or ONNX Runtime; forks do not copy them.
 
     Raises:
-      UserError: another process said so, and this one was forked from it. It would wait for ever.
+      UserError: this process was forked from one that had called this. It would wait for ever.
     """
     if _computing_process() != os.getpid():
         raise UserError(
@@ -51,7 +51,7 @@ def _computing_process() -> int:
 
 @contextlib.contextmanager
 def at_most(batches: int) -> Iterator[None]:
-    """In this block `Concurrent` computes so many batches at once, 1 or more."""
+    """While the block runs, `Concurrent` computes at most so many batches at once, 1 or more."""
     token = _most.set(batches)
     try:
         yield
@@ -60,7 +60,7 @@ def at_most(batches: int) -> Iterator[None]:
 
 
 def once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`functools.cache` that computes each value once, also where several threads ask for it."""
+    """Returns `functools.cache(function)`, which computes each value once for all threads."""
     kept = functools.cache(function)
 
     @functools.wraps(function)
@@ -72,14 +72,14 @@ def once(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Concurrent:
-    """A function of batches, as many of them at once as there are cores, `MOST` at most.
+    """A function of batches that computes as many of them at once as there are cores, or `MOST`.
 
-    On an accelerator one batch after another.
+    On an accelerator it computes one batch after another.
 
     Args:
-      function: takes a batch last; returns arrays of JAX or numpy, any tree of them. It has no
+      function: takes a batch as its last argument; returns a tree of JAX or numpy arrays. It has no
         effects and may be called from any thread.
-      backend: where it computes, such as "cpu"; None for where JAX does.
+      backend: where it computes, such as "cpu"; None for JAX's default.
     """
 
     def __init__(self, function: Callable[..., Any], backend: str | None = None):
@@ -88,11 +88,11 @@ class Concurrent:
         self._compiled = False
 
     def __call__(self, batches: Iterable[Any], *arguments: Any) -> Iterator[Any]:
-        """The results of `function(*arguments, batch)`, in their order, as arrays of numpy."""
+        """Yields the results of `function(*arguments, batch)` in order, as numpy arrays."""
         bind_to_process()
         rest = iter(batches)
         if not self._compiled:
-            # Alone, so that it is not compiled several times.
+            # The first batch alone, so that the function is not compiled several times.
             for batch in itertools.islice(rest, 1):
                 yield self._first(arguments, batch)
         workers = threads(self._backend or jax.default_backend(), _most.get())
@@ -104,7 +104,7 @@ class Concurrent:
                 result = self._result(arguments, batch)
                 self._compiled = True
                 return result
-        # Another thread was first.
+        # Another thread has compiled it meanwhile.
         return self._result(arguments, batch)
 
     def _result(self, arguments: tuple[Any, ...], batch: Any) -> Any:
@@ -113,10 +113,10 @@ class Concurrent:
 
 @functools.cache
 def threads(backend: str, most: int) -> concurrent.futures.ThreadPoolExecutor:
-    """The threads that compute the batches of this process, `most` of them or fewer."""
+    """Returns the threads that compute this process's batches, `most` of them or fewer."""
     cores = 1
     if backend == "cpu":
-        # Where a process may be bound to some cores it is known to which.
+        # Where the system can bind a process to some cores, it says to which.
         bound = getattr(os, "sched_getaffinity", None)
         cores = len(bound(0)) if bound else os.cpu_count() or 1
     return concurrent.futures.ThreadPoolExecutor(min(cores, most))

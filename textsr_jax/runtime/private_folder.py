@@ -1,6 +1,6 @@
-"""A folder for files that are trusted as this program itself is: the user alone may write there.
+"""Folders in which only the user may write, for files that are trusted as the program itself is.
 
-Compiled functions run unchecked, so whoever can exchange one runs code in the user's name.
+Compiled functions run unchecked: whoever can replace one runs code in the user's name.
 """
 
 import os
@@ -9,38 +9,38 @@ import stat
 
 
 def make(folder: pathlib.Path) -> None:
-    """Makes a folder, and what is missing above it, for the user alone.
+    """Makes a folder and its missing parents, with mode 0700.
 
     Raises:
-      OSError: it cannot be made.
+      OSError: a folder cannot be made.
     """
     if not folder.is_dir():
         if folder != folder.parent:
             make(folder.parent)
-        # Another process may have made it.
+        # Another process may have made it meanwhile.
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def close(folder: pathlib.Path) -> None:
-    """Takes from others what they may do in a folder of the user's: mode 0700.
+    """Sets the mode of a folder to 0700, so that only the user has access.
 
     Raises:
-      OSError: it cannot be done.
+      OSError: the mode cannot be set.
     """
     if _has_modes() and stat.S_IMODE(folder.stat().st_mode) & 0o077:
         folder.chmod(0o700)
 
 
 def fault(folder: pathlib.Path) -> str | None:
-    """Why others could exchange files in a folder, with what to do; None where they could not.
+    """Returns why others could replace files in a folder, and what to do; None if they could not.
 
-    The folder must be the user's own. It, every folder above it, and those that links on the way
-    lead to may be changed by the user and root alone; a folder such as /tmp, in which everyone owns
-    what is his (the sticky bit), may stand above. Where files have no owners and modes, as on
-    Windows, nothing is looked at.
+    The folder must belong to the user. Only the user and root may write in it, in the folders above
+    it, and in the folders that links on the way lead to. Folders above it may be shared if they
+    have the sticky bit, as /tmp has. If files have no owners and modes, as on Windows, nothing is
+    checked.
 
     Raises:
-      OSError: it cannot be looked at.
+      OSError: a folder cannot be examined.
     """
     if not _has_modes():
         return None
@@ -51,7 +51,7 @@ def fault(folder: pathlib.Path) -> str | None:
     if owner != user:
         return f"it belongs to another user ({owner})"
     for path in dict.fromkeys((whole, *whole.parents, real, *real.parents)):
-        # A link on the way could be exchanged by its owner.
+        # The owner of a link could replace it.
         for status in (path.lstat(), path.stat()):
             if status.st_uid not in (user, 0):
                 return f"{path} belongs to another user ({status.st_uid})"

@@ -1,4 +1,4 @@
-"""Bars of long work whose first part waits for compilation, which no estimate may count."""
+"""Progress bars that leave the compilation of the first step out of their estimates."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ COMPILING = "compiling, the first time only"
 
 
 class Progress(tqdm):
-    """A tqdm bar that says `COMPILING` until its first update and measures its rate from there on.
+    """A tqdm bar that shows `COMPILING` until its first update and measures its rate after it.
 
     Args:
       arguments, settings: of `tqdm`.

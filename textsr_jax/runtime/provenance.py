@@ -1,4 +1,4 @@
-"""Which code made a file: the package's version and the commit that it was run from."""
+"""The code that made a file: the package's version and its git commit."""
 
 import importlib.metadata
 import pathlib
@@ -6,9 +6,9 @@ import subprocess
 
 
 def code() -> dict[str, str | None]:
-    """`version` of the package, and `commit` of its git checkout; None where it is not in one.
+    """Returns the package's `version`, and the `commit` of its checkout, or None without one.
 
-    A commit with uncommitted changes on top ends in "+changes".
+    If files have uncommitted changes, the commit ends in "+changes".
     """
     folder = pathlib.Path(__file__).parent
 
@@ -21,7 +21,7 @@ def code() -> dict[str, str | None]:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    # Installed packages may lie in a checkout of something else.
+    # An installed package may be inside a checkout of another project.
     if git("ls-files", "--error-unmatch", "provenance.py") is None:
         commit = None
     else:

@@ -1,1 +1,1 @@
-"""What the project keeps on disk, and how it is written."""
+"""Files: workdirs, checkpoints, parameter files, packed files, and the models loaded from them."""

@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
 from textsr_jax.errors import UserError
 from textsr_jax.models import build_rescaler, shape_difference
 from textsr_jax.models.network import leaves_by_path
 from textsr_jax.quantization import dequantize
-from textsr_jax.storage import digests, packed_files, parameter_files, workdirs
+from textsr_jax.storage import digests, packed_files, packed_leaves, parameter_files, workdirs
+from textsr_jax.storage.agreement import agreed, from_first
 
 _logger = logging.getLogger(__name__)
 
@@ -105,11 +105,7 @@ class SavedCheckpoints:
         return None
 
     def check_shapes(self, template: Any) -> None:
-        """Raises `UserError` where the newest checkpoint is sound but of another network.
-
-        Args:
-          template: the tree's structure as arrays or `jax.ShapeDtypeStruct`.
-        """
+        """Raises `UserError` if the newest checkpoint is sound but of another network."""
         try:
             step = self.steps()[-1]
             noted = self._digests(step)
@@ -150,13 +146,13 @@ class SavedCheckpoints:
 
         If one of several processes finds it damaged, this raises in all of them.
         """
-        with _agreed():
+        with agreed():
             noted = self._digests(step)
             restored = self._restore(
                 step, tree=ocp.args.StandardRestore(template), record=ocp.args.JsonRestore()
             )
             tree, record = restored[_TREE], restored[_RECORD]
-        with _agreed():
+        with agreed():
             _check_record(record, noted)
             found = {} if noted is None else digests.of_arrays(tree)
             for path, expected in ({} if noted is None else noted["arrays"]).items():
@@ -262,41 +258,10 @@ def _nested(arrays: dict[str, list[Any]]) -> dict[str, Any]:
     return tree
 
 
-@contextlib.contextmanager
-def _agreed() -> Iterator[None]:
-    """Raises an error in every process if the block raises in one of them."""
-    failure = None
-    try:
-        yield
-    except Exception as error:
-        failure = error
-    if jax.process_count() > 1:
-        failed = multihost_utils.process_allgather(np.asarray(failure is not None))
-        failure = failure or (
-            ValueError("another process cannot read it") if failed.any() else None
-        )
-    if failure is not None:
-        raise failure
-
-
-def from_first(steps: list[int]) -> list[int]:
-    """Returns the first process's `steps`: others may see fewer on a shared disk for a while."""
-    if jax.process_count() == 1:
-        return steps
-    count = int(multihost_utils.broadcast_one_to_all(np.asarray(len(steps))))
-    filled = np.resize(np.asarray(steps or [0]), count)
-    return multihost_utils.broadcast_one_to_all(filled).tolist()
-
-
 def load_best(
     workdir: str | pathlib.Path, stage: str, template: Any
 ) -> tuple[Any, dict[str, Any]] | None:
     """Returns a stage's best model, by validation, and its record; None if there is none yet.
-
-    Args:
-      workdir: the workdir.
-      stage: the stage's folder in it.
-      template: the tree's structure, as `SavedCheckpoints.restore` takes it.
 
     Raises:
       UserError: the model cannot be read, is of another network than `template`, or has values
@@ -348,9 +313,9 @@ def load_start(
     if not path.exists():
         raise UserError(f"{place}: no such parameter file, packed file or workdir")
     if part == "resampler" or (part == "sr" and not workdirs.best_directory(path, stage).is_dir()):
-        file = load_stage0(path, part)
-        if file is not None:
-            return parameter_files.variables_for(file, part, name, template, place)
+        stage0 = load_stage0(path, part)
+        if stage0 is not None:
+            return parameter_files.variables_for(stage0, part, name, template, place)
     loaded = load_best(path, stage, abstract(template))
     if loaded is None:
         raise UserError(
@@ -362,7 +327,7 @@ def load_start(
 
 def _of_packed(path: pathlib.Path, part: str) -> parameter_files.ParameterFile | None:
     """Returns one model of a packed file, dequantised; None if `path` holds no such model."""
-    if part not in packed_files.PARTS or not packed_files.is_packed_file(path):
+    if part not in packed_leaves.PARTS or not packed_files.is_packed_file(path):
         return None
     packed = packed_files.load(path)
     settings = packed.experiment(path)[part].to_dict()

@@ -23,7 +23,7 @@ def of_arrays(tree: Any) -> dict[str, list[Any]]:
     def entry(array: np.ndarray) -> list[Any]:
         # ascontiguousarray alone would give a scalar an axis.
         content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        return [array.dtype.name, list(array.shape), hashlib.sha256(content).hexdigest()]
+        return [array.dtype.name, list(array.shape), hashlib.sha256(content.data).hexdigest()]
 
     with concurrent.futures.ThreadPoolExecutor() as threads:
         # In the same order everywhere: several processes assemble an array together.

@@ -18,7 +18,7 @@ from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
 from textsr_jax.quantization import dequantize
 from textsr_jax.runtime.compilation import keep_compiled
-from textsr_jax.storage import packed_files, workdirs
+from textsr_jax.storage import packed_files, packed_leaves, workdirs
 
 if TYPE_CHECKING:
     # Flax and Orbax take a second to import: functions that need them do so themselves.
@@ -51,9 +51,7 @@ class Models:
 
     @classmethod
     def load(
-        cls,
-        source: str | pathlib.Path | None = None,
-        config: ConfigDict | Experiment | None = None,
+        cls, source: str | pathlib.Path | None = None, config: ConfigDict | Experiment | None = None
     ) -> Models:
         """Loads the models of a packed file, or the best model of each stage of a workdir.
 
@@ -133,7 +131,7 @@ def packed_config(
     if config is None:
         return own
     config = checks.checked(config)
-    for part in packed_files.PARTS:
+    for part in packed_leaves.PARTS:
         if not differences.same_network(config, own, part):
             raise UserError(
                 f"{path} holds another network than config.{part} asks for; leave config.{part} as "
@@ -167,12 +165,14 @@ def _load_unpacked(
         return False
 
     def best(stage: str, network: Network) -> Variables | None:
+        assert source is not None, "only a workdir has stages"
         loaded = checkpoints.load_best(source, stage, checkpoints.abstract(network.template))
         return loaded and loaded[0]
 
     @functools.cache
     def joint() -> Variables | None:
         """Both models of a workdir that ran the joint stage."""
+        assert own is not None, "only a workdir has stages"
         own_sr, own_ocr = build_sr(own.sr), build_ocr(own.ocr)
         return best("joint", together(sr=own_sr, ocr=own_ocr))
 
@@ -187,16 +187,16 @@ def _load_unpacked(
         sr_variables = sr.template
     elif not replaced("sr"):
         sr_variables = best("stage1", sr)
-        if sr_variables is None and joint() is not None:
-            sr_variables = part_of(joint(), "sr")
+        if sr_variables is None and (both := joint()) is not None:
+            sr_variables = part_of(both, "sr")
     if sr_variables is None:
         sr_variables = start("sr", "stage1", sr)
         if sr_variables is not None:
             sr = build_sr(config.sr, sr_variables)
     if not replaced("ocr"):
         fine_tuned = best("stage2", ocr)
-        if fine_tuned is None and joint() is not None:
-            fine_tuned = part_of(joint(), "ocr")
+        if fine_tuned is None and (both := joint()) is not None:
+            fine_tuned = part_of(both, "ocr")
         pretrained = None if config.init.ocr else best("pretrain_ocr", ocr)
     if pretrained is None:
         pretrained = start("ocr", "pretrain_ocr", ocr)

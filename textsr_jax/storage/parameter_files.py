@@ -236,7 +236,7 @@ def _checksum(arrays: Mapping[str, np.ndarray], about: Any) -> int:
         array = np.ascontiguousarray(arrays[name])
         title = f"{name} {array.dtype.name} {np.shape(arrays[name])}"
         checksum = zlib.crc32(
-            array.reshape(-1).view(np.uint8), zlib.crc32(title.encode(), checksum)
+            array.reshape(-1).view(np.uint8).data, zlib.crc32(title.encode(), checksum)
         )
     return checksum
 

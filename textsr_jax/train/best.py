@@ -6,7 +6,8 @@ from typing import Any
 
 from textsr_jax.errors import UserError
 from textsr_jax.storage import workdirs
-from textsr_jax.storage.checkpoints import Checkpoints, SavedCheckpoints, from_first
+from textsr_jax.storage.agreement import from_first
+from textsr_jax.storage.checkpoints import Checkpoints, SavedCheckpoints
 
 _logger = logging.getLogger(__name__)
 

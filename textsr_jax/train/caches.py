@@ -5,11 +5,12 @@ The workdir keeps a digest of each file, and of the model and the words that it 
 
 import contextlib
 import hashlib
+import io
 import logging
 import math
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import jax
 import numpy as np
@@ -72,7 +73,7 @@ def keeping(path: pathlib.Path, made_from: str, fix: str) -> Iterator[BinaryIO]:
     with atomic.replacing(path, parents=True, fix=fix) as stream:
         yield stream
         stream.seek(0)
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hashlib.file_digest(cast(io.BytesIO, stream), "sha256").hexdigest()
         # Written before the file takes its place, so that no file lacks its digest.
         atomic.write_text(_digest_file(path), f"{digest} {made_from}\n", parents=True, fix=fix)
 

@@ -1,7 +1,7 @@
 """What a stage is: `StageSpec`, and its outline. Each file in `stages/` makes specs."""
 
 import dataclasses
-import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -75,8 +75,7 @@ class StageSpec:
 
     def settings_of(self, config: Experiment) -> Optimization:
         """The stage's `optimization` settings in a config."""
-        settings: Optimization = functools.reduce(getattr, self.settings.split("."), config)
-        return settings
+        return operator.attrgetter(self.settings)(config)
 
     def training_set(self, training: Training) -> TrainingSet:
         """The words that the stage learns from.

@@ -4,13 +4,13 @@ A loss takes (variables, frozen variables, batch, key). It returns the value to 
 for the log, and the batch statistics after the batch.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import flax
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 
@@ -99,7 +99,8 @@ def make_step(
         finite = jnp.isfinite(jnp.stack([parts["finite"], norm, optax.global_norm(updates)])).all()
         parts = parts | {"gradient_norm": norm, "finite": finite}
         keep = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
-        state = state.replace(
+        state = dataclasses.replace(
+            state,
             step=state.step + 1,
             params=params,
             average=jax.tree.map(
@@ -229,7 +230,7 @@ def super_resolution_loss(
     config: Stage1Settings,
     axis_name: str | None = None,
     *,
-    weights: np.ndarray | None = None,
+    weights: Array | None = None,
 ) -> Loss:
     """The text-focus loss of stage 1; `frozen` holds the text-focus recogniser's variables.
 
@@ -263,7 +264,7 @@ def joint_loss(
     reading: float,
     axis_name: str | None = None,
     *,
-    weights: np.ndarray | None = None,
+    weights: Array | None = None,
 ) -> Loss:
     """The paper's alternative to stages 1 and 2: stage 1's loss + `reading` x the recogniser's own.
 
@@ -296,7 +297,7 @@ def joint_loss(
 
 
 def _comparison(
-    focus: Network, config: Stage1Settings, weights: np.ndarray | None, axis_name: str | None
+    focus: Network, config: Stage1Settings, weights: Array | None, axis_name: str | None
 ) -> Callable[[Variables, jax.Array, Batch], tuple[jax.Array, Parts]]:
     """A function of (frozen variables, SR images, batch) to stage 1's unscaled loss and parts."""
     image_error = losses.IMAGE_ERRORS[config.error]

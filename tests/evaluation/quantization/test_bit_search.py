@@ -83,7 +83,7 @@ def searched(trained, tmp_path_factory):
 
 def test_a_search_keeps_to_its_budget_and_goes_on_where_it_was(searched, monkeypatch):
     baseline, pairs, folder = searched
-    searcher = bit_search.Search(baseline, pairs, folder)
+    searcher = bit_search.BitSearch(baseline, pairs, folder)
     plain = sum(searcher.sizes.values()) * 32e-6
     assert plain == pytest.approx(size_mbit(baseline.sr) + size_mbit(baseline.ocr))
     found = searcher.run(budget_mbit=plain / 5)
@@ -104,7 +104,7 @@ def test_a_search_keeps_to_its_budget_and_goes_on_where_it_was(searched, monkeyp
     assert size == pytest.approx(winner.size_mbit)
     assert searcher.test(winner.bits).splits.keys() == {"easy", "hard"}
 
-    again = bit_search.Search(baseline, pairs, folder)
+    again = bit_search.BitSearch(baseline, pairs, folder)
     monkeypatch.setattr(again, "_apply", None)
     repeated = again.run(budget_mbit=plain / 5)
     assert repeated.winner.bits == winner.bits
@@ -115,7 +115,7 @@ def test_a_search_keeps_to_its_budget_and_goes_on_where_it_was(searched, monkeyp
 
 def test_a_search_loses_no_more_than_is_allowed(searched):
     baseline, pairs, folder = searched
-    searcher = bit_search.Search(baseline, pairs, folder)
+    searcher = bit_search.BitSearch(baseline, pairs, folder)
     found = searcher.run(max_psnr_drop=0.05)
     drop = found.plain.mean["psnr"] - found.winner.row.mean["psnr"]
     assert drop <= 0.05

@@ -16,7 +16,7 @@ from textsr_jax.models import Variables
 from textsr_jax.quantization import Rule
 from textsr_jax.quantization.rules import from_config, to_config
 from textsr_jax.runtime import provenance
-from textsr_jax.storage import packed_files
+from textsr_jax.storage import packed_files, packed_leaves
 from textsr_jax.storage.models import Models
 
 TARGETS = ("SR", "OCR", "SR + OCR")
@@ -136,7 +136,7 @@ class Baseline:
           UserError: as `quantization.quantize`, or the models are quantised already.
         """
         config = portable(self.config)
-        for part in packed_files.PARTS:
+        for part in packed_leaves.PARTS:
             settings = self.config.quantization[part].to_dict()
             asked = to_config(rules[part], settings, self.config[part].name)
             config["quantization"][part] = json.loads(json.dumps(asked))
@@ -152,5 +152,6 @@ class Baseline:
     def with_variables(self, sr: Variables, ocr: Variables) -> "Baseline":
         """Returns the same models with other variables, such as fine-tuned ones."""
         part = "pretrained" if self.models.fine_tuned is None else "fine_tuned"
-        models = dataclasses.replace(self.models, sr_variables=sr, **{part: ocr})
+        changes: dict[str, Any] = {"sr_variables": sr, part: ocr}
+        models = dataclasses.replace(self.models, **changes)
         return Baseline(models, self.evaluation)

@@ -59,7 +59,7 @@ class Candidate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class FoundBits:
     """What a search found.
 
     Attributes:
@@ -78,7 +78,7 @@ class Found:
     winner: Candidate
 
 
-class Search:
+class BitSearch:
     """Measures every group of layers alone, and walks from the largest setting to the smallest.
 
     Args:
@@ -125,7 +125,7 @@ class Search:
         budget_mbit: float | None = None,
         max_drop: float | None = None,
         max_psnr_drop: float | None = None,
-    ) -> Found:
+    ) -> FoundBits:
         """Searches for the best setting of a size, or for the smallest that loses little.
 
         Args:
@@ -162,7 +162,7 @@ class Search:
             for place in tqdm(sorted(places), desc="front", unit="setting", disable=None)
         ]
         winner = self._scored(path[chosen])
-        return Found(plain, costs, self.sizes, front, winner)
+        return FoundBits(plain, costs, self.sizes, front, winner)
 
     def test(self, bits: Bits) -> Row:
         """Returns the scores on the test splits, which the search did not see."""

@@ -23,7 +23,7 @@ MAX_ACCURACY_LOSS = 1.0
 def grid(
     baseline: Baseline,
     targets: Sequence[str],
-    bits: Sequence[int],
+    bits: Sequence[float],
     priors: Sequence[str],
     folder: pathlib.Path,
 ) -> list[Setting]:
@@ -50,9 +50,9 @@ def grid(
     how = [baseline.config.quantization[part].to_dict() for part in ("sr", "ocr")]
     journal = Journal(folder, "grid", [baseline.subject, how])
     settings = []
-    made: dict[tuple[int, str], Images] = {}
+    made: dict[tuple[float, str], Images] = {}
 
-    def images(width: int, prior: str) -> Images:
+    def images(width: float, prior: str) -> Images:
         if (width, prior) not in made:
             made.clear()
             sr = quantization.simulate(baseline.sr, rules["sr", width, prior])
@@ -66,7 +66,7 @@ def grid(
         bar.update()
         for target, width, prior in plan:
 
-            def measure(target: str = target, width: int = width, prior: str = prior) -> Row:
+            def measure(target: str = target, width: float = width, prior: str = prior) -> Row:
                 sr, ocr = baseline.sr, baseline.ocr
                 if target != "OCR":
                     sr = images(width, prior)

@@ -33,7 +33,7 @@ class Journal:
       UserError: the file cannot be read or written.
     """
 
-    def __init__(self, folder: pathlib.Path, name: str, subject: Any):
+    def __init__(self, folder: pathlib.Path, name: str, subject: object):
         title = json.dumps({"subject": subject}, sort_keys=True)
         digest = hashlib.sha256(title.encode()).hexdigest()[:8]
         self.path = path = folder / f"{name}-{digest}.jsonl"

@@ -31,7 +31,7 @@ class LayerType:
     name: str
     part: str
     parameters: int
-    rows: dict[int, Row]
+    rows: dict[float, Row]
 
     def as_json(self) -> dict[str, Any]:
         rows = {str(bits): row.as_json() for bits, row in self.rows.items()}
@@ -39,7 +39,7 @@ class LayerType:
 
 
 def study(
-    baseline: Baseline, parts: Sequence[str], bits: Sequence[int], folder: pathlib.Path
+    baseline: Baseline, parts: Sequence[str], bits: Sequence[float], folder: pathlib.Path
 ) -> tuple[Row, list[LayerType]]:
     """Scores the models with each layer type quantised alone, and with the paper's selection.
 
@@ -77,7 +77,7 @@ def study(
             rows = {}
             for width in bits:
 
-                def measure(part: str = part, name: str = name, width: int = width) -> Row:
+                def measure(part: str = part, name: str = name, width: float = width) -> Row:
                     variables = {"sr": baseline.sr, "ocr": baseline.ocr}
                     rules = rule_set(name, width, **how[part])
                     variables[part] = quantization.simulate(variables[part], rules)

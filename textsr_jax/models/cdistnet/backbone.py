@@ -33,7 +33,7 @@ class ResNet45(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.stem = ConvNorm(3, channels[0], 3, dtype=dtype, rngs=rngs)
-        self.stages = nnx.List()
+        self.stages: nnx.List[nnx.List[Block]] = nnx.List()
         for stage, (depth, stride) in enumerate(zip(depths, STAGE_STRIDES, strict=True)):
             inputs, outputs = channels[stage], channels[stage + 1]
             first = Block(inputs, outputs, stride, dtype=dtype, rngs=rngs)

@@ -249,7 +249,7 @@ class Decoder(nnx.Module):
         stream = self.positional_branch(table)
         first, *others = self.mdcdp
         query, key_value = first.positional.project(stream)
-        attended = attention_output(query, *key_value, np.tri(steps, dtype=bool))
+        attended = attention_output(query, *key_value, jnp.asarray(np.tri(steps, dtype=bool)))
         empty = jnp.zeros((rows, *query.shape[1:]), memory.dtype)
         tokens = self._embed(jnp.arange(NUM_TOKENS)[None], 0)
         return DecodingCache(

@@ -13,36 +13,41 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-Pair = tuple[int, int]
+# Of rows and columns, or before and after.
+TwoInts = tuple[int, int]
 
 # PyTorch's default for convolution and linear kernels: uniform within 1 / sqrt(fan in).
 KERNEL_INIT = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
-# Narrower ones lose more in the transforms than they save in multiplications.
+# Narrower convolutions lose more in the transforms than they save in multiplications.
 _MIN_CHANNELS = 128
-# A kernel's gradient is a sum over all pixels. Of so many bytes of them at once, the caches of a
-# CPU's core hold most while each of the kernel's taps looks at them.
+# A kernel's gradient is a sum over all pixels, taken in parts of this size. The caches of a CPU's
+# core hold most of a part while each of the kernel's taps reads it.
 _PART_BYTES = 3 << 19
-# Images smaller than this lie in the caches anyhow.
+# The caches hold smaller images anyway.
 _MIN_BYTES = 1 << 20
-# With fewer, such as an image's, a product of so few rows takes as long as XLA's own way.
+# With fewer input channels, such as an image's, the product takes as long as XLA's own gradient.
 _MIN_INPUTS = 8
 _counted = contextvars.ContextVar("counted", default=False)
 
 
 class Conv(nnx.Conv):
-    """`nnx.Conv`, undilated and ungrouped; where it pays, by Winograd's algorithm.
+    """`nnx.Conv` without dilation and groups; it uses Winograd's algorithm where that is faster.
 
     That is in evaluation on a CPU, in float32, for 3x3 kernels of stride 1 that keep the image size
-    and have at least 128 channels on both sides, unless another convolution was asked for.
-    EDSR-32x256 takes four fifths of the time then. In training, where both would compile much
-    longer, only the gradient of the kernel takes a way of its own; see `convolve`.
+    and have at least 128 channels on both sides. EDSR-32x256 then takes four fifths of the time. A
+    layer that is given another `conv_general_dilated` uses that one. In training Winograd's
+    algorithm would compile for much longer. There the kernel's gradient alone is computed in
+    another way; see `convolve`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **{"conv_general_dilated": convolve, **kwargs})
 
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    # Flax's layer takes a sharding of the output, which nothing here needs.
+    def __call__(  # type: ignore[override]
+        self, x: jax.Array, *, train: bool = False
+    ) -> jax.Array:
         """Maps (batch, H, W, inputs) to (batch, H / stride, W / stride, outputs)."""
         if train or not self._suits_winograd():
             return super().__call__(x)
@@ -65,10 +70,10 @@ class Conv(nnx.Conv):
 
 
 def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The 3x3 convolution of stride 1 that keeps the image size, zeros outside.
+    """The 3x3 convolution of stride 1 that keeps the image size, with zeros outside the image.
 
-    Two rows of the result take four convolutions of 1x3 instead of six. Rounding is that of the
-    plain sum, a few units in the last place; coarser dtypes than float32 lose more.
+    Two rows of the result take four convolutions of 1x3 instead of six. Rounding errors are those
+    of the plain sum, a few units in the last place. Coarser dtypes than float32 lose more.
 
     Args:
       x: float (batch, H, W, inputs).
@@ -106,9 +111,9 @@ def _conv1x3(rows: jax.Array, taps: jax.Array) -> jax.Array:
 
 @contextlib.contextmanager
 def counted() -> Iterator[None]:
-    """Functions traced meanwhile do a layer's plain arithmetic, for XLA to count.
+    """In this block, functions are traced with a layer's plain arithmetic, for XLA to count.
 
-    It counts what a loop does once, however often that runs.
+    XLA counts the body of a loop once, however often the loop runs.
     """
     token = _counted.set(True)
     try:
@@ -124,35 +129,39 @@ def convolve(
     padding: str | tuple[tuple[int, int], tuple[int, int]],
     **options: Any,
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated`, channels last, whose kernel's gradient is fast on CPUs.
+    """`jax.lax.conv_general_dilated` with channels last, whose kernel gradient is fast on CPUs.
 
-    XLA's takes two to five times as long there, and most of a training step. See
-    `kernel_gradient`; of other dtypes than float32, of less than a MiB, of fewer than 8 channels,
-    of kernels with more than nine taps and on several devices the gradient is XLA's.
+    XLA's own gradient takes two to five times as long there, most of a training step. Ours is
+    `kernel_gradient`. XLA's is used for other dtypes than float32, for images of less than a MiB,
+    for fewer than 8 channels, for kernels with more than nine taps, and on several devices.
 
     Args:
       x: (batch, H, W, inputs).
       kernel: (rows, columns, inputs, outputs).
       strides, padding: as `jax.lax.conv_general_dilated` takes them.
-      options: the same; without dilation and groups.
+      options: its other arguments, without dilation and groups.
     """
     rows, columns, inputs, _ = kernel.shape
     suits = x.dtype == jnp.float32 and rows * columns <= 9 and inputs >= _MIN_INPUTS
     suits = suits and 4 * x.size >= _MIN_BYTES and not _counted.get()
-    # With several devices a part of the batch is not where the sum over it is taken.
+    # With several devices, a part of the batch may be on another device than the sum over it.
     if not suits or jax.device_count() > 1:
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
+    pairs: Any = padding
     if isinstance(padding, str):
         pairs = jax.lax.padtype_to_pads(x.shape[1:3], (rows, columns), strides, padding)
-        padding = tuple((int(before), int(after)) for before, after in pairs)
-    return _convolve(
-        x, kernel, tuple(strides), tuple(map(tuple, padding)), options.get("precision")
-    )
+    (top, bottom), (left, right) = pairs
+    pads = (int(top), int(bottom)), (int(left), int(right))
+    return _convolve(x, kernel, tuple(strides), pads, options.get("precision"))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _convolve(
-    x: jax.Array, kernel: jax.Array, strides: Pair, padding: tuple[Pair, Pair], precision: Any
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: TwoInts,
+    padding: tuple[TwoInts, TwoInts],
+    precision: Any,
 ) -> jax.Array:
     return jax.lax.conv_general_dilated(
         x,
@@ -165,14 +174,18 @@ def _convolve(
 
 
 def _forward(
-    x: jax.Array, kernel: jax.Array, strides: Pair, padding: tuple[Pair, Pair], precision: Any
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: TwoInts,
+    padding: tuple[TwoInts, TwoInts],
+    precision: Any,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return _convolve.fun(x, kernel, strides, padding, precision), (x, kernel)
 
 
 def _backward(
-    strides: Pair,
-    padding: tuple[Pair, Pair],
+    strides: TwoInts,
+    padding: tuple[TwoInts, TwoInts],
     precision: Any,
     inputs: tuple[jax.Array, jax.Array],
     cotangent: jax.Array,
@@ -201,21 +214,21 @@ _convolve.defvjp(_forward, _backward)
 def kernel_gradient(
     x: jax.Array,
     cotangent: jax.Array,
-    size: Pair,
-    strides: Pair = (1, 1),
-    padding: tuple[Pair, Pair] = ((0, 0), (0, 0)),
+    size: TwoInts,
+    strides: TwoInts = (1, 1),
+    padding: tuple[TwoInts, TwoInts] = ((0, 0), (0, 0)),
 ) -> jax.Array:
     """The gradient of a convolution's kernel, as sums over parts of the batch, one after another.
 
-    3x3 kernels of stride 1 go by Winograd's algorithm, with four products instead of six for two
-    rows. Rounding is that of sums in another order.
+    For 3x3 kernels of stride 1, Winograd's algorithm takes four products instead of six for two
+    rows. Rounding errors are those of sums in another order.
 
     Args:
       x: float32 (batch, H, W, inputs).
       cotangent: float32 (batch, rows out, columns out, outputs), of the convolution.
       size: the kernel's rows and columns.
-      strides: of the convolution.
-      padding: of the convolution: zeros before and behind, of rows and of columns.
+      strides: strides of the convolution.
+      padding: padding of the convolution: zeros before and after, for rows and for columns.
 
     Returns:
       float32 (rows, columns, inputs, outputs).
@@ -225,7 +238,7 @@ def kernel_gradient(
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
 
     def taps(x: jax.Array, rows: int, columns: int, height: int) -> list[jax.Array]:
-        """What each of the kernel's taps meets."""
+        """The pixels that each of the kernel's taps reads."""
         return [
             x[
                 :,
@@ -267,8 +280,8 @@ def kernel_gradient(
     if parts == 1:
         return of_part(x, cotangent)
 
-    def add(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+    def add(total: jax.Array, part: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
         return total + of_part(*part), None
 
-    split = [array.reshape(parts, -1, *array.shape[1:]) for array in (x, cotangent)]
+    split = tuple(array.reshape(parts, -1, *array.shape[1:]) for array in (x, cotangent))
     return jax.lax.scan(add, jnp.zeros((rows, columns, inputs, outputs)), split)[0]

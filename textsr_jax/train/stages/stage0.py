@@ -31,7 +31,7 @@ def _photographs(training: Training) -> tuple[Photographs, Photographs]:
 
 
 def _make(training: Training, spec: StageSpec) -> loop.Stage:
-    settings = spec.settings_of(training.config)
+    settings = training.config.stage0
     train, held_out = _photographs(training)
     rescaler, loss = spec.learns(training)
     starts = _starts(training, spec, rescaler)
@@ -84,7 +84,7 @@ def _key(photographs: Photographs, number: int) -> str:
 
 
 def _outline(training: Training, spec: StageSpec) -> Outline:
-    settings = spec.settings_of(training.config)
+    settings = training.config.stage0
     network, loss = spec.learns(training)
     photographs, _ = _photographs(training)
     return Outline(

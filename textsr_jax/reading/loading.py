@@ -1,0 +1,167 @@
+"""Loads readers: of the shipped models, of a workdir or a packed file, and of a pickled reader."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import pathlib
+from typing import TYPE_CHECKING, cast
+
+import jax
+from ml_collections import ConfigDict
+
+from textsr_jax.config.differences import plain
+from textsr_jax.config.settings import Experiment
+from textsr_jax.decoding.word_search import WordSearch
+from textsr_jax.errors import UserError
+from textsr_jax.quantization import is_quantized
+from textsr_jax.reading.engine import JaxEngine
+from textsr_jax.reading.kept_functions import KeptFunctions
+from textsr_jax.reading.reader import Description, Reader
+from textsr_jax.runtime.concurrency import once
+from textsr_jax.storage import packed_files
+from textsr_jax.storage.models import Models, packed_config
+from textsr_jax.storage.shipped import SHIPPED
+
+if TYPE_CHECKING:
+    # Flax and Orbax take a second to import: functions that need them do so themselves.
+    from textsr_jax.models import Network, Variables
+
+
+def load(
+    source: str | os.PathLike[str] | None = None, *, config: ConfigDict | Experiment | None = None
+) -> Reader:
+    """Loads the shipped models, a workdir of `train.py` or a packed file, to read with.
+
+    The recogniser is the fine-tuned one, or the pre-trained one if stage 2 has not run. The weights
+    of a packed file stay packed in memory; the networks expand them where they use them. Compiled
+    functions of a packed file are kept in the user's cache folder (`compilation.cache_folder`).
+
+    Args:
+      source: the workdir or the file. None for what `config.init` names, or without a config for
+        the shipped models.
+      config: the experiment; None for the config of `source`.
+
+    Raises:
+      UserError: `source` is neither, is damaged, has no SR model or recogniser yet, or does not fit
+        the config.
+    """
+    if source is None and config is None:
+        source = SHIPPED
+    if source is not None:
+        source = pathlib.Path(source).expanduser()
+        if source.is_file():
+            return _load_packed_reader(source, config)
+    models = Models.load(source, config)
+    ocr = models.recognizer
+    if models.sr_variables is None or ocr is None:
+        part, stage = ("sr", "stage1") if models.sr_variables is None else ("ocr", "pretrain")
+        what = {"sr": "SR model", "ocr": "recogniser"}[part]
+        if source is None:
+            raise UserError(f"config.init.{part} is empty; name the file of the {what} there")
+        raise UserError(
+            f"{source} has no {what} ({stage}) yet; train it with train.py --workdir={source}, "
+            f"or name a file in config.init.{part}"
+        )
+    place = None if source is None else str(source.absolute())
+    return _unpacked_reader(models, models.sr_variables, ocr, place)
+
+
+def _unpacked_reader(models: Models, sr: Variables, ocr: Variables, source: str | None) -> Reader:
+    config = models.config
+    search = WordSearch.of(config)
+    engine = JaxEngine(
+        search,
+        lambda: (models.sr, models.ocr),
+        sr,
+        ocr,
+        name=source or "the models of config.init",
+        again=(_unpacked_engine, (config, sr, ocr)),
+    )
+    description = _description(source, config, search, sr, ocr)
+    return Reader(engine, config.decoding.temperature, description)
+
+
+def _unpacked_engine(config: Experiment, sr: Variables, ocr: Variables) -> JaxEngine:
+    """Returns the engine of a pickled reader of a workdir."""
+    from textsr_jax.models import build_ocr, build_sr
+
+    @functools.cache
+    def networks() -> tuple[Network, Network]:
+        return build_sr(config.sr, sr), build_ocr(config.ocr)
+
+    return JaxEngine(
+        WordSearch.of(config), networks, sr, ocr, again=(_unpacked_engine, (config, sr, ocr))
+    )
+
+
+def _load_packed_reader(path: pathlib.Path, config: ConfigDict | Experiment | None) -> Reader:
+    """Returns a reader that builds its networks only if their functions were not kept before."""
+    packed = packed_files.load(path)
+    used = packed_config(packed, path, config)
+
+    @once
+    def networks() -> tuple[Network, Network]:
+        models = Models.of_packed(packed, path, config)
+        return models.sr, models.ocr
+
+    settings, search = plain(used), WordSearch.of(used)
+    content = path.read_bytes()
+    kept = KeptFunctions(
+        content, [settings["sr"], settings["ocr"], search.beam, search.steps, search.margin]
+    )
+    if not kept.any():
+        # This checks the file. If functions of it were kept, the same file was checked before.
+        networks()
+    # The shipped file is elsewhere on another machine.
+    place = None if path == SHIPPED else str(path.absolute())
+    again = (_packed_engine, (place, hashlib.sha256(content).hexdigest(), used))
+    engine = JaxEngine(search, networks, packed.sr, packed.ocr, kept, str(path), again)
+    description = _description(str(path.absolute()), used, search, packed.sr, packed.ocr)
+    return Reader(engine, used.decoding.temperature, description)
+
+
+def _packed_engine(place: str | None, digest: str, config: Experiment) -> JaxEngine:
+    """Returns the engine of a pickled reader of a packed file, loaded from the file again."""
+    path = SHIPPED if place is None else pathlib.Path(place)
+    check_unchanged(path, digest, path)
+    return cast("JaxEngine", _load_packed_reader(path, config)._engine)
+
+
+def check_unchanged(file: pathlib.Path, digest: str, source: pathlib.Path) -> None:
+    """Raises `UserError` if a file is not the one that a pickled reader was loaded from.
+
+    Args:
+      file: the file.
+      digest: the SHA-256 of the file that the reader was loaded from.
+      source: the file or folder that the user named, for messages.
+    """
+    fix = "put it there again, or load the reader anew with textsr_jax.load"
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{source}: a pickled reader was loaded from it, and it is not here ({error.strerror});"
+            f" {fix}"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise UserError(f"{source}: has changed since a pickled reader was loaded from it; {fix}")
+
+
+def _description(
+    source: str | None, config: Experiment, search: WordSearch, sr: Variables, ocr: Variables
+) -> Description:
+    return Description(
+        source, config.sr.name, config.ocr.name, _precision(sr), _precision(ocr), search.beam
+    )
+
+
+def _precision(variables: Variables) -> str:
+    """Returns the bits of the weights, such as "2 to 8 bits"; "float32" if none is quantised."""
+    leaves = jax.tree.leaves(variables, is_leaf=is_quantized)
+    bits = [leaf.bits for leaf in leaves if is_quantized(leaf)]
+    bits = [number for some in bits for number in (some if isinstance(some, tuple) else (some,))]
+    if not bits:
+        return "float32"
+    return f"{min(bits)} bits" if min(bits) == max(bits) else f"{min(bits)} to {max(bits)} bits"
