@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from textsr_jax import metrics, reading
 from textsr_jax.cli.scripts import run_script
+from textsr_jax.config.settings import Experiment
 from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import protocol
@@ -32,7 +33,7 @@ KINDS = ("dictionary", "numbers", "codes")
 SEED = 1_000_000
 
 
-def held_out(data_root: str, config: Any) -> dict[str, tuple[list[np.ndarray], list[str]]]:
+def held_out(data_root: str, config: Experiment) -> dict[str, tuple[list[np.ndarray], list[str]]]:
     """The validation words of a data root: images as the camera took them, and HR, with labels."""
     splits = protocol.open_pairs(config, data_root).validation_splits.values()
     records = [source[index] for source in splits for index in range(len(source))]

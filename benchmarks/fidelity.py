@@ -6,6 +6,7 @@ the times of `python -m benchmarks.networks`; those that are not there are taken
 
 import json
 import pathlib
+import textwrap
 
 import jax
 from tqdm import tqdm
@@ -81,7 +82,7 @@ def _sizes() -> str:
         "STN.\n"
     )
     head = ("network", "live parameters", "in the published file", "file")
-    return f"## Parameters\n\n{text}\n{_table(head, rows)}"
+    return f"## Parameters\n\n{textwrap.fill(text, 100)}\n\n{_table(head, rows)}"
 
 
 def _times(speeds: dict) -> str:
@@ -118,7 +119,7 @@ def _times(speeds: dict) -> str:
         "JAX an image",
         "PyTorch an image",
     )
-    return f"## Forward times\n\n{text}\n{_table(head, rows)}"
+    return f"## Forward times\n\n{textwrap.fill(text, 100)}\n\n{_table(head, rows)}"
 
 
 def _differences(files: list[str]) -> str:
@@ -149,7 +150,7 @@ def _differences(files: list[str]) -> str:
         f"JAX {jax.__version__}.\n"
     )
     head = ("file", "array", "measure", "float32", "bound", "bfloat16", "tolerance")
-    return f"## Differences\n\n{text}\n{_table(head, rows)}"
+    return f"## Differences\n\n{textwrap.fill(text, 100)}\n\n{_table(head, rows)}"
 
 
 def _by_kind(exact: dict) -> dict:

@@ -21,6 +21,7 @@ from benchmarks.data import machine
 from configs import paper
 from textsr_jax import metrics, reading, text
 from textsr_jax.cli.scripts import run_script
+from textsr_jax.config.checks import checked
 from textsr_jax.data import sources
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError, installing
@@ -94,7 +95,7 @@ def low_resolution(data_root: str, limit: int | None = None) -> list[Words]:
     Raises:
       UserError: there are none.
     """
-    test = protocol.open_pairs(paper.get_config(), data_root).test
+    test = protocol.open_pairs(checked(paper.get_config()), data_root).test
     if not test:
         raise UserError(f"--data_root={data_root}: has no test folders; name one with test/easy")
     splits = []

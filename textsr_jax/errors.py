@@ -56,8 +56,8 @@ def require_finite(finite: object, model: str) -> None:
     """Raises a `UserError` that names the model if `finite`, a truth value, is false."""
     if not finite:
         raise UserError(
-            f"{model}: what it computes is not finite; its weights are damaged or far too "
-            "large; take another model"
+            f"{model}: its output is not finite; its weights are damaged or far too large; take "
+            "another model"
         )
 
 

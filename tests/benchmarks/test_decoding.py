@@ -5,17 +5,18 @@ import pytest
 
 from benchmarks import decoding
 from tests.conftest import micro_config
+from textsr_jax.config.checks import checked
 from textsr_jax.errors import UserError
 from textsr_jax.storage.shipped import SHIPPED
 
 
 def test_held_out_words_are_validation_words(data_root, tmp_path):
-    config = micro_config(data_root, tmp_path)
+    config = checked(micro_config(data_root, tmp_path))
     sets = decoding.held_out(str(data_root), config)
     images, labels = sets["validation, LR"]
     assert images[0].shape == (16, 64, 3) and len(images) == len(labels) == 10
     assert sets["validation, HR"][0][0].shape == (32, 128, 3)
-    config.data.validation_fraction = 0.0
+    config = config.replace(data={"validation_fraction": 0.0})
     with pytest.raises(UserError, match="no words for validation"):
         decoding.held_out(str(data_root), config)
 

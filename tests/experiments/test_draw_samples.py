@@ -17,15 +17,17 @@ def test_every_family_is_listed_with_its_licence():
     listed = (DOCS / draw_samples.FONTS).read_text()
     rows = [line for line in listed.splitlines() if line.startswith("| ") and "`" in line]
     assert len(rows) == len(fonts.FAMILIES)
+    notices = listed.partition("## Copyright")[2].splitlines()
     for family, row in zip(fonts.FAMILIES, rows, strict=True):
-        name, package, version, faces, licence, holder = (c.strip() for c in row.split("|")[1:-1])
+        name, package, version, faces, licence = (c.strip() for c in row.split("|")[1:-1])
         about = fonts.about(family)
         assert package == f"`{fonts.package(family)}`"
         assert (name, licence) == (about.name, about.licence)
         assert licence in ("OFL-1.1", "Apache-2.0")
         assert int(faces) >= 1
         assert version
-        assert holder
+        (notice,) = [line for line in notices if line.startswith(f"- {name}: ")]
+        assert len(notice) > len(f"- {name}: ")
 
 
 def test_licences_are_those_of_the_texts_that_come_with_the_fonts():

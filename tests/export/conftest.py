@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import WORDS, micro_config, word_image
+from textsr_jax.config.checks import checked
 from textsr_jax.export import GRAPHS, exporting
 from textsr_jax.export.engine import open_session
 from textsr_jax.images import resize
@@ -47,6 +48,7 @@ def source(tmp_path_factory) -> exporting.Exportable:
     config.sr.apply_stn = "never"
     config.decoding.steps = STEPS
     config.decoding.beam = 3
+    config = checked(config)
     sr, ocr = build_sr(config.sr), build_ocr(config.ocr)
     return exporting.Exportable("micro", config, (sr, drawn(sr, 0)), (ocr, drawn(ocr, 1)))
 

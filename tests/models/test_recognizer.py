@@ -9,6 +9,7 @@ from flax import nnx
 
 from tests.conftest import WORDS, micro_config, word_image
 from textsr_jax import decoding, losses, reading, text
+from textsr_jax.config.checks import checked
 from textsr_jax.data.batching import Batch
 from textsr_jax.evaluation import protocol
 from textsr_jax.images import to_float
@@ -81,7 +82,9 @@ def test_it_is_trained_and_read(network, words, variables):
 
 
 def test_it_is_evaluated(network, variables, data_root, tmp_path):
-    evaluation = protocol.Evaluation.open(micro_config(data_root, tmp_path), str(data_root))
+    evaluation = protocol.Evaluation.open(
+        checked(micro_config(data_root, tmp_path)), str(data_root)
+    )
     found = evaluation.read(network, variables, evaluation.hr)
     assert evaluation.row("HR", "columns", evaluation.hr, found).mean["accuracy"] == 100
 

@@ -5,6 +5,7 @@ import pytest
 
 from tests.conftest import micro_config
 from textsr_jax import data
+from textsr_jax.config.checks import checked
 from textsr_jax.train import loop, runner
 
 pytestmark = pytest.mark.slow
@@ -25,9 +26,7 @@ def test_stage_1_may_see_synthetic_pairs_too(data_root, tmp_path, monkeypatch):
             batch = next(stage.batches)
             keys = [stage.key_of(int(number)) for number in batch.index]
             seen[synthetic].update(zip(keys, batch.lr, strict=True))
-    drawn = config.data.copy_and_resolve_references()
-    drawn.root = ""
-    source = data.load(drawn).train
+    source = data.load(checked(config).data.replace(root="")).train
     records = [source[index] for index in range(len(source))]
     wanted = {record.key: record.lr for record in records}
     assert not wanted.keys() & seen[False].keys()

@@ -64,7 +64,7 @@ class Data(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Photographs(Part):
+class PhotographSettings(Part):
     """The photographs of stage 0."""
 
     train: str = machine("", Text(), "stage 0's folder of images, or tfds:div2k")
@@ -274,7 +274,7 @@ class Experiment(Part):
     stages: str = recipe("pretrain,stage1,stage2", _STAGES, "which stages run")
     max_length: int = recipe(25, Whole(1, 200), "the longest label that is trained on")
     data: Data = Data()
-    photographs: Photographs = Photographs()
+    photographs: PhotographSettings = PhotographSettings()
     sr: SRSettings = field(default_factory=SRSettings)
     resampler: ResamplerSettings = field(default_factory=ResamplerSettings)
     ocr: RecognizerSettings = field(default_factory=RecognizerSettings)

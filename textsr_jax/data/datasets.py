@@ -10,13 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from textsr_jax.config.settings import Data, PhotographSettings, Synthetic
 from textsr_jax.errors import UserError, require
 
 # The processes that draw words import this file too and have no use for JAX and TFDS. Each function
 # imports what it needs.
 if TYPE_CHECKING:
-    import ml_collections
-
     from textsr_jax.data.photograph_folders import Photographs
     from textsr_jax.data.records import Record, Records
 
@@ -71,7 +70,7 @@ class _Counted:
         raise TypeError(f"record {index} was counted only; open the data set to read it")
 
 
-def load(config: ml_collections.ConfigDict) -> WordPairs:
+def load(config: Data) -> WordPairs:
     """Opens the data set that `config` asks for, and prepares it first where that is not done yet.
 
     Args:
@@ -91,13 +90,11 @@ def load(config: ml_collections.ConfigDict) -> WordPairs:
     require("grain", "train")
     data_dir = config.data_dir or None
     if config.root:
-        # Configs of older workdirs and packed files do not have this field.
-        labels = config.get("labels", "strip")
-        return _textzoom(config.root, data_dir, labels, config.validation_fraction)
+        return _textzoom(config.root, data_dir, config.labels, config.validation_fraction)
     return _synthetic(data_dir, config.synthetic)
 
 
-def count(config: ml_collections.ConfigDict) -> WordPairs:
+def count(config: Data) -> WordPairs:
     """Counts the data set that `load` would prepare, without drawing, decoding or writing anything.
 
     Args:
@@ -155,7 +152,7 @@ def title(root: str) -> str:
 
 
 def load_photographs(
-    config: ml_collections.ConfigDict, data_dir: str, smallest: int
+    config: PhotographSettings, data_dir: str, smallest: int
 ) -> tuple[Photographs, Photographs]:
     """The photographs of stage 0: those for training, and those that choose its checkpoint.
 
@@ -217,7 +214,7 @@ def load_photographs(
     )
 
 
-def _synthetic(data_dir: str | None, settings: ml_collections.ConfigDict) -> WordPairs:
+def _synthetic(data_dir: str | None, settings: Synthetic) -> WordPairs:
     from textsr_jax.data import records
     from textsr_jax.data.synthetic import words as synthetic_words
 

@@ -76,12 +76,12 @@ def _from_file(flag: str, source: str, part: str, config: Experiment) -> NamedMo
     if file.part != part:
         wanted = {"sr": "an SR model", "ocr": "a recogniser"}[part]
         raise UserError(f"{place}: holds {file.model}, which is not {wanted}; name another file")
+    changes = file.settings | {"dtype": config[part].dtype}
     if part == "sr":
-        sr = SRSettings().replace(**file.settings)
-        sr = sr.replace(dtype=config.sr.dtype, apply_stn=config.sr.apply_stn)
+        sr = SRSettings().replace(**changes | {"apply_stn": config.sr.apply_stn})
         network, name = build_sr(sr, file.variables), sr.name
     else:
-        ocr = RecognizerSettings().replace(**file.settings, dtype=config.ocr.dtype)
+        ocr = RecognizerSettings().replace(**changes)
         network, name = build_ocr(ocr), ocr.name
     filled = parameter_files.variables_for(file, part, name, network.template, place)
     return NamedModel(name, network, filled)

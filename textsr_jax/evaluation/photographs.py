@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from textsr_jax import metrics
-from textsr_jax.config import differences
+from textsr_jax.config.differences import same_start
 from textsr_jax.config.settings import Experiment
 from textsr_jax.data.photograph_folders import PhotographFolder
 from textsr_jax.errors import UserError
@@ -82,7 +82,7 @@ def load_rescaler(source: str | None, config: Experiment) -> tuple[Network, Vari
             raise UserError(
                 f"{source}: was made before there was a stage 0; take another --workdir"
             )
-        if all(differences.same_start(config, own, part) for part in ("sr", "resampler")):
+        if all(same_start(config, own, part) for part in ("sr", "resampler")):
             loaded = checkpoints.load_best(source, "stage0", checkpoints.abstract(network.template))
             if loaded is not None:
                 return network, loaded[0]

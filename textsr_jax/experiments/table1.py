@@ -1,8 +1,8 @@
-"""Table 1 of the paper and its ablations: trains its models, scores them, writes the table.
+"""Table 1 of the paper and its ablations: trains every pair of it, scores them, writes the table.
 
   python -m textsr_jax.experiments.table1 --config=configs/tiny.py --folder=runs/table1
 
-Each row has a workdir of its own below the folder, all from the recognisers of one pre-training;
+Each pair has a workdir of its own below the folder, all from the recognisers of one pre-training;
 what is finished is not trained again, and what was stopped goes on. The table comes on the screen,
 as table1.json and as table1.md.
 """
@@ -41,10 +41,10 @@ class Entry:
       folder: the workdir, below that of the table.
       sr: the SR model, as the row names it.
       fine_tuned_on: the images that the recogniser is fine-tuned on.
-      training: how the models are trained.
+      training: how the pair is trained.
       changes: of the config.
       stages: those that are run.
-      sr_of: the folder whose trained SR model is taken; empty to train one.
+      sr_of: the folder of the pair whose trained SR model this one has; empty if it trains its own.
       printed: what the paper prints for it: accuracy in per cent by column.
     """
 
@@ -167,7 +167,7 @@ def train(base: Experiment, folder: pathlib.Path, again: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """A row of the table with its scores on the test splits."""
+    """A pair of the table with its scores on the test splits."""
 
     entry: Entry
     row: Row
@@ -185,17 +185,17 @@ class Scored:
 
 
 def score(folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
-    """Scores the trained models below `folder`, in the table's order.
+    """Scores the trained pairs below `folder`, in the table's order.
 
     Raises:
-      UserError: a row is not trained, or cannot be read.
+      UserError: a pair is not trained, or cannot be read.
     """
     rows = []
     for entry in ENTRIES:
         workdir = folder / entry.folder
         models = Models.load(workdir)
         if models.sr_variables is None or models.fine_tuned is None:
-            raise UserError(f"{workdir}: is not trained to its end; train the table's rows first")
+            raise UserError(f"{workdir}: is not trained to its end; train the table's pairs first")
         images = evaluation.enhance(models.sr, models.sr_variables)
         words = evaluation.read(models.ocr, models.fine_tuned, images)
         row = evaluation.row(models.config.sr.name, comparison.FINE_TUNED, images, words)
@@ -233,7 +233,7 @@ def notes(evaluation: Evaluation) -> list[str]:
 
 
 def report(folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
-    """Scores the trained models, prints the table, and writes table1.json and table1.md.
+    """Scores the trained pairs, prints the table, and writes table1.json and table1.md.
 
     Raises:
       UserError: as `score` does, or the files cannot be written.

@@ -51,9 +51,7 @@ class Models:
 
     @classmethod
     def load(
-        cls,
-        source: str | pathlib.Path | None = None,
-        config: ConfigDict | Experiment | None = None,
+        cls, source: str | pathlib.Path | None = None, config: ConfigDict | Experiment | None = None
     ) -> Models:
         """Loads the models of a packed file, or the best model of each stage of a workdir.
 

@@ -1,10 +1,9 @@
 """What a training refuses before it starts: choices that exclude each other, data, devices."""
 
-import functools
+import operator
 import pathlib
-from typing import Any
 
-from textsr_jax.config.settings import Experiment
+from textsr_jax.config.settings import Experiment, Optimization
 from textsr_jax.errors import UserError
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train.names import JOINT, STAGE0, STAGE1, STAGE2
@@ -21,7 +20,7 @@ def check_devices(config: Experiment, field: str) -> None:
     Raises:
       UserError: images of stage 0 shall lie on devices, or the devices do not divide a batch.
     """
-    settings: Any = functools.reduce(getattr, field.split("."), config)
+    settings: Optimization = operator.attrgetter(field)(config)
     if settings.on_device and field == STAGE0:
         raise UserError(
             f"config.{field}.on_device=True: photographs are cropped anew; set it False"

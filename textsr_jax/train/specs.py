@@ -1,8 +1,9 @@
 """What a stage is: `StageSpec`, and its outline. Each file in `stages/` makes specs."""
 
 import dataclasses
+import operator
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import jax
 
@@ -74,10 +75,8 @@ class StageSpec:
 
     def settings_of(self, config: Experiment) -> Optimization:
         """The stage's `optimization` settings in a config."""
-        found: Any = config
-        for name in self.settings.split("."):
-            found = found[name]
-        return cast(Optimization, found)
+        settings: Optimization = operator.attrgetter(self.settings)(config)
+        return settings
 
     def training_set(self, training: Training) -> TrainingSet:
         """The words that the stage learns from.
