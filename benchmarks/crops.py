@@ -1,9 +1,9 @@
-"""Rules of reading: python -m benchmarks.crops --data_root=TEXTZOOM --words=LMDB [--model=PAIR]
+"""Rules of reading: python -m benchmarks.crops --data_root=TEXTZOOM --words=LMDB [--model=FILE]
 
 What to read as it is, what in windows: accuracy of each rule that `textsr_jax.reading.crops` could
 follow; and how words are read that are turned, stacked, apart, or in much blank space.
 Prints tables and writes JSON.
-Choose rules with a better pair again, never on words of a test.
+Choose rules with better models again, never on words of a test.
 """
 
 import itertools
@@ -319,7 +319,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("data_root", None, "TextZoom's LMDB folders, of which train* are read.")
     flags.DEFINE_string("words", None, "An LMDB of a recognition benchmark's training words.")
     flags.DEFINE_multi_enum("measure", None, list(TITLES), "What is measured; default: all.")
-    flags.DEFINE_string("model", None, "A packed file or workdir; default: the shipped pair.")
+    flags.DEFINE_string("model", None, "A packed file or workdir; default: the shipped models.")
     flags.DEFINE_integer("limit", 300, "About how many words of each set.", lower_bound=1)
     flags.DEFINE_integer("drawn", 100, "Strings drawn for each range.", lower_bound=1)
     flags.DEFINE_string("out", None, "The JSON file; default: none.")

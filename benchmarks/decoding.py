@@ -23,13 +23,13 @@ from textsr_jax.storage import workdirs
 from textsr_jax.storage.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
 
-# What each field of `config.decoding` is tried at, the other as the pair has it.
+# What each field of `config.decoding` is tried at, the other as the models have it.
 VALUES = {
     "language_weight": (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4),
     "second_look": (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0),
 }
 KINDS = ("dictionary", "numbers", "codes")
-# Of drawn words, beside the pair's own training.
+# Of drawn words, beside the models' own training.
 SEED = 1_000_000
 
 
@@ -92,7 +92,7 @@ def main(arguments: list[str]) -> None:
 def _define_flags() -> None:
     # Not on import: tests import several benchmarks, whose flags share names.
     flags.DEFINE_string("data_root", None, "TextZoom's LMDB folders, of which train* are read.")
-    flags.DEFINE_string("model", str(SHIPPED), "The pair: a packed file or a workdir.")
+    flags.DEFINE_string("model", str(SHIPPED), "The models: a packed file or a workdir.")
     flags.DEFINE_integer("drawn", 300, "Words drawn of each kind.", lower_bound=1)
     flags.DEFINE_string("out", None, "The JSON file; default: none.")
 

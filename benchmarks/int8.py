@@ -1,7 +1,7 @@
-"""Int8 beside float32 on a CPU: python -m benchmarks.int8 [--pair=SOURCE --data_root=DIR]
+"""Int8 beside float32 on a CPU: python -m benchmarks.int8 [--model=SOURCE --data_root=DIR]
 
 Times EDSR-32x256 and the published visual encoder in PyTorch, JAX and ONNX Runtime, in turns on
-two threads; with a trained pair also what int8 costs in PSNR, accuracy and words.
+two threads; with trained models also what int8 costs in PSNR, accuracy and words.
 """
 
 import os
@@ -45,15 +45,15 @@ EDSR, ENCODER = "EDSR-32x256", "visual encoder"
 TORCH, JAX, ORT, INT8 = "PyTorch float32", "JAX float32", "ONNX float32", "ONNX int8"
 RESULTS = pathlib.Path(__file__).parents[1] / "docs" / "int8.json"
 
-_PAIR = flags.DEFINE_string(
-    "pair", None, "A workdir or packed file whose PSNR, accuracy and words are compared."
+_MODEL = flags.DEFINE_string(
+    "model", None, "A workdir or packed file whose PSNR, accuracy and words are compared."
 )
 _DATA_ROOT = flags.DEFINE_string(
-    "data_root", None, "TextZoom's LMDB folders, to calibrate and test that pair on."
+    "data_root", None, "TextZoom's LMDB folders, to calibrate and test the models on."
 )
 _IMAGES = flags.DEFINE_integer("images", 300, "Images to calibrate on.", lower_bound=1)
 _CALIBRATION = flags.DEFINE_multi_enum(
-    "calibration", ["aciq"], RANGE_METHODS, "How the pair is calibrated; repeat it to compare."
+    "calibration", ["aciq"], RANGE_METHODS, "How activation ranges are found; repeat it to compare."
 )
 _RUNS = flags.DEFINE_integer("runs", 5, "How often each side is timed; at least 3.", lower_bound=3)
 _OUT = flags.DEFINE_string("out", str(RESULTS), "The JSON file.")
@@ -66,11 +66,11 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(THREADS)
     results: dict[str, Any] = {"machine": machine(), "speed": [], "stand_in_error": []}
     lr = _images(16, 64)
-    if _PAIR.value:
-        source = exporting.load_exportable(_PAIR.value)
+    if _MODEL.value:
+        source = exporting.load_exportable(_MODEL.value)
         lr = to_float(training_images(source.config.data, _DATA_ROOT.value, _IMAGES.value))
-        results["pair"] = compare_pair(source, [*_CALIBRATION.value])
-        _print_rows(results["pair"])
+        results["models"] = compare_models(source, [*_CALIBRATION.value])
+        _print_rows(results["models"])
         write_json(_OUT.value, results)
     for title, model, method, images in (
         (EDSR, "edsr", "__call__", lr[:32]),
@@ -171,11 +171,11 @@ def in_turns(sides: dict[str, Callable[[], Any]], runs: int, title: str) -> dict
     return {side: statistics.median(values) for side, values in times.items()}
 
 
-def compare_pair(source: exporting.Exportable, calibrations: Sequence[str]) -> dict[str, Any]:
-    """PSNR, accuracy and words of a pair in JAX, and in ONNX Runtime in float32 and int8.
+def compare_models(source: exporting.Exportable, calibrations: Sequence[str]) -> dict[str, Any]:
+    """PSNR, accuracy and words of models in JAX, and in ONNX Runtime in float32 and int8.
 
     Args:
-      source: the pair.
+      source: the models.
       calibrations: how activations are calibrated, each an int8 row.
     """
     words = protocol.open_pairs(source.config, _DATA_ROOT.value)
@@ -241,15 +241,15 @@ def targets(results: dict[str, Any]) -> list[dict[str, Any]]:
         seconds, least = row["seconds_an_image"], {EDSR: 4.0, ENCODER: 2.0}[row["network"]]
         what = f"{row['network']}, int8 against PyTorch, batch {row['batch']}"
         wanted.append((what, "x", least, seconds[TORCH] / seconds[INT8]))
-    if "pair" in results:
-        rows = results["pair"]["rows"]
+    if "models" in results:
+        rows = results["models"]["rows"]
         for beam in BEAMS:
             plain, *others = [row for row in rows if row["beam"] == beam]
             found = next(row for row in others if row["side"].startswith(INT8))
             if beam == BEAMS[0]:
                 wanted.append(("SR's loss", "dB", 0.1, plain["psnr"] - found["psnr"]))
             lost = plain["accuracy"] - found["accuracy"]
-            wanted.append((f"the pair's loss, beam {beam}", "points", 0.5, lost))
+            wanted.append((f"the models' loss, beam {beam}", "points", 0.5, lost))
     return [
         {
             "what": what,
@@ -300,12 +300,12 @@ def _print_speed(rows: Sequence[dict[str, Any]]) -> None:
     print_table(table)
 
 
-def _print_rows(pair: dict[str, Any]) -> None:
-    table = Table(title=f"{pair['source']}, calibrated on {pair['calibration_images']} images")
+def _print_rows(found: dict[str, Any]) -> None:
+    table = Table(title=f"{found['source']}, calibrated on {found['calibration_images']} images")
     table.add_column("side")
     for column in ("beam", "PSNR\ndB", "accuracy\n%", "words that\nJAX reads otherwise"):
         table.add_column(column, justify="right")
-    for row in pair["rows"]:
+    for row in found["rows"]:
         share = 100 * row["differ"] / row["words"]
         table.add_row(
             row["side"],

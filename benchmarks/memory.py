@@ -1,4 +1,4 @@
-"""Memory and time of the paper's pair, in float32 and packed: python -m benchmarks.memory
+"""Memory and time of the paper's models, in float32 and packed: python -m benchmarks.memory
 
 Zero weights of the real shapes; every parameter at 8, 6 and 4 bits with a range for each channel.
 Prints a table and writes a JSON file.

@@ -1,4 +1,4 @@
-"""Our pair beside PP-OCRv4: python -m benchmarks.peers [--data_root=DIR] [--words=LMDB]
+"""Our models beside PP-OCRv4: python -m benchmarks.peers [--data_root=DIR] [--words=LMDB]
 
 Both read the same crops, one at a time, on two threads, in one run: how many words right, how many
 a second. PP-OCRv4 also judges our SR images, which it never saw: do they help it?
@@ -40,7 +40,7 @@ ALONE = "ours, the recogniser alone"
 BICUBIC, LR, SR, HR, AS_IS = "LR, bicubic", "LR", "our SR", "HR", "as they are"
 RESULTS = pathlib.Path(__file__).parents[1] / "docs" / "peers.json"
 
-# What was wanted of the shipped pair: accuracy in per cent, gains in points.
+# What was wanted of the shipped models: accuracy in per cent, gains in points.
 WANTED_GAIN, WANTED_HELP, WANTED_WORDS = 12.0, 0.0, 85.0
 
 # An image, uint8 (height, width, 3), RGB, to the word in it.
@@ -102,7 +102,7 @@ def low_resolution(data_root: str, limit: int | None = None) -> list[Words]:
     for name, source in test.items():
         records = [source[index] for index in range(len(source))][:limit]
         if not records:
-            raise UserError(f"{data_root}: test/{name} has no readable word; remove or mend it")
+            raise UserError(f"{data_root}: test/{name} has no readable word; remove or repair it")
         images = {
             LR: [record.lr for record in records],
             BICUBIC: [resize(record.lr, HR_SIZE) for record in records],
@@ -311,7 +311,7 @@ def _define_flags() -> None:
     # Not on import: tests import several benchmarks, whose flags share names.
     flags.DEFINE_string("data_root", None, "TextZoom's LMDB folders, of which test/* are read.")
     flags.DEFINE_multi_string("words", [], "An LMDB folder of a recognition benchmark; repeatable.")
-    flags.DEFINE_string("model", str(SHIPPED), "Our pair: a packed file or a workdir.")
+    flags.DEFINE_string("model", str(SHIPPED), "Our models: a packed file or a workdir.")
     flags.DEFINE_integer("limit", None, "So many words of each set at most.", lower_bound=1)
     flags.DEFINE_string("out", str(RESULTS), "The JSON file.")
 

@@ -1,4 +1,4 @@
-"""How fast `read.py` reads: python -m benchmarks.reading [--model=PAIR] [--onnx=DIR]
+"""How fast `read.py` reads: python -m benchmarks.reading [--model=FILE] [--onnx=DIR]
 
 Words a second from image files to lines of text, in batches on two cores; seconds from the start of
 a process to its first line, with no cache and with one. A table, and JSON.
@@ -44,7 +44,9 @@ LEAST_WORDS, MOST_SECONDS = 100, 3.0
 # What it gains to compute several batches at once.
 ONE_BY_ONE = "JAX, one batch at a time"
 
-_MODEL = flags.DEFINE_string("model", None, "A packed file or workdir; default: the shipped pair.")
+_MODEL = flags.DEFINE_string(
+    "model", None, "A packed file or workdir; default: the shipped models."
+)
 _ONNX = flags.DEFINE_string("onnx", None, "A folder of textsr_jax.export to time beside it, int8.")
 _WORDS = flags.DEFINE_integer("words", 640, "Words of each kind.", lower_bound=64)
 _RUNS = flags.DEFINE_integer("runs", 3, "How often each is timed.", lower_bound=1)

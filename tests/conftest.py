@@ -1,4 +1,4 @@
-"""Fixtures that several rooms' tests share: a small LMDB data root, and a pair trained on it."""
+"""Fixtures that several tests share: a small LMDB data root, and models trained on it."""
 
 import importlib.metadata
 import io

@@ -69,7 +69,7 @@ def test_help_with_a_config_has_its_values_and_printed_ones_are_taken_again(tmp_
     file.write_text(printed.stdout)
     again = run("train.py", f"--config={file}", "--print_config", "--config.seed=9")
     assert json.loads(again.stdout) == content | {"seed": 9}
-    # Scripts that take the shipped pair print and change its config.
+    # Scripts that take the shipped models print and change its config.
     for script in ("read.py", "evaluate.py"):
         shipped = run(script, "--print_config", "--config.decoding.beam=3")
         assert shipped.returncode == 0, shipped.stderr

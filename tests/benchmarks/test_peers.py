@@ -88,7 +88,7 @@ def test_each_reader_reads_each_kind_of_images():
     assert (help_["reached"], help_["met"]) == (75, True)
     assert (words["reached"], words["met"]) == (50, False)
     assert (words_alone["reached"], words_alone["what"]) == (25, f"{peers.ALONE}, crops, %")
-    # A pair that has no language weight is read once.
+    # Models without a language weight read once.
     rows = peers.compare(peer, {peers.OURS: Reader()}, splits(), [])
     assert {row["reader"] for row in rows} == {peers.PEER, peers.OURS}
     assert len(peers.targets(rows, peers.means(rows, ["easy", "hard"]))) == 2

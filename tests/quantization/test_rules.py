@@ -37,7 +37,7 @@ def selected(paths, name):
     return {path for path in paths if first_match(rules, path)}
 
 
-def rooms(paths):
+def groups(paths):
     """Modules that hold the leaves at `paths`, without numbers."""
     return {re.sub(r"/\d+", "", path).rpartition("/")[0] for path in paths}
 
@@ -115,12 +115,12 @@ def test_the_papers_sets_select_the_papers_parameters(networks, network):
     assert sum(paths[path] for path in chosen) == count
     others = {path for path in paths.keys() - chosen if not re.fullmatch(STATISTICS, path)}
     if left is not None:
-        assert rooms(others) == left
+        assert groups(others) == left
 
 
 def test_cdistnet_ocr_selects_projections_and_the_decoders_linear_layers(networks):
     streams = ("positional", "visual", "semantic")
-    assert rooms(selected(networks["cdistnet"], "cdistnet-ocr")) == {
+    assert groups(selected(networks["cdistnet"], "cdistnet-ocr")) == {
         "encoder/qkv",
         "encoder/out_proj",
         *(

@@ -1,1 +1,1 @@
-"""The evaluation room: the protocol over test splits, for workdirs and for quantised models."""
+"""Evaluation: the protocol over test splits, for trained models and for quantised ones."""

@@ -1,10 +1,10 @@
-"""Table 1 of the paper and its ablations: trains every pair of it, scores them, writes the table.
+"""Table 1 of the paper and its ablations: trains the models of each row, scores them, writes it.
 
   python -m textsr_jax.experiments.table1 --config=configs/tiny.py --folder=runs/table1
 
-Each pair has a workdir of its own below the folder, all from the recognisers of one pre-training;
-what is finished is not trained again, and what was stopped goes on. The table comes on the screen,
-as table1.json and as table1.md.
+Each row has a workdir of its own below the folder. All start from the recognisers of one
+pre-training. A finished stage is not trained again, and a stopped one goes on. The table is
+printed, and written as table1.json and table1.md.
 """
 
 import dataclasses
@@ -41,10 +41,10 @@ class Entry:
       folder: the workdir, below that of the table.
       sr: the SR model, as the row names it.
       fine_tuned_on: the images that the recogniser is fine-tuned on.
-      training: how the pair is trained.
+      training: how the models are trained.
       changes: of the config.
       stages: those that are run.
-      sr_of: the folder of the pair whose trained SR model this one has; empty if it trains its own.
+      sr_of: the row whose trained SR model this one takes; empty if it trains its own.
       printed: what the paper prints for it: accuracy in per cent by column.
     """
 
@@ -167,7 +167,7 @@ def train(base: Experiment, folder: pathlib.Path, again: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """A pair of the table with its scores on the test splits."""
+    """A row of the table: its models' scores on the test splits."""
 
     entry: Entry
     row: Row
@@ -185,17 +185,17 @@ class Scored:
 
 
 def score(folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
-    """Scores the trained pairs below `folder`, in the table's order.
+    """Scores the trained models below `folder`, in the table's order.
 
     Raises:
-      UserError: a pair is not trained, or cannot be read.
+      UserError: a model is not trained, or cannot be read.
     """
     rows = []
     for entry in ENTRIES:
         workdir = folder / entry.folder
         models = Models.load(workdir)
         if models.sr_variables is None or models.fine_tuned is None:
-            raise UserError(f"{workdir}: is not trained to its end; train the table's pairs first")
+            raise UserError(f"{workdir}: is not trained to its end; train the table first")
         images = evaluation.enhance(models.sr, models.sr_variables)
         words = evaluation.read(models.ocr, models.fine_tuned, images)
         row = evaluation.row(models.config.sr.name, comparison.FINE_TUNED, images, words)
@@ -233,7 +233,7 @@ def notes(evaluation: Evaluation) -> list[str]:
 
 
 def report(folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
-    """Scores the trained pairs, prints the table, and writes table1.json and table1.md.
+    """Scores the trained models, prints the table, and writes table1.json and table1.md.
 
     Raises:
       UserError: as `score` does, or the files cannot be written.

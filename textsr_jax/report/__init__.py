@@ -1,1 +1,1 @@
-"""The report room: results as tables, JSON files and pictures."""
+"""Reports: results as tables, plots and pictures. Nothing is trained or evaluated here."""

@@ -135,7 +135,7 @@ def _font(size: int) -> Font:
 
 
 def _shortened(name: str, font: Font, width: int) -> str:
-    """The end of a name that is wider than there is room: that tells files apart."""
+    """The end of a name that is too wide: the end tells files apart."""
     if font.getlength(name) <= width:
         return name
     while name and font.getlength(f"...{name}") > width:

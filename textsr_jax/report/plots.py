@@ -20,7 +20,7 @@ with needs("plots"):
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _STYLES = ("-", "--", ":")
 
-# Points that are nearer to each other than this, in pixels, have no room for two notes.
+# Points that are nearer to each other than this, in pixels, have no space for two notes.
 _NEAR = 40
 
 # A point of a front: size in 10^6 bits, scores, and what stands beside it.
