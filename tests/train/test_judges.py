@@ -5,6 +5,7 @@ import pytest
 
 from tests.conftest import micro_config, record, write_lmdb
 from textsr_jax import decoding, text
+from textsr_jax.config.checks import checked
 from textsr_jax.data import records
 from textsr_jax.storage.models import Models
 from textsr_jax.train.stages import stage1
@@ -31,7 +32,7 @@ def test_the_sr_model_is_chosen_by_the_mean_accuracy_over_validation_splits(
     config = micro_config(two_folders, tmp_path / "data")
     config.data.validation_fraction = 0.5
     config.init.focus = str(trained)
-    training = open_training(config, tmp_path)
+    training = open_training(checked(config), tmp_path)
     stage = stage1.SPEC.make(training, stage1.SPEC)
     assert "stage1: there is no recogniser" in capsys.readouterr().err
     variables = Models.load(trained).sr_variables
@@ -39,7 +40,7 @@ def test_the_sr_model_is_chosen_by_the_mean_accuracy_over_validation_splits(
     assert alone.score == [0.0, alone.scalars["psnr"]] and "accuracy" not in alone.scalars
 
     config.init.ocr = str(trained)
-    training = open_training(config, tmp_path)
+    training = open_training(checked(config), tmp_path)
     # A recogniser that reads "open" everywhere.
     tokens = text.cdistnet_tokens(text.encode(["open"], config.max_length))
 

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from tests.conftest import micro_config
+from textsr_jax.config.checks import checked
 from textsr_jax.train import loop, plan, runner
 from textsr_jax.train.stages import finetune, pretrain
 from textsr_jax.train.training import open_training
@@ -54,7 +55,7 @@ def test_each_stage_has_settings_in_the_config():
 def test_stages_that_a_config_can_do_without_are_left_out(tmp_path, changes, names):
     config = micro_config("", "")
     config.update_from_flattened_dict(changes)
-    training = open_training(config, tmp_path)
+    training = open_training(checked(config), tmp_path)
     assert [spec.name for spec in plan.chosen(training)] == names
 
 
@@ -65,5 +66,5 @@ def test_a_stage_of_ones_own_is_a_spec_and_a_line_in_the_plan(data_root, tmp_pat
     config = micro_config(data_root, tmp_path / "data")
     config.stages, config.init.ocr = "pretrain", "elsewhere"
     runner.train(config, tmp_path / "w", "again")
-    assert own.is_finished(open_training(config, tmp_path / "w"))
+    assert own.is_finished(open_training(checked(config), tmp_path / "w"))
     assert loop.is_finished(tmp_path / "w", "own", config.pretrain.focus.steps)

@@ -185,7 +185,7 @@ def test_stage_0_goes_on_from_parameter_files(stage0, photographs, tmp_path):
         ),
         ("photographs.train", "", r"config.photographs.train is empty"),
         ("photographs.train", "nowhere", r"nowhere: no such folder"),
-        ("stage0.crop", 64, r"0000.png: is 40x37, and each side must have 64 pixels"),
+        ("stage0.crop", 64, r"0000.png: is 40x37; each side needs at least 64 pixels"),
         ("sr.name", "tsrn", r"config.sr.name='tsrn': the resampler goes with edsr alone"),
         ("init.resampler", "nowhere", r"config.init.resampler=nowhere: no such parameter file"),
     ],

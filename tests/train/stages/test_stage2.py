@@ -6,6 +6,7 @@ import pytest
 from tests.conftest import micro_config, same
 from textsr_jax import data
 from textsr_jax.config import variants
+from textsr_jax.config.checks import checked
 from textsr_jax.data.batching import Concatenated
 from textsr_jax.evaluation import comparison, protocol
 from textsr_jax.images import to_float, to_uint8
@@ -50,7 +51,7 @@ def test_fine_tuning_on_hr_images_reads_them_and_is_judged_by_sr_images(
     config.init.sr = config.init.ocr = str(trained)
 
     def made():
-        training = open_training(config, tmp_path)
+        training = open_training(checked(config), tmp_path)
         return training, stage2.SPEC.make(training, stage2.SPEC)
 
     training, stage = made()
