@@ -20,8 +20,8 @@ from ml_collections import ConfigDict
 from configs import paper
 
 
-def get_config() -> ConfigDict:
-    config = paper.get_config()
+def get_config(variant: str = "") -> ConfigDict:
+    config = paper.get_config(variant)
     config.stages = "stage0"
     config.evaluation.batch_size = 16  # crops of validation are larger than words
     return config
