@@ -141,7 +141,7 @@ def test_a_config_that_cannot_be_trained_is_refused(config):
     config = config.copy_and_resolve_references()
     config.stages = "stage3"
     with pytest.raises(
-        UserError, match=r"config\.stages='stage3': must be some of stage0, .*did you mean"
+        UserError, match=r"config\.stages='stage3': must be one or more of stage0, .*did you mean"
     ):
         runner.outlines(config)
 

@@ -161,7 +161,7 @@ def quick_config(data_root, data_dir):
 @pytest.mark.slow
 def test_a_small_table_from_end_to_end_goes_on_after_a_crash(data_root, tmp_path, monkeypatch):
     folder = tmp_path / "table"
-    config = quick_config(data_root, tmp_path / "data")
+    config = checked(quick_config(data_root, tmp_path / "data"))
     run = loop.run
 
     def crashing(stage, *arguments):
