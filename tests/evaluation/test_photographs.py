@@ -88,7 +88,7 @@ def test_folders_of_one_name_are_told_apart_and_files_named(pair, two_sizes, tmp
     with pytest.raises(UserError, match="names a folder twice"):
         evaluation.evaluate(*pair, [str(other), str(other)])
     Image.new("RGB", (40, 12)).save(other / "low.png")
-    with pytest.raises(UserError, match=r"low.png: is 40x12, and each side must have 16 pixels"):
+    with pytest.raises(UserError, match=r"low.png: is 40x12; each side needs at least 16 pixels"):
         evaluation.evaluate(*pair, [str(other)])
 
 
