@@ -9,7 +9,10 @@ import pytest
 from tests.docs import pages
 
 WITH_PYTHON = [
-    page for page in pages.PAGES if any(block.language == "python" for block in pages.blocks(page))
+    # Pages of code cells build networks, which compile for long; `make docs` runs them too.
+    pytest.param(page, marks=pytest.mark.slow if "mystnb" in page.read_text() else ())
+    for page in pages.PAGES
+    if any(block.language == "python" for block in pages.blocks(page))
 ]
 
 
