@@ -1,9 +1,11 @@
 """Fixtures that several tests share: a small LMDB data root, and models trained on it."""
 
+import contextlib
 import importlib.metadata
 import io
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
@@ -137,6 +139,17 @@ def record(word: str) -> dict[str, bytes]:
     hr = word_image(word)
     lr = hr.resize((64, 16), Image.Resampling.BICUBIC)
     return {"image_hr": png(hr), "image_lr": png(lr), "label": word.encode()}
+
+
+@contextlib.contextmanager
+def files_up_to(size):
+    """No file may grow above `size` bytes: writing fails as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ import pytest
 import safetensors.numpy
 
 import textsr_jax
-from tests.conftest import micro_config, same
+from tests.conftest import files_up_to, micro_config, same
 from textsr_jax import reading
 from textsr_jax.config.checks import checked
 from textsr_jax.config.portable import portable
@@ -818,17 +818,6 @@ def test_a_file_that_cannot_be_read(tmp_path, content, monkeypatch):
     path.write_bytes(content)
     monkeypatch.setattr(pathlib.Path, "read_bytes", fail)
     assert "cannot read it (Permission denied); see to its permissions" in complaint(path)
-
-
-@contextlib.contextmanager
-def files_up_to(size):
-    """No file may grow above `size` bytes: writing fails as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, packed):

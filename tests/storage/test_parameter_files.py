@@ -1,8 +1,6 @@
 """Parameter files: what is saved comes back bit for bit; damaged and foreign ones are one line."""
 
-import contextlib
 import json
-import resource
 
 import hypothesis
 import jax
@@ -14,7 +12,7 @@ from hypothesis.extra import numpy as npst
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from tests.conftest import same
+from tests.conftest import files_up_to, same
 from textsr_jax.errors import UserError
 from textsr_jax.storage import parameter_files
 from textsr_jax.storage.parameter_files import Origin, ParameterFile
@@ -244,17 +242,6 @@ def test_only_float32_trees_with_plain_keys_are_saved(tmp_path):
     with pytest.raises(ValueError, match="no part 'stn'"):
         saved(path, part="stn")
     assert not path.exists()
-
-
-@contextlib.contextmanager
-def files_up_to(size):
-    """No file may grow above `size` bytes: writing fails as on a full disk."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):

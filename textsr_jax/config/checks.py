@@ -5,7 +5,7 @@ the networks are of a size that memory can hold.
 """
 
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -17,15 +17,18 @@ from textsr_jax.config.parts import Field
 from textsr_jax.config.settings import FIELDS, Experiment
 from textsr_jax.errors import UserError
 
-# The parts of a config, such as "sr" and "sr.edsr", and the names in each.
-_PARTS: dict[str, list[str]] = {"": []}
-for _name in FIELDS:
-    *_nodes, _ = _name.split(".")
-    for _depth in range(len(_nodes) + 1):
-        _node, _child = ".".join(_nodes[:_depth]), _name.split(".")[_depth]
-        _PARTS.setdefault(_node, [])
-        if _child not in _PARTS[_node]:
-            _PARTS[_node].append(_child)
+
+def _parts(fields: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The parts of a config, such as "sr" and "sr.edsr", and the names in each, in their order."""
+    parts: dict[str, dict[str, None]] = {}
+    for field in fields:
+        names = field.split(".")
+        for depth, name in enumerate(names):
+            parts.setdefault(".".join(names[:depth]), {})[name] = None
+    return {part: tuple(names) for part, names in parts.items()}
+
+
+_PARTS: Mapping[str, tuple[str, ...]] = _parts(FIELDS)
 
 # Decoding allocates memory for the product of beams and tokens.
 _MOST_DECODING = 20_000
