@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -17,6 +18,25 @@ def test_flags_that_are_gone_are_left_out():
     assert "--xla_backend_optimization_level=0" in known
     assert known_flags([XLA_FLAGS[0], gone]) == [XLA_FLAGS[0]]
     assert known_flags([gone]) == []
+
+
+def test_a_group_stays_in_one_worker():
+    """Some versions of pytest and pytest-xdist share the tests of a group out, and say nothing."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-v", "-n2", "--dist=loadgroup"),
+            *("tests/test_text.py", "tests/test_metrics.py"),
+        ],
+        cwd=pathlib.Path(__file__).parents[1],
+        env={key: value for key, value in os.environ.items() if key != "PYTEST_XDIST_WORKER"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = re.findall(r"\[(gw\d)\] .* PASSED (tests/\w+\.py)::", done.stdout)
+    assert len({worker for worker, _ in ran}) == 2
+    assert len(set(ran)) == 2
 
 
 @pytest.mark.slow

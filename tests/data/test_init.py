@@ -5,27 +5,20 @@ import shutil
 import subprocess
 import sys
 
-import ml_collections
 import pytest
 
 from tests.conftest import write_lmdb
 from tests.data.test_textzoom import sample
 from textsr_jax import data, text
+from textsr_jax.config.settings import Data
 from textsr_jax.data.records import keys, labels
 from textsr_jax.data.synthetic.generation import HR_SHAPE
 from textsr_jax.errors import UserError
 
 
 def settings(tmp_path, **fields):
-    return ml_collections.ConfigDict(
-        {
-            "root": str(tmp_path / "root"),
-            "data_dir": str(tmp_path / "prepared"),
-            "validation_fraction": 0.1,
-            "synthetic": {},
-            **fields,
-        }
-    )
+    places = {"root": str(tmp_path / "root"), "data_dir": str(tmp_path / "prepared")}
+    return Data().replace(**{**places, "validation_fraction": 0.1, **fields})
 
 
 def load(tmp_path, **fields):
@@ -169,13 +162,13 @@ def test_labels_are_stripped_or_folded(tmp_path, caplog):
         *("cafe", "find", "open", "2024", "strae", "dont", "x2"),
     ]
     assert folded.skipped == {"test/easy": {"label without 0-9a-z": 1, "empty label": 1}}
-    with pytest.raises(UserError, match=r"config.data.labels='folded': take one of strip, fold"):
+    with pytest.raises(UserError, match=r"Data\.labels='folded': must be one of 'strip', 'fold'"):
         load(tmp_path, labels="folded")
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, 5.0])
 def test_validation_fraction_out_of_range(root, tmp_path, fraction):
-    with pytest.raises(UserError, match=f"validation_fraction: is {fraction}"):
+    with pytest.raises(UserError, match=rf"Data\.validation_fraction={fraction}: must be a number"):
         load(tmp_path, validation_fraction=fraction)
 
 
