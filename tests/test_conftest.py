@@ -20,6 +20,7 @@ def test_flags_that_are_gone_are_left_out():
     assert known_flags([gone]) == []
 
 
+@pytest.mark.slow
 def test_a_group_stays_in_one_worker():
     """Some versions of pytest and pytest-xdist share the tests of a group out, and say nothing."""
     done = subprocess.run(

@@ -303,6 +303,7 @@ def test_a_reduced_image_keeps_its_aspect(width, height, most):
         assert abs(made.shape[1] - width * scale) <= 1 or made.shape[1] == 1
 
 
+@pytest.mark.slow
 def test_a_photograph_takes_little_memory(tmp_path):
     """Twelve megapixels are decoded to what is read: a JPEG in few of them, a PNG in strips."""
     smooth = Image.fromarray(GRADIENT).convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC)

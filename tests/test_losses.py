@@ -328,6 +328,7 @@ def mean_losses():
     return {"position": position, "recognition": recognition, "smooth": smooth, "ctc": ctc}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["position", "recognition", "smooth", "ctc"])
 @pytest.mark.parametrize(("devices", "parts"), [(1, 4), (2, 2), (4, 1)])
 def test_the_mean_of_parts_is_the_loss_of_the_batch(name, devices, parts):

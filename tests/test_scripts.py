@@ -79,6 +79,7 @@ def test_help_with_a_config_has_its_values_and_printed_ones_are_taken_again(tmp_
     assert f"{file}: cannot read the config" in complaint(run("train.py", f"--config={file}"))
 
 
+@pytest.mark.slow
 def test_images_that_are_not_there_or_no_images(tmp_path):
     assert "none.png: no such file" in complaint(run("read.py", tmp_path / "none.png"))
     (tmp_path / "text.png").write_text("words")

@@ -129,6 +129,7 @@ def test_a_name_cannot_forge_a_line(capsys):
     assert all(line.isascii() and line.isprintable() for line in lines)
 
 
+@pytest.mark.slow
 def test_large_images_make_small_batches(capsys):
     """As many bytes are held, whatever the images' sizes."""
     made, most = [], 0

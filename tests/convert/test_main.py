@@ -228,6 +228,7 @@ def test_a_part_that_was_wrapped_and_the_count_of_an_average(crnn, saved, tmp_pa
     assert same(parameter_files.load(out).variables, expected("crnn", crnn))
 
 
+@pytest.mark.slow
 def test_the_entry_that_the_user_names(crnn, saved, tmp_path):
     other = {
         name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in crnn.items()
@@ -246,6 +247,7 @@ def test_the_entry_that_the_user_names(crnn, saved, tmp_path):
     assert message.endswith("--entry=ema holds no tensors; its entries that do: params, params_ema")
 
 
+@pytest.mark.slow
 def test_keys_with_effects_are_escaped(crnn, saved, tmp_path):
     evil = "\x1b[2J\n\u2028\u202eerror: forged"
     path, out = saved({"state_dict": crnn, evil: 3}), tmp_path / "out.params"

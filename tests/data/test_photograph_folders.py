@@ -186,6 +186,7 @@ def test_a_fingerprint_is_of_names_and_contents_alone(folder, tmp_path):
     assert prints(copied) != first
 
 
+@pytest.mark.slow
 def test_of_large_photographs_one_is_decoded_at_a_time(tmp_path, monkeypatch):
     for number in range(4):
         Image.new("RGB", (4000, 2100)).save(tmp_path / f"{number}.png")
@@ -207,6 +208,7 @@ def test_of_large_photographs_one_is_decoded_at_a_time(tmp_path, monkeypatch):
     assert most == 1
 
 
+@pytest.mark.slow
 def test_crops_keep_no_photographs_in_memory():
     """A batch holds its crops, not the images that they were cut from."""
     alive, most, lock = 0, 0, threading.Lock()

@@ -174,6 +174,7 @@ def test_every_beam_with_enough_beams_ranks_all_texts():
     assert (np.diff(decoded.log_probability[0]) <= 0).all()
 
 
+@pytest.mark.slow
 def test_every_beam_stops_when_nothing_is_left_to_choose_from():
     step, cache = script([4, END, 4, 4, 4, 4], [5, 4, END, 4, 4, 4])
     steps_taken = []
@@ -189,6 +190,7 @@ def test_every_beam_stops_when_nothing_is_left_to_choose_from():
     assert (decoded.log_probability[:, 1:] == -np.inf).all()
 
 
+@pytest.mark.slow
 def test_long_words_go_on_without_those_that_have_ended():
     ends = [1, 2, 3, 6, 2, 4, 2, 1]
     rows = [[4] * (end - 1) + [END] + [4] * (6 - end) for end in ends]

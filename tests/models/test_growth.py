@@ -35,6 +35,7 @@ def small():
     return random_variables(network().template)
 
 
+@pytest.mark.slow
 def test_more_channels_hidden_units_and_blocks_compute_the_same(small):
     larger = network(**LARGER)
     grown = grow(small, larger, jax.random.key(1), "init")
@@ -44,6 +45,7 @@ def test_more_channels_hidden_units_and_blocks_compute_the_same(small):
     assert float(jnp.abs(expected).max()) > 0.5
 
 
+@pytest.mark.slow
 def test_another_encoder_layer_is_the_identity_behind_an_even_scale_and_bias(small):
     norm = small["params"]["encoder"]["0"]["norm2"]
     even = {
@@ -83,6 +85,7 @@ def test_what_is_new_learns_within_three_steps(small):
         assert learns[path].any(), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sizes", "tensor"),
     [
@@ -98,6 +101,7 @@ def test_what_cannot_grow_is_named(small, sizes, tensor):
         grow(small, network(**sizes), jax.random.key(0), "init")
 
 
+@pytest.mark.slow
 def test_a_block_that_adds_its_input_as_it_is_cannot_take_to_a_shortcut():
     straight = network(channels=(4, 4, 4, 6, 7, 8))
     variables = random_variables(straight.template)

@@ -75,6 +75,7 @@ def variables(network, words):
     return {"params": state.params, "stats": state.stats}
 
 
+@pytest.mark.slow
 def test_it_is_trained_and_read(network, words, variables):
     decoded = decoding.recognizer(network, beam=1, steps=COLUMNS)(variables, to_float(words.hr))
     assert text.decode_tokens(decoded.tokens) == [text.normalize(word) for word in WORDS]
@@ -103,6 +104,7 @@ def losses_of(network, variables, words):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["columns", "cdistnet", "crnn"])
 def test_the_loss_of_each_word_is_that_of_a_batch_of_one(network, words, name):
     if name != "columns":

@@ -60,6 +60,7 @@ def test_bfloat16_gives_float32_logits_and_attention(variables):
     np.testing.assert_allclose(logits, exact, atol=0.1)
 
 
+@pytest.mark.slow
 def test_training_drops_where_the_published_code_does(monkeypatch):
     network = Network(
         lambda rngs: TextFocusRecognizer(

@@ -390,6 +390,7 @@ def read_pickled(pickled: bytes, images) -> list[reading.Reading]:
     return pickle.loads(pickled).read(images)
 
 
+@pytest.mark.slow
 def test_a_reader_of_a_packed_file_is_pickled_as_its_place(tmp_path, monkeypatch):
     path = small_pair(tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import zlib
 
+import pytest
+
 from textsr_jax.runtime import compilation
 
 
@@ -63,6 +65,7 @@ def compiled_in(home):
     return sorted((home / "textsr_jax").rglob("jit_*-cache"))
 
 
+@pytest.mark.slow
 def test_an_entry_that_a_kill_spoiled_is_replaced_without_a_word(tmp_path):
     entries = compiled_in(tmp_path / "one")
     assert entries

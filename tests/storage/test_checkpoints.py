@@ -134,6 +134,7 @@ def damages(content, rng):
     return flipped, replaced, content[:place] + bytes(len(block)) + content[place + len(block) :]
 
 
+@pytest.mark.slow
 def test_damage_never_gives_other_bits(saved, caplog):
     """Whatever is damaged in the newest: it comes back bit for bit, or the one before it does."""
     rng = np.random.default_rng(0)

@@ -33,6 +33,7 @@ def changed() -> Batch:
     return jax.tree.map(np.asarray, CHANGE[change_words](batch_of(drawn()), jax.random.key(1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [change_words, change_pairs])
 def test_the_key_decides_every_bit(change):
     batch, change = batch_of(drawn()), CHANGE[change]
@@ -51,6 +52,7 @@ def test_words_keep_their_lr_image_and_all_that_is_no_image(changed):
         np.testing.assert_array_equal(getattr(changed, name), getattr(before, name))
 
 
+@pytest.mark.slow
 def test_words_stay_visible(changed):
     def contrast(images: np.ndarray) -> np.ndarray:
         return np.ptp(images.astype(float).mean(axis=3), axis=(1, 2))
@@ -79,6 +81,7 @@ def test_words_are_sometimes_inverted(changed):
     assert 0.03 < np.mean(np.median(grey, axis=(1, 2)) < middle) < 0.2
 
 
+@pytest.mark.slow
 def test_words_that_are_not_warped_move_by_whole_pixels():
     """What they leave takes the mean colour of their border."""
     hr = np.random.default_rng(0).integers(0, 256, HR_SHAPE).astype(np.float32) / 255

@@ -42,6 +42,7 @@ def exchange(root):
     write_lmdb(root / "train1", [record(word) for word in reversed(WORDS)])
 
 
+@pytest.mark.slow
 def test_another_lmdb_under_a_stopped_run_is_refused(root, tmp_path, monkeypatch, capsys):
     config, workdir = config_of(root, tmp_path), tmp_path / "w"
     runner.train(config, workdir, "again")
@@ -73,6 +74,7 @@ def test_another_lmdb_under_a_stopped_run_is_refused(root, tmp_path, monkeypatch
     assert "done already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_other_synthetic_words_are_refused_where_a_stage_uses_them(root, tmp_path, monkeypatch):
     config, workdir = config_of(root, tmp_path), tmp_path / "w"
     config.pretrain.synthetic = True
@@ -86,6 +88,7 @@ def test_other_synthetic_words_are_refused_where_a_stage_uses_them(root, tmp_pat
         runner.train(config, workdir, "again")
 
 
+@pytest.mark.slow
 def test_other_photographs_are_refused(photographs, tmp_path, monkeypatch):
     folder, workdir = tmp_path / "photographs", tmp_path / "w"
     shutil.copytree(photographs, folder)
