@@ -306,9 +306,8 @@ def test_a_packed_file_serves_the_scripts(trained, data_root, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_study_the_search_and_fine_tuning_of_a_workdir(trained, tmp_path):
-    workdir = tmp_path / "w"
-    shutil.copytree(trained, workdir)
+def test_the_study_the_search_and_fine_tuning_of_a_workdir(studied, tmp_path):
+    workdir = studied
 
     def quantize(*arguments):
         finished = run("quantize.py", f"--workdir={workdir}", *arguments)
