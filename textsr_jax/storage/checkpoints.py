@@ -9,7 +9,6 @@ import functools
 import logging
 import os
 import pathlib
-import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -43,7 +42,6 @@ class SavedCheckpoints:
 
     def __init__(self, directory: pathlib.Path):
         self.directory = pathlib.Path(directory).resolve()
-        sys.unraisablehook = _without_orphans
 
     def steps(self) -> list[int]:
         """Returns the steps that have a complete checkpoint, oldest first."""
@@ -227,20 +225,6 @@ class Checkpoints(SavedCheckpoints):
                 f"{self.directory}: the disk is full; the checkpoints before are kept: free some "
                 "space and run the same command again"
             ) from error
-
-
-def _without_orphans(unraisable: Any) -> None:
-    """Prints errors that nobody can catch, as Python does, except those of Orbax.
-
-    When a save fails, TensorStore's other writes end after Orbax has closed its event loop. Each of
-    them would print that it could not call back. When a read fails, Orbax drops the other reads,
-    and each of them would print its failure. The first failure was raised already.
-    """
-    late = unraisable.exc_type is RuntimeError
-    late = late and str(unraisable.exc_value) == "Event loop is closed"
-    code = getattr(unraisable.object, "cr_code", None)
-    if not late and not (code and "orbax" in pathlib.Path(code.co_filename).parts):
-        sys.__unraisablehook__(unraisable)
 
 
 def _check_record(record: dict[str, Any], noted: dict[str, Any] | None) -> None:
