@@ -305,8 +305,8 @@ class TfdsRecords:
         fields = self._examples[index]
         return Record(
             key=fields["key"].decode(),
-            lr=png.decode(fields["lr"]),
-            hr=png.decode(fields["hr"]),
+            lr=png.from_bytes(fields["lr"]),
+            hr=png.from_bytes(fields["hr"]),
             label=fields["label"].decode(),
         )
 
@@ -345,8 +345,8 @@ class TfdsRecords:
 def _decoded(files: Sequence[bytes], processes: Processes) -> np.ndarray:
     """The images in PNG files, at most `_CHUNK` per process; without processes, decoded here."""
     if not len(processes):
-        return next(png.decode_all(files))
+        return next(png.all_from_bytes(files))
     parts = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
     for number, part in enumerate(parts):
-        processes.ask(number, png.decode_all, part)
+        processes.ask(number, png.all_from_bytes, part)
     return np.concatenate([processes.take(n, "decoded images") for n in range(len(parts))])

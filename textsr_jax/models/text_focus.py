@@ -114,7 +114,7 @@ class Encoder(nnx.Module):
         return x
 
 
-class Decoder(nnx.Module):
+class FocusDecoder(nnx.Module):
     """A transformer decoder layer; a residual sum and LayerNorm follow each of its three parts."""
 
     def __init__(
@@ -186,7 +186,7 @@ class TextFocusRecognizer(nnx.Module):
         self.encoder = Encoder(
             stem_channels, stage_channels, stage_depths, width, dtype=dtype, rngs=rngs
         )
-        self.decoder = Decoder(width, heads, feed_forward, dtype=dtype, rngs=rngs)
+        self.decoder = FocusDecoder(width, heads, feed_forward, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.classifier = nnx.Linear(width, text.NUM_FOCUS_CLASSES, kernel_init=_XAVIER, rngs=rngs)
 

@@ -21,7 +21,7 @@ DATA, FSDP = "data", "fsdp"
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class Placement:
     """A mesh, and which arrays are split over its axis `fsdp`.
 
     Attributes:
@@ -151,11 +151,11 @@ def join_processes(how: str) -> None:
         ) from error
 
 
-def make_layout(config: Parallel, devices: Sequence[jax.Device] | None = None) -> Layout:
-    """The layout that `config.parallel` asks for.
+def make_placement(config: Parallel, devices: Sequence[jax.Device] | None = None) -> Placement:
+    """The placement that `config.parallel` asks for.
 
     Args:
-      config: has `fsdp`, over how many devices parameters are split, and `rules`, as in `Layout`.
+      config: has `fsdp`, over how many devices parameters are split; and `rules`, as `Placement`.
       devices: those to use; None for all devices of all processes.
 
     Raises:
@@ -178,7 +178,7 @@ def make_layout(config: Parallel, devices: Sequence[jax.Device] | None = None) -
                 f"({error}); write rules such as ('.*/kernel', -1)"
             ) from error
     mesh = Mesh(np.asarray(devices).reshape(-1, config.fsdp), (DATA, FSDP))
-    return Layout(mesh, tuple((pattern, int(axis)) for pattern, axis in config.rules))
+    return Placement(mesh, tuple((pattern, int(axis)) for pattern, axis in config.rules))
 
 
 def check_batch_size(batch_size: int, field: str, accumulate: int = 1) -> None:
