@@ -47,7 +47,7 @@ class ResidualBlock(nnx.Module):
         return nnx.relu(x + residual)
 
 
-class Stage(nnx.Module):
+class EncoderStage(nnx.Module):
     """Residual blocks, then one more convolution."""
 
     def __init__(
@@ -99,7 +99,7 @@ class Encoder(nnx.Module):
         outputs = (*stage_channels[:-1], width)
         self.stages = nnx.List(
             [
-                Stage(*sizes, dtype=dtype, rngs=rngs)
+                EncoderStage(*sizes, dtype=dtype, rngs=rngs)
                 for sizes in zip(inputs, stage_channels, stage_depths, outputs, strict=True)
             ]
         )
