@@ -169,7 +169,7 @@ def leaves(content: Mapping[str, Any], part: str = "") -> Iterator[tuple[str, An
             yield (name if proper else f"{part}.{_short(key)}"), value
 
 
-def _accepted(name: str, field: Field, value: Any, refuse: Refuse) -> Any:
+def _accepted(name: str, field: Field, value: object, refuse: Refuse) -> Any:
     try:
         return field.kind.accept(value)
     except Refused as error:
@@ -251,7 +251,7 @@ def _unknown(name: str, value: object) -> str:
     return f"{where} has {_short(last)}, which is no field; {nearest(last[:100], siblings)}"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     try:
         return _repr.repr(value)
     except ValueError:

@@ -162,7 +162,7 @@ class _InOrder:
 class _Writer(writer.Writer):
     """TFDS's writer of a split: the same files, but examples wait in an `_InOrder`."""
 
-    def __init__(self, *, filename_template: Any, hash_salt: str, **settings: Any) -> None:
+    def __init__(self, *, filename_template: Any, hash_salt: str, **settings: object) -> None:
         super().__init__(filename_template=filename_template, hash_salt=hash_salt, **settings)
         self._shuffler = _InOrder(filename_template.data_dir, hash_salt)
 
@@ -174,7 +174,7 @@ class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
     # Without this, TFDS looks for a file of download checksums.
     url_infos = None
 
-    def __init__(self, *, data_dir: str | os.PathLike[str] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, data_dir: str | os.PathLike[str] | None = None, **kwargs: object) -> None:
         if data_dir is not None:
             data_dir = os.path.expanduser(data_dir)
         with _quiet():

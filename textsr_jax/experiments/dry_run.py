@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from textsr_jax.config.settings import Experiment
-from textsr_jax.models import count_parameters
+from textsr_jax.models import Variables, count_parameters
 from textsr_jax.models.layers.convolution import counted
 from textsr_jax.report.tables import new_table, print_table
 from textsr_jax.train import names, runner
@@ -133,7 +133,7 @@ def _compute_dtype(config: Experiment, stage: str) -> str:
     return config.ocr.dtype if stage in (names.PRETRAIN_OCR, names.STAGE2) else config.sr.dtype
 
 
-def _state(outline: Outline) -> Any:
+def _state(outline: Outline) -> states.TrainState:
     settings = outline.settings
     optimizer = states.make_optimizer(settings)
     return jax.eval_shape(
@@ -149,8 +149,10 @@ def _state(outline: Outline) -> Any:
 def _cost(outline: Outline) -> _Cost:
     """Traces the loss and its gradient once, on a whole batch."""
 
-    def gradient(params: Any, stats: Any, frozen: Any, batch: Any, key: jax.Array) -> Any:
-        def objective(params: Any) -> jax.Array:
+    def gradient(
+        params: Variables, stats: Variables, frozen: Any, batch: Any, key: jax.Array
+    ) -> tuple[Variables, list[jax.Array]]:
+        def objective(params: Variables) -> jax.Array:
             return outline.loss({"params": params, "stats": stats}, frozen, batch, key)[0]
 
         value, pull_back = jax.vjp(objective, params)
@@ -196,13 +198,13 @@ def _estimate(outline: Outline, placement: Placement, cost: _Cost, matrix_flops:
     )
 
 
-def _placed_bytes(tree: Any, shardings: Any) -> int:
+def _placed_bytes(tree: object, shardings: object) -> int:
     """What a tree of shapes takes on each device."""
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(shardings), strict=True)
     return sum(leaf.dtype.itemsize * math.prod(s.shard_shape(leaf.shape)) for leaf, s in pairs)
 
 
-def _bytes(leaf: Any) -> int:
+def _bytes(leaf: jax.ShapeDtypeStruct) -> int:
     return leaf.dtype.itemsize * math.prod(leaf.shape)
 
 

@@ -15,6 +15,7 @@ from textsr_jax.experiments import draw_plots
 from textsr_jax.models import Variables
 from textsr_jax.report import tables
 from textsr_jax.storage import atomic, locks
+from textsr_jax.storage.atomic import JSON
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Job:
     def measured(self) -> pathlib.Path:
         return self.folder / "quantization"
 
-    def write(self, mode: str, **content: Any) -> pathlib.Path:
+    def write(self, mode: str, **content: JSON) -> pathlib.Path:
         """Writes the JSON file of a mode and says where; returns its path."""
         path = pathlib.Path(self.json or self.folder / f"{mode}.json")
         atomic.write_json(path, {"data": self.baseline.evaluation.title, **content})
