@@ -1,4 +1,4 @@
-"""Measures: speed and fidelity beside PyTorch, and the memory that packed pairs take."""
+"""Measures: speed and fidelity beside PyTorch, and the memory that packed models take."""
 
 import contextlib
 from collections.abc import Iterator
