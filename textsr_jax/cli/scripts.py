@@ -77,7 +77,7 @@ def command() -> str:
     return shlex.join([*_program(), *sys.orig_argv[behind:]])
 
 
-def _without_orphans(unraisable: sys.UnraisableHookArgs) -> None:
+def _without_orphans(unraisable: "sys.UnraisableHookArgs") -> None:
     """Prints errors that nobody can catch, as Python does, except those of Orbax.
 
     When a save fails, TensorStore's other writes end after Orbax has closed its event loop. Each of

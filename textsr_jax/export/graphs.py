@@ -281,7 +281,7 @@ def _trace(
     free = sorted({d for shape, _ in inputs.values() for d in shape if isinstance(d, str)})
     symbols = dict(zip(free, jax.export.symbolic_shape(", ".join(free)), strict=True))
     specs = [
-        jax.ShapeDtypeStruct(tuple(symbols.get(d, d) for d in shape), dtype)
+        jax.ShapeDtypeStruct(tuple(symbols[d] if isinstance(d, str) else d for d in shape), dtype)
         for shape, dtype in inputs.values()
     ]
     with needs("onnx"), _quiet():

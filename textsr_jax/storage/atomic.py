@@ -13,8 +13,10 @@ from typing import BinaryIO
 
 from textsr_jax.errors import UserError
 
-# What JSON can hold.
-JSON = Mapping[str, "JSON"] | Sequence["JSON"] | str | int | float | bool | None
+# What JSON can hold; it writes numbers that are keys as text.
+JSON = (
+    Mapping[str, "JSON"] | Mapping[int, "JSON"] | Sequence["JSON"] | str | int | float | bool | None
+)
 
 _FIX = "name a place that can be written to and has space"
 

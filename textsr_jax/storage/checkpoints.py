@@ -104,7 +104,7 @@ class SavedCheckpoints:
             )
         return None
 
-    def check_shapes(self, template: object) -> None:
+    def check_shapes(self, template: Variables) -> None:
         """Raises `UserError` if the newest checkpoint is sound but of another network."""
         try:
             step = self.steps()[-1]
@@ -186,7 +186,10 @@ class Checkpoints(SavedCheckpoints):
         if step in self._manager.all_steps():
             self.wait()
             self._manager.delete(step)
-        noted = {"arrays": digests.of_arrays(tree), "record": digests.of_json(record)}
+        noted: dict[str, Any] = {
+            "arrays": digests.of_arrays(tree),
+            "record": digests.of_json(record),
+        }
         noted["digests"] = digests.of_json(noted)
         arguments = ocp.args.Composite(
             tree=ocp.args.StandardSave(tree),
@@ -245,8 +248,8 @@ def _nested(arrays: dict[str, list[Any]]) -> dict[str, Any]:
 
 
 def load_best(
-    workdir: str | pathlib.Path, stage: str, template: Tree
-) -> tuple[Tree, dict[str, Any]] | None:
+    workdir: str | pathlib.Path, stage: str, template: Variables
+) -> tuple[Variables, dict[str, Any]] | None:
     """Returns a stage's best model, by validation, and its record; None if there is none yet.
 
     Raises:

@@ -97,7 +97,7 @@ class Placement:
 _any = jax.jit(lambda flags: flags.any())
 
 
-def gather(tree: Tree) -> Tree:
+def gather(tree: object) -> Any:
     """The tree's arrays in NumPy, whole in every process, wherever they lay on the mesh."""
 
     def whole(leaf: ArrayLike) -> np.ndarray:
