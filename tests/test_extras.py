@@ -152,6 +152,12 @@ COMMANDS = [
     ("onnx", "onnx", ["-m", "textsr_jax.export", "W", "--out=W"]),
     ("convert", "torch", converts),
     ("qwix", "qwix", ["-c", WITH_QWIX]),
+    ("benchmarks", "torch", ["-m", "benchmarks.train"]),
+    ("benchmarks", "torch", ["-m", "benchmarks.fidelity"]),
+    ("benchmarks", "onnxruntime", ["-m", "benchmarks.int8"]),
+    ("train", "grain", ["-m", "benchmarks.peers"]),
+    ("train", "tensorflow_datasets", ["-m", "benchmarks.data"]),
+    ("lmdb", "lmdb", ["-m", "benchmarks.crops"]),
 ]
 
 

@@ -317,7 +317,7 @@ def _aciq(arrays, dtype):
             if kind == "mse":
                 outputs[name] = aciq.squared_error(x, bits, prior, axis)
             else:
-                outputs[name] = aciq.encode(x, *aciq.fit_range(x, bits, prior, axis), bits, axis)
+                outputs[name] = aciq.to_codes(x, *aciq.fit_range(x, bits, prior, axis), bits, axis)
     return outputs
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from textsr_jax.evaluation.photographs import PhotographRow
 from textsr_jax.evaluation.protocol import Row
-from textsr_jax.evaluation.quantization.grid import Setting
+from textsr_jax.evaluation.quantization.combinations import Setting
 from textsr_jax.report import tables
 
 SCORES = {"psnr": 21.417, "psnr_batch": 20.9, "ssim": 0.7951, "accuracy": 71.28, "n": 1619}

@@ -106,7 +106,7 @@ def _evaluate_words(config: Experiment) -> None:
     name = "the shipped models" if shipped else source or "models"
     tables.print_rows(rows, f"{name} on {evaluation.title}{search.beyond_paper}")
     out = _out("results.json")
-    results = {
+    results: dict[str, atomic.JSON] = {
         "data": evaluation.title,
         "fingerprint": evaluation.fingerprint,
         "skipped": evaluation.skipped,

@@ -159,7 +159,7 @@ def export_file(model: str, source: str, out: str) -> list[str]:
     suffix = pathlib.Path(out).suffix
     if suffix == checkpoint_files.SAFETENSORS:
         checkpoint = Checkpoint(checkpoint.tensors)
-    atomic.write_bytes(out, checkpoint_files.encode(checkpoint, suffix))
+    atomic.write_bytes(out, checkpoint_files.to_bytes(checkpoint, suffix))
     lines = [title, f"written to {out}: {_wrapping(checkpoint)}"]
     if origin is None:
         lines += _differences(model, variables)

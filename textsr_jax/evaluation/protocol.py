@@ -212,7 +212,7 @@ class Evaluation:
         total = sum(map(self._batches, images.values()))
         return Progress(total=total, desc=what, unit="batch", leave=False, disable=None)
 
-    def _made(self, function: Concurrent, what: str, *arguments: Any) -> Images:
+    def _made(self, function: Concurrent, what: str, *arguments: object) -> Images:
         made: Images = {}
         with self._progress(self.lr, what) as bar:
             for name, rows in self.lr.items():
@@ -222,7 +222,7 @@ class Evaluation:
         return made
 
     def _results(
-        self, function: Concurrent, rows: np.ndarray, bar: Progress, *arguments: Any
+        self, function: Concurrent, rows: np.ndarray, bar: Progress, *arguments: object
     ) -> Iterator[Any]:
         """Yields what `function(*arguments, batch)` returns for each batch, without the filling."""
         filled, counts = zip(*batches(rows, self._batch_size), strict=True)

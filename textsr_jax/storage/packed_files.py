@@ -15,6 +15,7 @@ from textsr_jax import text
 from textsr_jax.config.portable import from_packed
 from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
+from textsr_jax.models.network import Variables
 from textsr_jax.quantization import Rule, summary
 from textsr_jax.storage import atomic, packed_header, packed_leaves
 from textsr_jax.storage.packed_header import Damaged, Foreign
@@ -43,8 +44,8 @@ class PackedModels:
     rules: dict[str, tuple[Rule, ...]]
     fine_tuned: bool
     provenance: dict[str, Any]
-    sr: Any
-    ocr: Any
+    sr: Variables
+    ocr: Variables
 
     def __repr__(self) -> str:
         networks = (self.config.get(part, {}).get("name") for part in PARTS)
@@ -165,7 +166,7 @@ def _parse(content: bytes) -> PackedModels:
     )
 
 
-def _checked(record: Any) -> dict[str, Any]:
+def _checked(record: object) -> dict[str, Any]:
     """Returns a record whose fields are all sound, with its rules as `Rule`."""
     if not isinstance(record, dict):
         raise Damaged("its record cannot be read")

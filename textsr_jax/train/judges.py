@@ -170,7 +170,7 @@ class PhotographJudge:
         )
         for batch in batches:
             stopping.check()
-            found = self._compare(variables, self._training.layout.shard_whole(batch.hr))
+            found = self._compare(variables, self._training.placement.shard_whole(batch.hr))
             lr, bicubic, sr, hr, *scores = meshes.gather(found)
             sums += [float(score[batch.valid].sum()) for score in scores]
             pictures = pictures or {
@@ -248,7 +248,7 @@ def _score_splits(
         for batch in batches:
             stopping.check()
             words = [labels[index] for index in batch.index]
-            scored = score(training.layout.shard_whole(batch), words)
+            scored = score(training.placement.shard_whole(batch), words)
             if not images:
                 images = meshes.gather(list(scored.images))
                 readings = list(zip(words, scored.words, strict=False))[:_SHOWN]

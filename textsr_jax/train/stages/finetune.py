@@ -125,7 +125,7 @@ def _tune(training: Training, spec: StageSpec, start: Variables, again: str) -> 
     """The best model of a stage, which is run if it has not ended."""
     if not spec.is_finished(training):
         key = spec.key(training.config)
-        loop.run(spec.make(training, spec), training.workdir, training.layout, key, again)
+        loop.run(spec.make(training, spec), training.workdir, training.placement, key, again)
     template = checkpoints.abstract(start)
     loaded = checkpoints.load_best(training.workdir, spec.name, template)
     if loaded is None:
