@@ -63,7 +63,7 @@ class Logs:
             height=height,
             width=width,
             colorspace=colours,
-            encoded_image_string=png.encode(picture, picture.shape),
+            encoded_image_string=png.to_bytes(picture, picture.shape),
         )
         self._write_value(Summary.Value(tag=name, image=image), step)
 
