@@ -280,7 +280,7 @@ def _string(low: float, high: float, seed: int) -> tuple[np.ndarray, str]:
 def _letter(seed: int) -> tuple[np.ndarray, str]:
     rng = np.random.default_rng([SEED, 1, seed])
     while True:
-        letter = str(rng.choice(list(text.ALPHABET)))
+        letter = str(rng.choice(list(text.ALPHANUMERIC.characters)))
         image = _drawn(letter, fonts.choose(letter, rng, basic=True), rng)
         if image.shape[0] > crops.TALL * image.shape[1]:
             return image, letter

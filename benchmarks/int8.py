@@ -209,7 +209,7 @@ def compare_models(source: exporting.Exportable, calibrations: Sequence[str]) ->
         plain = evaluation.row(JAX, source.name, plain_images, read)
         rows.append(_scores(plain, plain, beam))
         for side, opened in sessions.items():
-            reader = reading.Reader(OnnxEngine(opened, WordSearch.of(config.decoding)))
+            reader = reading.Reader(OnnxEngine(opened, evaluation.search))
             found = {name: _texts(reader.read_enhanced(part)) for name, part in made[side].items()}
             rows.append(_scores(evaluation.row(side, source.name, made[side], found), plain, beam))
     return {

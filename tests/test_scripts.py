@@ -180,7 +180,9 @@ def test_evaluate_quantize_and_read_a_workdir(trained, tmp_path):
     assert str(out) in evaluated.stdout
     rows = json.loads(out.read_text())["rows"]
     assert [row["sr"] for row in rows] == ["bicubic", "edsr", "edsr", "HR"]
-    assert set(rows[0]["splits"]["easy"]) == {"psnr", "psnr_batch", "ssim", "accuracy", "n"}
+    assert set(rows[0]["splits"]["easy"]) == {
+        *("psnr", "psnr_batch", "ssim", "accuracy", "as_written", "n")
+    }
     pictures = tmp_path / "results_pictures"
     assert sorted(path.name for path in pictures.iterdir()) == ["easy.png", "hard.png", "words.png"]
 

@@ -37,7 +37,7 @@ def batch():
     return Batch(
         lr=hr[:, ::2, ::2].copy(),
         hr=hr,
-        characters=text.encode(WORDS, 25),
+        characters=text.ALPHANUMERIC.encode(WORDS, 25),
         index=np.arange(len(WORDS), dtype=np.int32),
         valid=np.ones(len(WORDS), bool),
     )

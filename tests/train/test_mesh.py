@@ -152,7 +152,7 @@ def words() -> Batch:
     return Batch(
         lr=hr[:, ::2, ::2],
         hr=hr,
-        characters=text.encode(labels, 6),
+        characters=text.ALPHANUMERIC.encode(labels, 6),
         index=np.arange(BATCH, dtype=np.int32),
         valid=np.ones(BATCH, bool),
     )

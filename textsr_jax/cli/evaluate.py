@@ -6,7 +6,6 @@ resampler and EDSR of stage 0 on photographs. --config.FIELD=VALUE changes a fie
 --print_config shows all of them.
 """
 
-import dataclasses
 import pathlib
 
 from absl import flags
@@ -110,7 +109,7 @@ def _evaluate_words(config: Experiment) -> None:
         "data": evaluation.title,
         "fingerprint": evaluation.fingerprint,
         "skipped": evaluation.skipped,
-        "search": dataclasses.asdict(search),
+        "search": search.settings(),
         "rows": [row.as_json() for row in rows],
     }
     atomic.write_json(out, results)

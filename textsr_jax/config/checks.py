@@ -143,7 +143,8 @@ def network_fields(content: Mapping[str, Any], part: str) -> dict[str, Any]:
     """
     fields = dict(leaves(content))
     same_tree = (f"{part}.dtype", f"{part}.apply_stn")
-    found = {
+    found = {"alphabet": fields["alphabet"]} if part == "ocr" else {}
+    found |= {
         name: value
         for name, value in fields.items()
         if name.startswith(f"{part}.")

@@ -79,7 +79,7 @@ def decoder_step(network: Network, variables: Variables, steps: int) -> onnx.Mod
       those of `memory_names`, as `decoder_start` gives them;
       those of `cache_names`, float (words, beams, heads, length, width / heads): the outputs of the
         step before, in the present order of the beams, with any values at the last place.
-    Outputs: `logits` float (words, beams, 40), and the caches under `new_` names, with the last
+    Outputs: `logits` float (words, beams, tokens), and the caches under `new_` names, with the last
     place filled.
     """
     module = _plain(network, variables)

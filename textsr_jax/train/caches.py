@@ -195,7 +195,12 @@ def _write_attention(
     """Writes float32 attention maps in the order of the source."""
     size = training.evaluation_size
     batches = tqdm(
-        evaluation_batches(source, batch_size=size, max_length=training.config.max_length),
+        evaluation_batches(
+            source,
+            batch_size=size,
+            max_length=training.config.max_length,
+            alphabet=training.alphabet,
+        ),
         total=-(-len(source) // size),
         desc="HR attention",
         leave=False,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from textsr_jax import data, decoding
+from textsr_jax import data, decoding, text
 from textsr_jax.config.settings import Data, Experiment
 from textsr_jax.models import Network, Variables, build_focus, build_ocr, build_sr
 from textsr_jax.train import confusions
@@ -38,6 +38,11 @@ class Training:
     focus: Network
     words: TrainingWords
     confusion_weights: np.ndarray | None
+
+    @property
+    def alphabet(self) -> text.Alphabet:
+        """What the recogniser writes."""
+        return text.ALPHABETS[self.config.alphabet]
 
     @functools.cached_property
     def read(self) -> Callable[[Variables, jax.Array], decoding.Decoded]:
@@ -84,7 +89,7 @@ def open_training(
         workdir=workdir,
         placement=meshes.make_placement(config.parallel),
         sr=build_sr(config.sr) if sr is None else sr,
-        ocr=build_ocr(config.ocr) if ocr is None else ocr,
+        ocr=build_ocr(config.ocr, text.ALPHABETS[config.alphabet]) if ocr is None else ocr,
         focus=build_focus(config.focus),
         words=TrainingWords(config, load_words),
         # Read at once, so that a wrong path is found before hours of pre-training.

@@ -57,6 +57,7 @@ def make_stage(
         source,
         batch_size=settings.batch_size // jax.process_count(),
         max_length=config.max_length,
+        alphabet=training.alphabet,
         seed=spec.data_seed(config),
         attention=attention,
         images=not settings.on_device,
