@@ -60,8 +60,10 @@ def grow(variables: Variables, network: Network, key: jax.Array, place: str) -> 
         part = _MORE.match(name)
         if before == after or (before is None and part and part.group() not in there):
             continue
-        fits = before and after and all(a <= b for a, b in zip(before, after, strict=True))
-        if not (fits and (_LARGER.search(name) or _writes_more(name, before, after))):
+        grows = False
+        if before and after and all(a <= b for a, b in zip(before, after, strict=True)):
+            grows = bool(_LARGER.search(name)) or _writes_more(name, before, after)
+        if not grows:
             raise UserError(
                 f"{place}: {name} is {before} there and {after} by config.ocr; only channels, "
                 "hidden units, blocks of the backbone, layers of the encoder and the alphabet can "
