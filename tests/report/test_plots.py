@@ -46,7 +46,7 @@ def test_a_line_for_every_layer_type():
     assert plots.encoded(figure, "svg").startswith(b"<?xml")
 
 
-def test_a_front_shows_series_winner_and_the_unquantised_pair():
+def test_a_front_shows_series_winner_and_the_unquantised_models():
     points = [(4.0, row(19, 40), "2"), (8.0, row(20, 48), "4")]
     winner, plain = (6.0, row(19.5, 47), "the choice"), (32.0, row(20, 50), "unquantised")
     figure = plots.front(plain, [("uniform", points)], winner, "title")

@@ -43,10 +43,11 @@ def sensitivity(plain: Scores, layer_types: Sequence[LayerTypeScores], title: st
     scores = {"sr": ("psnr", "accuracy"), "ocr": ("accuracy",)}
     panels = [(part, score) for part in parts for score in scores[part]]
     names = {"psnr": "PSNR", "accuracy": "accuracy"}
-    figure = Figure(figsize=(6.2 * len(panels), 6.6), layout="constrained")
+    # One panel below the other: their text can be read on a page.
+    figure = Figure(figsize=(8.4, 5.8 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (part, score) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+        figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True
     ):
         shown = [kind for kind in layer_types if kind.part == part]
         # Such as those of an STN that evaluation leaves out: they would lie on each other.
@@ -86,7 +87,7 @@ def sensitivity(plain: Scores, layer_types: Sequence[LayerTypeScores], title: st
         axes.legend(
             fontsize=7.5,
             loc="upper center",
-            bbox_to_anchor=(0.5, -0.11),
+            bbox_to_anchor=(0.5, -0.12),
             ncols=3,
             frameon=False,
             title="without effect: " + ", ".join(kind.name for kind in idle) if idle else None,
@@ -110,9 +111,9 @@ def front(
       winner: the setting that the search chose.
       title: what was measured, on which data.
     """
-    figure = Figure(figsize=(13, 5.6), layout="constrained")
+    figure = Figure(figsize=(8.4, 10.6), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, score in zip(figure.subplots(1, 2), ("accuracy", "psnr"), strict=True):
+    for axes, score in zip(figure.subplots(2, 1), ("accuracy", "psnr"), strict=True):
         for number, (name, points) in enumerate(series):
             axes.plot(
                 [size for size, _, _ in points],
