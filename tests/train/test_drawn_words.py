@@ -120,7 +120,7 @@ def test_words_that_are_read_come_first_and_may_lie_on_the_devices(colours, with
 
 
 def test_words_whose_loss_is_not_finite_are_not_drawn_again(tmp_path, colours):
-    bound = 0.8
+    bound = 0.5
 
     def poisoned(variables, frozen, batch, key):
         value, rest = loss(variables, frozen, batch, key)
