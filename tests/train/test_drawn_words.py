@@ -12,12 +12,14 @@ import pytest
 from configs.paper import get_config
 from tests.conftest import micro_config, same
 from tests.train import test_loop
+from tests.train.last_states import last_state
 from tests.train.test_loop import LAYOUT, NETWORK, SETTINGS, Judge, distance
 from textsr_jax import data
 from textsr_jax.config.checks import checked
 from textsr_jax.data import drawing
 from textsr_jax.data.batching import NO_IMAGES, Batch
 from textsr_jax.errors import UserError
+from textsr_jax.models import build_ocr
 from textsr_jax.train import checks, drawn_words, loop, names, plan, runner
 from textsr_jax.train import state as states
 from textsr_jax.train.drawn_words import DrawingData, UnfilledBatch, UnfilledBatches
@@ -200,3 +202,29 @@ def test_where_all_words_are_drawn_none_are_prepared_to_learn_from(tmp_path, mon
     assert (ocr.records, ocr.drawn) == (24, 4)
     training = open_training(checked(config), tmp_path, load_words=load)
     assert plan.STAGES[1].training_set(training).fingerprints.keys() == {names.WORDS, names.DRAWN}
+
+
+@pytest.mark.slow
+def test_a_recogniser_learns_from_drawn_words_alone_and_goes_on_bit_for_bit(tmp_path):
+    config = micro_config("", tmp_path / "data")
+    config.stages, config.sr.name, config.sr.apply_stn = "pretrain", "bicubic", "never"
+    config.pretrain.ocr.drawn, config.pretrain.ocr.average = 1.0, 0.5
+    plain, stopped = tmp_path / "plain", tmp_path / "stopped"
+    runner.train(config, plain, "again")
+    (info,) = (tmp_path / "data").rglob("dataset_info.json")
+    counts = {
+        split["name"]: sum(map(int, split["shardLengths"]))
+        for split in json.loads(info.read_text())["splits"]
+    }
+    assert counts["train"] == 1 and counts["validation"] == 3
+    shutil.copytree(plain, stopped)
+    shutil.rmtree(stopped / "pretrain_ocr" / "checkpoints" / "6")
+    runner.train(config, stopped, "again")
+    states_there = [
+        last_state(workdir, "pretrain_ocr", build_ocr(config.ocr), config.pretrain.ocr)
+        for workdir in (plain, stopped)
+    ]
+    (step, state, record), (_, again, record_again) = states_there
+    assert step == 6 and same(state, again)
+    assert record["data"] == record_again["data"] == {"number": 6, "read": None}
+    assert set(record["trained_on"]) == {names.DRAWN}

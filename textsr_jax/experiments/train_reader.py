@@ -28,8 +28,9 @@ FILE = "reader.safetensors"
 
 # Seconds between two packed files.
 _EVERY = 120.0
-# The exit status of a training that was stopped (`errors.one_line_errors`).
-_STOPPED = 130
+# The exit statuses of a training that was stopped: in good order (`errors.one_line_errors`), and
+# before it had begun.
+_STOPPED = (130, -signal.SIGTERM)
 
 
 def reader_config(config: Experiment, workdir: pathlib.Path, out: pathlib.Path) -> Experiment:
@@ -92,7 +93,7 @@ def train(
         if process.is_alive():
             process.terminate()
         process.join()
-    if process.exitcode not in (0, _STOPPED):
+    if process.exitcode not in (0, *_STOPPED):
         raise UserError(f"{workdir}: the training ended with status {process.exitcode}; see above")
     pack(config, workdir, out, packed)
     return process.exitcode == 0
