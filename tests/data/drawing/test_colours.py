@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from textsr_jax.data.drawing import colours
+from textsr_jax.data.drawing.draws import Draws
 from textsr_jax.data.synthetic import colours as today
 
 COUNT = 2000
@@ -13,7 +14,8 @@ COUNT = 2000
 @pytest.fixture(scope="module")
 def pairs():
     """Grounds and letters, (2000, 2, 3), of array code and of today's."""
-    drawn = jax.jit(jax.vmap(colours.pair))(jax.random.split(jax.random.key(0), COUNT))
+    draw = jax.jit(jax.vmap(lambda key: colours.pair(Draws(key, colours.OF_PAIR))))
+    drawn = draw(jax.random.split(jax.random.key(0), COUNT))
     rng = np.random.default_rng(0)
     return np.stack(drawn, axis=1), np.array([today.pair(rng) for _ in range(COUNT)])
 
@@ -73,11 +75,11 @@ def test_luma_takes_the_axis_of_the_channels():
 
 def test_an_outline_sets_the_letters_off():
     def case(key):
-        of_letters, of_outline = jax.random.split(key)
-        letters = colours.paints(of_letters, 1)[0]
-        return letters, colours.outline(of_outline, letters)
+        draws = Draws(key, colours.OF_PAINT + colours.OF_OUTLINE)
+        letters = colours.paints(draws, 1)[0]
+        return letters, colours.outline(draws, letters)
 
-    letters, outlines = jax.vmap(case)(jax.random.split(jax.random.key(0), 500))
+    letters, outlines = jax.jit(jax.vmap(case))(jax.random.split(jax.random.key(0), 500))
     assert np.abs(colours.luma(letters) - colours.luma(outlines)).min() >= 50
     plain = (outlines == 15).all(axis=1) | (outlines == 245).all(axis=1)
     # Four standard errors of 0.6 among 500.

@@ -1,11 +1,14 @@
 """Grounds in array code: those of `synthetic.backgrounds`, and the letters keep their contrast."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from textsr_jax.data.drawing import colours, grounds
+from textsr_jax.data.drawing.draws import Draws
 from textsr_jax.data.synthetic import backgrounds
 
 WHITE, GREY, BLACK = (np.full(3, value, np.float32) for value in (240, 128, 10))
@@ -21,8 +24,12 @@ def keys(count=COUNT):
 def drawn():
     """Surfaces (64, 3, 64, 256) on grey, by the name of their kind."""
     surface = np.broadcast_to(GREY[:, None, None], (3, 64, 256))
+
+    def draw(kind, key):
+        return kind.draw(Draws(key, kind.numbers), surface)
+
     return {
-        kind.draw.__name__: np.asarray(jax.jit(jax.vmap(kind.draw, (0, None)))(keys(), surface))
+        kind.draw.__name__: np.asarray(jax.jit(jax.vmap(functools.partial(draw, kind)))(keys()))
         for kind in grounds.KINDS
     }
 
@@ -67,9 +74,10 @@ def test_surfaces_are_as_strong_and_as_rough_as_those_of_today(drawn):
 @pytest.mark.parametrize("letters", [WHITE, BLACK], ids=["white", "black"])
 def test_busy_surfaces_leave_a_third_of_the_contrast(drawn, letters):
     contrast = colours.luma(letters) - colours.luma(GREY)
-    subdue = jax.jit(jax.vmap(grounds.subdue, (0, 0, None, None)))
+    subdue = jax.jit(jax.vmap(grounds.subdue, (0, None, None, 0)))
+    most = np.linspace(0.25, 0.66, COUNT, dtype=np.float32)
     for name in BUSY:
-        surfaces = subdue(keys(), drawn[name], GREY, letters)
+        surfaces = subdue(drawn[name], GREY, letters, most)
         left = (colours.luma(letters) - colours.luma(surfaces, axis=1)) / contrast
         assert left.min() > 1 / 3
         # What takes less is not changed.
@@ -93,7 +101,7 @@ def test_planks_run_in_one_direction(drawn):
 
 
 def test_borders_lie_at_the_rim():
-    covers, paints = jax.vmap(grounds.border)(keys(200))
+    covers, paints = jax.jit(jax.vmap(lambda key: grounds.border(Draws(key, 31))))(keys(200))
     assert set(np.unique(covers)) == {0, 1}
     assert not covers[:, 12:52, 16:240].any()
     for rim in (covers[:, :10], covers[:, -10:], covers[:, :, :14], covers[:, :, -14:]):

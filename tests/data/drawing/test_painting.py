@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from textsr_jax.data.drawing import painting
+from textsr_jax.data.drawing.draws import Draws
 
 COUNT = 50
 LETTERS = np.s_[20:44, 60:200]
@@ -97,7 +98,7 @@ def test_a_plain_word_has_one_colour_on_another():
     ink = np.zeros((64, 256), np.float32)
     ink[LETTERS] = 1
     scenes = np.asarray(
-        jax.vmap(painting.plain, (0, None))(jax.random.split(jax.random.key(0), 20), ink)
+        jax.jit(jax.vmap(painting.plain, (0, None)))(jax.random.split(jax.random.key(0), 20), ink)
     )
     assert scenes.shape == (20, 64, 256, 3)
     inside, outside = scenes[:, ink == 1], scenes[:, ink == 0]
@@ -111,11 +112,12 @@ def test_relief_lights_one_side_of_the_letters_and_shades_the_other():
     ink = np.zeros((64, 256), np.float32)
     ink[LETTERS] = 1
     keys = jax.random.split(jax.random.key(0), 20)
-    slopes = np.asarray(jax.vmap(painting.relief, (0, None))(keys, ink))
+    relief = jax.jit(jax.vmap(lambda key, ink: painting.relief(Draws(key, 2), ink), (0, None)))
+    slopes = np.asarray(relief(keys, ink))
     assert slopes.shape == (20, 64, 256)
     np.testing.assert_allclose(np.abs(slopes).max(axis=(1, 2)), 1, rtol=1e-5)
     assert (np.abs(slopes.sum(axis=(1, 2))) < 0.01 * np.abs(slopes).sum(axis=(1, 2))).all()
     # The middle of the letters and what is far from them is flat.
     assert np.abs(slopes[:, 31:33, 80:180]).max() < 0.01
     assert np.abs(slopes[:, :8]).max() < 0.01
-    assert not jax.vmap(painting.relief, (0, None))(keys, np.zeros_like(ink)).any()
+    assert not relief(keys, np.zeros_like(ink)).any()

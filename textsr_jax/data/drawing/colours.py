@@ -7,11 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from textsr_jax.data.drawing.draws import Draws
 from textsr_jax.data.synthetic.colours import LUMA, SIGN_HUES
 
 # How many are drawn to find one that fits. The strongest contrast needs most: one pair of ten fits.
 _PAIRS = 64
 _OUTLINES = 16
+
+# How many numbers of `Draws` a colour, a pair and an outline take.
+OF_PAINT = 7
+OF_PAIR = 3 + 2 * _PAIRS * OF_PAINT
+OF_OUTLINE = 1 + _OUTLINES * OF_PAINT
 
 
 def luma(colours: jax.Array, axis: int = -1) -> jax.Array:
@@ -20,61 +26,57 @@ def luma(colours: jax.Array, axis: int = -1) -> jax.Array:
     return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
-def paints(key: jax.Array, count: int) -> jax.Array:
-    """Colours of paint, plastic or print, float32 (count, 3), RGB, 0 to 255."""
-    of_kinds, of_white, of_signs = jax.random.split(key, 3)
-    kind, hue, first, second = jax.random.uniform(of_kinds, (4, count))
+def paints(draws: Draws, count: int, signs: jax.Array | bool = False) -> jax.Array:
+    """Colours of paint, plastic or print, float32 (count, 3), RGB, 0 to 255.
+
+    `signs` asks for the strong colours of signs alone.
+    """
+    kind, hue, first, second, usual, sign = draws.uniform(shape=(6, count))
+    bell = draws.normal(shape=(count,))
     black, white, grey = kind < 0.24, kind < 0.50, kind < 0.58
-    tinge = 0.05 * jnp.abs(jax.random.normal(of_white, (count,)))
+    strong = signs | (~grey & (kind < 0.88))
+    hues = jnp.array(SIGN_HUES)
+    near = hues[(sign * len(hues)).astype(jnp.int32)] + 0.025 * bell
+    hue = jnp.where(strong & (usual < 0.8), near, hue)
     # The rest is wood, stone and pastel.
     saturation = jnp.select(
-        [black, white, grey], [0.5 * first, tinge, 0.15 * first], 0.15 + 0.45 * first
+        [strong, black, white, grey],
+        [0.65 + 0.35 * first, 0.5 * first, 0.05 * jnp.abs(bell), 0.15 * first],
+        0.15 + 0.45 * first,
     )
     value = jnp.select(
-        [black, white, grey],
-        [0.02 + 0.23 * second, 0.8 + 0.2 * second, 0.25 + 0.55 * second],
+        [strong, black, white, grey],
+        [0.4 + 0.6 * second, 0.02 + 0.23 * second, 0.8 + 0.2 * second, 0.25 + 0.55 * second],
         0.3 + 0.65 * second,
     )
-    strong = (kind >= 0.58) & (kind < 0.88)
-    return jnp.where(strong[:, None], sign_paints(of_signs, count), _rgb(hue, saturation, value))
+    return _rgb(hue, saturation, value)
 
 
-def sign_paints(key: jax.Array, count: int) -> jax.Array:
-    """Strong colours, mostly those that are usual on signs, float32 (count, 3), 0 to 255."""
-    of_colours, of_hues = jax.random.split(key)
-    usual, hue, saturation, value = jax.random.uniform(of_colours, (4, count))
-    hues = jnp.array(SIGN_HUES)
-    near = hues[(hue * len(hues)).astype(jnp.int32)] + 0.025 * jax.random.normal(of_hues, (count,))
-    return _rgb(jnp.where(usual < 0.8, near, hue), 0.65 + 0.35 * saturation, 0.4 + 0.6 * value)
-
-
-def pair(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def pair(draws: Draws) -> tuple[jax.Array, jax.Array]:
     """A ground and a letter colour that differ in lightness: mostly a lot, now and then a little.
 
     Two strong colours seldom meet; if they do, they are those of signs: yellow on red, or blue on
     yellow. Each is float32 (3,), RGB, 0 to 255.
     """
-    of_contrast, of_paints, of_signs = jax.random.split(key, 3)
-    faint, strong, part = jax.random.uniform(of_contrast, (3,))
+    faint, part, strong = draws.uniform(shape=(3,))
     contrast = jnp.where(faint < 0.12, 25 + 35 * part, 60 + 110 * part)
     signs = strong < 0.08
     contrast = jnp.where(signs, jnp.minimum(contrast, 90), contrast)
-    drawn = jnp.where(signs, sign_paints(of_signs, 2 * _PAIRS), paints(of_paints, 2 * _PAIRS))
+    drawn = paints(draws, 2 * _PAIRS, signs)
     grounds, letters = drawn[:_PAIRS], drawn[_PAIRS:]
     chosen = _first(jnp.abs(luma(grounds) - luma(letters)), contrast)
     return grounds[chosen], letters[chosen]
 
 
-def outline(key: jax.Array, letters: jax.Array) -> jax.Array:
+def outline(draws: Draws, letters: jax.Array) -> jax.Array:
     """The colour of the outline of `letters`: mostly black or white, in contrast to them.
 
     Both are float32 (3,), RGB, 0 to 255.
     """
-    of_kind, of_paints = jax.random.split(key)
-    drawn = paints(of_paints, _OUTLINES)
+    simple = draws.uniform() < 0.6
+    drawn = paints(draws, _OUTLINES)
     other = drawn[_first(jnp.abs(luma(drawn) - luma(letters)), 50)]
-    plain = jnp.where(luma(letters) > 110, 15.0, 245.0)
-    return jnp.where(jax.random.uniform(of_kind) < 0.6, plain, other)
+    return jnp.where(simple, jnp.where(luma(letters) > 110, 15.0, 245.0), other)
 
 
 def _first(differences: jax.Array, least: jax.Array | int) -> jax.Array:

@@ -6,6 +6,7 @@ A surface is float32 (3, 64, 256), 0 to 255: red, green and blue stand apart, wh
 arrays' last axis long.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from textsr_jax.data.drawing import colours, strata
+from textsr_jax.data.drawing.draws import Draws
 from textsr_jax.data.synthetic.view import HEIGHT, WIDTH
 
 # The middles of the scene's pixels.
@@ -22,7 +24,12 @@ _X = np.arange(WIDTH, dtype=np.float32) + np.float32(0.5)
 _Y = np.arange(HEIGHT, dtype=np.float32)[:, None] + np.float32(0.5)
 
 _BORDERED = 0.13
-_OCTAVES = 5
+_OF_BORDER = 4 * 6 + colours.OF_PAINT
+_OF_COMPANION = 5 + colours.OF_PAINT
+# The largest grids of the octaves of a texture.
+_OCTAVES = ((4, 16), (8, 32), (16, 64), (32, 128), (64, 256))
+# Of the smallest bricks, 9 courses are in the scene, and 18 bricks in a course.
+_MOST_BRICKS = (9, 18)
 _MOST_DISCS = 19
 _MOST_THINGS = 6
 _MOST_CORNERS = 5
@@ -41,33 +48,31 @@ def draw_batch(keys: jax.Array, grounds: jax.Array, letters: jax.Array) -> jax.A
     """
     count = len(keys)
     own = jax.vmap(lambda key: jax.random.split(key, 4))(keys)
-    of_borders, of_kinds = jax.random.split(own[0, 3])
 
-    words = strata.members(strata.shuffle(of_borders, count), 0, _BORDERED)
-    covers, paints = jax.vmap(border)(strata.rows(own[:, 0], words))
+    words = strata.members(strata.shuffle(own[0, 2], count), 0, _BORDERED)
+    covers, paints = jax.vmap(lambda key: border(Draws(key, _OF_BORDER)))(
+        strata.rows(own[:, 0], words)
+    )
     covers = jnp.zeros((count, 1, HEIGHT, WIDTH)).at[words, 0].set(covers, mode="drop")
     paints = jnp.zeros((count, 3)).at[words].set(paints, mode="drop")
     flat = grounds[:, :, None, None]
     surfaces = flat + covers * (paints[:, :, None, None] - flat)
 
-    order = strata.shuffle(of_kinds, count)
+    order = strata.shuffle(own[0, 3], count)
     drawn, sources, low = [surfaces], jnp.arange(count), 0.0
     for kind in KINDS:
         words = strata.members(order, low, low + kind.share)
         low += kind.share
-        part = jax.vmap(kind.draw)(strata.rows(own[:, 1], words), strata.rows(surfaces, words))
-        if kind.busy:
-            colour = strata.rows(grounds, words), strata.rows(letters, words)
-            part = jax.vmap(subdue)(strata.rows(own[:, 2], words), part, *colour)
+        chosen = (strata.rows(values, words) for values in (own[:, 1], surfaces, grounds, letters))
         places = sum(map(len, drawn)) + jnp.arange(len(words))
         sources = sources.at[words].set(places, mode="drop")
-        drawn.append(part)
+        drawn.append(jax.vmap(functools.partial(_of_kind, kind))(*chosen))
     return jnp.concatenate(drawn)[sources]
 
 
-def clouds(key: jax.Array, rows: int, columns: int) -> jax.Array:
+def clouds(draws: Draws, rows: int, columns: int) -> jax.Array:
     """Smooth noise with `rows` x `columns` bumps, float32 (64, 256), near [-1, 1]."""
-    return _smooth(_noise(key, (rows, columns)), rows, columns)
+    return _smooth(draws.uniform(-1, 1, (rows, columns)), rows, columns)
 
 
 def blur(images: jax.Array, sigma: jax.Array) -> jax.Array:
@@ -75,30 +80,32 @@ def blur(images: jax.Array, sigma: jax.Array) -> jax.Array:
     return _gaussian(sigma, HEIGHT) @ (images @ _gaussian(sigma, WIDTH).T)
 
 
-def subdue(key: jax.Array, surface: jax.Array, ground: jax.Array, letters: jax.Array) -> jax.Array:
-    """Keeps a busy surface from taking more than two thirds of the letters' contrast.
+def lay(picture: jax.Array, cover: jax.Array, colour: jax.Array) -> jax.Array:
+    """The picture (3, 64, 256) below the part `cover` (64, 256) of a colour (3,)."""
+    return picture + cover * (colour[:, None, None] - picture)
+
+
+def subdue(surface: jax.Array, ground: jax.Array, letters: jax.Array, most: jax.Array) -> jax.Array:
+    """Keeps a busy surface from taking more than the part `most` of the letters' contrast.
 
     Args:
-      key: chooses how much it may take.
       surface: float32 (3, 64, 256).
       ground, letters: float32 (3,), the colours that the letters' contrast is of.
+      most: in [0, 1].
     """
-    most = between(jax.random.uniform(key), 0.25, 0.66)
     contrast = colours.luma(letters) - colours.luma(ground)
     side = jnp.where(contrast < 0, -1.0, 1.0)
     nearer = side * (colours.luma(surface, axis=0) - colours.luma(ground))
     return surface - side * jnp.maximum(nearer - most * jnp.abs(contrast), 0)
 
 
-def border(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def border(draws: Draws) -> tuple[jax.Array, jax.Array]:
     """A sign's edge or frame: a line along it, or something else beyond it.
 
     Returns:
       cover: float32 (64, 256), 1 where it hides the sign, else 0.
       colour: float32 (3,), 0 to 255.
     """
-    of_sides, of_colour = jax.random.split(key)
-    shown, depth, start, end, thin, width = jax.random.uniform(of_sides, (6, 4))
     cover = jnp.zeros((HEIGHT, WIDTH), bool)
     for side in range(4):
         if side < 2:
@@ -106,165 +113,160 @@ def border(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         else:
             extent, across, along, most = WIDTH, _X, _Y / HEIGHT, 0.04
         across = extent - across if side % 2 else across
-        deep = extent * between(depth[side], 0.01, most)
-        near, far = (deep + between(shift[side], -3, 3) for shift in (start, end))
+        shown, thin = draws.uniform(shape=(2,))
+        near, far = extent * draws.uniform(0.01, most) + draws.uniform(-3, 3, (2,))
         distance = across - (near + (far - near) * along)
-        line = jnp.abs(distance) < _whole(width[side], 1, 5) / 2
-        cover |= (shown[side] >= 0.5) & jnp.where(thin[side] < 0.4, line, distance < 0)
-    return cover.astype(jnp.float32), colours.paints(of_colour, 1)[0]
+        line = jnp.abs(distance) < draws.integers(1, 5) / 2
+        cover |= (shown >= 0.5) & jnp.where(thin < 0.4, line, distance < 0)
+    return cover.astype(jnp.float32), colours.paints(draws, 1)[0]
 
 
-def paper(key: jax.Array, surface: jax.Array) -> jax.Array:
+def paper(draws: Draws, surface: jax.Array) -> jax.Array:
     """Paper, plaster, cloth: rough in a few sizes."""
-    of_coarse, of_fine, of_part, of_strength = jax.random.split(key, 4)
-    rough = clouds(of_coarse, 3, 12)
-    rough += between(jax.random.uniform(of_part), 0, 0.8) * clouds(of_fine, 16, 64)
-    return surface + 12 * jnp.abs(jax.random.normal(of_strength)) * rough
+    rough = clouds(draws, 3, 12) + draws.uniform(0, 0.8) * clouds(draws, 16, 64)
+    return surface + jnp.abs(draws.normal(12)) * rough
 
 
-def planks(key: jax.Array, surface: jax.Array) -> jax.Array:
+def planks(draws: Draws, surface: jax.Array) -> jax.Array:
     """Planks and brushed metal: rough in one direction only."""
-    of_flat, of_upright, of_kind, of_strength = jax.random.split(key, 4)
-    flat = jax.random.uniform(of_kind) < 0.7
-    grain = jnp.where(flat, clouds(of_flat, 24, 2), clouds(of_upright, 2, 48))
-    return surface + 14 * jnp.abs(jax.random.normal(of_strength)) * grain
+    flat = draws.uniform() < 0.7
+    grain = jnp.where(flat, clouds(draws, 24, 2), clouds(draws, 2, 48))
+    return surface + jnp.abs(draws.normal(14)) * grain
 
 
-def posters(key: jax.Array, surface: jax.Array) -> jax.Array:
+def posters(draws: Draws, surface: jax.Array) -> jax.Array:
     """Posters and shop windows: patches of another colour behind the letters."""
-    of_patches, of_colour = jax.random.split(key)
-    change = 45 * jax.random.normal(of_colour, (3, 1, 1))
-    return surface + jnp.clip(clouds(of_patches, 3, 8), 0, 1) * change
+    return surface + jnp.clip(clouds(draws, 3, 8), 0, 1) * draws.normal(45, (3, 1, 1))
 
 
-def gradient(key: jax.Array, surface: jax.Array) -> jax.Array:
+def gradient(draws: Draws, surface: jax.Array) -> jax.Array:
     """A ramp from one colour to another, in any direction: skies, screens, print."""
-    of_ramp, of_colour = jax.random.split(key)
-    turn, start, steep = jax.random.uniform(of_ramp, (3,))
-    angle = 2 * math.pi * turn
+    angle = draws.uniform(0, 2 * math.pi)
     x = np.linspace(-1, 1, WIDTH, dtype=np.float32) * jnp.cos(angle)
     y = np.linspace(-1, 1, HEIGHT, dtype=np.float32)[:, None] * jnp.sin(angle)
-    ramp = (x + y + between(start, -0.5, 0.5)) * between(steep, 0.5, 1.5)
-    other = colours.paints(of_colour, 1)[0][:, None, None]
-    return surface + jnp.clip(ramp, 0, 1) * (other - surface)
+    ramp = (x + y + draws.uniform(-0.5, 0.5)) * draws.uniform(0.5, 1.5)
+    return lay(surface, jnp.clip(ramp, 0, 1), colours.paints(draws, 1)[0])
 
 
-def texture(key: jax.Array, surface: jax.Array) -> jax.Array:
+def texture(draws: Draws, surface: jax.Array) -> jax.Array:
     """Noise of five octaves in two colours: stone, rust, concrete, and leaves where it is sharp."""
-    of_sizes, of_shape, of_colour, *of_octaves = jax.random.split(key, 3 + _OCTAVES)
-    first, *ratios = jax.random.randint(of_sizes, (1 + _OCTAVES,), 2, 5)
-    persistence, strength, veined, sharp, part = jax.random.uniform(of_shape, (5,))
-    persistence = between(persistence, 0.5, 0.95)
+    first, persistence = draws.integers(2, 5), draws.uniform(0.5, 0.95)
     noise = jnp.zeros((HEIGHT, WIDTH))
-    for octave, (ratio, of_octave) in enumerate(zip(ratios, of_octaves, strict=True)):
+    for octave, most in enumerate(_OCTAVES):
         rows = jnp.minimum(first << octave, HEIGHT)
-        columns = jnp.minimum(rows * ratio, WIDTH)
-        most = min(4 << octave, HEIGHT), min(16 << octave, WIDTH)
-        noise += persistence**octave * _smooth(_noise(of_octave, most), rows, columns)
-    noise *= between(strength, 0.6, 1.6) / jnp.std(noise)
+        columns = jnp.minimum(rows * draws.integers(2, 5), WIDTH)
+        noise += persistence**octave * _smooth(draws.uniform(-1, 1, most), rows, columns)
+    noise *= draws.uniform(0.6, 1.6) / jnp.std(noise)
     # Veins and the gaps between leaves.
-    noise = jnp.where(veined < 0.4, 2 * jnp.abs(noise) - 1, noise)
-    mixed = jax.nn.sigmoid(between(sharp, 1, 4) * noise) * between(part, 0.3, 1)
-    return surface + mixed * (_companion(of_colour, surface)[:, None, None] - surface)
+    noise = jnp.where(draws.uniform() < 0.4, 2 * jnp.abs(noise) - 1, noise)
+    part = jax.nn.sigmoid(draws.uniform(1, 4) * noise) * draws.uniform(0.3, 1)
+    return lay(surface, part, _companions(draws, surface, 1)[0])
 
 
-def bricks(key: jax.Array, surface: jax.Array) -> jax.Array:
+def bricks(draws: Draws, surface: jax.Array) -> jax.Array:
     """Courses of bricks or tiles, each of its own shade, and the joints between them."""
-    of_sizes, of_shades, of_mortar, of_rough = jax.random.split(key, 4)
-    tall, wide, above, aside, bond, gap, vivid = jax.random.uniform(of_sizes, (7,))
-    down, across, joint = between(tall, 8, 40), between(wide, 16, 100), between(gap, 0.6, 2.5)
-    y = jnp.arange(HEIGHT)[:, None] / down + above
+    down, across, joint = draws.uniform(8, 40), draws.uniform(16, 100), draws.uniform(0.6, 2.5)
+    y = jnp.arange(HEIGHT)[:, None] / down + draws.uniform()
     row = y.astype(jnp.int32)
-    x = jnp.arange(WIDTH) / across + aside + jnp.where(bond < 0.8, 0.5 * (row % 2), 0)
+    bond = jnp.where(draws.uniform() < 0.8, 0.5 * (row % 2), 0)
+    x = jnp.arange(WIDTH) / across + draws.uniform() + bond
     column = x.astype(jnp.int32)
     gaps = ((y % 1) * down < joint) | ((x % 1) * across < joint)
-    # Of the smallest bricks, 9 courses are in the scene, and 18 bricks in a course.
-    shades = between(vivid, 3, 18) * jax.random.normal(of_shades, (9, 18))
-    mortar, rough = jax.random.normal(of_mortar, (2,))
-    shade = shades[row, column] + 8 * jnp.abs(rough) * clouds(of_rough, 24, 96)
-    return surface + jnp.where(gaps, 45 * mortar, shade)
+    shades = draws.uniform(3, 18) * draws.normal(1, _MOST_BRICKS)
+    shade = shades[row, column] + jnp.abs(draws.normal(8)) * clouds(draws, 24, 96)
+    return surface + jnp.where(gaps, draws.normal(45), shade)
 
 
-def bokeh(key: jax.Array, surface: jax.Array) -> jax.Array:
+def bokeh(draws: Draws, surface: jax.Array) -> jax.Array:
     """Lights out of focus: soft discs of many colours."""
-    of_picture, of_discs, of_colours = jax.random.split(key, 3)
-    count, size, soft = jax.random.uniform(of_picture, (3,))
-    x, y, ratio, opacity = jax.random.uniform(of_discs, (4, _MOST_DISCS))
-    radius = between(size, 4, 20) * between(ratio, 0.7, 1.3)
-    drawn = jnp.arange(_MOST_DISCS) < _whole(count, 4, _MOST_DISCS + 1)
-    opacity = jnp.where(drawn, between(opacity, 60, 200) / 255, 0)
+    discs = (
+        draws.uniform(0, WIDTH, (_MOST_DISCS,)),
+        draws.uniform(0, HEIGHT, (_MOST_DISCS,)),
+        draws.uniform(4, 20) * draws.uniform(0.7, 1.3, (_MOST_DISCS,)),
+        draws.uniform(60 / 255, 200 / 255, (_MOST_DISCS,))
+        * (np.arange(_MOST_DISCS) < draws.integers(4, _MOST_DISCS + 1)),
+        colours.paints(draws, _MOST_DISCS),
+    )
 
     def add(picture: jax.Array, disc: Any) -> tuple[jax.Array, None]:
         x, y, radius, opacity, colour = disc
         inside = (_X - x) ** 2 + (_Y - y) ** 2 < radius**2
         return lay(picture, jnp.where(inside, opacity, 0), colour), None
 
-    discs = WIDTH * x, HEIGHT * y, radius, opacity, colours.paints(of_colours, _MOST_DISCS)
     picture, _ = jax.lax.scan(add, jnp.clip(surface, 0, 255), discs)
-    return blur(picture, between(soft, 0.5, 3))
+    return blur(picture, draws.uniform(0.5, 3))
 
 
-def things(key: jax.Array, surface: jax.Array) -> jax.Array:
+def things(draws: Draws, surface: jax.Array) -> jax.Array:
     """Poles, edges of houses, other signs and pictures, sharp or blurred."""
-    of_picture, of_things, of_colours = jax.random.split(key, 3)
-    count, blurred, soft = jax.random.uniform(of_picture, (3,))
-    corners = jax.vmap(_corners)(jax.random.split(of_things, _MOST_THINGS))
-    paints = jax.vmap(_companion, (0, None))(jax.random.split(of_colours, _MOST_THINGS), surface)
-    drawn = jnp.arange(_MOST_THINGS) < _whole(count, 1, _MOST_THINGS + 1)
+    drawn = np.arange(_MOST_THINGS) < draws.integers(1, _MOST_THINGS + 1)
+    shapes = _corners(draws, _MOST_THINGS), _companions(draws, surface, _MOST_THINGS), drawn
 
-    def add(picture: jax.Array, thing: Any) -> tuple[jax.Array, None]:
-        corners, colour, drawn = thing
+    def add(picture: jax.Array, shape: Any) -> tuple[jax.Array, None]:
+        corners, colour, drawn = shape
         return lay(picture, jnp.where(drawn, _polygon(corners), 0), colour), None
 
-    picture, _ = jax.lax.scan(add, jnp.clip(surface, 0, 255), (corners, paints, drawn))
+    picture, _ = jax.lax.scan(add, jnp.clip(surface, 0, 255), shapes)
     # So small a sigma leaves the picture as it is.
-    return blur(picture, jnp.where(blurred < 0.6, between(soft, 0.5, 4), 0.05))
+    return blur(picture, jnp.where(draws.uniform() < 0.6, draws.uniform(0.5, 4), 0.05))
 
 
 class Kind(NamedTuple):
     """A kind of surface.
 
     Attributes:
+      draw: the function of `Draws` and a surface, which it changes.
       share: how large a part of all words has it.
-      draw: the function of a key and a surface, which it changes.
+      numbers: how many numbers of `Draws` it takes.
       busy: whether it must be kept from hiding the letters.
     """
 
+    draw: Callable[[Draws, jax.Array], jax.Array]
     share: float
-    draw: Callable[[jax.Array, jax.Array], jax.Array]
-    busy: bool
+    numbers: int
+    busy: bool = True
 
 
 # All others are flat paint.
 KINDS = (
-    Kind(0.22, paper, False),
-    Kind(0.07, planks, False),
-    Kind(0.05, posters, False),
-    Kind(0.22 / 6, gradient, True),
-    Kind(0.22 / 3, texture, True),
-    Kind(0.22 / 6, bricks, True),
-    Kind(0.22 / 6, bokeh, True),
-    Kind(0.22 / 6, things, True),
+    Kind(paper, 0.22, 2 + 3 * 12 + 16 * 64, busy=False),
+    Kind(planks, 0.07, 2 + 24 * 2 + 2 * 48, busy=False),
+    Kind(posters, 0.05, 3 + 3 * 8, busy=False),
+    Kind(gradient, 0.22 / 6, 3 + colours.OF_PAINT),
+    Kind(texture, 0.22 / 3, 11 + sum(map(math.prod, _OCTAVES)) + _OF_COMPANION),
+    Kind(bricks, 0.22 / 6, 9 + math.prod(_MOST_BRICKS) + 24 * 96),
+    Kind(bokeh, 0.22 / 6, 3 + _MOST_DISCS * (4 + colours.OF_PAINT)),
+    Kind(things, 0.22 / 6, 3 + _MOST_THINGS * (6 + 2 * _MOST_CORNERS + _OF_COMPANION)),
 )
 
 
-def _corners(key: jax.Array) -> jax.Array:
-    """The corners of a polygon or of a long bar, float32 (5, 2), x and y; the last ones may agree.
+def _of_kind(
+    kind: Kind, key: jax.Array, surface: jax.Array, ground: jax.Array, letters: jax.Array
+) -> jax.Array:
+    draws = Draws(key, kind.numbers + 1)
+    surface = kind.draw(draws, surface)
+    return subdue(surface, ground, letters, draws.uniform(0.25, 0.66)) if kind.busy else surface
 
-    They lie in the scene or around it.
+
+def _corners(draws: Draws, count: int) -> jax.Array:
+    """The corners of polygons and of long bars, float32 (count, 5, 2), x and y.
+
+    They lie in the scene or around it. The last ones of a shape may agree.
     """
-    of_shape, of_corners = jax.random.split(key)
-    bar, x, y, turn, width, number = jax.random.uniform(of_shape, (6,))
-    centre = jnp.stack([WIDTH * x, HEIGHT * y])
-    angle = math.pi * turn
-    along = WIDTH * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
-    aside = _whole(width, 1, 14) / 2 * jnp.stack([jnp.sin(angle), -jnp.cos(angle)])
-    ends = jnp.stack([along + aside, along - aside, -along - aside, aside - along])
+    bars = draws.uniform(0, 1, (count, 1, 1)) < 0.4
+    x, y = draws.uniform(0, WIDTH, (count,)), draws.uniform(0, HEIGHT, (count,))
+    angle, half = draws.uniform(0, math.pi, (count,)), draws.integers(1, 14, (count,)) / 2
+    along = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
+    aside = half[:, None] * along[:, ::-1] * np.array([1, -1], np.float32)
+    along = WIDTH * along
+    ends = jnp.stack([along + aside, along - aside, -along - aside, aside - along], axis=1)
     spread = np.array([WIDTH / 5, HEIGHT], np.float32)
-    polygon = spread * jax.random.normal(of_corners, (_MOST_CORNERS, 2))
-    last = _whole(number, 3, _MOST_CORNERS + 1).astype(jnp.int32) - 1
-    polygon = polygon[jnp.minimum(jnp.arange(_MOST_CORNERS), last)]
-    return centre + jnp.where(bar < 0.4, jnp.concatenate([ends, ends[3:]]), polygon)
+    polygons = spread * draws.normal(1, (count, _MOST_CORNERS, 2))
+    last = draws.integers(2, _MOST_CORNERS, (count, 1))
+    places = jnp.minimum(np.arange(_MOST_CORNERS), last)
+    polygons = jnp.take_along_axis(polygons, places[..., None], axis=1)
+    shapes = jnp.where(bars, jnp.concatenate([ends, ends[:, 3:]], axis=1), polygons)
+    return jnp.stack([x, y], axis=1)[:, None] + shapes
 
 
 def _polygon(corners: jax.Array) -> jax.Array:
@@ -277,22 +279,15 @@ def _polygon(corners: jax.Array) -> jax.Array:
     return inside
 
 
-def _companion(key: jax.Array, surface: jax.Array) -> jax.Array:
-    """Mostly another shade of the surface, as of the same material; now and then any colour."""
-    of_kind, of_change, of_paint = jax.random.split(key, 3)
-    other, bright = jax.random.uniform(of_kind, (2,))
-    shade = surface[:, 0, 0] * between(bright, 0.5, 1.4)
-    shade = jnp.clip(shade + 20 * jax.random.normal(of_change, (3,)), 0, 255)
-    return jnp.where(other < 0.3, colours.paints(of_paint, 1)[0], shade)
+def _companions(draws: Draws, surface: jax.Array, count: int) -> jax.Array:
+    """Colours (count, 3): mostly other shades of the surface, as of the same material.
 
-
-def lay(picture: jax.Array, cover: jax.Array, colour: jax.Array) -> jax.Array:
-    """The picture (3, 64, 256) below the part `cover` (64, 256) of a colour (3,)."""
-    return picture + cover * (colour[:, None, None] - picture)
-
-
-def _noise(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
-    return jax.random.uniform(key, shape, minval=-1, maxval=1)
+    Now and then they are any colour.
+    """
+    shades = surface[:, 0, 0] * draws.uniform(0.5, 1.4, (count, 1))
+    shades = jnp.clip(shades + draws.normal(20, (count, 3)), 0, 255)
+    other = draws.uniform(0, 1, (count, 1)) < 0.3
+    return jnp.where(other, colours.paints(draws, count), shades)
 
 
 def _smooth(noise: jax.Array, rows: Any, columns: Any) -> jax.Array:
@@ -321,13 +316,3 @@ def _gaussian(sigma: jax.Array, length: int) -> jax.Array:
     places = np.arange(length, dtype=np.float32)
     weights = jnp.exp(-0.5 * ((places - places[:, None]) / sigma) ** 2)
     return weights / weights.sum(axis=1, keepdims=True)
-
-
-def between(part: jax.Array, low: float, high: float) -> jax.Array:
-    """The number at `part`, in [0, 1), of the way from `low` to `high`."""
-    return low + (high - low) * part
-
-
-def _whole(part: jax.Array, low: int, high: int) -> jax.Array:
-    """As `_between`, a whole number below `high`."""
-    return jnp.floor(between(part, low, high))

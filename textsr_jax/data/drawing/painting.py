@@ -11,11 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from textsr_jax.data.drawing import colours, grounds, strata
-from textsr_jax.data.drawing.grounds import between, lay
+from textsr_jax.data.drawing.draws import Draws
+from textsr_jax.data.drawing.grounds import clouds, lay
 from textsr_jax.data.synthetic.view import HEIGHT, WIDTH
 
 # Shares of stamped or carved letters, and of those that have a bevel.
-CARVED, BEVELLED = 0.02, 0.07
+_CARVED, _BEVELLED = 0.02, 0.07
+# How many numbers of `Draws` the relief takes, and all else that lies on a surface.
+_OF_RELIEF = 2
+_OF_SCENE = (
+    (3 + colours.OF_PAINT + colours.OF_OUTLINE) + (7 + 8 * 32) + (13 + 2 * 2 + 3 * 5 + 3 * 6)
+)
 
 
 class Masks(Protocol):
@@ -57,13 +63,15 @@ def paint_batch(keys: jax.Array, letters: Masks) -> jax.Array:
     """
     count = len(keys)
     own = jax.vmap(lambda key: jax.random.split(key, 5))(keys)
-    ground, colour = jax.vmap(colours.pair)(own[:, 0])
+    ground, colour = jax.vmap(_pair)(own[:, 0])
     surfaces = grounds.draw_batch(own[:, 1], ground, colour)
 
     order = strata.shuffle(own[0, 4], count)
-    carved = strata.members(order, 0, CARVED)
-    words = jnp.concatenate([carved, strata.members(order, CARVED, CARVED + BEVELLED)])
-    slopes = jax.vmap(relief)(strata.rows(own[:, 2], words), strata.rows(letters.ink, words))
+    carved = strata.members(order, 0, _CARVED)
+    words = jnp.concatenate([carved, strata.members(order, _CARVED, _CARVED + _BEVELLED)])
+    slopes = jax.vmap(lambda key, ink: relief(Draws(key, _OF_RELIEF), ink))(
+        strata.rows(own[:, 2], words), strata.rows(letters.ink, words)
+    )
     slopes = jnp.zeros((count, HEIGHT, WIDTH)).at[words].set(slopes, mode="drop")
     is_carved = jnp.zeros(count, bool).at[carved].set(True, mode="drop")
 
@@ -78,27 +86,30 @@ def plain(key: jax.Array, ink: jax.Array) -> jax.Array:
       key: chooses the colours.
       ink: float32 (64, 256), in [0, 1].
     """
-    ground, letters = colours.pair(key)
+    ground, letters = _pair(key)
     return ground + ink[..., None] * (letters - ground)
 
 
-def relief(key: jax.Array, ink: jax.Array) -> jax.Array:
+def relief(draws: Draws, ink: jax.Array) -> jax.Array:
     """The light that the slopes at the letters' edges get from one side.
 
     Args:
-      key: chooses the side and how wide the slopes are.
+      draws: chooses the side and how wide the slopes are.
       ink: float32 (64, 256), in [0, 1].
 
     Returns:
       float32 (64, 256), -1 to 1: positive where it is lit, negative where it is in the shade.
     """
-    wide, turn = jax.random.uniform(key, (2,))
-    angle = 2 * math.pi * turn
-    blurred = grounds.blur(ink, between(wide, 1, 3))
+    blurred = grounds.blur(ink, draws.uniform(1, 3))
+    angle = draws.uniform(0, 2 * math.pi)
     across = jnp.pad(blurred[:, 2:] - blurred[:, :-2], ((0, 0), (1, 1)))
     down = jnp.pad(blurred[2:] - blurred[:-2], ((1, 1), (0, 0)))
     slopes = jnp.cos(angle) * across + jnp.sin(angle) * down
     return slopes / jnp.maximum(jnp.abs(slopes).max(), 1e-6)
+
+
+def _pair(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return colours.pair(Draws(key, colours.OF_PAIR))
 
 
 def _compose(
@@ -120,26 +131,24 @@ def _compose(
       ground, colour: (3,), of ground and letters.
       letters: the masks, (64, 256).
     """
-    of_behind, of_ink, of_light = jax.random.split(key, 3)
-    scene = _behind(of_behind, surface, ground, colour, letters)
-    scene = _inked(of_ink, scene, slopes, carved, ground, colour, letters.ink)
-    return _light(of_light, scene)
+    draws = Draws(key, _OF_SCENE)
+    scene = _behind(draws, surface, ground, colour, letters)
+    scene = _inked(draws, scene, slopes, carved, ground, colour, letters.ink)
+    return _light(draws, scene)
 
 
 def _behind(
-    key: jax.Array, scene: jax.Array, ground: jax.Array, colour: jax.Array, letters: Masks
+    draws: Draws, scene: jax.Array, ground: jax.Array, colour: jax.Array, letters: Masks
 ) -> jax.Array:
     """Lays the shadow and the halo on the scene."""
-    of_numbers, of_shadow, of_halo = jax.random.split(key, 3)
-    kind, bright, strength = jax.random.uniform(of_numbers, (3,))
-    dark = (colours.luma(ground) > 50) | (kind < 0.5)
-    shade = jnp.where(dark, between(bright, 0, 0.5) * ground, colours.paints(of_shadow, 1)[0])
-    scene = lay(scene, between(strength, 0.4, 1) * letters.shadow, shade)
-    return lay(scene, letters.halo, colours.outline(of_halo, colour))
+    dark = (colours.luma(ground) > 50) | (draws.uniform() < 0.5)
+    shade = jnp.where(dark, draws.uniform(0, 0.5) * ground, colours.paints(draws, 1)[0])
+    scene = lay(scene, draws.uniform(0.4, 1) * letters.shadow, shade)
+    return lay(scene, letters.halo, colours.outline(draws, colour))
 
 
 def _inked(
-    key: jax.Array,
+    draws: Draws,
     scene: jax.Array,
     slopes: jax.Array,
     carved: jax.Array,
@@ -148,41 +157,34 @@ def _inked(
     ink: jax.Array,
 ) -> jax.Array:
     """Lays the letters on the scene: flat, metal, worn, bevelled or carved."""
-    of_numbers, of_wear = jax.random.split(key)
-    near, bright, metal, top, bottom, worn, loss = jax.random.uniform(of_numbers, (7,))
-    # Metal and neon: lighter or darker from top to bottom.
-    down = np.linspace(0, 1, HEIGHT, dtype=np.float32)[:, None]
-    top, bottom = between(top, 0.6, 1.25), between(bottom, 0.6, 1.25)
     flat = colour[:, None, None]
+    # Metal and neon: lighter or darker from top to bottom.
+    metal, (top, bottom) = draws.uniform() < 0.2, draws.uniform(0.6, 1.25, (2,))
+    down = np.linspace(0, 1, HEIGHT, dtype=np.float32)[:, None]
     ramp = jnp.clip(flat * (top + (bottom - top) * down), 0, 255)
-    own = (ground + between(near, 0, 0.4) * (colour - ground))[:, None, None]
-    paints = jnp.where(carved, own, jnp.where(metal < 0.2, ramp, flat))
+    own = (ground + draws.uniform(0, 0.4) * (colour - ground))[:, None, None]
+    paints = jnp.where(carved, own, jnp.where(metal, ramp, flat))
     # Worn paint, or uneven print.
-    lost = jnp.where((worn < 0.12) & ~carved, between(loss, 0.2, 1.2), 0)
-    left = ink * jnp.clip(1 - lost * jnp.abs(grounds.clouds(of_wear, 8, 32)), 0, 1)
+    worn = (draws.uniform() < 0.12) & ~carved
+    loss = jnp.where(worn, draws.uniform(0.2, 1.2), 0)
+    left = ink * jnp.clip(1 - loss * jnp.abs(clouds(draws, 8, 32)), 0, 1)
     # The edges of a bevel are lit on the letters alone, those of a carving around them too.
-    light = jnp.where(carved, between(bright, 70, 130), between(bright, 40, 140) * left) * slopes
+    part = draws.uniform()
+    light = jnp.where(carved, 70 + 60 * part, (40 + 100 * part) * left) * slopes
     return scene + left * (paints - scene) + light
 
 
-def _light(key: jax.Array, scene: jax.Array) -> jax.Array:
+def _light(draws: Draws, scene: jax.Array) -> jax.Array:
     """Uneven light, a reflection, too much light or too little, and a tint; then 0 to 255."""
-    of_numbers, of_strength, of_tint, *of_clouds = jax.random.split(key, 6)
-    uneven, coarse, glare, dazzle, exposed, gain, lift, tinted = jax.random.uniform(
-        of_numbers, (8,)
-    )
-    strength = jnp.where(uneven < 0.4, 0.2 * jnp.abs(jax.random.normal(of_strength)), 0)
-    coarse_light, fine_light = (
-        grounds.clouds(of_clouds[0], 2, 2),
-        grounds.clouds(of_clouds[1], 3, 5),
-    )
-    scene = scene * (1 + strength * jnp.where(coarse < 0.7, coarse_light, fine_light))
+    uneven, coarse, glaring, exposed, tinted = draws.uniform(shape=(5,))
+    strength = jnp.where(uneven < 0.4, jnp.abs(draws.normal(0.2)), 0)
+    light = jnp.where(coarse < 0.7, clouds(draws, 2, 2), clouds(draws, 3, 5))
     # A lamp's reflection washes out a part.
-    dazzle = jnp.where(glare < 0.04, between(dazzle, 50, 200), 0)
-    scene = scene + dazzle * jnp.clip(grounds.clouds(of_clouds[2], 3, 6) - 0.3, 0, 1)
-    scene = jnp.where(
-        exposed < 0.3, scene * between(gain, 0.7, 1.25) + between(lift, -15, 20), scene
-    )
+    glare = jnp.where(glaring < 0.04, draws.uniform(50, 200), 0)
+    glare *= jnp.clip(clouds(draws, 3, 6) - 0.3, 0, 1)
+    gain = jnp.where(exposed < 0.3, draws.uniform(0.7, 1.25), 1)
+    lift = jnp.where(exposed < 0.3, draws.uniform(-15, 20), 0)
     # Lamps, dusk and cheap cameras tint ground and letters alike.
-    tint = jnp.where(tinted < 0.35, jnp.exp(0.1 * jax.random.normal(of_tint, (3, 1, 1))), 1)
-    return jnp.clip(scene * tint, 0, 255)
+    tint = jnp.where(tinted < 0.35, jnp.exp(draws.normal(0.1, (3, 1, 1))), 1)
+    scene = scene * (1 + strength * light) + glare
+    return jnp.clip((scene * gain + lift) * tint, 0, 255)

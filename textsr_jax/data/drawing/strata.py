@@ -26,9 +26,9 @@ class Strata(NamedTuple):
 
 def shuffle(key: jax.Array, count: int) -> Strata:
     """A random order of `count` words."""
-    of_order, of_start = jax.random.split(key)
-    words = jax.random.permutation(of_order, count).astype(jnp.int32)
-    return Strata(words, (jnp.arange(count) + jax.random.uniform(of_start)) / count)
+    drawn = jax.random.uniform(key, (count + 1,))
+    words = jnp.argsort(drawn[1:]).astype(jnp.int32)
+    return Strata(words, (jnp.arange(count) + drawn[0]) / count)
 
 
 def members(strata: Strata, low: float, high: float) -> jax.Array:
