@@ -30,7 +30,7 @@ from textsr_jax.storage.shipped import SHIPPED
 
 LOSSES = tuple(Chances.__dataclass_fields__)
 NONE, ALL = "none", "all, by their chances"
-TITLE = "words read, in %: photographs of HR, and LR of each difficulty enlarged by the SR model"
+TITLE = "words read, in %: in photographs of HR images, and in LR images that the SR model enlarged"
 _TOGETHER = 50  # words
 
 
@@ -78,9 +78,8 @@ def measure(reader: reading.Reader, hr: np.ndarray, labels: list[str]) -> list[d
     for loss in tqdm((NONE, *LOSSES, ALL), desc="losses", disable=None):
         row: dict[str, Any] = {"loss": loss.replace("_", " ")}
         row["photograph"] = _accuracy(reader.read_enhanced(photographs(hr, loss)), labels)
-        for number, difficulty in enumerate(DIFFICULTIES):
-            sr = reader.enhance(degraded(hr, number, loss))
-            row[difficulty] = _accuracy(reader.read_enhanced(sr), labels)
+        sr = reader.enhance(degraded(hr, loss))
+        row["LR"] = _accuracy(reader.read_enhanced(sr), labels)
         rows.append(row)
     return rows
 
@@ -90,37 +89,44 @@ def photographs(hr: np.ndarray, loss: str) -> np.ndarray:
     settings = CameraSettings()
     if loss != ALL:
         chances = Chances(**{name: float(name == loss) for name in LOSSES})
-        settings = CameraSettings(photograph=chances, spread=0.0, soft=0.0, grey=0.0)
-        settings = settings.replace(height=float(HR_SIZE[1]))
+        height = float(HR_SIZE[1])
+        settings = CameraSettings(photograph=chances, height=height, spread=0.0, soft=0.0, grey=0.0)
     scenes = jax.image.resize(hr.astype(np.float32), (len(hr), 64, 256, 3), "cubic")
     return _together(_photographs(), jnp.clip(scenes, 0, 255), settings)
 
 
-def degraded(hr: np.ndarray, difficulty: int, loss: str) -> np.ndarray:
-    """LR pictures with noise, JPEG and one loss more: uint8 (n, 16, 64, 3)."""
+def degraded(hr: np.ndarray, loss: str) -> np.ndarray:
+    """LR pictures with noise, JPEG and one loss more, the difficulties in turns.
+
+    Returns:
+      uint8 (n, 16, 64, 3).
+    """
     settings = CameraSettings()
     if loss != ALL:
         chances = {name: float(name in (loss, "noise", "jpeg")) for name in LOSSES}
         settings = CameraSettings(degrade=Chances(**chances))
-    return _together(_degraded(difficulty), hr.astype(np.float32), settings)
+    return _together(_degraded(), hr.astype(np.float32), settings)
 
 
 @functools.cache
 def _photographs() -> Any:
     # An HR image is 4 times as wide as it is high, whatever the word was.
-    return jax.jit(jax.vmap(lambda key, scene, s: photograph(key, scene, 4.0, s), (0, 0, None)))
+    return jax.jit(
+        jax.vmap(lambda key, scene, _, s: photograph(key, scene, 4.0, s), (0, 0, 0, None))
+    )
 
 
 @functools.cache
-def _degraded(difficulty: int) -> Any:
-    return jax.jit(jax.vmap(lambda key, hr, s: degrade(key, hr, difficulty, s), (0, 0, None)))
+def _degraded() -> Any:
+    return jax.jit(jax.vmap(degrade, (0, 0, 0, None)))
 
 
 def _together(function: Any, images: Any, settings: CameraSettings) -> np.ndarray:
     keys = jax.random.split(jax.random.key(0), len(images))
-    starts = range(0, len(images), _TOGETHER)
-    parts = [slice(start, start + _TOGETHER) for start in starts]
-    return np.concatenate([np.uint8(function(keys[p], images[p], settings)) for p in parts])
+    turns = np.arange(len(images)) % len(DIFFICULTIES)
+    parts = [slice(start, start + _TOGETHER) for start in range(0, len(images), _TOGETHER)]
+    made = [function(keys[p], images[p], turns[p], settings) for p in parts]
+    return np.concatenate([np.asarray(pictures, np.uint8) for pictures in made])
 
 
 def _accuracy(readings: list[reading.Reading], labels: list[str]) -> float:
