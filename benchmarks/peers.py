@@ -17,7 +17,7 @@ from absl import flags
 from rich.table import Table
 from tqdm import tqdm
 
-from benchmarks.data import machine
+from benchmarks import needs_extra
 from configs import paper
 from textsr_jax import metrics, reading, text
 from textsr_jax.cli.scripts import run_script
@@ -32,6 +32,9 @@ from textsr_jax.runtime import provenance
 from textsr_jax.storage import workdirs
 from textsr_jax.storage.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
+
+with needs_extra(__name__):
+    from benchmarks.data import machine
 
 THREADS = 2
 PEER, OURS = "PP-OCRv4", "ours"

@@ -33,6 +33,7 @@ def get_config(variant: str = "") -> ConfigDict:
     # In this order. configs/div2k.py runs stage0, the variant `joint` the joint stage.
     config.stages = "pretrain,stage1,stage2"
     config.max_length = 30  # CDistNet's code cuts longer labels here
+    config.alphabet = "alphanumeric"  # 0-9a-z, as the published recognisers
 
     # ---- data: TextZoom, where --config.data.root names it; else words that are drawn
 

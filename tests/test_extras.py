@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 TINY = "--config=configs/tiny.py"
 # The packages of each extra that the package imports. Those of `fonts` are found by their names.
 PACKAGES = {
-    "train": ("grain", "tensorboardX", "tensorflow_datasets"),
+    "train": ("grain", "tensorboard", "tensorflow_datasets"),
     "lmdb": ("lmdb",),
     "fonts": ("fontpkg_*",),
     "plots": ("matplotlib",),
@@ -135,7 +135,7 @@ COMMANDS = [
     ("train", "grain", ["train.py", TINY, "--workdir=W"]),
     ("train", "grain", ["train.py", TINY, "--dry_run"]),
     ("train", "tensorflow_datasets", ["train.py", TINY, "--workdir=W"]),
-    ("train", "tensorboardX", ["train.py", TINY, "--workdir=W"]),
+    ("train", "tensorboard", ["train.py", TINY, "--workdir=W"]),
     ("train", "grain", ["evaluate.py", "--config.data.root="]),
     ("train", "tensorflow_datasets", ["evaluate.py", "--config.data.root="]),
     ("train", "grain", ["evaluate.py", "--config=configs/div2k.py", "--photographs=W"]),
@@ -152,6 +152,12 @@ COMMANDS = [
     ("onnx", "onnx", ["-m", "textsr_jax.export", "W", "--out=W"]),
     ("convert", "torch", converts),
     ("qwix", "qwix", ["-c", WITH_QWIX]),
+    ("benchmarks", "torch", ["-m", "benchmarks.train"]),
+    ("benchmarks", "torch", ["-m", "benchmarks.fidelity"]),
+    ("benchmarks", "onnxruntime", ["-m", "benchmarks.int8"]),
+    ("train", "grain", ["-m", "benchmarks.peers"]),
+    ("train", "tensorflow_datasets", ["-m", "benchmarks.data"]),
+    ("lmdb", "lmdb", ["-m", "benchmarks.crops"]),
 ]
 
 

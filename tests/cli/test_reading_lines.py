@@ -16,12 +16,15 @@ from textsr_jax.data.sources import Item
 from textsr_jax.decoding.word_search import Words
 from textsr_jax.errors import UserError
 from textsr_jax.reading import Reader, Reading
+from textsr_jax.text import ALPHANUMERIC
 
 RIGHT, WRONG, INK = (0, 130, 40), (205, 30, 30), (40, 40, 40)
 
 
 class Shades:
     """An engine that reads the brightness of an image, as a word of its digits."""
+
+    alphabet = ALPHANUMERIC
 
     def __init__(self):
         self.batches = []

@@ -15,7 +15,9 @@ STEPS = 9
 
 
 def tokens(word):
-    row = [FIRST_CHARACTER + text.ALPHABET.index(character) for character in word] + [END]
+    row = [
+        FIRST_CHARACTER + text.ALPHANUMERIC.characters.index(character) for character in word
+    ] + [END]
     return row + [PAD] * (STEPS - len(row))
 
 
@@ -79,6 +81,22 @@ def test_a_word_that_the_recogniser_hardly_believes_is_doubted():
     # Of what is cut a window sees a part, which no recogniser believes.
     (whole,) = search.words(doubted, [True]).log_confidence
     np.testing.assert_allclose(np.exp(whole), 0.5, rtol=1e-6)
+
+
+def test_english_has_no_case_and_no_marks():
+    rows = [
+        [FIRST_CHARACTER + text.PRINTABLE.characters.index(one) for one in word] + [END]
+        for word in ("0PEN!", "OPEN!", "open?")
+    ]
+    found = Decoded(
+        np.array([[row + [PAD] * (STEPS - len(row)) for row in rows]]),
+        np.full((1, 3), 6),
+        np.array([[-0.9, -1.2, -1.5]]),
+    )
+    words = WordSearch(3, STEPS, 0.25, alphabet=text.PRINTABLE).words(found)
+    assert words.texts == ["OPEN!"]
+    assert log_ratio("OPEN!") == log_ratio("open")
+    assert log_ratio("New York") == pytest.approx(log_ratio("new") + log_ratio("york"))
 
 
 def test_what_is_clearly_no_word_is_read_as_it_is():

@@ -65,7 +65,7 @@ def test_the_picture_has_two_panels(tmp_path):
 
 @pytest.fixture(scope="module")
 def packed(data_root, tmp_path_factory):
-    """An untrained pair, none of it quantised."""
+    """Untrained models, neither of them quantised."""
     folder = tmp_path_factory.mktemp("calibration")
     config = micro_config(data_root, folder)
     pair = packed_files.PackedModels(

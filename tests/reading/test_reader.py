@@ -93,6 +93,8 @@ class Blocks:
     logarithm of its confidence is `doubt` times that.
     """
 
+    alphabet = text.ALPHANUMERIC
+
     def __init__(self, doubt=1.0):
         self.enlarged, self.doubt, self.cut = 0, doubt, []
 
@@ -122,13 +124,13 @@ class Blocks:
             run = run + 1 if shades[column] == shades[column - 1] else 0
             # A letter is 32 pixels wide; cut ones may be narrower.
             if run == 10:
-                word += text.ALPHABET[min(35, shades[column] // STEP)]
+                word += text.ALPHANUMERIC.characters[min(35, shades[column] // STEP)]
         return word
 
 
 def blocks(word, width=32, slope=2):
     """`word` for the engine above, uint8 (32, width * len(word), 3)."""
-    shades = [text.ALPHABET.index(letter) * STEP for letter in word]
+    shades = [text.ALPHANUMERIC.characters.index(letter) * STEP for letter in word]
     row = np.repeat(np.array(shades), width)
     # Darker above and brighter below the middle, whose shade is the letter's, halving it or turning
     # it upside down included: no side of it is blank.

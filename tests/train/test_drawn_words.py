@@ -13,7 +13,7 @@ from configs.paper import get_config
 from tests.conftest import micro_config, same
 from tests.train import test_loop
 from tests.train.last_states import last_state
-from tests.train.test_loop import LAYOUT, NETWORK, SETTINGS, Judge, distance
+from tests.train.test_loop import NETWORK, PLACEMENT, SETTINGS, Judge, distance
 from textsr_jax import data
 from textsr_jax.config.checks import checked
 from textsr_jax.data import drawing
@@ -69,9 +69,9 @@ def run(workdir, read, loss=loss, count=DEVICES, **changes):
         batches=UnfilledBatches(read, count),
         key_of=str,
         judge=Judge(lambda variables: -distance(variables)),
-        around=lambda step: drawn_words.with_drawn_words(step, LAYOUT.batch_sharding),
+        around=lambda step: drawn_words.with_drawn_words(step, PLACEMENT.batch_sharding),
     )
-    loop.run(stage, workdir, LAYOUT, jax.random.key(0), "again")
+    loop.run(stage, workdir, PLACEMENT, jax.random.key(0), "again")
 
 
 @pytest.mark.parametrize("reads", [False, True], ids=["all drawn", "a part drawn"])
@@ -92,7 +92,7 @@ def filled(number, *, key=0, step=0, read=None, held=None):
         NETWORK.init(jax.random.key(0)), states.make_optimizer(SETTINGS), jax.random.key(key)
     ).replace(step=jnp.int32(step))
     step_function = drawn_words.with_drawn_words(
-        lambda state, held, batch: (state, batch), LAYOUT.batch_sharding
+        lambda state, held, batch: (state, batch), PLACEMENT.batch_sharding
     )
     unfilled = UnfilledBatch(read, np.full(DEVICES, number, np.int32))
     return step_function(state, DrawingData(held or {}, Colours(DEVICES)), unfilled)[1]
@@ -160,7 +160,13 @@ def test_shares_that_cannot_be_are_refused(monkeypatch):
         with pytest.raises(UserError, match=message):
             checks.check_devices(checked(config), "pretrain.ocr")
     config.max_length, config.data.synthetic.min_length = 4, 5
-    with pytest.raises(UserError, match=r"min_length=5: .* config.max_length=4 characters; lower"):
+    with pytest.raises(UserError, match=r"min_length=5: .* config.max_length=4 characters hold 4"):
+        checks.check_drawing(checked(config))
+    config.alphabet, config.max_length = "printable", 6
+    with pytest.raises(UserError, match=r"config.max_length=6 characters hold 4 letters"):
+        checks.check_drawing(checked(config))
+    config.data.synthetic.words = "text"
+    with pytest.raises(UserError, match=r"words=text: no spaces are drawn in a step; take one"):
         checks.check_drawing(checked(config))
 
 

@@ -38,7 +38,9 @@ class Synthetic(Part):
     min_length: int = recipe(1, Whole(1, 100), "letters and digits of a word, at least")
     max_length: int = recipe(14, Whole(1, 100), "letters and digits of a word, at most")
     words: str = recipe(
-        "mixed", Choice(("mixed", "dictionary", "numbers", "codes")), "which words are drawn"
+        "mixed",
+        Choice(("mixed", "dictionary", "numbers", "codes", "text")),
+        "which words are drawn",
     )
     plain: float = recipe(0.0, Number(0, 1), "part of the words printed, not photographed")
     workers: int = machine(2, Whole(1, 256), "processes that draw words")
@@ -88,8 +90,8 @@ class Starts(Part):
     ocr: str = machine("", Text(), "the start of the recogniser, in place of pre-training")
     focus: str = machine("", Text(), "the text-focus recogniser, in place of pre-training")
     pretrain: str = machine("", Text(), "a recogniser that pre-training goes on from")
-    # The smaller CDistNet has the same width. It begins by computing what it did; see
-    # `textsr_jax.models.growth`.
+    # The smaller CDistNet has the same width, and may write 0-9a-z alone. The larger one begins by
+    # computing what it did; see `textsr_jax.models.growth`.
     grow: bool = machine(False, Flag(), "ocr and pretrain name a smaller CDistNet, which grows")
 
 
@@ -282,6 +284,13 @@ class Experiment(Part):
     seed: int = recipe(0, Whole(0, 2**31 - 1), "seed of all that training draws at random")
     stages: str = recipe("pretrain,stage1,stage2", _STAGES, "which stages run")
     max_length: int = recipe(25, Whole(1, 200), "the longest label that is trained on")
+    # It changes the recogniser. Files that are older than this field have the paper's 36.
+    # `Scoring` is about 0-9a-z whatever the alphabet; accuracy "as written" stands beside it.
+    alphabet: str = recipe(
+        "alphanumeric",
+        Choice(("alphanumeric", "printable")),
+        "what is written: 0-9a-z, or all of printable ASCII",
+    )
     data: Data = Data()
     photographs: PhotographSettings = PhotographSettings()
     sr: SRSettings = field(default_factory=SRSettings)

@@ -71,17 +71,29 @@ class WordSearch:
       second_look: a confidence in [0, 1]. A less sure word is looked at four times more, with its
         image moved by two pixels to each corner, where there are several beams. 0, as published,
         never does so.
+      alphabet: what the recogniser writes.
     """
 
     beam: int
     steps: int
     language_weight: float = 0.0
     second_look: float = 0.0
+    alphabet: text.Alphabet = text.ALPHANUMERIC
 
     @classmethod
-    def of(cls, settings: SearchSettings) -> Self:
+    def of(cls, settings: SearchSettings, alphabet: text.Alphabet = text.ALPHANUMERIC) -> Self:
         """Returns the search that the part `decoding` of a config describes."""
-        return cls(settings.beam, settings.steps, settings.language_weight, settings.second_look)
+        numbers = settings.beam, settings.steps, settings.language_weight, settings.second_look
+        return cls(*numbers, alphabet)
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that the part `decoding` of a config has, for JSON."""
+        return {
+            "beam": self.beam,
+            "steps": self.steps,
+            "language_weight": self.language_weight,
+            "second_look": self.second_look,
+        }
 
     @property
     def beyond_paper(self) -> str:
@@ -163,9 +175,10 @@ class WordSearch:
         found = Decoded(*(np.asarray(part) for part in found))
         by_recognizer = np.asarray(found.log_probability, np.float64)
         if found.tokens.ndim == 2:
-            return Words(text.decode_tokens(found.tokens), by_recognizer, by_recognizer)
+            texts = self.alphabet.decode_tokens(found.tokens)
+            return Words(texts, by_recognizer, by_recognizer)
         batch, beams, _ = found.tokens.shape
-        texts = text.decode_tokens(found.tokens.reshape(batch * beams, -1))
+        texts = self.alphabet.decode_tokens(found.tokens.reshape(batch * beams, -1))
         for row in range(batch):
             firsts: dict[str, int] = {}
             for beam in range(beams):

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from textsr_jax.config.settings import Experiment
-from textsr_jax.models import count_parameters
+from textsr_jax.models import Variables, count_parameters
 from textsr_jax.models.layers.convolution import counted
 from textsr_jax.report.tables import new_table, print_table
 from textsr_jax.train import names, runner
 from textsr_jax.train import state as states
-from textsr_jax.train.mesh import Layout
+from textsr_jax.train.mesh import Placement
 from textsr_jax.train.specs import Outline
 
 # The side of a matrix product that keeps a chip's matrix units busy.
@@ -79,7 +79,7 @@ def report(config: Experiment) -> list[Estimate]:
       UserError: the config or its data cannot be trained.
     """
     _say("dry run: building the networks' shapes and counting the words")
-    outlines, layout = runner.outlines(config)
+    outlines, placement = runner.outlines(config)
     peaks: dict[str, float] = {}
     costs: dict[tuple[int, bool, bool, bool], _Cost] = {}
     found = []
@@ -87,15 +87,15 @@ def report(config: Experiment) -> list[Estimate]:
         _say(f"{outline.name} ({number} of {len(outlines)}): tracing a step")
         dtype = _compute_dtype(config, outline.name)
         if dtype not in peaks:
-            peaks[dtype] = layout.mesh.size * _matrix_flops(dtype)
+            peaks[dtype] = placement.mesh.size * _matrix_flops(dtype)
         # Two stages may train the same network by the same loss, and tracing takes seconds.
         settings = outline.settings
         kind = id(outline.network), settings.augment, settings.on_device, bool(outline.drawn)
         if kind not in costs:
             costs[kind] = _cost(outline)
-        found.append(_estimate(outline, layout, costs[kind], peaks[dtype]))
+        found.append(_estimate(outline, placement, costs[kind], peaks[dtype]))
     table = new_table(
-        f"{layout.mesh.size} x {jax.devices()[0].device_kind}, not trained",
+        f"{placement.mesh.size} x {jax.devices()[0].device_kind}, not trained",
         ["stage"],
         [
             *("parameters\n10^6", "records", "steps", "batch", "epochs"),
@@ -138,7 +138,7 @@ def _compute_dtype(config: Experiment, stage: str) -> str:
     return config.ocr.dtype if stage in (names.PRETRAIN_OCR, names.STAGE2) else config.sr.dtype
 
 
-def _state(outline: Outline) -> Any:
+def _state(outline: Outline) -> states.TrainState:
     settings = outline.settings
     optimizer = states.make_optimizer(settings)
     return jax.eval_shape(
@@ -154,8 +154,10 @@ def _state(outline: Outline) -> Any:
 def _cost(outline: Outline) -> _Cost:
     """Traces the loss and its gradient once, on a whole batch."""
 
-    def gradient(params: Any, stats: Any, frozen: Any, batch: Any, key: jax.Array) -> Any:
-        def objective(params: Any) -> jax.Array:
+    def gradient(
+        params: Variables, stats: Variables, frozen: Any, batch: Any, key: jax.Array
+    ) -> tuple[Variables, list[jax.Array]]:
+        def objective(params: Variables) -> jax.Array:
             return outline.loss({"params": params, "stats": stats}, frozen, batch, key)[0]
 
         value, pull_back = jax.vjp(objective, params)
@@ -176,16 +178,16 @@ def _cost(outline: Outline) -> _Cost:
     )
 
 
-def _estimate(outline: Outline, layout: Layout, cost: _Cost, matrix_flops: float) -> Estimate:
+def _estimate(outline: Outline, placement: Placement, cost: _Cost, matrix_flops: float) -> Estimate:
     settings, state = outline.settings, _state(outline)
-    shardings = layout.shardings(state)
+    shardings = placement.shardings(state)
     state_bytes = _placed_bytes(state, shardings)
     held = outline.frozen, outline.beside
-    frozen_bytes = _placed_bytes(held, layout.shardings(held))
+    frozen_bytes = _placed_bytes(held, placement.shardings(held))
     gradient_bytes = _placed_bytes(state.params, shardings.params)
     # Words of a step that a device looks at, and of them those that it has at a time.
-    here = settings.batch_size / layout.mesh.size
-    batch_bytes = sum(map(_bytes, jax.tree.leaves(outline.batch))) / layout.mesh.size
+    here = settings.batch_size / placement.mesh.size
+    batch_bytes = sum(map(_bytes, jax.tree.leaves(outline.batch))) / placement.mesh.size
     kept_bytes = here / settings.accumulate * cost.kept_bytes
     flop = settings.batch_size * cost.flop
     read, epoch_s = settings.batch_size - outline.drawn, None
@@ -206,13 +208,13 @@ def _estimate(outline: Outline, layout: Layout, cost: _Cost, matrix_flops: float
     )
 
 
-def _placed_bytes(tree: Any, shardings: Any) -> int:
+def _placed_bytes(tree: object, shardings: object) -> int:
     """What a tree of shapes takes on each device."""
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(shardings), strict=True)
     return sum(leaf.dtype.itemsize * math.prod(s.shard_shape(leaf.shape)) for leaf, s in pairs)
 
 
-def _bytes(leaf: Any) -> int:
+def _bytes(leaf: jax.ShapeDtypeStruct) -> int:
     return leaf.dtype.itemsize * math.prod(leaf.shape)
 
 

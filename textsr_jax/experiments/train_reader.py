@@ -125,7 +125,7 @@ def pack(config: Experiment, workdir: pathlib.Path, out: pathlib.Path, before: i
     Raises:
       UserError: the file cannot be written.
     """
-    from textsr_jax import quantization
+    from textsr_jax import quantization, text
     from textsr_jax.config.portable import portable
     from textsr_jax.models import build_ocr, build_sr
     from textsr_jax.quantization.rules import from_config, to_config
@@ -137,7 +137,8 @@ def pack(config: Experiment, workdir: pathlib.Path, out: pathlib.Path, before: i
     saved = checkpoints.SavedCheckpoints(workdir / names.PRETRAIN_OCR / "checkpoints")
     if not saved.steps() or saved.steps()[-1] <= before:
         return before
-    network, settings = build_ocr(config.ocr), config.pretrain.ocr
+    network = build_ocr(config.ocr, text.ALPHABETS[config.alphabet])
+    settings = config.pretrain.ocr
     template = jax.eval_shape(
         lambda key: states.create(
             network.init(key), states.make_optimizer(settings), key, averaged=settings.average > 0

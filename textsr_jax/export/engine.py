@@ -28,6 +28,7 @@ with needs("onnx"):
 
 # The fields of a record's part `decoding`.
 _DECODING = {"beam", "steps", "language_weight", "second_look", "temperature"}
+_ALPHABETS = {alphabet.characters: alphabet for alphabet in text.ALPHABETS.values()}
 # Images in a batch. Several batches are computed at once.
 _BATCH = 16
 
@@ -135,6 +136,9 @@ class GraphDecoder:
 class OnnxEngine:
     """Enlarges and recognises for a `reading.Reader`, as `reading.engine.JaxEngine` does.
 
+    Attributes:
+      alphabet: what the recogniser writes.
+
     Args:
       sessions: by the names of `GRAPHS`.
       search: how words are searched.
@@ -165,7 +169,7 @@ class OnnxEngine:
             return found
 
         self._enlarge, self._beams = Concurrent(enlarge, "cpu"), Concurrent(beams, "cpu")
-        self._search, self._again = search, again
+        self.alphabet, self._search, self._again = search.alphabet, search, again
 
     def __reduce__(self) -> tuple[Callable[..., "OnnxEngine"], tuple[Any, ...]]:
         if self._again is None:
@@ -229,7 +233,7 @@ def load(
     temperature = decoding.pop("temperature")
     if beam is not None:
         decoding = checks.checked_part(decoding | {"beam": beam}, "decoding")
-    search = WordSearch(**decoding)
+    search = WordSearch(**decoding, alphabet=_ALPHABETS[record["alphabet"]])
     digest = hashlib.sha256((folder / RECORD).read_bytes()).hexdigest()
     again = (_engine, (str(folder), digest, precision, threads, beam))
     engine = OnnxEngine(sessions, search, str(folder), again)
@@ -274,13 +278,13 @@ def _record(folder: pathlib.Path) -> dict[str, Any]:
         )
     try:
         record = json.loads(path.read_text())
-        version, alphabet = record["version"], record["alphabet"]
+        version, known = record["version"], record["alphabet"] in _ALPHABETS
         sound = isinstance(record["files"], dict)
         record["decoding"] = checks.checked_part(record["decoding"], "decoding", f"{path}: its ")
         sound &= record["decoding"].keys() == _DECODING
     except (OSError, RecursionError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, f"{RECORD}: {error!r}") from error
-    if version != VERSION or alphabet != text.ALPHABET:
+    if version != VERSION or not known:
         raise UserError(
             f"{folder}: written by another version of this program; export the models again"
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import jax
 from ml_collections import ConfigDict
 
+from textsr_jax import text
 from textsr_jax.config.differences import plain
 from textsr_jax.config.settings import Experiment
 from textsr_jax.decoding.word_search import WordSearch
@@ -70,7 +71,7 @@ def load(
 
 def _unpacked_reader(models: Models, sr: Variables, ocr: Variables, source: str | None) -> Reader:
     config = models.config
-    search = WordSearch.of(config.decoding)
+    search = _search(config)
     engine = JaxEngine(
         search,
         lambda: (models.sr, models.ocr),
@@ -89,10 +90,10 @@ def _unpacked_engine(config: Experiment, sr: Variables, ocr: Variables) -> JaxEn
 
     @functools.cache
     def networks() -> tuple[Network, Network]:
-        return build_sr(config.sr, sr), build_ocr(config.ocr)
+        return build_sr(config.sr, sr), build_ocr(config.ocr, text.ALPHABETS[config.alphabet])
 
     return JaxEngine(
-        WordSearch.of(config.decoding),
+        _search(config),
         networks,
         sr,
         ocr,
@@ -110,7 +111,7 @@ def _load_packed_reader(path: pathlib.Path, config: ConfigDict | Experiment | No
         models = Models.of_packed(packed, path, config)
         return models.sr, models.ocr
 
-    settings, search = plain(used), WordSearch.of(used.decoding)
+    settings, search = plain(used), _search(used)
     content = path.read_bytes()
     kept = KeptFunctions(
         content, [settings["sr"], settings["ocr"], search.beam, search.steps, search.margin]
@@ -131,6 +132,10 @@ def _packed_engine(place: str | None, digest: str, config: Experiment) -> JaxEng
     path = SHIPPED if place is None else pathlib.Path(place)
     check_unchanged(path, digest, path)
     return cast("JaxEngine", _load_packed_reader(path, config)._engine)
+
+
+def _search(config: Experiment) -> WordSearch:
+    return WordSearch.of(config.decoding, text.ALPHABETS[config.alphabet])
 
 
 def check_unchanged(file: pathlib.Path, digest: str, source: pathlib.Path) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 from textsr_jax.decoding.word_search import Words
 from textsr_jax.images import HR_SIZE, LR_SIZE, ImageLike, image_rgb, resize
 from textsr_jax.reading import crops, layouts
+from textsr_jax.text import Alphabet
 
 T = TypeVar("T")
 
@@ -28,14 +29,24 @@ _TOGETHER = 256
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """A word, and the confidence in it, in [0, 1]; see `Reader`."""
+    """A word, and the confidence in it, in [0, 1]; see `Reader`.
+
+    The text is of the recogniser's alphabet: 0-9a-z, or as it is written, with case, punctuation
+    and spaces (`config.alphabet`).
+    """
 
     text: str
     confidence: float
 
 
 class Engine(Protocol):
-    """Computes the networks: `reading.engine.JaxEngine` or `export.engine.OnnxEngine`."""
+    """Computes the networks: `reading.engine.JaxEngine` or `export.engine.OnnxEngine`.
+
+    Attributes:
+      alphabet: what the recogniser writes.
+    """
+
+    alphabet: Alphabet
 
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """Returns SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3)."""
@@ -157,7 +168,8 @@ class Reader:
 
         - Wide images are read in overlapping windows, and the texts are joined. Likely English has
           no weight there, because the windows' edges cut words.
-        - Words with wide space between them are read one by one and joined without a space.
+        - Words with wide space between them are read one by one and joined, with a space where the
+          alphabet has one.
         - Tall images are also read turned by 90 degrees either way, and as letters below each
           other.
         - Images with an unsure word are also read upside down.
@@ -178,7 +190,8 @@ class Reader:
         """
         pixels = [image_rgb(image) for image in images]
         results = []
-        found = layouts.read(pixels, self._sharpened, self._recognize)
+        space = self._engine.alphabet.word_space
+        found = layouts.read(pixels, self._sharpened, self._recognize, space)
         for image, one in zip(pixels, found, strict=True):
             if one is None:
                 results.append((Reading("", 1.0), resize(image, HR_SIZE)))

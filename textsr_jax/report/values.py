@@ -15,7 +15,8 @@ class Scores(Protocol):
     Attributes:
       sr: what made the images.
       ocr: which recogniser read them.
-      splits: by split `psnr` (dB or None), `psnr_batch`, `ssim`, `accuracy` (per cent), `n`.
+      splits: by split `psnr` (dB or None), `psnr_batch`, `ssim`, `accuracy` and `as_written` (per
+        cent), `n`.
       mean: the same, as the mean over splits.
     """
 

@@ -5,6 +5,7 @@ import pathlib
 
 import jax
 
+from textsr_jax import text
 from textsr_jax.config.settings import DrawnOptimization, Experiment, Optimization
 from textsr_jax.data import drawing
 from textsr_jax.errors import UserError
@@ -52,13 +53,12 @@ def check_drawing(config: Experiment) -> None:
       UserError: the fonts or the word list are not installed, or no word has a length that
         `config.data.synthetic` and `config.max_length` allow.
     """
-    settings = config.data.synthetic
-    if settings.min_length > config.max_length:
-        raise UserError(
-            f"config.data.synthetic.min_length={settings.min_length}: words are drawn with at most "
-            f"config.max_length={config.max_length} characters; lower it"
-        )
-    drawing.draw_settings(settings, batch_size=1, max_length=config.max_length)
+    drawing.draw_settings(
+        config.data.synthetic,
+        batch_size=1,
+        max_length=config.max_length,
+        alphabet=text.ALPHABETS[config.alphabet],
+    )
 
 
 def check_joint(chosen: set[str], workdir: pathlib.Path) -> None:

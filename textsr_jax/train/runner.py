@@ -59,12 +59,12 @@ def train(config: ConfigDict | Experiment, workdir: pathlib.Path, again: str) ->
             steps = f"{settings.steps:,} steps of {settings.batch_size}"
             meshes.say(f"{place}, {spec.about}: {steps}")
             stage = ready.pop(spec.name, None) or spec.make(training, spec)
-            loop.run(stage, workdir, training.layout, spec.key(config), again)
+            loop.run(stage, workdir, training.placement, spec.key(config), again)
             stopping.check()
 
 
-def outlines(config: ConfigDict | Experiment) -> tuple[list[Outline], meshes.Layout]:
-    """Outlines of the stages of `config.stages` in their order, and the layout they would have.
+def outlines(config: ConfigDict | Experiment) -> tuple[list[Outline], meshes.Placement]:
+    """Outlines of the stages of `config.stages` in their order, and the placement they would have.
 
     Nothing is drawn, decoded, compiled or written. Words are counted as `data.count` counts.
 
@@ -74,7 +74,7 @@ def outlines(config: ConfigDict | Experiment) -> tuple[list[Outline], meshes.Lay
     config = checked(config)
     workdir = pathlib.Path("a workdir that is not there")
     training = _checked(config, workdir, data.count)
-    return [spec.outline(training, spec) for spec in plan.chosen(training)], training.layout
+    return [spec.outline(training, spec) for spec in plan.chosen(training)], training.placement
 
 
 def _checked(

@@ -64,6 +64,7 @@ def make_stage(
             source,
             batch_size=(settings.batch_size - drawn) // jax.process_count(),
             max_length=config.max_length,
+            alphabet=training.alphabet,
             seed=spec.data_seed(config),
             attention=attention,
             images=not settings.on_device,
@@ -75,7 +76,7 @@ def make_stage(
         held = drawn_words.DrawingData(held, _drawing(training, drawn))
         batches = drawn_words.UnfilledBatches(batches, drawn // jax.process_count())
         around = functools.partial(
-            drawn_words.with_drawn_words, sharding=training.layout.batch_sharding
+            drawn_words.with_drawn_words, sharding=training.placement.batch_sharding
         )
     return loop.Stage(
         name=spec.name,
@@ -135,7 +136,10 @@ def make_outline(
 def _drawing(training: Training, count: int) -> DrawSettings:
     config = training.config
     return drawing.draw_settings(
-        config.data.synthetic, batch_size=count, max_length=config.max_length
+        config.data.synthetic,
+        batch_size=count,
+        max_length=config.max_length,
+        alphabet=training.alphabet,
     )
 
 

@@ -59,17 +59,21 @@ def test_batches_are_those_of_training(drawn):
     assert mixed.plain == 2
 
 
-def test_labels_are_encoded_as_those_of_records(drawn):
+def test_no_word_is_longer_than_asked(drawn):
     (batch, *_), _ = drawn
+    lengths = (batch.characters > 0).sum(axis=1)
+    assert lengths.min() >= 1 and lengths.max() <= 9
+
+
+@pytest.mark.parametrize("alphabet", text.ALPHABETS.values(), ids=text.ALPHABETS)
+def test_labels_are_encoded_as_those_of_records(alphabet):
     codes = jax.vmap(sample, (0, None))(
         jax.random.split(jax.random.key(0), 200), make_vocabulary("mixed", 1, 9)
     )
-    table = character_table(text.ALPHABET)
+    table = character_table(alphabet.characters)
     found = jax.vmap(characters, (0, None, None))(codes, 12, table)
     words = ["".join(map(chr, word[word > 0])) for word in np.asarray(codes)]
-    assert np.array_equal(found, text.encode(words, 12))
-    lengths = (batch.characters > 0).sum(axis=1)
-    assert lengths.min() >= 1 and lengths.max() <= 9
+    assert np.array_equal(found, alphabet.encode(words, 12))
 
 
 def test_the_shipped_reader_reads_what_the_labels_say():
@@ -78,7 +82,10 @@ def test_the_shipped_reader_reads_what_the_labels_say():
     images, classes = jax.jit(
         lambda key: (lambda batch: (batch.hr, batch.characters))(drawing.draw(key, prints))
     )(jax.random.key(5))
-    labels = ["".join(text.ALPHABET[index - 1] for index in row if index) for row in classes]
+    labels = [
+        "".join(text.ALPHANUMERIC.characters[index - 1] for index in row if index)
+        for row in classes
+    ]
     reader = reading.load()
     words = [found.text for found in reader.read(list(np.asarray(images)))]
     assert word_accuracy(words, labels) > 0.6

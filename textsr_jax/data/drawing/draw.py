@@ -19,6 +19,7 @@ from textsr_jax.data.drawing.atlas import Atlas, make_atlas
 from textsr_jax.data.drawing.camera import HEIGHT, WIDTH, CameraSettings
 from textsr_jax.data.drawing.lettering import letters_batch
 from textsr_jax.data.drawing.vocabulary import (
+    MOST_MARKS,
     Vocabulary,
     character_table,
     characters,
@@ -27,10 +28,15 @@ from textsr_jax.data.drawing.vocabulary import (
 )
 from textsr_jax.data.synthetic import degradation as prepared
 from textsr_jax.data.synthetic import fonts, generation
+from textsr_jax.data.synthetic import vocabulary as forms
+from textsr_jax.errors import UserError
 from textsr_jax.images import Array
 
 # To be raised whenever the same key and fonts begin to give other words.
 VERSION = 1
+
+# All but words with spaces, for which `letters` has no room.
+_KINDS = tuple(kind for kind in forms.KINDS if kind != "text")
 
 _DIFFICULTIES = tuple(prepared.DIFFICULTIES)
 
@@ -62,6 +68,7 @@ def draw_settings(
     *,
     batch_size: int,
     max_length: int,
+    alphabet: text.Alphabet = text.ALPHANUMERIC,
     camera: CameraSettings | None = None,
 ) -> DrawSettings:
     """Makes what words are drawn from; it takes some seconds once a process.
@@ -69,18 +76,32 @@ def draw_settings(
     Args:
       words: which words: their kind, their lengths and the part of plain ones.
       batch_size: how many words `draw` draws.
-      max_length: the width of the labels; words have at most this many letters and digits.
+      max_length: the width of the labels, which hold all that the alphabet has of a word.
+      alphabet: the characters of the labels.
       camera: what the camera does; None for its defaults.
 
     Raises:
-      UserError: the fonts or the word list are not installed, or no word has such a length.
+      UserError: the fonts or the word list are not installed, no word has such a length, or words
+        with spaces are asked for.
     """
-    most = min(words.max_length, max_length)
+    if words.words not in _KINDS:
+        raise UserError(
+            f"config.data.synthetic.words={words.words}: no spaces are drawn in a step; take one "
+            f"of {', '.join(_KINDS)}"
+        )
+    marks = MOST_MARKS if "." in alphabet.characters else 0
+    most = min(words.max_length, max_length - marks)
+    if words.min_length > most:
+        raise UserError(
+            f"config.data.synthetic.min_length={words.min_length}: labels of at most "
+            f"config.max_length={max_length} characters hold {most} letters and digits of words "
+            "that are drawn in a step; lower it"
+        )
     return DrawSettings(
         atlas=_atlas(),
         vocabulary=_vocabulary(words.words, words.min_length, most),
         camera=CameraSettings() if camera is None else camera,
-        classes=character_table(text.ALPHABET),
+        classes=character_table(alphabet.characters),
         batch_size=batch_size,
         plain=round(words.plain * batch_size),
         max_length=max_length,

@@ -14,7 +14,7 @@ from textsr_jax.errors import UserError
 
 MAX_CODES = 28  # characters of the longest word, punctuation included
 
-_MOST_MARKS = 2  # that are added to the letters and digits of a word
+MOST_MARKS = 2  # that are added to the letters and digits of a word
 _NEVER = MAX_CODES  # a place that no character has
 
 
@@ -43,10 +43,10 @@ def make_vocabulary(words: str, min_length: int, max_length: int) -> Vocabulary:
     Raises:
       UserError: `max_length` is too long, or see `synthetic.vocabulary.load`.
     """
-    if max_length > MAX_CODES - _MOST_MARKS:
+    if max_length > MAX_CODES - MOST_MARKS:
         raise UserError(
             f"max_length={max_length}: words drawn where they are trained have at most"
-            f" {MAX_CODES - _MOST_MARKS} letters and digits"
+            f" {MAX_CODES - MOST_MARKS} letters and digits"
         )
     forms.load(words, min_length, max_length)
     chances = np.array([words == kind for kind in forms.MIX], float)

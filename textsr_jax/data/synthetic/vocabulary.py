@@ -1,7 +1,7 @@
 """What the synthetic words say: English words by flattened frequency, numbers, prices and codes.
 
 Case and punctuation follow those of signs and posters: mostly capitals, now and then a stop. The
-length of a word counts its letters and digits only, as scoring does.
+length of a word counts its letters and digits only, as scoring does. The kind "text" has spaces.
 """
 
 import functools
@@ -13,7 +13,7 @@ import numpy as np
 from textsr_jax import text
 from textsr_jax.errors import UserError
 
-KINDS = ("mixed", "dictionary", "numbers", "codes")
+KINDS = ("mixed", "dictionary", "numbers", "codes", "text")
 
 DIGITS = string.digits
 LETTERS = string.ascii_uppercase
@@ -65,7 +65,7 @@ def load(kind: str, min_length: int, max_length: int) -> None:
     Raises:
       UserError: wordfreq is not installed, or no word has such a length.
     """
-    if kind in ("mixed", "dictionary") and not english(min_length, max_length)[0]:
+    if kind in ("mixed", "dictionary", "text") and not english(min_length, max_length)[0]:
         raise UserError(
             f"min_length={min_length}, max_length={max_length}: no English word has such a"
             " length; lower min_length or choose other words"
@@ -73,11 +73,12 @@ def load(kind: str, min_length: int, max_length: int) -> None:
 
 
 def sample(kind: str, min_length: int, max_length: int, rng: np.random.Generator) -> str:
-    """One word as it will be drawn, printable ASCII or a pound sign, with no spaces.
+    """One word as it will be drawn, printable ASCII or a pound sign; in "text" spaces, no pounds.
 
     Args:
       kind: "dictionary", "numbers" (with prices, dates and times), "codes" (random letters and
-        digits), or "mixed": all three, by the shares of `textsr_jax.text`.
+        digits), "mixed": all three, by the shares of `textsr_jax.text`; or "text": one to three of
+        these with single spaces between them, and now and then any mark of ASCII.
       min_length, max_length: bounds of the number of its letters and digits, both included.
       rng: where the randomness comes from.
 
@@ -89,7 +90,7 @@ def sample(kind: str, min_length: int, max_length: int, rng: np.random.Generator
         raise ValueError(f"kind {kind!r}; expected one of {', '.join(KINDS)}")
     if kind == "mixed":
         kind = str(rng.choice(list(MIX), p=list(MIX.values())))
-    draw = {"dictionary": _dictionary, "numbers": _number, "codes": _code}[kind]
+    draw = {"dictionary": _dictionary, "numbers": _number, "codes": _code, "text": _text}[kind]
     return draw(min_length, max_length, rng)
 
 
@@ -204,6 +205,25 @@ def _code(min_length: int, max_length: int, rng: np.random.Generator) -> str:
         cut = int(rng.integers(1, size))
         code = f"{code[:cut]}-{code[cut:]}"
     return code
+
+
+def _text(min_length: int, max_length: int, rng: np.random.Generator) -> str:
+    """One to three words with single spaces between them, in one case, and perhaps a mark."""
+    count = 1 + int(rng.choice(3, p=(0.55, 0.30, 0.15)))
+    least, most = -(-min_length // count), max_length // count
+    if not 1 <= least <= most or not english(least, most)[0]:
+        count, least, most = 1, min_length, max_length
+    words = [sample("mixed", least, most, rng) for _ in range(count)]
+    case = rng.random()
+    if count > 1 and case < 0.45:
+        words = [word.upper() for word in words]
+    elif count > 1 and case < 0.75:
+        words = [word.capitalize() for word in words]
+    written = " ".join(words).replace("£", "$")  # ASCII has no pound sign
+    if rng.random() < 0.2:
+        place = int(rng.integers(len(written) + 1))
+        written = written[:place] + str(rng.choice(list(string.punctuation))) + written[place:]
+    return written
 
 
 def _length(wish: int, min_length: int, max_length: int) -> int:

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from textsr_jax.models.layers.attention import Drop
-from textsr_jax.text import NUM_TOKENS
 
 # Keys and values, each (batch, heads, length, head size).
 KeyValue = tuple[jax.Array, jax.Array]
@@ -116,12 +115,12 @@ def attend_sums(
 
     Args:
       query: (batch, heads, queries, size).
-      addends: keys and values of the 40 tokens, then those of the positions.
+      addends: keys and values of all tokens, then those of the positions.
       tokens: int32 (batch, keys), the token at each position.
       mask: as `attention_output` takes it.
     """
     by_token, by_position = addends
-    spoken = jax.nn.one_hot(tokens, NUM_TOKENS, dtype=jnp.float32)[:, None]
+    spoken = jax.nn.one_hot(tokens, by_token[0].shape[2], dtype=jnp.float32)[:, None]
     scores = _scores(query, by_token[0]) @ spoken.swapaxes(2, 3) + _scores(query, by_position[0])
     weights = _weights(scores, mask)
     value = (weights @ spoken).astype(query.dtype) @ by_token[1]
