@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from textsr_jax.data.drawing.vocabulary import character_table, characters, make_vocabulary, sample
 
 from textsr_jax import reading, text
 from textsr_jax.config.settings import Synthetic
 from textsr_jax.data import batching, drawing
+from textsr_jax.data.drawing.vocabulary import character_table, characters, make_vocabulary, sample
 from textsr_jax.metrics import word_accuracy
 
 pytestmark = pytest.mark.slow
