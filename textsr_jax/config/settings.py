@@ -158,6 +158,15 @@ class Optimization(Part):
     checkpoint_every: int = recipe(1, Whole(1, _MANY), "steps between two checkpoints")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DrawnOptimization(Optimization):
+    """How a stage is optimised that can draw words inside its steps."""
+
+    # No word is drawn twice. `Data.synthetic` says which words; its `train` and `seed` do not count
+    # for them. The rest of a batch is read. At 1 nothing is prepared to learn from.
+    drawn: float = recipe(0.0, Number(0, 1), "part of each batch that is drawn in the step")
+
+
 def _older(steps: int, batch_size: int, **others: Any) -> dict[str, Any]:
     """What the optimisation of one stage gets in files that are older than its fields."""
     every = max(1, steps // 20)
@@ -170,8 +179,8 @@ class PretrainSettings(Part):
     """The training of both recognisers, before the stages that the paper describes."""
 
     synthetic: bool = recipe(True, Flag(), "adds drawn words to those of data.root")
-    ocr: Optimization = Optimization(**_older(200_000, 256, learning_rate=3e-4))
-    focus: Optimization = Optimization(**_older(100_000, 256, learning_rate=3e-4))
+    ocr: DrawnOptimization = DrawnOptimization(**_older(200_000, 256, learning_rate=3e-4))
+    focus: DrawnOptimization = DrawnOptimization(**_older(100_000, 256, learning_rate=3e-4))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +193,7 @@ class Stage0Settings(Optimization):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage1Settings(Optimization):
+class Stage1Settings(DrawnOptimization):
     """Stage 1: the SR model with the text-focus loss."""
 
     synthetic: bool = recipe(False, Flag(), "adds the drawn pairs of pre-training")
@@ -214,7 +223,7 @@ class Stage2Settings(Optimization):
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointSettings(Optimization):
+class JointSettings(DrawnOptimization):
     """The joint stage: both networks at once, in place of stages 1 and 2."""
 
     reading: float = recipe(
