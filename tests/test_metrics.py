@@ -61,6 +61,15 @@ def test_words_are_compared_in_lower_case_without_punctuation():
     assert metrics.word_accuracy(predictions, labels) == 0.75
 
 
+def test_words_as_written_have_the_case_the_marks_and_the_spaces_of_their_labels():
+    predictions = ["St. John's", "st. John's", "St John's", "St.John's", "st. john's"]
+    labels = ["St. John's"] * 5
+    right = metrics.correct_words(predictions, labels, as_written=True)
+    np.testing.assert_array_equal(right, [True, False, False, False, False])
+    assert metrics.word_accuracy(predictions, labels, as_written=True) == 0.2
+    assert metrics.word_accuracy(predictions, labels) == 1.0
+
+
 def test_no_words_have_no_accuracy():
     with pytest.raises(ValueError, match="no words"):
         metrics.word_accuracy([], [])

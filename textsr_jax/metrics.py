@@ -73,20 +73,28 @@ def luma_quality(sr: jax.Array, hr: jax.Array, border: int) -> tuple[jax.Array, 
 
 
 def correct_words(
-    predictions: Sequence[str], labels: Sequence[str], *, keep_punctuation: bool = False
+    predictions: Sequence[str],
+    labels: Sequence[str],
+    *,
+    keep_punctuation: bool = False,
+    as_written: bool = False,
 ) -> np.ndarray:
     """Which predictions read their label: bool (n,).
 
     Both sides are lower-cased and, unless `keep_punctuation`, reduced to 0-9a-z, as TextZoom scores
-    words.
+    words. With `as_written` they must be the same string: case, punctuation and spaces count.
     """
-    normalize = str.lower if keep_punctuation else text.normalize
+    normalize = str if as_written else str.lower if keep_punctuation else text.normalize
     pairs = zip(predictions, labels, strict=True)
     return np.array([normalize(word) == normalize(label) for word, label in pairs], bool)
 
 
 def word_accuracy(
-    predictions: Sequence[str], labels: Sequence[str], *, keep_punctuation: bool = False
+    predictions: Sequence[str],
+    labels: Sequence[str],
+    *,
+    keep_punctuation: bool = False,
+    as_written: bool = False,
 ) -> float:
     """The share of predictions that read their label, in [0, 1]; see `correct_words`.
 
@@ -95,7 +103,10 @@ def word_accuracy(
     """
     if len(labels) == 0:
         raise ValueError("the accuracy of no words is not defined")
-    return float(correct_words(predictions, labels, keep_punctuation=keep_punctuation).mean())
+    right = correct_words(
+        predictions, labels, keep_punctuation=keep_punctuation, as_written=as_written
+    )
+    return float(right.mean())
 
 
 def _blur(images: jax.Array, outside: str) -> jax.Array:
