@@ -1,8 +1,9 @@
-"""Plots: what quantising each layer type costs, scores over size, and accuracy over confidence.
+"""Plots: quantising each layer type, scores over size, accuracy over confidence, gains by SR.
 
 Functions return figures of matplotlib; `encoded` makes the content of a file of one.
 """
 
+import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -169,6 +170,97 @@ def reliability(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{title}; grey: how many words")
     return figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """What a reader gains by SR.
+
+    Attributes:
+      name: of the reader.
+      accuracy: how well it reads HR images, in per cent.
+      gain: its mean gain of SR over bicubic images, in points.
+      error: the standard error of `gain`.
+      splits: its gain by split, in points.
+    """
+
+    name: str
+    accuracy: float
+    gain: float
+    error: float
+    splits: Mapping[str, float]
+
+
+def gains(judges: Sequence[Judged], title: str) -> Figure:
+    """Draws what SR gains over bicubic images, over how well each reader reads HR images.
+
+    The large points are means, with one standard error; the small ones are the splits.
+
+    Args:
+      judges: the readers, all of the same splits.
+      title: what was measured, on which data.
+    """
+    figure = Figure(figsize=(9.5, 6.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.axhline(0, color="0.5", linewidth=1)
+    for number, split in enumerate(judges[0].splits):
+        axes.plot(
+            [judge.accuracy for judge in judges],
+            [judge.splits[split] for judge in judges],
+            "v^sDP"[number % 5],
+            color=_COLOURS[(number + 1) % len(_COLOURS)],
+            markersize=5,
+            alpha=0.75,
+            label=split,
+        )
+    axes.errorbar(
+        [judge.accuracy for judge in judges],
+        [judge.gain for judge in judges],
+        yerr=[judge.error for judge in judges],
+        fmt="o",
+        color=_COLOURS[0],
+        markersize=9,
+        capsize=3,
+        label="mean of the splits",
+    )
+    # Names stand in a row above all points, with a line down to each: readers lie close together.
+    axes.margins(x=0.08, y=0.05)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.45 * (high - low))
+    left, right = axes.get_xlim()
+    places = _apart([judge.accuracy for judge in judges], (right - left) / 22, left, right)
+    for judge, place in zip(judges, places, strict=True):
+        axes.annotate(
+            f"{judge.name}  {judge.gain:+.1f}",
+            (judge.accuracy, max(judge.gain, *judge.splits.values())),
+            xytext=(place, high + 0.06 * (high - low)),
+            rotation=60,
+            ha="left",
+            va="bottom",
+            fontsize=8.5,
+            arrowprops={"arrowstyle": "-", "color": "0.75", "linewidth": 0.8, "shrinkB": 4},
+        )
+    axes.set_xlabel("HR images read rightly, % (the strength of the reader)")
+    axes.set_ylabel("gain of SR over bicubic images, points")
+    axes.grid(color="0.92")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8.5, loc="lower left")
+    axes.set_title(title, fontsize=11)
+    return figure
+
+
+def _apart(values: Sequence[float], distance: float, low: float, high: float) -> list[float]:
+    """Moves values, in their order, until neighbours have this distance, within `low` to `high`."""
+    order = sorted(range(len(values)), key=lambda number: values[number])
+    places = [values[number] for number in order]
+    for _ in range(100):
+        for n in range(len(places) - 1):
+            if (missing := distance - (places[n + 1] - places[n])) > 0:
+                places[n] = max(low, places[n] - missing / 2)
+                places[n + 1] = min(high, places[n + 1] + missing / 2)
+    moved = dict(zip(order, places, strict=True))
+    return [moved[number] for number in range(len(values))]
 
 
 def _label(axes: Axes, title: str, x: str, score: str) -> None:
