@@ -200,6 +200,7 @@ def describe(
             **dataclasses.asdict(search),
             "temperature": models.config.decoding.temperature,
         },
+        "held_out": models.config.held_out.to_dict(),
         "calibration": {"method": settings.range_method, "images": images},
         "weight_bits": settings.weight_bits,
         "provenance": provenance.code(),

@@ -99,12 +99,14 @@ class Found:
       pictures: what the recogniser saw, uint8 (windows of the layout, 32, 128, 3).
       texts: the text of each word.
       log_confidence: the natural logarithm of the confidence in all texts, before temperature.
+      letters: the same of each letter of `text`, float64 (length of the text,).
     """
 
     layout: Layout
     pictures: np.ndarray
     texts: tuple[str, ...]
     log_confidence: float
+    letters: np.ndarray
 
     @property
     def text(self) -> str:
@@ -236,7 +238,9 @@ def read(
         found[number], shares[number] = _best([found[number], one])
     for number, share in shares.items():
         one = found[number]
-        found[number] = dataclasses.replace(one, log_confidence=one.log_confidence + share)
+        found[number] = dataclasses.replace(
+            one, log_confidence=one.log_confidence + share, letters=one.letters + share
+        )
     return [found.get(number) for number in range(len(images))]
 
 
@@ -260,12 +264,14 @@ def _read(
     words = recognize(np.concatenate(pictures), cut, again)
     found, done = [], 0
     for layout, shown in zip(layouts, pictures, strict=True):
-        texts, start = [], done
+        texts, letters, start = [], [], done
         for word in layout.words:
-            texts.append(crops.join(words.texts[done : done + len(word)], word))
+            kept = crops.joined_letters(words.texts[done : done + len(word)], word)
+            texts.append("".join(words.texts[done + window][place] for window, place in kept))
+            letters += [words.letters[done + window][place] for window, place in kept]
             done += len(word)
         sure = float(words.log_confidence[start:done].sum())
-        found.append(Found(layout, shown, tuple(texts), sure))
+        found.append(Found(layout, shown, tuple(texts), sure, np.array(letters, np.float64)))
     return found
 
 
