@@ -105,7 +105,7 @@ def test_risks_that_cannot_be(risks, message):
 
 
 def test_what_was_never_measured():
-    with pytest.raises(UserError, match=r"^abstain=0.1: FILE does not say .* fit_temperature"):
+    with pytest.raises(UserError, match=r"^abstain=0.1: FILE does not say .*fit_temperature"):
         Abstention.of(HeldOut(), 0.1, None, "FILE")
     assert Abstention.of(HeldOut(), None, None, "FILE") is None
 
@@ -124,14 +124,17 @@ def test_too_low_a_risk_leaves_out_everything_and_says_so(caplog):
 
 
 def test_a_reader_leaves_out_unsure_words():
-    # The bound is -0.5: the words have log confidences of -0.4 and -0.8.
+    # The bound is -0.5; a word of four letters has a log confidence of -0.4 times the doubt.
     abstention = Abstention.of(HELD_OUT, 0.2, None, "FILE")
-    reader = reading.Reader(Blocks(), temperature=2.0, abstention=abstention)
-    sure, unsure = reader.read([blocks("open"), blocks("restaura", 16)])
+    sure, unsure = (
+        reading.Reader(Blocks(doubt), 2.0, abstention=abstention).read([blocks("open")])[0]
+        for doubt in (1.0, 2.0)
+    )
     assert sure == reading.Reading("open", pytest.approx(math.exp(-0.2)))
     assert unsure == reading.Reading("", pytest.approx(math.exp(-0.4)), abstained=True)
     assert len(sure.letters) == 4 and unsure.letters == ()
     # An image without any text is not left out: it has none.
+    reader = reading.Reader(Blocks(), abstention=abstention)
     assert not reader.read([np.full((32, 128, 3), 9, np.uint8)])[0].abstained
 
 

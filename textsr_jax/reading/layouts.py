@@ -268,7 +268,7 @@ def _read(
         for word in layout.words:
             kept = crops.joined_letters(words.texts[done : done + len(word)], word)
             texts.append("".join(words.texts[done + window][place] for window, place in kept))
-            letters += [words.letters[done + window][place] for window, place in kept]
+            letters.extend(words.letters[done + window][place] for window, place in kept)
             done += len(word)
         sure = float(words.log_confidence[start:done].sum())
         found.append(Found(layout, shown, tuple(texts), sure, np.array(letters, np.float64)))
