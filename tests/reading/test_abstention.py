@@ -8,11 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import textsr_jax
+from tests.conftest import word_image
 from tests.reading.test_reader import Blocks, blocks
 from textsr_jax import reading
 from textsr_jax.config.settings import HeldOut
 from textsr_jax.errors import UserError
+from textsr_jax.images import LR_SIZE
 from textsr_jax.reading.abstention import NEVER, Abstention, threshold
+from textsr_jax.storage import workdirs
+from textsr_jax.storage.shipped import SHIPPED
 
 # Nine words, of which three are wrong.
 LOSSES = ((-0.1, 1.0), (-0.5, 1.0), (-2.0, 1.0))
@@ -151,3 +156,23 @@ def test_a_reader_leaves_out_unsure_letters():
     (found,) = reader.read([blocks(word)])
     assert found.text == "".join(letter if letter < "k" else "?" for letter in word)
     assert len(found.letters) == len(word)
+
+
+@pytest.mark.slow
+def test_the_shipped_models_leave_out_what_nobody_can_read():
+    kept = workdirs.load_config(SHIPPED).held_out
+    assert kept.words >= 1000 and kept.wrong_words and kept.wrong_letters
+    for losses in (kept.wrong_words, kept.wrong_letters):
+        bounds = [threshold(risk, kept.words, losses) for risk in (0.01, 0.02, 0.05, 0.1)]
+        assert bounds == sorted(bounds, reverse=True)
+        assert NEVER > bounds[0] > bounds[-1]
+    clear = word_image("open")
+    images = [clear, clear.resize((5, 3)).resize(LR_SIZE)]
+    plain = textsr_jax.load().read(images)
+    assert plain[1].text
+    careful = textsr_jax.load(abstain=0.01).read(images)
+    assert careful[0] == plain[0] and careful[0].text == "open"
+    assert careful[1] == reading.Reading("", plain[1].confidence, abstained=True)
+    shown = textsr_jax.load(abstain_letters=0.01).read(images)
+    assert shown[0] == plain[0]
+    assert "?" in shown[1].text and len(shown[1].text) == len(plain[1].text)
