@@ -102,8 +102,8 @@ def measure(
         "test": len(found),
         "accuracy": float((found.returned & ~found.wrong).mean()),
         "area": risk.area(coverage, selective),
-        "coverage": coverage.tolist(),
-        "selective_risk": selective.tolist(),
+        "coverage": coverage.round(6).tolist(),
+        "selective_risk": selective.round(6).tolist(),
         "points": [point.as_json() for point in risk.word_points(fitted, found)],
     }
 

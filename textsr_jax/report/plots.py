@@ -199,9 +199,10 @@ def risk_coverage(readers: Sequence[Mapping[str, Any]], title: str) -> Figure:
             curves.annotate(
                 f"{100 * point['asked']:g} %",
                 place,
-                xytext=(-5, 6),
+                # Lines lie close together: the first one's notes are below it, others above theirs.
+                xytext=(-5, 6) if number else (5, -10),
                 textcoords="offset points",
-                ha="right",
+                ha="right" if number else "left",
                 fontsize=7.5,
                 color=colour,
             )
