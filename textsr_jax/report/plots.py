@@ -1,4 +1,4 @@
-"""Plots: quantising each layer type, scores over size, accuracy over confidence, gains by SR.
+"""Plots: quantised layer types, scores over size, confidence and risk, what readers gain by SR.
 
 Functions return figures of matplotlib; `encoded` makes the content of a file of one.
 """
@@ -261,6 +261,65 @@ def _apart(values: Sequence[float], distance: float, low: float, high: float) ->
                 places[n + 1] = min(high, places[n + 1] + missing / 2)
     moved = dict(zip(order, places, strict=True))
     return [moved[number] for number in range(len(values))]
+
+
+def risk_coverage(readers: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Draws what is wrong of what is returned over how much is returned, a line a reader.
+
+    Beside it, the part of all words that is returned and wrong, over the risk that was asked for.
+
+    Args:
+      readers: what `benchmarks.risk.measure` gives.
+      title: what was measured, on which data.
+    """
+    figure = Figure(figsize=(12, 5.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    curves, kept = figure.subplots(1, 2, width_ratios=(3, 2))
+    for number, reader in enumerate(readers):
+        colour = _COLOURS[number % len(_COLOURS)]
+        curves.plot(
+            [100 * part for part in reader["coverage"]],
+            [100 * part for part in reader["selective_risk"]],
+            color=colour,
+            linewidth=1.5,
+            label=reader["reader"],
+        )
+        points = [point for point in reader["points"] if point["selective_risk"] is not None]
+        marker = "os^D"[number % 4]
+        for point in points:
+            place = 100 * point["coverage"], 100 * point["selective_risk"]
+            curves.plot(*place, marker, color=colour, markersize=6, zorder=3)
+            curves.annotate(
+                f"{100 * point['asked']:g} %",
+                place,
+                # Lines lie close together: the first one's notes are below it, others above theirs.
+                xytext=(-5, 6) if number else (5, -10),
+                textcoords="offset points",
+                ha="right" if number else "left",
+                fontsize=7.5,
+                color=colour,
+            )
+        kept.plot(
+            [100 * point["asked"] for point in reader["points"]],
+            [100 * point["risk"] for point in reader["points"]],
+            color=colour,
+            marker=marker,
+            markersize=6,
+            label=reader["reader"],
+        )
+    most = 100 * max(point["asked"] for reader in readers for point in reader["points"])
+    kept.plot([0, most], [0, most], color="0.5", linewidth=1, linestyle="--", label="as asked")
+    curves.set(xlabel="words returned, %", ylabel="wrong of those returned, %", xlim=(0, 100))
+    curves.set_title("risk over coverage; marks: thresholds for the risks beside them", fontsize=10)
+    kept.set(xlabel="risk asked for, %", ylabel="words returned and wrong, %", xlim=(0, None))
+    kept.set_title("the risk that the thresholds control", fontsize=10)
+    for axes in (curves, kept):
+        axes.set_ylim(0, None)
+        axes.grid(color="0.92")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=8, loc="upper left")
+    figure.suptitle(title)
+    return figure
 
 
 def _label(axes: Axes, title: str, x: str, score: str) -> None:
