@@ -96,7 +96,7 @@ def sharp(reader: reading.Reader, sets: dict[str, Words]) -> list[dict[str, Any]
     rows = []
     for name, words in tqdm(sets.items(), desc="sharp", disable=None):
         images = [image for image, _ in words]
-        enlarged = reader.read_enhanced(reader.enhance(images, share=1))
+        enlarged = reader.read_enhanced(reader.enhance(images))
         plain = reader.read_enhanced(np.stack([resize(image, HR_SIZE) for image in images]))
         details = np.array([crops.detail(image) for image in images])
         surer = [a.confidence < b.confidence for a, b in zip(enlarged, plain, strict=True)]

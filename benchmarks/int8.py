@@ -195,9 +195,7 @@ def compare_models(source: exporting.Exportable, calibrations: Sequence[str]) ->
     made: dict[str, Images] = {}
     for side, opened in sessions.items():
         reader = reading.Reader(OnnxEngine(opened, WordSearch(beam=1, steps=steps)))
-        made[side] = {
-            name: reader.enhance(list(part), share=1) for name, part in evaluation.lr.items()
-        }
+        made[side] = {name: reader.enhance(list(part)) for name, part in evaluation.lr.items()}
     rows = []
     for beam in BEAMS:
         config = source.config.replace(decoding={"beam": beam})

@@ -90,8 +90,7 @@ def test_a_pair_of_files_is_the_workdir_s_pair(models, config, files, evaluation
     made = evaluation.enhance(loaded.sr, loaded.sr_variables)["easy"]
     assert (made == expected).all()
     pair = reading.load(config=changed)
-    enhanced = pair.enhance(list(evaluation.lr["easy"]), share=1)
-    assert np.abs(enhanced.astype(int) - expected).max() <= 1
+    assert np.abs(pair.enhance(list(evaluation.lr["easy"])).astype(int) - expected).max() <= 1
     changed = changed.replace(sr={"apply_stn": "always"})
     with pytest.raises(UserError, match="hold no STN"):
         Models.load(None, changed)

@@ -23,7 +23,7 @@ from textsr_jax.config.portable import portable
 from textsr_jax.decoding.word_search import Words
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import protocol
-from textsr_jax.images import HR_SIZE, LR_SIZE
+from textsr_jax.images import LR_SIZE
 from textsr_jax.quantization.rules import from_config
 from textsr_jax.reading import crops
 from textsr_jax.storage import packed_files, workdirs
@@ -41,7 +41,7 @@ def test_it_enhances_and_reads_as_the_evaluation_does(reader, trained):
     evaluation = protocol.Evaluation.open(models.config)
     expected = evaluation.enhance(models.sr, models.sr_variables)["easy"]
     lr = list(evaluation.lr["easy"])
-    enhanced = reader.enhance(lr, share=1)
+    enhanced = reader.enhance(lr)
     assert enhanced.dtype == np.uint8
     assert np.abs(enhanced.astype(int) - expected).max() <= 1
     words = evaluation.read(models.ocr, models.fine_tuned, {"easy": enhanced})["easy"]
@@ -190,22 +190,6 @@ def test_only_what_is_not_sharp_is_enlarged():
     # Enhancing is asked for, whatever the image.
     reader.enhance([sharp])
     assert engine.enlarged == 2
-
-
-def test_enhanced_images_are_softened():
-    reader = reading.Reader(Blocks())
-    lr = np.asarray(word_image("wwwwwwwww").resize(LR_SIZE, Image.Resampling.BICUBIC))
-    sr = lr.repeat(2, axis=0).repeat(2, axis=1)
-    bicubic = np.asarray(Image.fromarray(lr).resize(HR_SIZE, Image.Resampling.BICUBIC))
-    assert np.abs(sr.astype(int) - bicubic).max() > 50
-    np.testing.assert_array_equal(reader.enhance(lr, share=1), sr)
-    np.testing.assert_array_equal(reader.enhance(lr, share=0), bicubic)
-    mixed = 0.75 * sr.astype(float) + 0.25 * bicubic
-    assert np.abs(reader.enhance([lr, lr])[1] - mixed).max() <= 0.5
-    with pytest.raises(
-        ValueError, match=r"share=1\.5: is no part of an image; give one from 0 to 1"
-    ):
-        reader.enhance(lr, share=1.5)
 
 
 def test_the_temperature_scales_the_log_probability():

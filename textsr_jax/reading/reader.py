@@ -25,11 +25,6 @@ T = TypeVar("T")
 # Images that are read together. Smaller groups would leave cores idle.
 _TOGETHER = 256
 
-# How much of the SR model's change `enhance` applies. Where LR images leave a letter in doubt, the
-# SR model decides for one; a strong reader then has no doubt left, and reads the wrong one. Chosen
-# on training words with several readers: docs/results/peers.md.
-SHARE = 0.75
-
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
@@ -111,32 +106,23 @@ class Reader:
             f"beam={about.beam}, temperature={self._temperature:g}, {about.runtime}>"
         )
 
-    def enhance(
-        self, images: ImageLike | Iterable[ImageLike], *, share: float = SHARE
-    ) -> np.ndarray:
-        """Returns the SR images of one or several images of any aspect, softened for any reader.
+    def enhance(self, images: ImageLike | Iterable[ImageLike]) -> np.ndarray:
+        """Returns the SR images of one or several images of any aspect.
 
         Args:
           images: one image, as `textsr_jax.images.image_rgb` takes it; or several, as a list, a
             tuple, an iterator, or an array (n, height, width, channels).
-          share: the SR model's part, in [0, 1]; the rest is bicubic enlargement. 1 gives the SR
-            model's own images, which `read` reads and `evaluate.py` scores.
 
         Returns:
           uint8 (32, 128, 3) for one image, (n, 32, 128, 3) for n.
 
         Raises:
           UserError: a file cannot be read or is too large; or the model's output is not finite.
-          ValueError: `share` is out of range. Or a value is not an image, or its meaning is not
-            clear: floats out of [0, 1], NaN, other shapes or dtypes. The message says what to give.
+          ValueError: a value is not an image, or its meaning is not clear: floats out of [0, 1],
+            NaN, other shapes or dtypes. The message says what to give.
         """
-        if not 0 <= share <= 1:
-            raise ValueError(f"share={share}: is no part of an image; give one from 0 to 1")
         one, several = _listed(images)
-        made = [
-            _softened(self._enlarge(batch), batch, share)
-            for batch in batches(several, lambda image: image, _TOGETHER)
-        ]
+        made = [self._enlarge(batch) for batch in batches(several, lambda image: image, _TOGETHER)]
         return made[0][0] if one else np.concatenate([self._enlarge([]), *made])
 
     # A name or bytes are iterable too, and match the first of these.
@@ -235,21 +221,6 @@ class Reader:
 
     def _confidence(self, log_confidence: float) -> float:
         return math.exp(log_confidence / self._temperature)
-
-
-def _softened(sr: np.ndarray, images: Sequence[np.ndarray], share: float) -> np.ndarray:
-    """Returns SR images, uint8 (n, 32, 128, 3), mixed with bicubic ones of the same 16x64 pixels.
-
-    Args:
-      sr: the SR model's images of `images`.
-      images: uint8 (height, width, 3).
-      share: the SR model's part.
-    """
-    if share == 1:
-        return sr
-    bicubic = np.stack([resize(resize(image, LR_SIZE), HR_SIZE) for image in images])
-    mixed = share * sr.astype(np.float32) + (1 - share) * bicubic.astype(np.float32)
-    return np.round(mixed).astype(np.uint8)
 
 
 def batches(

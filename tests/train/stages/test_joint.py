@@ -55,8 +55,7 @@ def test_a_workdir_of_the_joint_stage_serves_as_any_other(trained, jointly):
     ]
     reader = reading.load(jointly)
     lr = protocol.Evaluation.open(models.config).lr["easy"]
-    enhanced = reader.enhance(list(lr), share=1)
-    assert np.abs(enhanced.astype(int) - images["edsr"]["easy"]).max() <= 1
+    assert np.abs(reader.enhance(list(lr)).astype(int) - images["edsr"]["easy"]).max() <= 1
     # As an SR model and as a judge in the table of another workdir.
     assert same(named_models.load_sr(str(jointly), models.config).variables, models.sr_variables)
     assert same(named_models.load_judge(str(jointly), models.config).variables, models.fine_tuned)
