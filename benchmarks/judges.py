@@ -58,8 +58,8 @@ def ours(model: pathlib.Path) -> list[Judge]:
     readers = {OURS: reading.load(model)}
     config = workdirs.load_config(model)
     if WordSearch.of(config.decoding).margin is not None:
-        config.decoding.language_weight = config.decoding.second_look = 0.0
-        readers[ALONE] = reading.load(model, config=config)
+        alone = config.replace(decoding={"language_weight": 0.0, "second_look": 0.0})
+        readers[ALONE] = reading.load(model, config=alone)
     size = _megabytes(model) if model.is_file() else None
     return [our_judge(name, reader, size) for name, reader in readers.items()]
 
