@@ -89,7 +89,7 @@ def pp_ocr_4(threads: int) -> Judge:
 
     def read(image: np.ndarray) -> str:
         found, _ = engine(_blue_first(image), use_det=False, use_cls=False, use_rec=True)
-        return found[0][0] if found else ""
+        return found[0][0].strip() if found else ""
 
     return Judge(V4, read, _megabytes(file))
 
@@ -124,7 +124,7 @@ def pp_ocr(name: str, model: pathlib.Path, characters: pathlib.Path | None, thre
 
     def read(image: np.ndarray) -> str:
         words = engine(_blue_first(image)).txts
-        return words[0] if words else ""
+        return words[0].strip() if words else ""
 
     return Judge(name, read, _megabytes(model))
 

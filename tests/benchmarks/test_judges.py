@@ -75,7 +75,7 @@ fi"""
 
 
 def test_tesseract_gets_the_image_as_one_word(a_tesseract):
-    script = "\n".join([LANGUAGES, "echo \"$* $OMP_THREAD_LIMIT $(head -c 15 | tr '\\n' ' ')\""])
+    script = "\n".join([LANGUAGES, "echo \"$* $OMP_THREAD_LIMIT $(head -c 14 | tr '\\n' ' ')\""])
     a_tesseract(script)
     judge = judges.tesseract(2)
     assert judge.megabytes == 1.5
