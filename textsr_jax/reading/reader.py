@@ -96,7 +96,7 @@ class Reader:
 
     Args:
       engine: computes the networks.
-      temperature: T.
+      temperature: the T above.
       description: the engine's models and settings; None if they are not known.
     """
 
