@@ -144,7 +144,8 @@ def hr_attention(
     """The text-focus recogniser's attention to the HR images of a stage, from a file.
 
     It is computed once and kept where that saves work: augmentation leaves the images as they are,
-    steps see more images than there are, and the file is within `stage1.hr_cache_gb`.
+    no words are drawn in the steps, which see more images than there are, and the file is within
+    `stage1.hr_cache_gb`.
 
     Args:
       training: what all stages share.
@@ -158,6 +159,8 @@ def hr_attention(
     if not variables:
         return None
     config, settings = training.config, spec.settings_of(training.config)
+    if spec.drawn(config):
+        return None
 
     def attend(variables: Variables, hr: np.ndarray, characters: np.ndarray) -> jax.Array:
         inputs, _, _ = text.focus_tokens(characters)

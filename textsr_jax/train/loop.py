@@ -22,7 +22,7 @@ from textsr_jax.train.reports import StageReports
 from textsr_jax.train.skipped import Outcome, SkippedBatches
 from textsr_jax.train.stage_files import UNVALIDATED, StageFiles
 from textsr_jax.train.state import TrainState
-from textsr_jax.train.steps import DeviceData, Loss, make_step
+from textsr_jax.train.steps import Loss, Step, make_step
 from textsr_jax.train.validation import Judge
 
 _LOG_EVERY = 20
@@ -36,7 +36,8 @@ class Stage:
       name: the stage's folder in the workdir.
       initial: makes the variables to start from, from a key.
       loss: see `steps`.
-      frozen: variables that the loss reads and no step changes, perhaps in a `steps.DeviceData`.
+      frozen: what steps read and do not change: variables, perhaps in a `steps.DeviceData` or in a
+        `drawn_words.DrawingData`.
       settings: the stage's `optimization` config.
       batches: an endless iterator of `data.Batch` with `get_state` and `set_state`. Each process
         gets its own part of each batch.
@@ -44,17 +45,19 @@ class Stage:
       judge: scores variables; the best are kept.
       data: fingerprints of what it is trained on, by what that is called. A run goes on only with
         the same data.
+      around: what becomes of the pure step, as `drawn_words.with_drawn_words`; None for nothing.
     """
 
     name: str
     initial: Callable[[jax.Array], Variables]
     loss: Loss
-    frozen: Variables | DeviceData
+    frozen: Any
     settings: Optimization
     batches: Any
     key_of: Callable[[int], str]
     judge: Judge
     data: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    around: Callable[[Step], Step] | None = None
 
 
 def is_finished(workdir: pathlib.Path, name: str, steps: int) -> bool:
@@ -143,6 +146,8 @@ class _Loop:
             accumulate=stage.settings.accumulate,
             decay=stage.settings.average,
         )
+        if stage.around is not None:
+            pure_step = stage.around(pure_step)
         self._step_function = jax.jit(
             pure_step, donate_argnums=0, out_shardings=(self._shardings, None)
         )

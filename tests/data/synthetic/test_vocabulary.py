@@ -83,7 +83,7 @@ def test_no_word_is_so_long():
 def test_wordfreq_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "wordfreq", None)
     vocabulary._frequencies.cache_clear()
-    vocabulary._words.cache_clear()
+    vocabulary.english.cache_clear()
     with pytest.raises(UserError, match="pip install wordfreq"):
         vocabulary.load("dictionary", 1, 25)
 
