@@ -58,8 +58,8 @@ def ours(model: pathlib.Path) -> list[Judge]:
     readers = {OURS: reading.load(model)}
     config = workdirs.load_config(model)
     if WordSearch.of(config.decoding).margin is not None:
-        config.decoding.language_weight = config.decoding.second_look = 0.0
-        readers[ALONE] = reading.load(model, config=config)
+        alone = config.replace(decoding={"language_weight": 0.0, "second_look": 0.0})
+        readers[ALONE] = reading.load(model, config=alone)
     size = _megabytes(model) if model.is_file() else None
     return [our_judge(name, reader, size) for name, reader in readers.items()]
 
@@ -89,7 +89,7 @@ def pp_ocr_4(threads: int) -> Judge:
 
     def read(image: np.ndarray) -> str:
         found, _ = engine(_blue_first(image), use_det=False, use_cls=False, use_rec=True)
-        return found[0][0] if found else ""
+        return found[0][0].strip() if found else ""
 
     return Judge(V4, read, _megabytes(file))
 
@@ -124,7 +124,7 @@ def pp_ocr(name: str, model: pathlib.Path, characters: pathlib.Path | None, thre
 
     def read(image: np.ndarray) -> str:
         words = engine(_blue_first(image)).txts
-        return words[0] if words else ""
+        return words[0].strip() if words else ""
 
     return Judge(name, read, _megabytes(model))
 

@@ -10,7 +10,23 @@ import pytest
 
 from benchmarks import judges
 from tests.conftest import word_image
+from textsr_jax import reading
+from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError
+from textsr_jax.storage.shipped import SHIPPED
+
+
+def test_our_models_are_two_judges(monkeypatch):
+    configs = []
+    monkeypatch.setattr(reading, "load", lambda model, config=None: configs.append(config))
+    whole, alone = judges.ours(SHIPPED)
+    assert (whole.name, alone.name) == (judges.OURS, judges.ALONE)
+    assert whole.megabytes == alone.megabytes == SHIPPED.stat().st_size / 1e6
+    # Only the first looks at unsure words again, and weighs likely English.
+    own, plain = configs
+    assert own is None
+    assert WordSearch.of(plain.decoding).margin is None
+
 
 BY_PACKAGE = [
     (judges.pp_ocr_4, ["rapidocr_onnxruntime"]),
@@ -59,7 +75,7 @@ fi"""
 
 
 def test_tesseract_gets_the_image_as_one_word(a_tesseract):
-    script = "\n".join([LANGUAGES, "echo \"$* $OMP_THREAD_LIMIT $(head -c 15 | tr '\\n' ' ')\""])
+    script = "\n".join([LANGUAGES, "echo \"$* $OMP_THREAD_LIMIT $(head -c 14 | tr '\\n' ' ')\""])
     a_tesseract(script)
     judge = judges.tesseract(2)
     assert judge.megabytes == 1.5
