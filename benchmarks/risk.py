@@ -13,10 +13,9 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from benchmarks.data import machine
+from benchmarks import needs_extra
 from textsr_jax import reading
 from textsr_jax.cli.scripts import run_script
-from textsr_jax.data.records import Record
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError, installing, require
 from textsr_jax.evaluation import risk
@@ -27,6 +26,10 @@ from textsr_jax.runtime import provenance
 from textsr_jax.storage import packed_files
 from textsr_jax.storage.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
+
+with needs_extra(__name__):
+    from benchmarks.data import machine
+    from textsr_jax.data.records import Record
 
 THREADS = 2
 OURS, ALONE, PEER = "ours", "ours, the recogniser alone", "PP-OCRv6 small"

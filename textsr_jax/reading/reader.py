@@ -106,7 +106,7 @@ class Reader:
 
     Args:
       engine: computes the networks.
-      temperature: T.
+      temperature: the T above.
       description: the engine's models and settings; None if they are not known.
       abstention: what is left out; None for nothing.
     """

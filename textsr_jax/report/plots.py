@@ -342,7 +342,7 @@ def _note(axes: Axes, points: Sequence[Point], score: str, colour: str) -> None:
             continue
         place = axes.transData.transform((point[0], point[1].mean[score]))
         if groups:
-            size, row, _ = groups[-1][0]
+            size, row, _ = groups[-1][-1]
             before = axes.transData.transform((size, row.mean[score]))
             if math.dist(place, before) < _NEAR:
                 groups[-1].append(point)
