@@ -110,19 +110,25 @@ def _reader() -> reading.Reader:
     """The reader of a workdir, of a packed file, or of the models of `config.init`."""
     from textsr_jax import reading
 
-    return reading.load(_source(), config=_config(), **_risks())
+    return reading.load(
+        _source(),
+        config=_config(),
+        abstain=_ABSTAIN.value,
+        abstain_letters=_ABSTAIN_LETTERS.value,
+    )
 
 
 def _onnx_reader() -> reading.Reader:
     """The reader of a folder of ONNX graphs."""
     from textsr_jax.export import engine
 
-    return engine.load(_MODEL.value or "", _PRECISION.value, beam=_BEAM.value, **_risks())
-
-
-def _risks() -> dict[str, float | None]:
-    """The risks that --abstain and --abstain_letters ask for."""
-    return {"abstain": _ABSTAIN.value, "abstain_letters": _ABSTAIN_LETTERS.value}
+    return engine.load(
+        _MODEL.value or "",
+        _PRECISION.value,
+        beam=_BEAM.value,
+        abstain=_ABSTAIN.value,
+        abstain_letters=_ABSTAIN_LETTERS.value,
+    )
 
 
 def _source() -> str | pathlib.Path | None:

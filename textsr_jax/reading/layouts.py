@@ -264,7 +264,8 @@ def _read(
     words = recognize(np.concatenate(pictures), cut, again)
     found, done = [], 0
     for layout, shown in zip(layouts, pictures, strict=True):
-        texts, letters, start = [], [], done
+        texts, start = [], done
+        letters: list[float] = []
         for word in layout.words:
             kept = crops.joined_letters(words.texts[done : done + len(word)], word)
             texts.append("".join(words.texts[done + window][place] for window, place in kept))
