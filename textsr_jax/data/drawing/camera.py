@@ -71,18 +71,18 @@ class CameraSettings(flax.struct.PyTreeNode):
 
     photograph: Chances = Chances(
         anisotropic=0.04,
-        defocus=0.05,
-        motion=0.05,
+        defocus=0.04,
+        motion=0.04,
         rolling=0.02,
         interlaced=0.01,
-        dark=0.03,
+        dark=0.02,
         overexposed=0.1,
         noise=0.4,
-        mosaic=0.15,
+        mosaic=0.12,
         halo=0.15,
-        tiny=0.03,
+        tiny=0.02,
         jpeg=0.65,
-        shrunk=0.06,
+        shrunk=0.04,
         again=0.15,
     )
     degrade: Chances = Chances(
@@ -103,7 +103,7 @@ class CameraSettings(flax.struct.PyTreeNode):
     )
     height: float = 34.0
     spread: float = 0.45
-    soft: float = 0.18
+    soft: float = 0.12
     grey: float = 0.05
 
 
@@ -128,7 +128,7 @@ def photograph(
     picture = scene.transpose(0, 2, 1)
     picture = resampling.resize(picture, scene.shape[:2], size, drawn(DOWN, dice[0]), GRID)
     kernel = _blur(of_blur, size[0], settings)
-    strength, quality = jnp.abs(jax.random.normal(of_much, (2,))) * jnp.array([4.0, 26.0])
+    strength, quality = jnp.abs(jax.random.normal(of_much, (2,))) * jnp.array([3.5, 26.0])
     shared = jnp.where(dice[1] < 0.5, 1.0, 0.0)
     picture = shoot(of_camera, picture, chances, kernel, scene.mean(), size[0], strength, shared)
     luma = jnp.einsum("hcw,c->hw", picture, np.array([0.299, 0.587, 0.114], np.float32))
@@ -147,7 +147,7 @@ def native_size(
     height = settings.height * jnp.exp(settings.spread * jax.random.normal(of_height))
     pick, less = kernels.settled(jax.random.uniform(of_tiny, (2,)))
     height = jnp.clip(height, 12, GRID[0])
-    height = jnp.where(pick < settings.photograph.tiny, 6 + 6 * less, height)
+    height = jnp.where(pick < settings.photograph.tiny, 12 - 6 * less * less, height)
     return jnp.round(height), jnp.round(jnp.clip(height * aspect, 10, GRID[1]))
 
 
@@ -210,12 +210,12 @@ def shoot(
     light = chosen(light, chances.dark, chances.overexposed)
     # Little light fills a part of the sensor's levels; the camera then raises them, and the noise.
     dark = light == 0
-    part = jnp.where(dark, 0.15 + 0.4 * dice[0], 1.0)
+    part = jnp.where(dark, 0.25 + 0.35 * dice[0], 1.0)
     over = sensor.overexpose(picture, mean, 170 + 55 * dice[0], 50 * dice[1])
     picture = jnp.where(light == 1, over, part * picture)
     sense = chosen(sense, chances.mosaic, chances.noise)
     strength = jnp.where(sense < 2, strength, 0.0)
-    strength = jnp.where(dark, jnp.maximum(strength, 1 + 2 * dice[2]), strength)
+    strength = jnp.where(dark, jnp.clip(strength, 1, 1 + 2 * dice[2]), strength)
     fields = sensor.normal(of_noise, picture.shape)
     noise = strength * correlated(fields, shared)
     # Real-ESRGAN draws the order of its losses. Blur and sharpening are linear, so noise that
@@ -232,7 +232,7 @@ def shoot(
     picture = jnp.where(sense == 0, raw, picture + jnp.where(when == 1, noise, 0.0))
     gain = 1 + jnp.where(dark, 0.8, 0.0) * dice[2] * (1 / part - 1)
     picture = jnp.round(jnp.clip(picture, 0, 255)) * gain
-    amount = jnp.where(sharp < chances.halo, 0.4 + 1.2 * dice[9], 0.0)
+    amount = jnp.where(sharp < chances.halo, 0.3 + 0.9 * dice[9], 0.0)
     picture = kernels.sharpen(picture, amount, 0.6 + 0.8 * dice[10])
     return jnp.round(jnp.clip(picture + jnp.where(when == 2, noise, 0.0), 0, 255))
 

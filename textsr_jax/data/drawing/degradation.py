@@ -88,7 +88,8 @@ def _blur(
 ) -> jax.Array:
     """The blur (7, 7) that is no upright Gaussian, as wide as one of `spread` pixels."""
     pick, much, less, turn = dice
-    kind = camera.chosen(pick, chances.anisotropic, chances.defocus, chances.motion)
+    # The upright blur is that of the cells: none here.
+    kind = camera.chosen(pick, chances.anisotropic, chances.defocus, chances.motion, 0.0)
     along = jnp.minimum(spread * (1 + 0.5 * much), 2.0)
     return camera.blur_kernel(
         kind,
@@ -105,6 +106,6 @@ def _size(chances: camera.Chances, dice: jax.Array) -> tuple[jax.Array, jax.Arra
     """How many cells see the word: as many as pixels, or less where the text is tiny."""
     pick, less, stretch = dice
     tiny = pick < chances.tiny
-    height = jnp.where(tiny, jnp.round(6 + 6 * less), HEIGHT)
+    height = jnp.where(tiny, jnp.round(12 - 6 * less * less), HEIGHT)
     width = jnp.where(tiny, jnp.round(height * 4 * (0.75 + 0.25 * stretch)), WIDTH)
     return height, width

@@ -75,8 +75,8 @@ def overexpose(picture: jax.Array, mean: Scalar, level: Scalar, veil: Scalar) ->
     Args:
       picture: see above.
       mean: (), its mean level.
-      level: (), the level that g brings the mean to; darker than it was it does not get.
+      level: (), the level that g brings the mean to, if that takes a g of 1 to 2.5.
       veil: (), v, from 0 to 255.
     """
-    gain = jnp.maximum(level / jnp.maximum(mean, 1), 1)
+    gain = jnp.clip(level / jnp.maximum(mean, 1), 1, 2.5)
     return jnp.minimum(veil + gain * (1 - veil / 255) * picture, 255)
