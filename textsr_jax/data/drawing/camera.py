@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from textsr_jax.data.drawing import jpeg, kernels, resampling, sensor
-from textsr_jax.data.drawing.resampling import BOX, CUBIC, LANCZOS, LINEAR, Scalar
+from textsr_jax.data.drawing.resampling import BOX, CUBIC, LANCZOS, LINEAR, Scalar, settled
 
 HEIGHT, WIDTH = 32, 128  # of a word crop, in pixels
 # The largest word in a photograph. Those that are larger lose nothing that a crop could show.
@@ -123,7 +123,7 @@ def photograph(
     """
     chances = settings.photograph
     of_dice, of_size, of_blur, of_much, of_camera, of_storage = jax.random.split(key, 6)
-    dice = kernels.settled(jax.random.uniform(of_dice, (5,)))
+    dice = settled(jax.random.uniform(of_dice, (5,)))
     size = native_size(of_size, aspect, settings)
     picture = scene.transpose(0, 2, 1)
     picture = resampling.resize(picture, scene.shape[:2], size, drawn(DOWN, dice[0]), GRID)
@@ -145,16 +145,16 @@ def native_size(
     """The height and the width of a word in its photograph: whole numbers, at most `GRID`."""
     of_height, of_tiny = jax.random.split(key)
     height = settings.height * jnp.exp(settings.spread * jax.random.normal(of_height))
-    pick, less = kernels.settled(jax.random.uniform(of_tiny, (2,)))
+    pick, less = settled(jax.random.uniform(of_tiny, (2,)))
     height = jnp.clip(height, 12, GRID[0])
     height = jnp.where(pick < settings.photograph.tiny, 12 - 6 * less * less, height)
-    return jnp.round(height), jnp.round(jnp.clip(height * aspect, 10, GRID[1]))
+    return settled((jnp.round(height), jnp.round(jnp.clip(height * aspect, 10, GRID[1]))))
 
 
 def _blur(key: jax.Array, height: Scalar, settings: CameraSettings) -> jax.Array:
     """The blur (7, 7) that lens and hand give some photographs: soft, smeared, out of focus."""
     of_soft, of_dice = jax.random.split(key)
-    pick, much, less, turn, level = kernels.settled(jax.random.uniform(of_dice, (5,)))
+    pick, much, less, turn, level = settled(jax.random.uniform(of_dice, (5,)))
     soft = 0.7 * jnp.abs(jax.random.normal(of_soft))
     chances = settings.photograph
     kind = chosen(pick, chances.anisotropic, chances.defocus, chances.motion, settings.soft)
@@ -206,7 +206,10 @@ def shoot(
       As `picture`: whole numbers from 0 to 255.
     """
     of_dice, of_noise = jax.random.split(key)
-    light, rows, sense, order, sharp, *dice = kernels.settled(jax.random.uniform(of_dice, (16,)))
+    mean, height, strength, shared = settled(
+        tuple(jnp.asarray(x, jnp.float32) for x in (mean, height, strength, shared))
+    )
+    light, rows, sense, order, sharp, *dice = settled(jax.random.uniform(of_dice, (16,)))
     light = chosen(light, chances.dark, chances.overexposed)
     # Little light fills a part of the sensor's levels; the camera then raises them, and the noise.
     dark = light == 0
@@ -270,7 +273,7 @@ def keep(
     Returns:
       float32 (crop[0], 3, crop[1]): whole numbers from 0 to 255.
     """
-    dice = kernels.settled(jax.random.uniform(key, (6,)))
+    dice = settled(jax.random.uniform(key, (6,)))
     shrunk = dice[0] < chances.shrunk
     # Words stay at least 12 pixels high, if they were.
     height = jnp.minimum(size[0], crop[0])
@@ -311,6 +314,6 @@ def correlated(fields: jax.Array, shared: Scalar) -> jax.Array:
       fields: float32 (rows, 3, columns), independent, with variance 1.
       shared: (), 0 to 1.
     """
-    own = jnp.sqrt(1.0 - shared)
-    common = jnp.sqrt(own * own / 3 + shared) - own / math.sqrt(3)
+    own = jnp.sqrt(1.0 - jnp.asarray(shared))
+    own, common = settled((own, jnp.sqrt(own * own / 3 + shared) - own / math.sqrt(3)))
     return own * fields + common / math.sqrt(3) * fields.sum(axis=1, keepdims=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from textsr_jax.data.drawing import camera, jpeg, kernels, resampling
 from textsr_jax.data.drawing.camera import CameraSettings
+from textsr_jax.data.drawing.resampling import settled
 from textsr_jax.data.synthetic.degradation import DIFFICULTIES, Difficulty
 
 HEIGHT, WIDTH = 16, 64  # of a low-resolution picture, in pixels
@@ -49,7 +50,7 @@ def degrade(
     blur, motion, shift, contrast = much[0:2], much[2], much[3], much[4:6]
     brightness, shade, noise, quality = much[6], much[7], much[8:10], much[10:12]
     of_dice, of_camera, of_storage = jax.random.split(key, 3)
-    dice = kernels.settled(jax.random.uniform(of_dice, (24,)))
+    dice = settled(jax.random.uniform(of_dice, (24,)))
     sides = 2 * dice[:5] - 1
 
     spread = _between(blur, dice[5])

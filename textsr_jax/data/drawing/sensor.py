@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from textsr_jax.data.drawing.kernels import settled
-from textsr_jax.data.drawing.resampling import Scalar
+from textsr_jax.data.drawing.resampling import Scalar, settled
 
 # Sums of four random bytes: their mean and their standard deviation.
 _MEAN, _DEVIATION = 4 * 127.5, (4 * (256**2 - 1) / 12) ** 0.5
