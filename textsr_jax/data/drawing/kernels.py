@@ -9,12 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from textsr_jax.data.drawing.resampling import Scalar
+from textsr_jax.data.drawing.resampling import Scalar, settled
 from textsr_jax.data.synthetic.camera import DISC
 
 REACH = 3  # pixels from a kernel's middle to its end
-# Keeps XLA from computing a value anew for every pixel or tap that needs it.
-settled = jax.lax.optimization_barrier
 _SIDE = np.arange(-REACH, REACH + 1, dtype=np.float32)
 _LINE = np.linspace(-0.5, 0.5, 33, dtype=np.float32)
 
