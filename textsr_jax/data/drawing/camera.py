@@ -70,15 +70,15 @@ class CameraSettings(flax.struct.PyTreeNode):
     """
 
     photograph: Chances = Chances(
-        anisotropic=0.06,
-        defocus=0.07,
-        motion=0.07,
+        anisotropic=0.04,
+        defocus=0.05,
+        motion=0.05,
         rolling=0.02,
         interlaced=0.01,
         dark=0.03,
-        overexposed=0.03,
-        noise=0.45,
-        mosaic=0.2,
+        overexposed=0.1,
+        noise=0.4,
+        mosaic=0.15,
         halo=0.15,
         tiny=0.03,
         jpeg=0.65,
@@ -103,7 +103,7 @@ class CameraSettings(flax.struct.PyTreeNode):
     )
     height: float = 34.0
     spread: float = 0.45
-    soft: float = 0.22
+    soft: float = 0.18
     grey: float = 0.05
 
 
