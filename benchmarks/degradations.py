@@ -16,17 +16,20 @@ from absl import flags
 from rich.table import Table
 from tqdm import tqdm
 
+from benchmarks import needs_extra
 from textsr_jax import reading, text
 from textsr_jax.cli.scripts import run_script
-from textsr_jax.data import lmdb_folders
-from textsr_jax.data.drawing.camera import CameraSettings, Chances, photograph
-from textsr_jax.data.drawing.degradation import degrade
 from textsr_jax.data.synthetic.degradation import DIFFICULTIES
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, decode_rgb, resize
 from textsr_jax.report.tables import print_table
 from textsr_jax.storage.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
+
+with needs_extra(__name__):
+    from textsr_jax.data import lmdb_folders
+    from textsr_jax.data.drawing.camera import CameraSettings, Chances, photograph
+    from textsr_jax.data.drawing.degradation import degrade
 
 LOSSES = tuple(Chances.__dataclass_fields__)
 NONE, ALL = "none", "all, by their chances"

@@ -15,14 +15,17 @@ import jax
 from absl import flags
 from tqdm import tqdm
 
-from benchmarks.data import machine, rate
+from benchmarks import needs_extra
 from configs import paper
 from textsr_jax.cli.scripts import refuse, run_script
 from textsr_jax.config.checks import checked
-from textsr_jax.data import drawing
 from textsr_jax.data.synthetic import generation
 from textsr_jax.report.tables import new_table, print_table
 from textsr_jax.storage.atomic import write_json
+
+with needs_extra(__name__):
+    from benchmarks.data import machine, rate
+    from textsr_jax.data import drawing
 
 SEED = 0
 

@@ -1,10 +1,12 @@
-"""Our models beside PP-OCRv4: python -m benchmarks.peers [--data_root=DIR] [--words=LMDB]
+"""Our models beside other readers: python -m benchmarks.peers [--data_root=DIR] [--words=LMDB]
 
-Both read the same crops, one at a time, on two threads, in one run: how many words right, how many
-a second. PP-OCRv4 also judges our SR images, which it never saw: do they help it?
+All judges of `benchmarks.judges` read the same crops, one at a time, on two threads, in one run:
+LR images enlarged by bicubic interpolation, our SR images, and HR images. With which readers does
+SR pay? The plot has the gain of each over how well it reads HR images.
 """
 
 import hashlib
+import math
 import os
 import pathlib
 import time
@@ -14,22 +16,21 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from rich.table import Table
 from tqdm import tqdm
 
-from benchmarks import needs_extra
+from benchmarks import judges, needs_extra
+from benchmarks.judges import ALONE, OURS, V6_SMALL, Judge, Read
 from configs import paper
 from textsr_jax import metrics, reading, text
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.config.checks import checked
 from textsr_jax.data import sources
-from textsr_jax.decoding.word_search import WordSearch
-from textsr_jax.errors import UserError, installing
+from textsr_jax.errors import UserError, require
 from textsr_jax.evaluation import protocol
+from textsr_jax.experiments import draw_plots
 from textsr_jax.images import HR_SIZE, resize
-from textsr_jax.report.tables import print_table
+from textsr_jax.report.tables import new_table, print_table
 from textsr_jax.runtime import provenance
-from textsr_jax.storage import workdirs
 from textsr_jax.storage.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
 
@@ -37,17 +38,15 @@ with needs_extra(__name__):
     from benchmarks.data import machine
 
 THREADS = 2
-PEER, OURS = "PP-OCRv4", "ours"
-# Our recogniser's best beam by one look, whatever its config says.
-ALONE = "ours, the recogniser alone"
-BICUBIC, LR, SR, HR, AS_IS = "LR, bicubic", "LR", "our SR", "HR", "as they are"
+# What is read: LR images are enlarged by bicubic interpolation, by our SR model, or by the reader
+# itself as it sees fit (LR).
+BICUBIC, SR, HR, LR, AS_IS = "LR, bicubic", "our SR", "HR", "LR", "as they are"
 RESULTS = pathlib.Path(__file__).parents[1] / "docs" / "peers.json"
 
 # What was wanted of the shipped models: accuracy in per cent, gains in points.
-WANTED_GAIN, WANTED_HELP, WANTED_WORDS = 12.0, 0.0, 85.0
-
-# An image, uint8 (height, width, 3), RGB, to the word in it.
-Read = Callable[[np.ndarray], str]
+WANTED_ABOVE, WANTED_HELP, WANTED_HELP_SMALL = 5.0, 0.0, 1.5
+WANTED_HR = {OURS: 94.0, ALONE: 90.0}
+WANTED_LR = {OURS: 82.5, ALONE: 78.0}
 
 
 @dataclass(frozen=True)
@@ -63,29 +62,6 @@ class Words:
     name: str
     images: dict[str, list[np.ndarray]]
     labels: list[str]
-
-
-def pp_ocr(threads: int) -> Read:
-    """PP-OCRv4's recogniser in ONNX Runtime, by RapidOCR; it neither detects nor turns words.
-
-    Raises:
-      UserError: RapidOCR is not installed.
-    """
-    try:
-        from rapidocr_onnxruntime import RapidOCR
-    except ImportError as error:
-        raise UserError(
-            f"{PEER}: RapidOCR is not installed ({error}); {installing('benchmarks')}"
-        ) from error
-    engine = RapidOCR(intra_op_num_threads=threads, inter_op_num_threads=1)
-
-    def read(image: np.ndarray) -> str:
-        # It takes the channels in OpenCV's order.
-        blue_first = np.ascontiguousarray(image[..., ::-1])
-        found, _ = engine(blue_first, use_det=False, use_cls=False, use_rec=True)
-        return found[0][0] if found else ""
-
-    return read
 
 
 def low_resolution(data_root: str, limit: int | None = None) -> list[Words]:
@@ -130,147 +106,235 @@ def labelled(folder: str, limit: int | None = None) -> Words:
     return Words(pathlib.Path(folder).name, {AS_IS: [item.image for item in items]}, labels)
 
 
-def measure(reader: str, read: Read, words: Words, images: str) -> dict[str, Any]:
+def measure(judge: str, read: Read, words: Words, images: str) -> tuple[dict[str, Any], np.ndarray]:
     """Reads crops one at a time.
 
     Args:
-      reader: its name in the tables.
+      judge: its name in the tables.
       read: the reader.
       words: the crops; the first one is read once before the clock starts.
       images: which of `words.images`.
 
     Returns:
-      `accuracy` in per cent (case and accents apart, letters and digits only, no lexicon),
-      `words_per_s`, the number of words `n`, and what they are of.
+      A row of the record: `accuracy` in per cent (case and accents apart, letters and digits only,
+      no lexicon), `as_written` in per cent (the same characters in the same case), `words_per_s`,
+      the number of words `n`, and what they are of. And which words were read: bool (n,).
     """
     crops = words.images[images]
     read(crops[0])
     start = time.perf_counter()
     found = [
         read(crop)
-        for crop in tqdm(crops, desc=f"{reader}: {words.name}, {images}", unit="word", disable=None)
+        for crop in tqdm(crops, desc=f"{judge}: {words.name}, {images}", unit="word", disable=None)
     ]
     seconds = time.perf_counter() - start
-    return {
-        "reader": reader,
+    right = metrics.correct_words(list(map(text.fold, found)), list(map(text.fold, words.labels)))
+    exact = [word == label for word, label in zip(found, words.labels, strict=True)]
+    row = {
+        "reader": judge,
         "images": images,
         "words": words.name,
         "n": len(crops),
-        "accuracy": 100
-        * metrics.word_accuracy(list(map(text.fold, found)), list(map(text.fold, words.labels))),
+        "accuracy": 100 * float(right.mean()),
+        "as_written": 100 * float(np.mean(exact)),
         "words_per_s": len(crops) / seconds,
     }
+    return row, right
 
 
 def compare(
-    peer: Read,
-    readers: dict[str, reading.Reader],
+    readers: Sequence[Judge],
+    enhance: Callable[[list[np.ndarray]], np.ndarray],
     splits: Sequence[Words],
     others: Sequence[Words],
-) -> list[dict[str, Any]]:
-    """The rows of all readers; see `measure`.
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of all judges, and what each gains by SR.
 
     Args:
-      peer: reads an image at a time.
-      readers: our pair by `OURS` and, if that differs, by `ALONE`. LR images they enlarge
-        themselves, others they read as `Reader.read` decides.
+      readers: the judges; each ends before the next begins.
+      enhance: makes our SR images, uint8 (n, 32, 128, 3), of LR images.
       splits: what `low_resolution` gives; our SR images are added to them.
       others: what `labelled` gives.
+
+    Returns:
+      What `measure` gives for each judge and kind of images. And for each judge and split the gain
+      of SR over bicubic: `points`, and how many words it turned right (`helped`) and wrong
+      (`hurt`) of `n`.
     """
-
-    def word_by(reader: reading.Reader) -> Read:
-        return lambda image: reader.read([image])[0].text
-
-    ours = {name: word_by(reader) for name, reader in readers.items()}
-    plan = []
     for words in splits:
-        words.images[SR] = list(readers[OURS].enhance(words.images[LR]))
-        plan += [(PEER, peer, words, images) for images in (BICUBIC, SR, HR)]
-        plan += [(name, read, words, images) for name, read in ours.items() for images in (LR, HR)]
-    for words in others:
-        plan += [(name, read, words, AS_IS) for name, read in ((PEER, peer), *ours.items())]
-    # One reader after the other: worker threads of the first keep spinning for a while.
-    plan.sort(key=lambda step: step[0])
-    return [measure(*step) for step in plan]
+        words.images[SR] = list(enhance(words.images[LR]))
+    rows, gains = [], []
+    for judge in readers:
+        whole = judge.read_crop or judge.read
+        for words in splits:
+            row, bicubic = measure(judge.name, judge.read, words, BICUBIC)
+            rows.append(row)
+            row, sr = measure(judge.name, judge.read, words, SR)
+            rows += [row, measure(judge.name, judge.read, words, HR)[0]]
+            if judge.read_crop is not None:
+                rows.append(measure(judge.name, whole, words, LR)[0])
+            gains.append(gain(judge.name, words.name, bicubic, sr))
+        rows += [measure(judge.name, whole, words, AS_IS)[0] for words in others]
+    return rows, gains
 
 
-def means(rows: Sequence[dict[str, Any]], splits: Sequence[str]) -> dict[str, float]:
-    """Of each reader and kind of images, "reader, images", the plain mean accuracy of `splits`."""
-    kinds = {(row["reader"], row["images"]) for row in rows if row["words"] in splits}
+def gain(judge: str, words: str, bicubic: np.ndarray, sr: np.ndarray) -> dict[str, Any]:
+    """What a judge gains by SR on a split; see `compare`.
+
+    Args:
+      judge, words: its name and the split's.
+      bicubic, sr: which words it read of these images, bool (n,).
+    """
+    helped, hurt = int((sr & ~bicubic).sum()), int((bicubic & ~sr).sum())
+    points = 100 * (helped - hurt) / len(sr)
     return {
-        ", ".join(kind): float(
-            np.mean(
-                [
-                    row["accuracy"]
-                    for row in rows
-                    if (row["reader"], row["images"]) == kind and row["words"] in splits
-                ]
-            )
-        )
-        for kind in sorted(kinds)
+        "reader": judge,
+        "words": words,
+        "points": points,
+        "helped": helped,
+        "hurt": hurt,
+        "n": len(sr),
     }
 
 
-def targets(rows: Sequence[dict[str, Any]], mean: dict[str, float]) -> list[dict[str, Any]]:
-    """What was wanted beside what was reached."""
+def means(rows: Sequence[dict[str, Any]], splits: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Plain means over `splits`, by judge and kind of images: `accuracy` and `as_written`."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["words"] in splits:
+            found.setdefault(row["reader"], {}).setdefault(row["images"], []).append(row)
+    return {
+        judge: {
+            images: {
+                score: float(np.mean([row[score] for row in kind]))
+                for score in ("accuracy", "as_written")
+            }
+            for images, kind in kinds.items()
+        }
+        for judge, kinds in found.items()
+    }
+
+
+def mean_gains(gains: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """By judge, the plain mean of its gains over splits in points, and its standard error.
+
+    The error is that of pairs: each word is turned right, turned wrong, or neither.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in gains:
+        found.setdefault(one["reader"], []).append(one)
+    result = {}
+    for judge, splits in found.items():
+        variances = [
+            (one["helped"] + one["hurt"] - (one["helped"] - one["hurt"]) ** 2 / one["n"])
+            / one["n"] ** 2
+            for one in splits
+        ]
+        result[judge] = {
+            "points": float(np.mean([one["points"] for one in splits])),
+            "error": 100 * math.sqrt(sum(variances)) / len(splits),
+        }
+    return result
+
+
+def targets(
+    mean: dict[str, dict[str, Any]], gained: dict[str, dict[str, float]]
+) -> list[dict[str, Any]]:
+    """What was wanted beside what was reached: accuracy in per cent, gains in points.
+
+    Args:
+      mean: what `means` gives; without splits there are no targets.
+      gained: what `mean_gains` gives.
+    """
     wanted = []
-    if mean:
-        bicubic = mean[f"{PEER}, {BICUBIC}"]
-        for name in (OURS, ALONE):
-            if f"{name}, {LR}" in mean:
-                gain = mean[f"{name}, {LR}"] - bicubic
-                wanted.append((f"{name}, LR above {PEER} on bicubic, points", WANTED_GAIN, gain))
-        help_ = mean[f"{PEER}, {SR}"] - bicubic
-        wanted.append((f"{PEER} on our SR images above bicubic, points", WANTED_HELP, help_))
-    wanted += [
-        (f"{row['reader']}, {row['words']}, %", WANTED_WORDS, row["accuracy"])
-        for row in rows
-        if row["reader"] != PEER and row["images"] == AS_IS
-    ]
+    for name in (OURS, ALONE):
+        if name in mean:
+            kinds = {images: scores["accuracy"] for images, scores in mean[name].items()}
+            wanted += [
+                (f"{name}, LR, %", WANTED_LR[name], kinds[LR]),
+                (f"{name}, HR, %", WANTED_HR[name], kinds[HR]),
+            ]
+    if OURS in mean and V6_SMALL in mean:
+        above = mean[OURS][LR]["accuracy"] - mean[V6_SMALL][BICUBIC]["accuracy"]
+        wanted.append((f"{OURS}, LR above {V6_SMALL} on bicubic, points", WANTED_ABOVE, above))
+    for name, scores in gained.items():
+        target = WANTED_HELP_SMALL if name == V6_SMALL else WANTED_HELP
+        wanted.append((f"{name} on our SR images above bicubic, points", target, scores["points"]))
     return [
         {"what": what, "target": target, "reached": reached, "met": reached >= target}
         for what, target, reached in wanted
     ]
 
 
-def _tables(results: dict[str, Any]) -> list[Table]:
-    rows, splits, others = results["rows"], results["splits"], results["others"]
-    tables = []
-    for names, title in ((splits, "low-resolution words"), (others, "word crops")):
-        if not names:
-            continue
-        table = Table(title=f"{title} read rightly, without lexicon")
-        table.add_column("reader")
-        table.add_column("images")
-        for name in names:
-            table.add_column(f"{name}\n%", justify="right")
-        if names is splits:
-            table.add_column("mean\n%", justify="right")
-        table.add_column("words/s", justify="right")
-        kinds = dict.fromkeys((row["reader"], row["images"]) for row in rows)
-        for kind in kinds:
-            found = {row["words"]: row for row in rows if (row["reader"], row["images"]) == kind}
-            if not set(names) <= found.keys():
-                continue
-            cells = [f"{found[name]['accuracy']:.1f}" for name in names]
-            if names is splits:
-                cells.append(f"{results['means'][', '.join(kind)]:.1f}")
-            seconds = sum(found[name]["n"] / found[name]["words_per_s"] for name in names)
-            count = sum(found[name]["n"] for name in names)
-            table.add_row(*kind, *cells, f"{count / seconds:.1f}")
-        tables.append(table)
-    table = Table(title="wanted and reached")
-    table.add_column("what")
-    for column in ("wanted", "reached", "met"):
-        table.add_column(column, justify="right")
-    for row in results["targets"]:
-        table.add_row(
-            row["what"],
-            f"{row['target']:.1f}",
-            f"{row['reached']:.1f}",
-            "yes" if row["met"] else "no",
+def plot(results: dict[str, Any]) -> Any:
+    """The figure of the gains over how well each judge reads HR images.
+
+    Args:
+      results: the record, of at least one split.
+    """
+    from textsr_jax.report import plots
+
+    judged = [
+        plots.Judged(
+            name,
+            results["means"][name][HR]["accuracy"],
+            gained["points"],
+            gained["error"],
+            {one["words"]: one["points"] for one in results["gains"] if one["reader"] == name},
         )
-    return [*tables, table]
+        for name, gained in results["mean_gains"].items()
+    ]
+    words = sum(row["n"] for row in results["gains"]) // len(judged)
+    return plots.gains(judged, f"our SR images beside bicubic ones: {words} words")
+
+
+def _tables(results: dict[str, Any]) -> list[Any]:
+    rows, splits, others = results["rows"], results["splits"], results["others"]
+    by_kind: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        by_kind.setdefault((row["reader"], row["images"]), {})[row["words"]] = row
+    names = [judge["name"] for judge in results["judges"]]
+    tables = []
+    if splits:
+        figures = [*(f"{name}\n%" for name in splits), "mean\n%", "as\nwritten", "SR's\ngain"]
+        table = new_table("low-resolution words", ["reader", "images"], [*figures, "words/s"])
+        for name in names:
+            for images, scores in results["means"][name].items():
+                found = by_kind[name, images]
+                gained = results["mean_gains"][name]["points"]
+                table.add_row(
+                    name,
+                    images,
+                    *(f"{found[split]['accuracy']:.1f}" for split in splits),
+                    f"{scores['accuracy']:.1f}",
+                    f"{scores['as_written']:.1f}",
+                    f"{gained:+.1f}" if images == SR else "",
+                    _speed([found[split] for split in splits]),
+                )
+        tables.append(table)
+    figures = ["MB"]
+    for other in others:
+        figures += [f"{other}\n%", "as\nwritten", "words/s"]
+    table = new_table("file sizes, and words as they are", ["reader"], figures)
+    for judge in results["judges"]:
+        found = [by_kind[judge["name"], AS_IS][other] for other in others]
+        cells = ["-" if judge["megabytes"] is None else f"{judge['megabytes']:.1f}"]
+        for row in found:
+            cells += [f"{row['accuracy']:.1f}", f"{row['as_written']:.1f}", _speed([row])]
+        table.add_row(judge["name"], *cells)
+    tables.append(table)
+    if results["targets"]:
+        table = new_table("wanted and reached", ["what"], ["wanted", "reached", "met"])
+        for row in results["targets"]:
+            met = "yes" if row["met"] else "no"
+            table.add_row(row["what"], f"{row['target']:.1f}", f"{row['reached']:.1f}", met)
+        tables.append(table)
+    return tables
+
+
+def _speed(rows: Sequence[dict[str, Any]]) -> str:
+    seconds = sum(row["n"] / row["words_per_s"] for row in rows)
+    return f"{sum(row['n'] for row in rows) / seconds:.1f}"
 
 
 def main(arguments: list[str]) -> None:
@@ -278,36 +342,44 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"{arguments[0]!r}: benchmarks.peers takes flags only")
     if not flags.FLAGS.data_root and not flags.FLAGS.words:
         raise UserError("nothing to read; name folders in --data_root or --words")
+    require("matplotlib", "plots")
     # XLA takes as many threads as it finds cores when it starts, which is in the first network.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
-    peer, model = pp_ocr(THREADS), pathlib.Path(flags.FLAGS.model)
-    readers, config = {OURS: reading.load(model)}, workdirs.load_config(model)
-    if WordSearch.of(config.decoding).margin is not None:
-        config.decoding.language_weight = config.decoding.second_look = 0.0
-        readers[ALONE] = reading.load(model, config=config)
+    model = pathlib.Path(flags.FLAGS.model)
+    others, missing = judges.peers(THREADS)
+    for line in missing:
+        print(f"left out: {line}")
+    readers = [*others, *judges.ours(model)]
     splits = []
     if flags.FLAGS.data_root:
         splits = low_resolution(flags.FLAGS.data_root, flags.FLAGS.limit)
-    others = [labelled(folder, flags.FLAGS.limit) for folder in flags.FLAGS.words]
-    rows = compare(peer, readers, splits, others)
+    crops = [labelled(folder, flags.FLAGS.limit) for folder in flags.FLAGS.words]
+    rows, gains = compare(readers, reading.load(model).enhance, splits, crops)
     names = [words.name for words in splits]
-    mean = means(rows, names)
+    mean, gained = means(rows, names), mean_gains(gains)
     results = {
         "machine": machine(),
         "model": model.name,
         "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest() if model.is_file() else None,
         "provenance": provenance.code(),
+        "judges": [{"name": judge.name, "megabytes": judge.megabytes} for judge in readers],
         "splits": names,
-        "others": [words.name for words in others],
+        "others": [words.name for words in crops],
         "rows": rows,
         "means": mean,
-        "targets": targets(rows, mean),
+        "gains": gains,
+        "mean_gains": gained,
+        "targets": targets(mean, gained),
     }
-    print(f"{model.name} beside {PEER} on {results['machine']}")
+    print(f"{model.name} beside {len(others)} other readers on {results['machine']}")
     for table in _tables(results):
         print_table(table)
     write_json(flags.FLAGS.out, results)
     print(f"figures: {flags.FLAGS.out}")
+    if splits:
+        picture = pathlib.Path(flags.FLAGS.out).with_name("sr_gain.png")
+        draw_plots.write(picture, plot(results))
+        print(f"plot: {picture}")
 
 
 def _define_flags() -> None:
@@ -316,7 +388,7 @@ def _define_flags() -> None:
     flags.DEFINE_multi_string("words", [], "An LMDB folder of a recognition benchmark; repeatable.")
     flags.DEFINE_string("model", str(SHIPPED), "Our models: a packed file or a workdir.")
     flags.DEFINE_integer("limit", None, "So many words of each set at most.", lower_bound=1)
-    flags.DEFINE_string("out", str(RESULTS), "The JSON file.")
+    flags.DEFINE_string("out", str(RESULTS), "The JSON file; sr_gain.png is written beside it.")
 
 
 if __name__ == "__main__":

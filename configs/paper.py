@@ -109,6 +109,8 @@ def get_config(variant: str = "") -> ConfigDict:
     # ---- decoding: the published beam search and nothing beside it
 
     config.decoding = part(beam=10, steps=49, language_weight=0.0, second_look=0.0, temperature=1.0)
+    # Filled in by textsr_jax/experiments/fit_temperature.py, in packed files.
+    config.held_out = part(words=0, wrong_words=(), wrong_letters=())
 
     # ---- training
 

@@ -2,6 +2,8 @@
 
 import ast
 import configparser
+import fnmatch
+import functools
 import importlib.metadata
 import pathlib
 import re
@@ -27,6 +29,7 @@ PACKAGES = {
     "convert": ("torch",),
     "qwix": ("qwix",),
 }
+EXTRAS = [package for packages in PACKAGES.values() for package in packages]
 
 
 def without(packages: str, *command: object) -> subprocess.CompletedProcess:
@@ -81,6 +84,50 @@ def test_every_import_is_of_every_installation_or_names_its_extra():
             brought = set().union(*(required[name] for name in ("", *extras)))
             if not brought & {normal(name) for name in distributions.get(package, ())}:
                 wrong.append(f"{file.relative_to(ROOT)} imports {package}")
+    assert not wrong
+
+
+def loaded(body: list[ast.stmt]) -> Iterator[tuple[str, bool]]:
+    """What code imports as soon as it is imported, and whether `needs_extra` encloses it."""
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from ((name.name, False) for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            # `from a import b` may import the module a.b.
+            yield from ((f"{node.module}.{name.name}", False) for name in node.names)
+        elif isinstance(node, ast.With):
+            within = "needs_extra(" in ast.unparse(node.items[0])
+            yield from ((name, within or inner) for name, inner in loaded(node.body))
+
+
+@functools.cache
+def loaded_by(file: pathlib.Path) -> list[str]:
+    return [name for name, _ in loaded(ast.parse(file.read_text()).body)]
+
+
+def takes_an_extra(name: str) -> bool:
+    """Whether importing a module, or something in it, imports a package of an extra."""
+    ahead, read = [name], set()
+    while ahead:
+        top, *rest = ahead.pop().split(".")
+        if any(fnmatch.fnmatch(top, package) for package in EXTRAS):
+            return True
+        place = ROOT / top
+        for part in [*rest, ""] if top in ("textsr_jax", "benchmarks") else ():
+            for file in {place / "__init__.py", place.with_suffix(".py")} - read:
+                if file.is_file():
+                    read.add(file)
+                    ahead += loaded_by(file)
+            place /= part
+    return False
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda f: f.name)
+def test_a_benchmark_names_the_extra_that_it_needs(file):
+    tree = ast.parse(file.read_text())
+    if "__main__" not in file.read_text() or file.name == "__init__.py":
+        return
+    wrong = [name for name, within in loaded(tree.body) if not within and takes_an_extra(name)]
     assert not wrong
 
 

@@ -1,12 +1,9 @@
-"""The comparison with PP-OCRv4: who reads what, how it is scored, and what was wanted."""
-
-import importlib.util
-import sys
+"""The comparison of readers: who reads what, how it is scored, and what was wanted."""
 
 import numpy as np
 import pytest
 
-from benchmarks import peers
+from benchmarks import judges, peers
 from tests.conftest import record, word_image, write_lmdb
 from textsr_jax.errors import UserError
 from textsr_jax.reading import Reading
@@ -30,76 +27,129 @@ def splits():
 
 
 class Reader:
-    """Reads the words of even numbers; its SR images are brighter by 100."""
+    """Reads the words of even numbers, case and all; its SR images are brighter by 100."""
 
     def enhance(self, images):
         return np.stack([image(int(lr.max()) + 100) for lr in images])
+
+    def read_enhanced(self, images):
+        return self.read(images)
 
     def read(self, images):
         return [Reading(WORDS[i.max() % 10] if i.max() % 2 == 0 else "x", 0.5) for i in images]
 
 
-class Alone(Reader):
-    """Reads the first word only."""
-
-    def read(self, images):
-        return [Reading(WORDS[0] if image.max() % 10 == 0 else "x", 0.5) for image in images]
-
-
-def peer(picture):
-    """Reads all SR images, and of the others the first of each split, in its own spelling."""
-    number = int(picture.max())
-    return WORDS[number % 100 % 10].upper() + "!" if number >= 100 or number % 10 == 0 else ""
+def second(picture):
+    """Reads all SR images but the first, and of the others the first two, in its own spelling."""
+    number, sr = int(picture.max()) % 100 % 10, picture.max() >= 100
+    return WORDS[number].upper() + "!" if (number > 0 if sr else number < 2) else ""
 
 
-def test_each_reader_reads_each_kind_of_images():
+def all_rows():
     crops = peers.Words("crops", {peers.AS_IS: [image(n) for n in range(4)]}, WORDS)
-    rows = peers.compare(peer, {peers.OURS: Reader(), peers.ALONE: Alone()}, splits(), [crops])
-    found = {(row["reader"], row["images"], row["words"]): row["accuracy"] for row in rows}
+    readers = [judges.Judge("b", second, 2.5), judges.our_judge(judges.OURS, Reader(), 1.5)]
+    return peers.compare(readers, Reader().enhance, splits(), [crops])
+
+
+def test_each_judge_reads_each_kind_of_images():
+    rows, gains = all_rows()
+    found = {
+        (row["reader"], row["images"], row["words"]): (row["accuracy"], row["as_written"])
+        for row in rows
+    }
     assert found == {
-        (peers.PEER, peers.BICUBIC, "easy"): 25,
-        (peers.PEER, peers.BICUBIC, "hard"): 25,
-        (peers.PEER, peers.SR, "easy"): 100,
-        (peers.PEER, peers.SR, "hard"): 100,
-        (peers.PEER, peers.HR, "easy"): 25,
-        (peers.PEER, peers.HR, "hard"): 25,
-        (peers.PEER, peers.AS_IS, "crops"): 25,
-        (peers.OURS, peers.LR, "easy"): 50,
-        (peers.OURS, peers.LR, "hard"): 50,
-        (peers.OURS, peers.HR, "easy"): 50,
-        (peers.OURS, peers.HR, "hard"): 50,
-        (peers.OURS, peers.AS_IS, "crops"): 50,
-        (peers.ALONE, peers.LR, "easy"): 25,
-        (peers.ALONE, peers.LR, "hard"): 25,
-        (peers.ALONE, peers.HR, "easy"): 25,
-        (peers.ALONE, peers.HR, "hard"): 25,
-        (peers.ALONE, peers.AS_IS, "crops"): 25,
+        ("b", peers.BICUBIC, "easy"): (50, 0),
+        ("b", peers.BICUBIC, "hard"): (50, 0),
+        ("b", peers.SR, "easy"): (75, 0),
+        ("b", peers.SR, "hard"): (75, 0),
+        ("b", peers.HR, "easy"): (50, 0),
+        ("b", peers.HR, "hard"): (50, 0),
+        ("b", peers.AS_IS, "crops"): (50, 0),
+        (judges.OURS, peers.BICUBIC, "easy"): (50, 50),
+        (judges.OURS, peers.BICUBIC, "hard"): (50, 50),
+        (judges.OURS, peers.SR, "easy"): (50, 50),
+        (judges.OURS, peers.SR, "hard"): (50, 50),
+        (judges.OURS, peers.HR, "easy"): (50, 50),
+        (judges.OURS, peers.HR, "hard"): (50, 50),
+        (judges.OURS, peers.LR, "easy"): (50, 50),
+        (judges.OURS, peers.LR, "hard"): (50, 50),
+        (judges.OURS, peers.AS_IS, "crops"): (50, 50),
     }
     assert all(row["n"] == 4 and row["words_per_s"] > 0 for row in rows)
-    # All of one reader's work is done before the other's begins.
-    readers = [row["reader"] for row in rows]
-    assert readers == sorted(readers)
-    mean = peers.means(rows, ["easy", "hard"])
-    assert mean[f"{peers.PEER}, {peers.SR}"] == 100
-    assert f"{peers.PEER}, {peers.AS_IS}" not in mean
-    gain, alone, help_, words, words_alone = peers.targets(rows, mean)
-    assert (gain["reached"], gain["met"]) == (25, True)
-    assert (alone["reached"], alone["met"]) == (0, False)
-    assert (help_["reached"], help_["met"]) == (75, True)
-    assert (words["reached"], words["met"]) == (50, False)
-    assert (words_alone["reached"], words_alone["what"]) == (25, f"{peers.ALONE}, crops, %")
-    # Models without a language weight read once.
-    rows = peers.compare(peer, {peers.OURS: Reader()}, splits(), [])
-    assert {row["reader"] for row in rows} == {peers.PEER, peers.OURS}
-    assert len(peers.targets(rows, peers.means(rows, ["easy", "hard"]))) == 2
+    # All of one judge's work is done before the next begins.
+    names = [row["reader"] for row in rows]
+    assert names == sorted(names)
+    # SR turns two words right and one wrong.
+    assert [(one["reader"], one["helped"], one["hurt"], one["points"]) for one in gains] == [
+        ("b", 2, 1, 25),
+        ("b", 2, 1, 25),
+        (judges.OURS, 0, 0, 0),
+        (judges.OURS, 0, 0, 0),
+    ]
+
+
+def test_targets_stand_beside_what_was_reached():
+    rows, gains = all_rows()
+    rows = [row | {"reader": judges.V6_SMALL} if row["reader"] == "b" else row for row in rows]
+    gains = [one | {"reader": judges.V6_SMALL} if one["reader"] == "b" else one for one in gains]
+    found = peers.targets(peers.means(rows, ["easy", "hard"]), peers.mean_gains(gains))
+    assert [(row["what"], row["target"], row["reached"], row["met"]) for row in found] == [
+        ("ours, LR, %", 82.5, 50, False),
+        ("ours, HR, %", 94, 50, False),
+        ("ours, LR above PP-OCRv6 small on bicubic, points", 5, 0, False),
+        ("PP-OCRv6 small on our SR images above bicubic, points", 1.5, 25, True),
+        ("ours on our SR images above bicubic, points", 0, 0, True),
+    ]
+    # Without splits nothing is wanted.
+    assert peers.targets({}, {}) == []
 
 
 def test_the_mean_is_the_plain_one_over_splits():
     rows = [
-        {"reader": "a", "images": "b", "words": words, "accuracy": accuracy, "n": n}
-        for words, accuracy, n in (("easy", 90.0, 1000), ("hard", 30.0, 10), ("other", 1.0, 5))
+        {"reader": "a", "images": "b", "words": words, "accuracy": accuracy, "as_written": 10.0}
+        for words, accuracy in (("easy", 90.0), ("hard", 30.0), ("other", 1.0))
     ]
-    assert peers.means(rows, ["easy", "hard"]) == {"a, b": 60.0}
+    assert peers.means(rows, ["easy", "hard"]) == {"a": {"b": {"accuracy": 60, "as_written": 10}}}
+
+
+def test_the_error_of_a_gain_is_that_of_pairs():
+    bicubic = np.repeat([True, False], 50)
+    sr = np.concatenate([np.repeat([True, False], [46, 4]), np.repeat([True, False], [20, 30])])
+    one = peers.gain("a", "easy", bicubic, sr)
+    assert (one["helped"], one["hurt"], one["points"]) == (20, 4, 16)
+    # The differences are 20 times 1, 4 times -1 and 76 times 0.
+    error = 100 * np.std(sr.astype(int) - bicubic) / 10
+    assert peers.mean_gains([one])["a"] == {"points": 16, "error": pytest.approx(error)}
+    both = peers.mean_gains([one, one | {"words": "hard", "points": 0.0}])["a"]
+    assert both == {"points": 8, "error": pytest.approx(error / np.sqrt(2))}
+
+
+def test_tables_and_plot_of_a_record():
+    rows, gains = all_rows()
+    mean, gained = peers.means(rows, ["easy", "hard"]), peers.mean_gains(gains)
+    results = {
+        "judges": [{"name": "b", "megabytes": 2.5}, {"name": judges.OURS, "megabytes": None}],
+        "splits": ["easy", "hard"],
+        "others": ["crops"],
+        "rows": rows,
+        "means": mean,
+        "gains": gains,
+        "mean_gains": gained,
+        "targets": peers.targets(mean, gained),
+    }
+    words, sizes, wanted = peers._tables(results)
+    cells = [list(column.cells) for column in words.columns]
+    assert cells[0] == ["b"] * 3 + [judges.OURS] * 4
+    assert cells[4] == ["50.0", "75.0", "50.0", "50.0", "50.0", "50.0", "50.0"]
+    assert cells[6] == ["", "+25.0", "", "", "+0.0", "", ""]
+    assert [list(column.cells) for column in sizes.columns][:3] == [
+        ["b", judges.OURS],
+        ["2.5", "-"],
+        ["50.0", "50.0"],
+    ]
+    assert len(wanted.rows) == 4
+    texts = [text.get_text() for text in peers.plot(results).axes[0].texts]
+    assert texts == ["b  +25.0", "ours  +0.0"]
 
 
 def test_test_splits_are_opened_with_their_bicubic_images(data_root, tmp_path, monkeypatch):
@@ -126,16 +176,3 @@ def test_labelled_crops(tmp_path):
     word_image("a").save(tmp_path / "a.png")
     with pytest.raises(UserError, match="without labels"):
         peers.labelled(str(tmp_path))
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("rapidocr_onnxruntime") is None, reason="RapidOCR is an extra"
-)
-def test_pp_ocr_reads_a_clear_word():
-    assert peers.pp_ocr(2)(np.asarray(word_image("hotel"))).lower() == "hotel"
-
-
-def test_rapidocr_is_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "rapidocr_onnxruntime", None)
-    with pytest.raises(UserError, match="not installed"):
-        peers.pp_ocr(2)

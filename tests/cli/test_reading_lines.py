@@ -37,7 +37,9 @@ class Shades:
             self.batches.append(len(images))
         shades = images[:, 16, 64, 0]
         chances = np.log(np.maximum(shades, 1) / 256)
-        return Words([str(shade) for shade in shades], chances, chances)
+        texts = [str(shade) for shade in shades]
+        letters = [np.full(len(word), sure) for word, sure in zip(texts, chances, strict=True)]
+        return Words(texts, chances, chances, letters)
 
 
 def shade(value: int, **about) -> Item:

@@ -1,6 +1,7 @@
 """Reading in ONNX Runtime: the same images, words and confidences as JAX's reader."""
 
 import json
+import math
 import pickle
 import shutil
 
@@ -156,6 +157,25 @@ def test_the_models_temperature(folder, images, tmp_path):
         (tmp_path / "copy" / RECORD).write_text(json.dumps(odd))
         with pytest.raises(UserError, match=f"its config.decoding.{name}={value!r}: must be"):
             engine.load(tmp_path / "copy")
+
+
+def test_errors_on_held_out_words_travel_along(folder, images, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    record = json.loads((folder / RECORD).read_text())
+    assert record["held_out"] == {"words": 0, "wrong_letters": [], "wrong_words": []}
+    (plain,) = engine.load(folder).read(images[:1])
+    sure = math.log(plain.confidence)
+    record["held_out"] = {"words": 9, "wrong_words": [[min(0, sure + 0.01), 1.0]]}
+    (tmp_path / "copy" / RECORD).write_text(json.dumps(record))
+    (careful,) = engine.load(tmp_path / "copy", abstain=0.1).read(images[:1])
+    assert (careful.text, careful.abstained) == ("", True) and plain.text
+    with pytest.raises(UserError, match=r"read with another config\.decoding"):
+        engine.load(tmp_path / "copy", beam=1, abstain=0.1)
+    # Folders of before have none.
+    del record["held_out"]
+    (tmp_path / "copy" / RECORD).write_text(json.dumps(record))
+    with pytest.raises(UserError, match="copy does not say which held-out words it misread"):
+        engine.load(tmp_path / "copy", abstain=0.1)
 
 
 class NotFinite:

@@ -43,7 +43,8 @@ class Hasty(Unused):
         parts = iter(self.words * len(images))
         texts = [self.words[0] if one else next(parts) for one in whole]
         sure = np.where(whole, np.log(0.998), np.log(self.surely))
-        return Words(texts, sure, sure)
+        letters = [np.full(len(word), one) for word, one in zip(texts, sure, strict=True)]
+        return Words(texts, sure, sure, letters)
 
 
 @pytest.mark.parametrize(

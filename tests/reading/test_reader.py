@@ -90,7 +90,8 @@ class Blocks:
     """An engine that reads blocks of one shade as letters, darkest first, and what stands upright.
 
     Each letter costs 0.1 of the log probability. Turned blocks, which are stripes, cost 5. The
-    logarithm of its confidence is `doubt` times that.
+    logarithm of its confidence is `doubt` times that. A letter is as sure as it is early in the
+    alphabet.
     """
 
     alphabet = text.ALPHANUMERIC
@@ -110,7 +111,9 @@ class Blocks:
         costs = [
             0.1 * len(w) + (0 if up and w else 5) for w, up in zip(words, upright, strict=True)
         ]
-        return Words(words, -np.array(costs), -self.doubt * np.array(costs))
+        place = text.ALPHANUMERIC.characters.index
+        letters = [-0.001 * np.array([*map(place, word)], float) for word in words]
+        return Words(words, -np.array(costs), -self.doubt * np.array(costs), letters)
 
     def _slopes(self, image):
         """How much brighter each row is than the one above, or darker: then it is upside down."""
@@ -211,7 +214,8 @@ def test_turns_are_judged_by_confidence_and_letters_not_by_probability():
             lying = words.log_probability < -4
             texts = ["i" if one else text for one, text in zip(lying, words.texts, strict=True)]
             sure = np.where(lying, -0.07, words.log_confidence)
-            return Words(texts, np.where(lying, -0.01, words.log_probability), sure)
+            letters = [np.zeros(len(word)) for word in texts]
+            return Words(texts, np.where(lying, -0.01, words.log_probability), sure, letters)
 
     for quarters in (1, 3):
         turned = np.rot90(blocks("vehicles"), quarters)

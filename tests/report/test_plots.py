@@ -46,7 +46,7 @@ def test_a_line_for_every_layer_type():
     assert plots.encoded(figure, "svg").startswith(b"<?xml")
 
 
-def test_a_front_shows_series_winner_and_the_unquantised_pair():
+def test_a_front_shows_series_winner_and_the_unquantised_models():
     points = [(4.0, row(19, 40), "2"), (8.0, row(20, 48), "4")]
     winner, plain = (6.0, row(19.5, 47), "the choice"), (32.0, row(20, 50), "unquantised")
     figure = plots.front(plain, [("uniform", points)], winner, "title")
@@ -66,3 +66,47 @@ def test_points_that_lie_together_share_a_note():
         assert [text.get_text() for text in axes.texts] == ["2", "3", "4 to 8"]
         boxes = [text.get_window_extent() for text in axes.texts]
         assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+def test_gains_stand_over_the_strength_of_each_reader():
+    judges = [
+        plots.Judged("weak", 80.0, 3.0, 1.0, {"easy": 2.0, "hard": 4.0}),
+        plots.Judged("strong", 95.0, -1.0, 0.5, {"easy": 0.0, "hard": -2.0}),
+        plots.Judged("as strong", 95.2, 1.0, 0.5, {"easy": 1.0, "hard": 1.0}),
+    ]
+    figure = plots.gains(judges, "title")
+    (axes,) = figure.axes
+    zero, easy, hard, means = axes.lines[:4]
+    assert list(zero.get_ydata()) == [0, 0]
+    assert easy.get_xydata().tolist() == [[80, 2], [95, 0], [95.2, 1]]
+    assert hard.get_xydata().tolist() == [[80, 4], [95, -2], [95.2, 1]]
+    assert means.get_xydata().tolist() == [[80, 3], [95, -1], [95.2, 1]]
+    ((_, low), (_, high)) = axes.containers[0].lines[2][0].get_segments()[0]
+    assert (low, high) == (2, 4)
+    names = [text.get_text() for text in axes.texts]
+    assert names == ["weak  +3.0", "strong  -1.0", "as strong  +1.0"]
+    # Names of readers that are equally strong stand apart, in the order of strength.
+    places = [text.xyann[0] for text in axes.texts]
+    assert places[0] < places[1] < places[2] - 0.4
+
+
+def test_risk_over_coverage_has_a_line_and_marks_for_every_reader():
+    point = {"asked": 0.05, "threshold": -0.1, "coverage": 0.5, "risk": 0.04}
+    readers = [
+        {
+            "reader": name,
+            "coverage": [0.25, 0.5, 1.0],
+            "selective_risk": [0.0, 0.08, risk],
+            "points": [point | {"selective_risk": 0.08}, point | {"selective_risk": None}],
+        }
+        for name, risk in (("ours", 0.2), ("peer", 0.3))
+    ]
+    curves, kept = plots.risk_coverage(readers, "title").axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in curves.lines}
+    assert lines["ours"] == [[25, 0], [50, 8], [100, 20]]
+    assert lines["peer"][-1] == [100, 30]
+    # A threshold that returns nothing has no place on the curve.
+    assert [text.get_text() for text in curves.texts] == ["5 %", "5 %"]
+    assert curves.texts[0].xy == (50, 8)
+    assert kept.lines[0].get_xydata().tolist() == [[5, 4], [5, 4]]
+    assert kept.lines[-1].get_xydata().tolist() == [[0, 0], [5, 5]]

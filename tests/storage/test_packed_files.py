@@ -482,7 +482,7 @@ FALSE = {
     "version text": (field("version", "3"), "of version '3', and this program reads"),
     "alphabet": (field("alphabet", "abc"), "its alphabet is 'abc', and this program reads '"),
     "two alphabets": (field("alphabet", PRINTABLE.characters), "its alphabet is not that of its"),
-    "alphabets": (field("alphabet", [ALPHANUMERIC.characters]), "its alphabet is ['0123"),
+    "alphabets": (field("alphabet", [ALPHANUMERIC.characters]), r"its alphabet is \['0123"),
     "extra field": (field("code", "import os"), "its record has other fields"),
     "missing field": (without("provenance"), "its record has other fields"),
     "rules of one part": (without("rules/sr"), "values of a wrong kind"),

@@ -14,6 +14,8 @@ from textsr_jax.config.names import nearest
 
 # Limits on texts, patterns and lists of rules; nobody writes longer ones.
 _TEXT, _PATTERN, _RULES = 4096, 1000, 1000
+# The most errors of held-out words; a million words at 10 % have so many.
+_LOSSES = 100_000
 
 
 class Refused(Exception):
@@ -175,6 +177,27 @@ class Wholes:
             return tuple(one.accept(number) for number in value)
         except Refused as error:
             raise Refused(self.wanted) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Losses:
+    """A list of pairs: a log confidence of at most 0, and a loss above 0 and at most 1."""
+
+    wanted = f"a list of at most {_LOSSES} pairs, each a log confidence and a loss of up to 1"
+
+    def accept(self, value: Any) -> tuple[tuple[float, float], ...]:
+        if not _is_list(value) or len(value) > _LOSSES:
+            raise Refused(self.wanted)
+        kinds = Number(-1e3, 0), Number(0, 1, open_low=True)
+        made = []
+        for number, pair in enumerate(value):
+            if not _is_list(pair) or len(pair) != 2:
+                raise Refused(f"{self.wanted}; number {number} is not such a pair")
+            try:
+                made.append((kinds[0].accept(pair[0]), kinds[1].accept(pair[1])))
+            except Refused as error:
+                raise Refused(f"{self.wanted}; number {number} must have {error}") from error
+        return tuple(made)
 
 
 @dataclasses.dataclass(frozen=True)

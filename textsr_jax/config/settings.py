@@ -9,7 +9,7 @@ that is older than the field; see `parts.Field`. The networks are in `network_se
 from dataclasses import dataclass, field
 from typing import Any
 
-from textsr_jax.config.kinds import Axes, Choice, Choices, Flag, Number, Rules, Text, Whole
+from textsr_jax.config.kinds import Axes, Choice, Choices, Flag, Losses, Number, Rules, Text, Whole
 from textsr_jax.config.network_settings import (
     FocusSettings,
     RecognizerSettings,
@@ -119,6 +119,24 @@ class Decoding(Part):
     # Such a word is read four times more, its image moved by two pixels to each corner. 0: never.
     second_look: float = recipe(0.0, Number(0, 1), "words less sure than this are read again")
     temperature: float = recipe(1.0, Number(1e-3, 1e3), "confidence is probability^(1/this)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut(Part):
+    """The errors on held-out words, which `textsr_jax.reading.abstention` needs.
+
+    `experiments.fit_temperature` measures them with the `decoding` beside them. Log confidences are
+    those at temperature 1.
+    """
+
+    words: int = recipe(0, Whole(0, _MANY), "held-out words that were read; 0: none")
+    # A wrong word's loss is 1. A wrong letter's is one divided by the letters read in its word.
+    wrong_words: tuple[tuple[float, float], ...] = recipe(
+        (), Losses(), "log confidence and loss of each wrong word"
+    )
+    wrong_letters: tuple[tuple[float, float], ...] = recipe(
+        (), Losses(), "log confidence and loss of each wrong letter"
+    )
 
 
 # ---- training
@@ -300,6 +318,7 @@ class Experiment(Part):
     init: Starts = Starts()
     parallel: Parallel = Parallel()
     decoding: Decoding = Decoding()
+    held_out: HeldOut = HeldOut()
     pretrain: PretrainSettings = PretrainSettings()
     stage0: Stage0Settings = Stage0Settings(**_older(300_000, 16))
     stage1: Stage1Settings = Stage1Settings(**_older(500_000, 16, clip=0.25, b1=0.5))

@@ -197,6 +197,7 @@ def describe(
         "ocr": models.config.ocr.name,
         "alphabet": search.alphabet.characters,
         "decoding": {**search.settings(), "temperature": models.config.decoding.temperature},
+        "held_out": models.config.held_out.to_dict(),
         "calibration": {"method": settings.range_method, "images": images},
         "weight_bits": settings.weight_bits,
         "provenance": provenance.code(),

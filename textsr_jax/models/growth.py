@@ -60,10 +60,13 @@ def grow(variables: Variables, network: Network, key: jax.Array, place: str) -> 
         part = _MORE.match(name)
         if before == after or (before is None and part and part.group() not in there):
             continue
-        grows = False
-        if before and after and all(a <= b for a, b in zip(before, after, strict=True)):
-            grows = bool(_LARGER.search(name)) or _writes_more(name, before, after)
-        if not grows:
+        fits = (
+            before
+            and after
+            and all(a <= b for a, b in zip(before, after, strict=True))
+            and (_LARGER.search(name) or _writes_more(name, before, after))
+        )
+        if not fits:
             raise UserError(
                 f"{place}: {name} is {before} there and {after} by config.ocr; only channels, "
                 "hidden units, blocks of the backbone, layers of the encoder and the alphabet can "
@@ -74,12 +77,13 @@ def grow(variables: Variables, network: Network, key: jax.Array, place: str) -> 
     )
 
 
-def _writes_more(name: str, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+def _writes_more(name: str, before: tuple[int, int], after: tuple[int, int]) -> bool:
     """Whether a tensor has a row or a column more for each character that is new."""
-    axis = {_EMBEDDING: 0, _OUTPUT: 1}.get(name)
-    if axis is None or (before[axis], after[axis]) != _TOKENS:
+    if name == _OUTPUT:
+        before, after = before[::-1], after[::-1]
+    elif name != _EMBEDDING:
         return False
-    return before[1 - axis] == after[1 - axis]
+    return (before[0], after[0]) == _TOKENS and before[1] == after[1]
 
 
 def _grown(name: str, leaf: jax.Array, old: dict[str, jax.Array]) -> jax.Array:

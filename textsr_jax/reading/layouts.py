@@ -100,6 +100,8 @@ class Found:
       pictures: what the recogniser saw, uint8 (windows of the layout, 32, 128, 3).
       texts: the text of each word.
       log_confidence: the natural logarithm of the confidence in all texts, before temperature.
+      letters: the same of each letter of `text`, float64 (length of the text,). A space between two
+        words is as sure as can be.
       space: what stands between two words.
     """
 
@@ -107,6 +109,7 @@ class Found:
     pictures: np.ndarray
     texts: tuple[str, ...]
     log_confidence: float
+    letters: np.ndarray
     space: str = ""
 
     @property
@@ -239,7 +242,9 @@ def read(
         found[number], shares[number] = _best([found[number], one])
     for number, share in shares.items():
         one = found[number]
-        found[number] = dataclasses.replace(one, log_confidence=one.log_confidence + share)
+        found[number] = dataclasses.replace(
+            one, log_confidence=one.log_confidence + share, letters=one.letters + share
+        )
     return [found.get(number) for number in range(len(images))]
 
 
@@ -267,12 +272,19 @@ def _read(
     words = recognize(np.concatenate(pictures), cut, again)
     found, done = [], 0
     for layout, shown in zip(layouts, pictures, strict=True):
-        texts, start = [], done
+        texts: list[str] = []
+        letters: list[float] = []
+        start = done
         for word in layout.words:
-            texts.append(crops.join(words.texts[done : done + len(word)], word))
+            kept = crops.joined_letters(words.texts[done : done + len(word)], word)
+            if kept and letters:
+                letters.extend([0.0] * len(space))
+            texts.append("".join(words.texts[done + window][place] for window, place in kept))
+            letters.extend(words.letters[done + window][place] for window, place in kept)
             done += len(word)
         sure = float(words.log_confidence[start:done].sum())
-        found.append(Found(layout, shown, tuple(texts), sure, space))
+        sure_letters = np.array(letters, np.float64)
+        found.append(Found(layout, shown, tuple(texts), sure, sure_letters, space))
     return found
 
 

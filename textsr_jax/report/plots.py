@@ -1,8 +1,9 @@
-"""Plots: what quantising each layer type costs, scores over size, and accuracy over confidence.
+"""Plots: quantised layer types, scores over size, confidence and risk, what readers gain by SR.
 
 Functions return figures of matplotlib; `encoded` makes the content of a file of one.
 """
 
+import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -43,10 +44,11 @@ def sensitivity(plain: Scores, layer_types: Sequence[LayerTypeScores], title: st
     scores = {"sr": ("psnr", "accuracy"), "ocr": ("accuracy",)}
     panels = [(part, score) for part in parts for score in scores[part]]
     names = {"psnr": "PSNR", "accuracy": "accuracy"}
-    figure = Figure(figsize=(6.2 * len(panels), 6.6), layout="constrained")
+    # One panel below the other: their text can be read on a page.
+    figure = Figure(figsize=(8.4, 5.8 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (part, score) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+        figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True
     ):
         shown = [kind for kind in layer_types if kind.part == part]
         # Such as those of an STN that evaluation leaves out: they would lie on each other.
@@ -86,7 +88,7 @@ def sensitivity(plain: Scores, layer_types: Sequence[LayerTypeScores], title: st
         axes.legend(
             fontsize=7.5,
             loc="upper center",
-            bbox_to_anchor=(0.5, -0.11),
+            bbox_to_anchor=(0.5, -0.12),
             ncols=3,
             frameon=False,
             title="without effect: " + ", ".join(kind.name for kind in idle) if idle else None,
@@ -110,9 +112,9 @@ def front(
       winner: the setting that the search chose.
       title: what was measured, on which data.
     """
-    figure = Figure(figsize=(13, 5.6), layout="constrained")
+    figure = Figure(figsize=(8.4, 10.6), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, score in zip(figure.subplots(1, 2), ("accuracy", "psnr"), strict=True):
+    for axes, score in zip(figure.subplots(2, 1), ("accuracy", "psnr"), strict=True):
         for number, (name, points) in enumerate(series):
             axes.plot(
                 [size for size, _, _ in points],
@@ -170,6 +172,156 @@ def reliability(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     return figure
 
 
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """What a reader gains by SR.
+
+    Attributes:
+      name: of the reader.
+      accuracy: how well it reads HR images, in per cent.
+      gain: its mean gain of SR over bicubic images, in points.
+      error: the standard error of `gain`.
+      splits: its gain by split, in points.
+    """
+
+    name: str
+    accuracy: float
+    gain: float
+    error: float
+    splits: Mapping[str, float]
+
+
+def gains(judges: Sequence[Judged], title: str) -> Figure:
+    """Draws what SR gains over bicubic images, over how well each reader reads HR images.
+
+    The large points are means, with one standard error; the small ones are the splits.
+
+    Args:
+      judges: the readers, all of the same splits.
+      title: what was measured, on which data.
+    """
+    figure = Figure(figsize=(9.5, 6.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.axhline(0, color="0.5", linewidth=1)
+    for number, split in enumerate(judges[0].splits):
+        axes.plot(
+            [judge.accuracy for judge in judges],
+            [judge.splits[split] for judge in judges],
+            "v^sDP"[number % 5],
+            color=_COLOURS[(number + 1) % len(_COLOURS)],
+            markersize=5,
+            alpha=0.75,
+            label=split,
+        )
+    axes.errorbar(
+        [judge.accuracy for judge in judges],
+        [judge.gain for judge in judges],
+        yerr=[judge.error for judge in judges],
+        fmt="o",
+        color=_COLOURS[0],
+        markersize=9,
+        capsize=3,
+        label="mean of the splits",
+    )
+    # Names stand in a row above all points, with a line down to each: readers lie close together.
+    axes.margins(x=0.08, y=0.05)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.45 * (high - low))
+    left, right = axes.get_xlim()
+    places = _apart([judge.accuracy for judge in judges], (right - left) / 22, left, right)
+    for judge, place in zip(judges, places, strict=True):
+        axes.annotate(
+            f"{judge.name}  {judge.gain:+.1f}",
+            (judge.accuracy, max(judge.gain, *judge.splits.values())),
+            xytext=(place, high + 0.06 * (high - low)),
+            rotation=60,
+            ha="left",
+            va="bottom",
+            fontsize=8.5,
+            arrowprops={"arrowstyle": "-", "color": "0.75", "linewidth": 0.8, "shrinkB": 4},
+        )
+    axes.set_xlabel("HR images read rightly, % (the strength of the reader)")
+    axes.set_ylabel("gain of SR over bicubic images, points")
+    axes.grid(color="0.92")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8.5, loc="lower left")
+    axes.set_title(title, fontsize=11)
+    return figure
+
+
+def _apart(values: Sequence[float], distance: float, low: float, high: float) -> list[float]:
+    """Moves values, in their order, until neighbours have this distance, within `low` to `high`."""
+    order = sorted(range(len(values)), key=lambda number: values[number])
+    places = [values[number] for number in order]
+    for _ in range(100):
+        for n in range(len(places) - 1):
+            if (missing := distance - (places[n + 1] - places[n])) > 0:
+                places[n] = max(low, places[n] - missing / 2)
+                places[n + 1] = min(high, places[n + 1] + missing / 2)
+    moved = dict(zip(order, places, strict=True))
+    return [moved[number] for number in range(len(values))]
+
+
+def risk_coverage(readers: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Draws what is wrong of what is returned over how much is returned, a line a reader.
+
+    Beside it, the part of all words that is returned and wrong, over the risk that was asked for.
+
+    Args:
+      readers: what `benchmarks.risk.measure` gives.
+      title: what was measured, on which data.
+    """
+    figure = Figure(figsize=(12, 5.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    curves, kept = figure.subplots(1, 2, width_ratios=(3, 2))
+    for number, reader in enumerate(readers):
+        colour = _COLOURS[number % len(_COLOURS)]
+        curves.plot(
+            [100 * part for part in reader["coverage"]],
+            [100 * part for part in reader["selective_risk"]],
+            color=colour,
+            linewidth=1.5,
+            label=reader["reader"],
+        )
+        points = [point for point in reader["points"] if point["selective_risk"] is not None]
+        marker = "os^D"[number % 4]
+        for point in points:
+            place = 100 * point["coverage"], 100 * point["selective_risk"]
+            curves.plot(*place, marker, color=colour, markersize=6, zorder=3)
+            curves.annotate(
+                f"{100 * point['asked']:g} %",
+                place,
+                # Lines lie close together: the first one's notes are below it, others above theirs.
+                xytext=(-5, 6) if number else (5, -10),
+                textcoords="offset points",
+                ha="right" if number else "left",
+                fontsize=7.5,
+                color=colour,
+            )
+        kept.plot(
+            [100 * point["asked"] for point in reader["points"]],
+            [100 * point["risk"] for point in reader["points"]],
+            color=colour,
+            marker=marker,
+            markersize=6,
+            label=reader["reader"],
+        )
+    most = 100 * max(point["asked"] for reader in readers for point in reader["points"])
+    kept.plot([0, most], [0, most], color="0.5", linewidth=1, linestyle="--", label="as asked")
+    curves.set(xlabel="words returned, %", ylabel="wrong of those returned, %", xlim=(0, 100))
+    curves.set_title("risk over coverage; marks: thresholds for the risks beside them", fontsize=10)
+    kept.set(xlabel="risk asked for, %", ylabel="words returned and wrong, %", xlim=(0, None))
+    kept.set_title("the risk that the thresholds control", fontsize=10)
+    for axes in (curves, kept):
+        axes.set_ylim(0, None)
+        axes.grid(color="0.92")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=8, loc="upper left")
+    figure.suptitle(title)
+    return figure
+
+
 def _label(axes: Axes, title: str, x: str, score: str) -> None:
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x)
@@ -190,7 +342,7 @@ def _note(axes: Axes, points: Sequence[Point], score: str, colour: str) -> None:
             continue
         place = axes.transData.transform((point[0], point[1].mean[score]))
         if groups:
-            size, row, _ = groups[-1][0]
+            size, row, _ = groups[-1][-1]
             before = axes.transData.transform((size, row.mean[score]))
             if math.dist(place, before) < _NEAR:
                 groups[-1].append(point)

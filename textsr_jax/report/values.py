@@ -125,9 +125,12 @@ class ReadText(Protocol):
     Attributes:
       text: the word.
       confidence: from 0 to 1.
+      abstained: whether the word was left out because it was not sure enough; `text` is empty then.
     """
 
     @property
     def text(self) -> str: ...
     @property
     def confidence(self) -> float: ...
+    @property
+    def abstained(self) -> bool: ...

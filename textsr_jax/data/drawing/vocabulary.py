@@ -101,7 +101,7 @@ def character_table(alphabet: str) -> np.ndarray:
 def characters(codes: jax.Array, max_length: int, table: jax.Array | np.ndarray) -> jax.Array:
     """The label of a word: int32 (max_length,) character indices, 0 after the last.
 
-    Characters outside the alphabet are left out, as `text.encode` does.
+    Characters outside the alphabet are left out, as `Alphabet.encode` does.
 
     Args:
       codes: uint8 (characters,), the word, 0 after its last character.
