@@ -1,6 +1,6 @@
 """How fast words are drawn in JAX beside the generator of prepared words, in one run.
 
-  python -m benchmarks.drawing --out=docs/drawing.json
+  python -m benchmarks.drawing --out=drawing.json
 
 Both use the same cores: the generator a process on each, JAX its own threads. Rounds of both take
 turns, so that other work on the machine slows both down. A table, and JSON.
