@@ -214,7 +214,7 @@ def test_where_all_words_are_drawn_none_are_prepared_to_learn_from(tmp_path, mon
 def test_a_recogniser_learns_from_drawn_words_alone_and_goes_on_bit_for_bit(tmp_path):
     config = micro_config("", tmp_path / "data")
     config.stages, config.sr.name, config.sr.apply_stn = "pretrain", "bicubic", "never"
-    config.pretrain.ocr.drawn, config.pretrain.ocr.average = 1.0, 0.5
+    config.pretrain.ocr.drawn = 1.0
     plain, stopped = tmp_path / "plain", tmp_path / "stopped"
     runner.train(config, plain, "again")
     (info,) = (tmp_path / "data").rglob("dataset_info.json")

@@ -100,7 +100,7 @@ def draw_settings(
     return DrawSettings(
         atlas=_atlas(),
         vocabulary=_vocabulary(words.words, words.min_length, most),
-        camera=CameraSettings() if camera is None else camera,
+        camera=jax.tree.map(jnp.float32, CameraSettings() if camera is None else camera),
         classes=character_table(alphabet.characters),
         batch_size=batch_size,
         plain=round(words.plain * batch_size),
