@@ -1,7 +1,7 @@
-# `make demo` trains the shipped pair further on synthetic words and measures it; `make test` runs the
-# whole test suite; `make table1` trains the pairs of the paper's Table 1 and its ablations, with
-# CONFIG=configs/paper.py at its sizes. All need Python 3.11 and pip, and install everything else into
-# .venv.
+# `make demo` trains the shipped models further on synthetic words and measures them; `make test`
+# runs the whole test suite; `make table1` trains the models of the paper's Table 1 and its ablations,
+# with CONFIG=configs/paper.py at its sizes. All need Python 3.11 and pip, and install everything
+# else into .venv.
 
 PYTHON ?= python3.11
 BIN := .venv/bin

@@ -18,9 +18,9 @@ from PIL import Image, ImageDraw
 from rich.table import Table
 from tqdm import tqdm
 
+from benchmarks import needs_extra
 from textsr_jax import reading, text
 from textsr_jax.cli.scripts import run_script
-from textsr_jax.data import lmdb_folders
 from textsr_jax.data.synthetic import backgrounds, colours, fonts, vocabulary
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, decode_rgb, resize
@@ -28,6 +28,9 @@ from textsr_jax.reading import crops
 from textsr_jax.report.tables import print_table
 from textsr_jax.storage.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
+
+with needs_extra(__name__):
+    from textsr_jax.data import lmdb_folders
 
 DETAILS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)
 # Width of a window and what it shares with the next, in heights.
@@ -277,7 +280,7 @@ def _string(low: float, high: float, seed: int) -> tuple[np.ndarray, str]:
 def _letter(seed: int) -> tuple[np.ndarray, str]:
     rng = np.random.default_rng([SEED, 1, seed])
     while True:
-        letter = str(rng.choice(list(text.ALPHABET)))
+        letter = str(rng.choice(list(text.ALPHANUMERIC.characters)))
         image = _drawn(letter, fonts.choose(letter, rng, basic=True), rng)
         if image.shape[0] > crops.TALL * image.shape[1]:
             return image, letter

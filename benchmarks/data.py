@@ -15,16 +15,19 @@ from absl import flags
 from rich.table import Table
 from tqdm import tqdm
 
+from benchmarks import needs_extra
 from configs import paper
 from textsr_jax import data
 from textsr_jax.cli.scripts import run_script
-from textsr_jax.data import textzoom
-from textsr_jax.data.batching import train_batches
-from textsr_jax.data.records import Records
 from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
 from textsr_jax.report.tables import print_table
 from textsr_jax.storage.atomic import write_json
+
+with needs_extra(__name__):
+    from textsr_jax.data import textzoom
+    from textsr_jax.data.batching import train_batches
+    from textsr_jax.data.records import Records
 
 BATCH = 64
 SEED = 0

@@ -11,13 +11,16 @@ import textwrap
 import jax
 from tqdm import tqdm
 
-from benchmarks import networks
+from benchmarks import needs_extra
 from benchmarks.golden import outputs as golden_outputs
 from benchmarks.golden import vectors as golden_vectors
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
 from textsr_jax.models import count_parameters
 from textsr_jax.storage import atomic
+
+with needs_extra(__name__):
+    from benchmarks import networks
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "results" / "fidelity.md"
 

@@ -14,13 +14,11 @@ from typing import Any
 
 import jax
 import numpy as np
-import onnxruntime
-import torch
 from absl import flags
 from rich.table import Table
 from tqdm import tqdm
 
-from benchmarks import torch_networks
+from benchmarks import needs_extra
 from benchmarks.golden import reference_tensors
 from benchmarks.golden import vectors as golden_vectors
 from textsr_jax import reading
@@ -29,12 +27,19 @@ from textsr_jax.data.samples import training_images
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.evaluation import protocol
 from textsr_jax.evaluation.protocol import Evaluation, Images, Row
-from textsr_jax.export import GRAPHS, RANGE_METHODS, exporting, graphs
-from textsr_jax.export.engine import OnnxEngine, open_session, to_float
-from textsr_jax.export.int8 import quantize
+from textsr_jax.export import GRAPHS, RANGE_METHODS
 from textsr_jax.models import Network, Variables
 from textsr_jax.report.tables import print_table
 from textsr_jax.storage.atomic import write_json
+
+with needs_extra(__name__):
+    import onnxruntime
+    import torch
+
+    from benchmarks import torch_networks
+    from textsr_jax.export import exporting, graphs
+    from textsr_jax.export.engine import OnnxEngine, open_session, to_float
+    from textsr_jax.export.int8 import quantize
 
 THREADS = 2
 BATCHES = (1, 4)
@@ -204,7 +209,7 @@ def compare_models(source: exporting.Exportable, calibrations: Sequence[str]) ->
         plain = evaluation.row(JAX, source.name, plain_images, read)
         rows.append(_scores(plain, plain, beam))
         for side, opened in sessions.items():
-            reader = reading.Reader(OnnxEngine(opened, WordSearch.of(config.decoding)))
+            reader = reading.Reader(OnnxEngine(opened, evaluation.search))
             found = {name: _texts(reader.read_enhanced(part)) for name, part in made[side].items()}
             rows.append(_scores(evaluation.row(side, source.name, made[side], found), plain, beam))
     return {

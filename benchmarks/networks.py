@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import torch
 from absl import flags
 from rich.table import Table
 from tqdm import tqdm
 
-from benchmarks import torch_networks
+from benchmarks import needs_extra
 from benchmarks.golden import reference_tensors
 from benchmarks.golden import vectors as golden_vectors
 from textsr_jax import decoding
@@ -27,6 +26,11 @@ from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
 from textsr_jax.report.tables import print_table
 from textsr_jax.storage.atomic import write_json
+
+with needs_extra(__name__):
+    import torch
+
+    from benchmarks import torch_networks
 
 THREADS = 2
 BATCHES = (1, 8)

@@ -18,8 +18,7 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from benchmarks import judges
-from benchmarks.data import machine
+from benchmarks import judges, needs_extra
 from benchmarks.judges import ALONE, OURS, V6_SMALL, Judge, Read
 from configs import paper
 from textsr_jax import metrics, reading, text
@@ -34,6 +33,9 @@ from textsr_jax.report.tables import new_table, print_table
 from textsr_jax.runtime import provenance
 from textsr_jax.storage.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
+
+with needs_extra(__name__):
+    from benchmarks.data import machine
 
 THREADS = 2
 # What is read: LR images are enlarged by bicubic interpolation, by our SR model, or by the reader

@@ -33,6 +33,7 @@ def get_config(variant: str = "") -> ConfigDict:
     # In this order. configs/div2k.py runs stage0, the variant `joint` the joint stage.
     config.stages = "pretrain,stage1,stage2"
     config.max_length = 30  # CDistNet's code cuts longer labels here
+    config.alphabet = "alphanumeric"  # 0-9a-z, as the published recognisers
 
     # ---- data: TextZoom, where --config.data.root names it; else words that are drawn
 
@@ -108,6 +109,8 @@ def get_config(variant: str = "") -> ConfigDict:
     # ---- decoding: the published beam search and nothing beside it
 
     config.decoding = part(beam=10, steps=49, language_weight=0.0, second_look=0.0, temperature=1.0)
+    # Filled in by textsr_jax/experiments/fit_temperature.py, in packed files.
+    config.held_out = part(words=0, wrong_words=(), wrong_letters=())
 
     # ---- training
 
@@ -126,9 +129,10 @@ def get_config(variant: str = "") -> ConfigDict:
             final_learning_rate=1e-5,
             b2=0.98,
             eps=1e-9,
+            drawn=0.0,
         ),
         # Ours: the weights of this recogniser are published, its training is not.
-        focus=optimization(steps=100_000, batch_size=256, learning_rate=3e-4),
+        focus=optimization(steps=100_000, batch_size=256, learning_rate=3e-4, drawn=0.0),
     )
 
     # The resampler's paper: Adam 1e-4, beta (0.9, 0.999), batch 16. It lowers the rate whenever
@@ -160,6 +164,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.stage1 = optimization(
         steps=500_000,
         **text_focus,
+        drawn=0.0,
         synthetic=False,
         # The reference's loss: 100 x (MSE + 10 position + 0.0005 recognition).
         error="mse",
@@ -185,7 +190,7 @@ def get_config(variant: str = "") -> ConfigDict:
     )
 
     # The paper has no settings of the joint stage: those of stage 1.
-    config.joint = optimization(steps=500_000, **text_focus, reading=1.0)
+    config.joint = optimization(steps=500_000, **text_focus, drawn=0.0, reading=1.0)
 
     # ---- quantisation: the paper's selection; it has no fine-tuning, so that is ours
 

@@ -222,6 +222,17 @@ def trained(data_root, tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
+def studied(trained, tmp_path_factory) -> pathlib.Path:
+    """A copy of `trained` in which tests keep what they measure of quantised models.
+
+    A command goes on from there, so what one test measured no other measures again.
+    """
+    workdir = tmp_path_factory.mktemp("studied") / "w"
+    shutil.copytree(trained, workdir)
+    return workdir
+
+
+@pytest.fixture(scope="session")
 def photographs(tmp_path_factory) -> pathlib.Path:
     """A folder of ten small pictures of several sizes: soft colours, and lines across them."""
     folder = tmp_path_factory.mktemp("photographs")

@@ -45,6 +45,13 @@ def test_lines_and_cells_are_short(page):
             assert len(line) <= 100, f"{place}: over 100 columns"
 
 
+@pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
+def test_no_line_is_a_comment(page):
+    # MyST leaves out lines that begin with a per cent sign, such as "4 %" that was wrapped.
+    for number, line in pages.prose(page):
+        assert not line.lstrip().startswith("%"), f"{pages.name(page)}:{number}: is left out"
+
+
 def test_readme_is_short():
     assert len((pages.ROOT / "README.md").read_text().splitlines()) <= 150
 

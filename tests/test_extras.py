@@ -2,6 +2,8 @@
 
 import ast
 import configparser
+import fnmatch
+import functools
 import importlib.metadata
 import pathlib
 import re
@@ -19,7 +21,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 TINY = "--config=configs/tiny.py"
 # The packages of each extra that the package imports. Those of `fonts` are found by their names.
 PACKAGES = {
-    "train": ("grain", "tensorboardX", "tensorflow_datasets"),
+    "train": ("grain", "tensorboard", "tensorflow_datasets"),
     "lmdb": ("lmdb",),
     "fonts": ("fontpkg_*",),
     "plots": ("matplotlib",),
@@ -27,6 +29,7 @@ PACKAGES = {
     "convert": ("torch",),
     "qwix": ("qwix",),
 }
+EXTRAS = [package for packages in PACKAGES.values() for package in packages]
 
 
 def without(packages: str, *command: object) -> subprocess.CompletedProcess:
@@ -84,6 +87,50 @@ def test_every_import_is_of_every_installation_or_names_its_extra():
     assert not wrong
 
 
+def loaded(body: list[ast.stmt]) -> Iterator[tuple[str, bool]]:
+    """What code imports as soon as it is imported, and whether `needs_extra` encloses it."""
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from ((name.name, False) for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            # `from a import b` may import the module a.b.
+            yield from ((f"{node.module}.{name.name}", False) for name in node.names)
+        elif isinstance(node, ast.With):
+            within = "needs_extra(" in ast.unparse(node.items[0])
+            yield from ((name, within or inner) for name, inner in loaded(node.body))
+
+
+@functools.cache
+def loaded_by(file: pathlib.Path) -> list[str]:
+    return [name for name, _ in loaded(ast.parse(file.read_text()).body)]
+
+
+def takes_an_extra(name: str) -> bool:
+    """Whether importing a module, or something in it, imports a package of an extra."""
+    ahead, read = [name], set()
+    while ahead:
+        top, *rest = ahead.pop().split(".")
+        if any(fnmatch.fnmatch(top, package) for package in EXTRAS):
+            return True
+        place = ROOT / top
+        for part in [*rest, ""] if top in ("textsr_jax", "benchmarks") else ():
+            for file in {place / "__init__.py", place.with_suffix(".py")} - read:
+                if file.is_file():
+                    read.add(file)
+                    ahead += loaded_by(file)
+            place /= part
+    return False
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda f: f.name)
+def test_a_benchmark_names_the_extra_that_it_needs(file):
+    tree = ast.parse(file.read_text())
+    if "__main__" not in file.read_text() or file.name == "__init__.py":
+        return
+    wrong = [name for name, within in loaded(tree.body) if not within and takes_an_extra(name)]
+    assert not wrong
+
+
 def test_the_packages_of_extras_are_those_of_setup_cfg():
     required = requirements()
     for extra, packages in PACKAGES.items():
@@ -135,7 +182,7 @@ COMMANDS = [
     ("train", "grain", ["train.py", TINY, "--workdir=W"]),
     ("train", "grain", ["train.py", TINY, "--dry_run"]),
     ("train", "tensorflow_datasets", ["train.py", TINY, "--workdir=W"]),
-    ("train", "tensorboardX", ["train.py", TINY, "--workdir=W"]),
+    ("train", "tensorboard", ["train.py", TINY, "--workdir=W"]),
     ("train", "grain", ["evaluate.py", "--config.data.root="]),
     ("train", "tensorflow_datasets", ["evaluate.py", "--config.data.root="]),
     ("train", "grain", ["evaluate.py", "--config=configs/div2k.py", "--photographs=W"]),
@@ -152,6 +199,12 @@ COMMANDS = [
     ("onnx", "onnx", ["-m", "textsr_jax.export", "W", "--out=W"]),
     ("convert", "torch", converts),
     ("qwix", "qwix", ["-c", WITH_QWIX]),
+    ("benchmarks", "torch", ["-m", "benchmarks.train"]),
+    ("benchmarks", "torch", ["-m", "benchmarks.fidelity"]),
+    ("benchmarks", "onnxruntime", ["-m", "benchmarks.int8"]),
+    ("train", "grain", ["-m", "benchmarks.peers"]),
+    ("train", "tensorflow_datasets", ["-m", "benchmarks.data"]),
+    ("lmdb", "lmdb", ["-m", "benchmarks.crops"]),
 ]
 
 

@@ -30,13 +30,13 @@ def focus():
         read = jnp.einsum("bhsp,bp->bsh", attention, patches)
         return 10 * read @ jnp.asarray(classes, jnp.float32), attention
 
-    return recognize, sr, hr, text.focus_tokens(text.encode(LABELS, 5))
+    return recognize, sr, hr, text.focus_tokens(text.ALPHANUMERIC.encode(LABELS, 5))
 
 
 @pytest.mark.slow
 def test_further_padding_changes_nothing(focus):
     recognize, sr, hr, tokens = focus
-    further = text.focus_tokens(text.encode(LABELS, 11))
+    further = text.focus_tokens(text.ALPHANUMERIC.encode(LABELS, 11))
 
     def of(sr, tokens):
         # Both parts weigh as much as the squared error.
@@ -286,7 +286,7 @@ def test_rescaling_loss_is_l1_and_its_weighted_regularisers():
 
 
 WORDS = ["a", "open", "2nd", "", "zoo", "hello", "x1", "taxi"]
-CHARACTERS = np.asarray(text.encode(WORDS, 7))
+CHARACTERS = np.asarray(text.ALPHANUMERIC.encode(WORDS, 7))
 
 
 def mean_losses():

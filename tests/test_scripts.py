@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -181,7 +180,9 @@ def test_evaluate_quantize_and_read_a_workdir(trained, tmp_path):
     assert str(out) in evaluated.stdout
     rows = json.loads(out.read_text())["rows"]
     assert [row["sr"] for row in rows] == ["bicubic", "edsr", "edsr", "HR"]
-    assert set(rows[0]["splits"]["easy"]) == {"psnr", "psnr_batch", "ssim", "accuracy", "n"}
+    assert set(rows[0]["splits"]["easy"]) == {
+        *("psnr", "psnr_batch", "ssim", "accuracy", "as_written", "n")
+    }
     pictures = tmp_path / "results_pictures"
     assert sorted(path.name for path in pictures.iterdir()) == ["easy.png", "hard.png", "words.png"]
 
@@ -306,9 +307,8 @@ def test_a_packed_file_serves_the_scripts(trained, data_root, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_study_the_search_and_fine_tuning_of_a_workdir(trained, tmp_path):
-    workdir = tmp_path / "w"
-    shutil.copytree(trained, workdir)
+def test_the_study_the_search_and_fine_tuning_of_a_workdir(studied, tmp_path):
+    workdir = studied
 
     def quantize(*arguments):
         finished = run("quantize.py", f"--workdir={workdir}", *arguments)

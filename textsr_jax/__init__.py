@@ -5,7 +5,7 @@ The models that come with the package read images of words:
     import textsr_jax
 
     reader = textsr_jax.load()        # or load(SOURCE): a workdir of training, or a packed file
-    reader.read("word.png")           # Reading(text="open", confidence=0.93)
+    reader.read("word.png")           # Reading(text="open", confidence=0.93, abstained=False)
     reader.read(["a.png", "b.png"])   # a list of them, one an image
     reader.enhance("word.png")        # the SR image, uint8 (32, 128, 3)
 

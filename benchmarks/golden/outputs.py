@@ -165,7 +165,9 @@ def _text_focus_recognizer(arrays, dtype):
     tokens = arrays["tokens"].astype(np.int32)
     logits, attention = _run("text_focus", arrays, dtype, lambda model, *x: model(*x), gray, tokens)
     words = zip(np.asarray(logits), arrays["lengths"], strict=True)
-    inputs, _, mask = text.focus_tokens(text.encode(arrays["labels"].tolist(), tokens.shape[1] - 1))
+    inputs, _, mask = text.focus_tokens(
+        text.ALPHANUMERIC.encode(arrays["labels"].tolist(), tokens.shape[1] - 1)
+    )
     return {
         "tokens": inputs,
         "lengths": mask.sum(axis=1),
@@ -192,7 +194,7 @@ def _text_focus_loss(arrays, dtype):
 
     labels = arrays["labels"].tolist()
     # Padded beyond the longest label, as in training.
-    tokens = text.focus_tokens(text.encode(labels, max(map(len, labels)) + 3))
+    tokens = text.focus_tokens(text.ALPHANUMERIC.encode(labels, max(map(len, labels)) + 3))
     weights = losses.weight_table(arrays["confusion"])
     sr, hr = golden_vectors.images(arrays["sr"]), golden_vectors.images(arrays["hr"])
     values, gradients = _run("text_focus", arrays, dtype, run, sr, hr, tokens, weights)
@@ -317,7 +319,7 @@ def _aciq(arrays, dtype):
             if kind == "mse":
                 outputs[name] = aciq.squared_error(x, bits, prior, axis)
             else:
-                outputs[name] = aciq.encode(x, *aciq.fit_range(x, bits, prior, axis), bits, axis)
+                outputs[name] = aciq.to_codes(x, *aciq.fit_range(x, bits, prior, axis), bits, axis)
     return outputs
 
 

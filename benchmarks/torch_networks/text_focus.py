@@ -61,7 +61,7 @@ def convolutions() -> nn.Sequential:
     return nn.Sequential(layers)
 
 
-class Decoder(nn.Module):
+class FocusDecoder(nn.Module):
     """A transformer decoder layer; a residual sum and LayerNorm follow each of its three parts."""
 
     def __init__(self):
@@ -92,7 +92,7 @@ class TextFocusRecognizer(nn.Module):
         super().__init__()
         self.embedding_word = nn.ModuleDict({"lut": nn.Embedding(CLASSES, EMBEDDING)})
         self.encoder = nn.ModuleDict({"cnn": convolutions()})
-        self.decoder = Decoder()
+        self.decoder = FocusDecoder()
         self.generator_word = nn.ModuleDict({"proj": nn.Linear(WIDTH, CLASSES)})
 
     def forward(

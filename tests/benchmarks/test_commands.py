@@ -14,7 +14,18 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
-    ["networks", "fidelity", "memory", "train", "data", "reading", "crops", "peers", "checkpoints"],
+    [
+        "networks",
+        "fidelity",
+        "memory",
+        "train",
+        "data",
+        "reading",
+        "crops",
+        "peers",
+        "checkpoints",
+        "degradations",
+    ],
 )
 def test_a_wrong_name_is_one_line(module):
     command = [sys.executable, "-m", f"benchmarks.{module}", "vgg"]

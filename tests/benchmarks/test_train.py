@@ -6,7 +6,7 @@ import optax
 import pytest
 import torch
 
-from benchmarks import torch_training, train
+from benchmarks import torch_training, train, trained_stages
 from configs import paper
 from tests.conftest import micro_config
 from textsr_jax import convert, text
@@ -37,7 +37,7 @@ def batch():
     return Batch(
         lr=hr[:, ::2, ::2].copy(),
         hr=hr,
-        characters=text.encode(WORDS, 25),
+        characters=text.ALPHANUMERIC.encode(WORDS, 25),
         index=np.arange(len(WORDS), dtype=np.int32),
         valid=np.ones(len(WORDS), bool),
     )
@@ -54,12 +54,16 @@ DIRECT = {"stage1": ("edsr", ""), "stage2": ("cdistnet", "mdcdp.")}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", train.STAGES)
+@pytest.mark.parametrize("stage", trained_stages.STAGES)
 def test_both_sides_take_the_same_steps(stage):
-    work, words = train.work(stage, config()), batch()
-    step, state = train.step_functions(work)
+    work, words = trained_stages.work(stage, config()), batch()
+    step, state = trained_stages.step_functions(work)
     twin = torch_training.make_step(
-        work.twin, work.settings, train.rates(work.settings, 3), bfloat16=False, compiled=False
+        work.twin,
+        work.settings,
+        trained_stages.rates(work.settings, 3),
+        bfloat16=False,
+        compiled=False,
     )
     given = work.twin.tensors(words, torch.device("cpu"))
     losses = []
@@ -125,7 +129,7 @@ def test_a_row_has_all_times_of_a_small_stage_1(capsys):
     small = micro_config("", "")
     sr, focus = build_sr(small.sr), build_focus(small.focus)
     frozen = focus.init(jax.random.key(1))
-    work = train.Work(
+    work = trained_stages.Work(
         "stage1",
         small.stage1,
         sr,
@@ -134,7 +138,7 @@ def test_a_row_has_all_times_of_a_small_stage_1(capsys):
         frozen,
         Mean(),
         "float32",
-        train.attention(focus),
+        trained_stages.attention(focus),
     )
     words = [records.Record(f"w:{i}", *pair, WORDS[i]) for i, pair in enumerate(pairs())]
     batches = train_batches(words, batch_size=2, max_length=small.max_length, seed=0)

@@ -16,12 +16,15 @@ from textsr_jax.data.sources import Item
 from textsr_jax.decoding.word_search import Words
 from textsr_jax.errors import UserError
 from textsr_jax.reading import Reader, Reading
+from textsr_jax.text import ALPHANUMERIC
 
 RIGHT, WRONG, INK = (0, 130, 40), (205, 30, 30), (40, 40, 40)
 
 
 class Shades:
     """An engine that reads the brightness of an image, as a word of its digits."""
+
+    alphabet = ALPHANUMERIC
 
     def __init__(self):
         self.batches = []
@@ -34,7 +37,9 @@ class Shades:
             self.batches.append(len(images))
         shades = images[:, 16, 64, 0]
         chances = np.log(np.maximum(shades, 1) / 256)
-        return Words([str(shade) for shade in shades], chances, chances)
+        texts = [str(shade) for shade in shades]
+        letters = [np.full(len(word), sure) for word, sure in zip(texts, chances, strict=True)]
+        return Words(texts, chances, chances, letters)
 
 
 def shade(value: int, **about) -> Item:

@@ -35,7 +35,7 @@ ODD = {
     "NaN": (float("nan"), ()),
     "infinite": (float("inf"), ()),
     "minus infinite": (float("-inf"), ()),
-    "list": ([], (kinds.Rules, kinds.Axes)),
+    "list": ([], (kinds.Rules, kinds.Axes, kinds.Losses)),
     "long list": ([1] * 10_000, ()),
     "list in a list": ([[[1]]], ()),
     "mapping": ({}, ()),
@@ -119,6 +119,9 @@ def values(kind):
     if isinstance(kind, kinds.Axes):
         pairs = st.tuples(st.sampled_from([".*", "a/(b|c)"]), st.integers(-8, 7))
         return st.lists(pairs, max_size=3).map(tuple)
+    if isinstance(kind, kinds.Losses):
+        pairs = st.tuples(st.floats(-1000, 0), st.floats(0, 1, exclude_min=True))
+        return st.lists(pairs, max_size=3).map(tuple)
     if isinstance(kind, kinds.Rules):
         places = st.sampled_from([{"pattern": ".*/kernel"}, {"set": "kernels"}])
         some = {name: values(inner) for name, inner in kind.settings.items()}
@@ -172,6 +175,8 @@ def test_other_fields_that_are_missing_get_what_they_were_before_they_were_there
         "decoding.language_weight": 0.0,
         "decoding.second_look": 0.0,
         "decoding.temperature": 1.0,
+        "held_out.words": 0,
+        "held_out.wrong_words": (),
         "stage1.average": 0.0,
         "pretrain.ocr.accumulate": 1,
         "init.grow": False,

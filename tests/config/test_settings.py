@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 import configs
 from configs import div2k, paper, small, tiny
-from textsr_jax import losses
+from textsr_jax import losses, text
 from textsr_jax.config.settings import FIELDS
 from textsr_jax.data.synthetic import vocabulary
 from textsr_jax.models import (
@@ -63,6 +63,7 @@ def test_choices_are_those_of_the_rooms():
     assert names("stage1.error") == set(losses.IMAGE_ERRORS)
     assert names("stage2.images") == set(stage2.IMAGES)
     assert names("data.synthetic.words") == set(vocabulary.KINDS)
+    assert names("alphabet") == set(text.ALPHABETS)
     assert names("quantization.sr.prior") == {*aciq.PRIORS, "auto"}
     assert names("quantization.ocr.granularity") == set(GRANULARITIES)
     assert FIELDS["quantization.sr.bits"].kind.low == aciq.MIN_BITS

@@ -101,14 +101,14 @@ def test_a_file_is_what_its_content_is(saved):
 def test_what_is_written_is_what_was_read(key, tmp_path):
     checkpoint = Checkpoint({name: array(tensor) for name, tensor in TENSORS.items()}, key)
     path = tmp_path / "checkpoint"
-    path.write_bytes(checkpoint_files.encode(checkpoint, ".pth"))
+    path.write_bytes(checkpoint_files.to_bytes(checkpoint, ".pth"))
     content = torch.load(path, weights_only=True)
     for name, tensor in (content if key is None else content[key]).items():
         assert tensor.dtype == TENSORS[name].dtype
         assert torch.equal(tensor, TENSORS[name])
     assert checkpoint_files.read(path).key == key
     assert holds(checkpoint_files.read(path), TENSORS)
-    path.write_bytes(checkpoint_files.encode(checkpoint, ".safetensors"))
+    path.write_bytes(checkpoint_files.to_bytes(checkpoint, ".safetensors"))
     back = checkpoint_files.read(path)
     assert back.key is None
     assert holds(back, {name: TENSORS[name] for name in back.tensors})
@@ -174,7 +174,7 @@ def test_files_without_plain_tensors(content, expected, saved):
 def test_damaged_files(saved, tmp_path):
     new = saved(TENSORS).read_bytes()
     old = saved(TENSORS, _use_new_zipfile_serialization=False).read_bytes()
-    plain = checkpoint_files.encode(Checkpoint({"a": np.ones(99)}), ".safetensors")
+    plain = checkpoint_files.to_bytes(Checkpoint({"a": np.ones(99)}), ".safetensors")
     path = tmp_path / "damaged"
     for content in (b"", b"PK", new[:300], new[:-99], old[:300], old[:-9], plain[:50], plain[:-9]):
         path.write_bytes(content)

@@ -89,7 +89,9 @@ def test_a_batch_holds_what_its_records_hold():
     np.testing.assert_array_equal(batch.valid, [True] * 4)
     np.testing.assert_array_equal(batch.lr[:, 3, 5, 1], batch.index)
     np.testing.assert_array_equal(batch.hr[:, 31, 127, 2], batch.index + 100)
-    np.testing.assert_array_equal(batch.characters, text.encode([f"w{n}" for n in batch.index], 5))
+    np.testing.assert_array_equal(
+        batch.characters, text.ALPHANUMERIC.encode([f"w{n}" for n in batch.index], 5)
+    )
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 4])
@@ -202,7 +204,7 @@ def test_evaluation_keeps_the_order_and_fills_the_last_batch(count):
 
 def test_evaluation_keeps_long_labels_with_their_characters_cut():
     (batch,) = evaluation_batches(words("It's long", "ok"), batch_size=2, max_length=4)
-    np.testing.assert_array_equal(batch.characters, text.encode(["itsl", "ok"], 4))
+    np.testing.assert_array_equal(batch.characters, text.ALPHANUMERIC.encode(["itsl", "ok"], 4))
     np.testing.assert_array_equal(batch.valid, [True, True])
 
 

@@ -10,7 +10,7 @@ from textsr_jax.data import png
 from textsr_jax.data.processes import Processes
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 6, 3), np.uint8)
-FILES = [png.encode(image, (4, 6, 3)) for image in IMAGES]
+FILES = [png.to_bytes(image, (4, 6, 3)) for image in IMAGES]
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -24,7 +24,7 @@ def test_each_does_its_own_jobs_in_order():
     with Processes(2) as processes:
         for number in (0, 1):
             for part in (FILES[number::4], FILES[number + 2 :: 4]):
-                processes.ask(number, png.decode_all, part)
+                processes.ask(number, png.all_from_bytes, part)
         for number in (0, 1):
             for part in (IMAGES[number::4], IMAGES[number + 2 :: 4]):
                 np.testing.assert_array_equal(processes.take(number, "decoded"), part)
@@ -36,6 +36,6 @@ def test_one_that_died_is_named_by_what_it_did():
     with Processes(2) as processes:
         os.kill(processes.children[1].pid, signal.SIGKILL)
         processes.children[1].wait()
-        processes.ask(1, png.decode_all, FILES)
+        processes.ask(1, png.all_from_bytes, FILES)
         with pytest.raises(RuntimeError, match="a worker that decoded stopped with status -9"):
             processes.take(1, "decoded")

@@ -105,7 +105,9 @@ def test_random_networks_read_alike_with_and_without_cache(beam):
         variables = random_variables(random_reader().template, seed)
         # What was read so far shall change what is read next, and ends and pads shall be likely.
         variables["params"]["embedding"]["embedding"] *= 4
-        variables["params"]["output"]["kernel"] *= jnp.ones(text.NUM_TOKENS).at[: END + 1].set(2)
+        variables["params"]["output"]["kernel"] *= (
+            jnp.ones(text.ALPHANUMERIC.num_tokens).at[: END + 1].set(2)
+        )
         memory = jax.random.normal(jax.random.key(seed), (RANDOM_WORDS, 64, TINY["width"]))
         words += assert_alike(random_reader(), variables, memory, beam)
     assert len({tuple(word) for word in words}) >= 40
@@ -121,7 +123,7 @@ def trained_reader():
     """The learner's variables after it has learnt to read `WORDS`, and what it sees of them."""
     network = learner()
     images = jnp.asarray(np.stack([word_image(word) for word in WORDS]) / 255, jnp.float32)
-    tokens = text.cdistnet_tokens(text.encode(WORDS, max(map(len, WORDS))))
+    tokens = text.cdistnet_tokens(text.ALPHANUMERIC.encode(WORDS, max(map(len, WORDS))))
     optimizer = optax.adam(2e-3)
 
     @jax.jit
@@ -147,7 +149,7 @@ def test_trained_networks_read_alike_with_and_without_cache(trained_reader, beam
     variables, memory = trained_reader
     words = assert_alike(learner(), variables, memory, beam)
     right = [
-        text.decode_tokens([tokens])[0] == text.normalize(word)
+        text.ALPHANUMERIC.decode_tokens([tokens])[0] == text.normalize(word)
         for tokens, word in zip(words, WORDS, strict=True)
     ]
     assert np.mean(right) > 0.8

@@ -23,7 +23,7 @@ def test_probabilities_of_all_texts_sum_to_1_at_most():
     shortest = [
         np.exp(log_probability("".join(letters)))
         for count in range(3)
-        for letters in itertools.product(text.ALPHABET, repeat=count)
+        for letters in itertools.product(text.ALPHANUMERIC.characters, repeat=count)
         if not any(character.isalpha() for character in letters)
     ]
     assert 0.7 < total + sum(shortest) < 1
@@ -33,7 +33,9 @@ def test_probabilities_of_all_texts_sum_to_1_at_most():
     np.testing.assert_allclose(log_probability(""), np.log(0.08 / 37))
 
 
-@given(st.text(text.ALPHABET, max_size=40) | st.sampled_from(["q7" * 500, "9" * 1000]))
+@given(
+    st.text(text.ALPHANUMERIC.characters, max_size=40) | st.sampled_from(["q7" * 500, "9" * 1000])
+)
 def test_every_text_is_possible(word):
     assert -4 - 3.7 * len(word) - 3 < log_probability(word) < 0
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textsr_jax.decoding import beam_search, every_beam, greedy, greedy_ctc, recognizer
-from textsr_jax.text import ALPHABET, END, NUM_CTC_CLASSES, PAD, START, decode_tokens
+from textsr_jax.text import ALPHANUMERIC, END, PAD, START
 
 CLASSES = 6
 WORDS, STEPS, BEAM = 5, 5, 3
@@ -287,7 +287,9 @@ def run_with_history(memory, tables):
 
 def collapse(path):
     """CTC's reading of a path of classes in plain Python: runs to one, then without blanks."""
-    return "".join(ALPHABET[label - 1] for label, _ in itertools.groupby(path) if label)
+    return "".join(
+        ALPHANUMERIC.characters[label - 1] for label, _ in itertools.groupby(path) if label
+    )
 
 
 @given(
@@ -301,11 +303,11 @@ def collapse(path):
 )
 def test_ctc_collapses_the_best_path(paths, seed):
     rng = np.random.default_rng(seed)
-    logits = rng.uniform(0, 3, (len(paths), 7, NUM_CTC_CLASSES)).astype(np.float32)
+    logits = rng.uniform(0, 3, (len(paths), 7, ALPHANUMERIC.num_ctc_classes)).astype(np.float32)
     np.put_along_axis(logits, np.array(paths)[:, :, None], 4, axis=2)
     decoded = jax.jit(greedy_ctc)(logits)
     words = [collapse(path) for path in paths]
-    assert decode_tokens(decoded.tokens) == words
+    assert ALPHANUMERIC.decode_tokens(decoded.tokens) == words
     np.testing.assert_array_equal(decoded.lengths, [len(word) + 1 for word in words])
     for tokens, length in zip(np.asarray(decoded.tokens), decoded.lengths, strict=True):
         assert tokens.shape == (8,)
@@ -316,7 +318,7 @@ def test_ctc_collapses_the_best_path(paths, seed):
 
 
 def test_ctc_reads_a_known_path():
-    logits = np.full((1, 6, NUM_CTC_CLASSES), -9, np.float32)
+    logits = np.full((1, 6, ALPHANUMERIC.num_ctc_classes), -9, np.float32)
     logits[0, range(6), [11, 11, 0, 11, 1, 0]] = 9
     np.testing.assert_array_equal(greedy_ctc(logits).tokens, [[14, 14, 4, END, PAD, PAD, PAD]])
 
@@ -326,7 +328,11 @@ def test_a_recognizer_reads_by_its_own_method():
         assert method == "read"
         return search.by_frame(images)
 
-    logits = np.random.default_rng(0).normal(size=(2, 5, NUM_CTC_CLASSES)).astype(np.float32)
+    logits = (
+        np.random.default_rng(0)
+        .normal(size=(2, 5, ALPHANUMERIC.num_ctc_classes))
+        .astype(np.float32)
+    )
     read = recognizer(network, beam=10, steps=3)({}, logits)
     expected = greedy_ctc(logits)
     np.testing.assert_array_equal(read.tokens, expected.tokens)

@@ -15,7 +15,9 @@ STEPS = 9
 
 
 def tokens(word):
-    row = [FIRST_CHARACTER + text.ALPHABET.index(character) for character in word] + [END]
+    row = [
+        FIRST_CHARACTER + text.ALPHANUMERIC.characters.index(character) for character in word
+    ] + [END]
     return row + [PAD] * (STEPS - len(row))
 
 
@@ -81,11 +83,41 @@ def test_a_word_that_the_recogniser_hardly_believes_is_doubted():
     np.testing.assert_allclose(np.exp(whole), 0.5, rtol=1e-6)
 
 
+def test_english_has_no_case_and_no_marks():
+    rows = [
+        [FIRST_CHARACTER + text.PRINTABLE.characters.index(one) for one in word] + [END]
+        for word in ("0PEN!", "OPEN!", "open?")
+    ]
+    found = Decoded(
+        np.array([[row + [PAD] * (STEPS - len(row)) for row in rows]]),
+        np.full((1, 3), 6),
+        np.array([[-0.9, -1.2, -1.5]]),
+    )
+    words = WordSearch(3, STEPS, 0.25, alphabet=text.PRINTABLE).words(found)
+    assert words.texts == ["OPEN!"]
+    assert log_ratio("OPEN!") == log_ratio("open")
+    assert log_ratio("New York") == pytest.approx(log_ratio("new") + log_ratio("york"))
+
+
 def test_what_is_clearly_no_word_is_read_as_it_is():
     found = beams(("b00k7", -0.01), ("book7", -6.0), ("book", -9.0))
     words = WordSearch(5, STEPS, 0.25).words(found)
     assert words.texts == ["b00k7"]
     assert words.log_confidence > np.log(0.8)
+
+
+def test_letters_are_as_sure_as_the_beams_that_have_them():
+    found = beams(("open", -0.7), ("0pen", -1.2), ("opem", -1.9), ("pen", -3.0))
+    words = WordSearch(5, STEPS, 1e-9).words(found)
+    share = np.exp([-0.7, -1.2, -1.9, -3.0]) / np.exp([-0.7, -1.2, -1.9, -3.0]).sum()
+    wanted = [1 - share[1] - share[3], 1, 1, 1 - share[2]]
+    np.testing.assert_allclose(np.exp(words.letters[0]), wanted, rtol=1e-6)
+    # A doubt about the word is one about its letters.
+    doubted = WordSearch(5, STEPS, 0.25).words(beams(("open", -8.0), ("opem", -9.0)))
+    np.testing.assert_allclose(doubted.letters[0][:3], -3.0, rtol=1e-6)
+    # Without other beams nothing tells the letters apart.
+    alone = Decoded(np.array([tokens("0pen")]), np.array([5]), np.array([-1.0]))
+    np.testing.assert_array_equal(WordSearch(1, STEPS).words(alone).letters[0], [-1.0] * 4)
 
 
 def test_beams_that_were_given_up_are_never_taken():
@@ -157,6 +189,8 @@ def test_an_unsure_word_is_looked_at_four_times_more():
     ]
     np.testing.assert_allclose(np.exp(words.log_probability[1]), means[0], rtol=1e-5)
     np.testing.assert_allclose(np.exp(words.log_confidence[1]), means[0] / sum(means), rtol=1e-5)
+    assert words.letters[1].shape == (2,)
+    np.testing.assert_allclose(np.exp(words.letters[1][1]), 1 - means[1] / sum(means), rtol=1e-5)
     # The others are as they were.
     first = search.words(beams(("xq", -0.01), ("xz", -5.0)))
     for row in (0, 2):

@@ -108,11 +108,9 @@ class Reader:
         return [Reading("open" if i % 2 else "?", 0.25 + 0.5 * (i % 2)) for i in range(len(images))]
 
 
-def test_words_are_collected_from_all_sources():
+def test_words_are_read_and_compared():
     hr = np.asarray(word_image("open"))
-    records = [Record(f"w:{i}", hr[::2, ::2], hr, "Open.") for i in range(3)]
-    sample = calibration.collect(Reader(), [records, records])
+    records = [Record(f"w:{i}", hr[::2, ::2], hr, "Open.") for i in range(6)]
+    sample = Sample.of(*calibration.read(Reader(), records))
     np.testing.assert_array_equal(sample.right, [False, True] * 3)
     np.testing.assert_allclose(np.exp(sample.log_probability), [0.25, 0.75] * 3)
-    with pytest.raises(UserError, match="no words to calibrate on"):
-        calibration.collect(Reader(), [[], []])

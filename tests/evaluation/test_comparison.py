@@ -40,7 +40,7 @@ def write_file(path, config, part, variables):
 
 @pytest.fixture(scope="module")
 def files(config, models, tmp_path_factory):
-    """The trained pair as parameter files, the SR network without its STN."""
+    """The trained models as parameter files, the SR network without its STN."""
     folder = tmp_path_factory.mktemp("files")
     lone = {"params": {"edsr": models.sr_variables["params"]["edsr"]}, "stats": {}}
     return {

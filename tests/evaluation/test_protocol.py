@@ -45,6 +45,8 @@ def test_scores_are_those_of_single_images_whatever_the_batch(evaluation):
     assert row.splits["easy"]["accuracy"] == 100
     assert row.splits["hard"]["accuracy"] == pytest.approx(100 / 9)
     assert row.mean["accuracy"] == pytest.approx((100 + 100 / 9) / 2)
+    assert row.splits["easy"]["as_written"] == 100
+    assert row.mean["as_written"] == pytest.approx((100 + 100 / 9) / 2)
 
 
 def test_the_published_psnr_pools_as_many_images_as_the_config_says(config):
@@ -62,6 +64,8 @@ def test_case_and_punctuation_do_not_count(evaluation):
     }
     row = evaluation.row("HR", "", evaluation.hr, loud)
     assert row.mean["accuracy"] == 100
+    # Beside it they do.
+    assert row.mean["as_written"] == 0
 
 
 @pytest.mark.slow

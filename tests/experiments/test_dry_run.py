@@ -78,7 +78,7 @@ def test_memory_of_a_step_is_near_what_xla_plans(config):
     config = config.copy_and_resolve_references()
     config.stages = "stage1"
     config.sr.edsr.blocks, config.sr.edsr.channels = 4, 32
-    ((outline,), layout) = runner.outlines(config)
+    ((outline,), placement) = runner.outlines(config)
     (one,) = dry_run.report(config)
     optimizer = states.make_optimizer(outline.settings)
     step = jax.jit(make_step(outline.loss, optimizer), donate_argnums=0)
@@ -89,7 +89,7 @@ def test_memory_of_a_step_is_near_what_xla_plans(config):
     )
     plan = step.lower(state, outline.frozen, outline.batch).compile().memory_analysis()
     held = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
-    assert 0.5 < (held + plan.temp_size_in_bytes) / one.step_bytes / layout.mesh.size < 2
+    assert 0.5 < (held + plan.temp_size_in_bytes) / one.step_bytes / placement.mesh.size < 2
 
 
 def test_arithmetic_is_that_of_the_layers(config):

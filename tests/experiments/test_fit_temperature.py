@@ -1,5 +1,6 @@
 """The calibration report: figures, picture, and a packed file that a reader takes."""
 
+import math
 import subprocess
 import sys
 
@@ -9,12 +10,14 @@ import pytest
 from PIL import Image
 
 from tests.conftest import micro_config
+from textsr_jax import reading
 from textsr_jax.config.checks import checked
 from textsr_jax.config.portable import portable
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.calibration import Sample
 from textsr_jax.experiments import draw_plots, fit_temperature
 from textsr_jax.models import build_ocr, build_sr
+from textsr_jax.reading.abstention import threshold
 from textsr_jax.report import plots
 from textsr_jax.storage import packed_files
 
@@ -65,7 +68,7 @@ def test_the_picture_has_two_panels(tmp_path):
 
 @pytest.fixture(scope="module")
 def packed(data_root, tmp_path_factory):
-    """An untrained pair, none of it quantised."""
+    """Untrained models, neither of them quantised."""
     folder = tmp_path_factory.mktemp("calibration")
     config = micro_config(data_root, folder)
     pair = packed_files.PackedModels(
@@ -83,22 +86,28 @@ def packed(data_root, tmp_path_factory):
 @pytest.mark.slow
 def test_a_packed_file_is_written_again(packed, data_root, tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    found, name = fit_temperature.samples(packed, str(data_root), drawn=70)
-    assert len(found["drawn"].right) == 70
+    words, name = fit_temperature.words(packed, str(data_root), drawn=70)
+    found = fit_temperature.read(packed, words)
+    assert len(found["drawn"][1]) == 70
     assert name == data_root.name
     # An untrained pair reads nothing rightly; so half the words are said to be right.
-    found = {
-        part: Sample(sample.log_probability, np.arange(len(sample.right)) % 2 == 0)
-        for part, sample in found.items()
+    samples = {
+        part: Sample(Sample.of(*read).log_probability, np.arange(len(read[1])) % 2 == 0)
+        for part, read in found.items()
     }
-    results = {"data": "realwords", "model": "m", **fit_temperature.measure(found)}
+    results = {"data": "realwords", "model": "m", **fit_temperature.measure(samples)}
+    fitted = fit_temperature.held_out(found)
     pair = packed_files.load(packed)
-    packed_files.save(tmp_path / "new", fit_temperature.calibrated(pair, results))
+    packed_files.save(tmp_path / "new", fit_temperature.calibrated(pair, results, fitted))
     again = packed_files.load(tmp_path / "new")
     assert again.experiment("new").decoding.temperature == results["temperature"]
+    kept = again.experiment("new").held_out
+    assert kept.words == len(found["validation"][1]) + 70
+    assert [*kept.wrong_words] == fitted.wrong_words()
+    assert [*kept.wrong_letters] == fitted.wrong_letters()
     assert again.provenance["calibration"] == {
         "data": "realwords",
-        "words": len(found["validation"].right),
+        "words": len(found["validation"][1]),
         "drawn": 70,
     }
     assert again.provenance["commit"] == "c"
@@ -106,6 +115,21 @@ def test_a_packed_file_is_written_again(packed, data_root, tmp_path, monkeypatch
         **pair.config["decoding"],
         "temperature": 0,
     }
+    # A reader of the new file leaves out what is too unsure, and none of the old one does.
+    images = [record.lr for record in words["test"]]
+    plain = reading.load(tmp_path / "new").read(images)
+    careful = reading.load(tmp_path / "new", abstain=0.5).read(images)
+    bound = threshold(0.5, kept.words, kept.wrong_words)
+    for one, other in zip(plain, careful, strict=True):
+        sure = results["temperature"] * math.log(one.confidence)
+        left_out = bool(one.text) and sure <= bound
+        assert other.abstained == left_out or sure == pytest.approx(bound, rel=1e-6)
+        assert other.text == ("" if other.abstained else one.text)
+    with pytest.raises(UserError, match="does not say which held-out words it misread"):
+        reading.load(packed, abstain=0.5)
+    config = again.experiment("new").replace(decoding={"beam": 2})
+    with pytest.raises(UserError, match=r"read with another config\.decoding"):
+        reading.load(tmp_path / "new", config=config, abstain=0.5)
 
 
 @pytest.mark.slow
@@ -114,7 +138,7 @@ def test_data_without_words_to_fit_on(packed, data_root, tmp_path, monkeypatch):
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "easy").symlink_to(data_root / "test" / "easy")
     with pytest.raises(UserError, match="has no validation words"):
-        fit_temperature.samples(packed, str(tmp_path), drawn=1)
+        fit_temperature.words(packed, str(tmp_path), drawn=1)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The size column of the paper's Table 2, and what packed files of its pairs would take."""
+"""The size column of the paper's Table 2, and what packed files of its models would take."""
 
 import jax
 import numpy as np
@@ -33,7 +33,7 @@ def test_published_sizes_give_the_papers_column(sr_model, sr_bits, ocr_bits, fig
 
 @pytest.fixture(scope="module")
 def trees():
-    """Shapes of the paper's pair."""
+    """Shapes of the paper's models."""
     return {
         "sr": convert.network("edsr", stn=True).template,
         "ocr": convert.network("cdistnet").template,

@@ -1,19 +1,26 @@
 """Reading in ONNX Runtime: the same images, words and confidences as JAX's reader."""
 
 import json
+import math
 import pickle
 import shutil
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.conftest import WORDS, word_image
-from tests.export.conftest import STEPS
-from textsr_jax import reading
+from tests.export.conftest import STEPS, drawn
+from textsr_jax import reading, text
+from textsr_jax.config.portable import portable
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError
 from textsr_jax.export import GRAPHS, RECORD, engine, exporting
+from textsr_jax.images import resize
+from textsr_jax.models import build_ocr
 from textsr_jax.reading.engine import JaxEngine
+from textsr_jax.storage import packed_files
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +70,6 @@ def test_float32_reads_as_jax_does(source, folder, images, tmp_path, beam, secon
 @pytest.mark.slow
 def test_the_search_is_jax_s(source, sessions):
     """Tokens, lengths and log probabilities, pads and early ends included."""
-    import jax
-
     from textsr_jax import decoding
 
     network, variables = source.ocr
@@ -87,6 +92,40 @@ def test_the_search_is_jax_s(source, sessions):
         np.testing.assert_array_equal(found.tokens, wanted.tokens)
         np.testing.assert_array_equal(found.lengths, wanted.lengths)
         np.testing.assert_allclose(found.log_probability, wanted.log_probability, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_what_is_written_is_the_same_in_jax_from_a_packed_file_and_in_onnx(
+    source, images, tmp_path
+):
+    """Case, marks and spaces: the alphabet travels with the models."""
+    config = source.config.replace(alphabet="printable", decoding={"language_weight": 0.01})
+    ocr = build_ocr(config.ocr, text.PRINTABLE)
+    trees = {
+        part: jax.tree.map(jnp.asarray, variables)
+        for part, variables in (("sr", source.sr[1]), ("ocr", drawn(ocr, 3)))
+    }
+    packed = packed_files.PackedModels(
+        config=portable(config),
+        rules={"sr": (), "ocr": ()},
+        fine_tuned=True,
+        provenance={"commit": None},
+        **trees,
+    )
+    packed_files.save(tmp_path / "file", packed)
+    models = exporting.load_exportable(tmp_path / "file")
+    graphs = exporting.trace(models)
+    folder = write(tmp_path / "onnx", models, graphs, graphs)
+    assert json.loads((folder / RECORD).read_text())["alphabet"] == text.PRINTABLE.characters
+
+    search = WordSearch.of(config.decoding, text.PRINTABLE)
+    networks = source.sr[0], ocr
+    wanted = reading.Reader(JaxEngine(search, lambda: networks, trees["sr"], trees["ocr"]))
+    seen = np.stack([resize(image, (128, 32)) for image in images[:6]])
+    texts = [one.text for one in wanted.read_enhanced(seen)]
+    for reader in (reading.load(tmp_path / "file"), engine.load(folder, "float32")):
+        assert [one.text for one in reader.read_enhanced(seen)] == texts
+    assert set("".join(texts)) - set(text.ALPHANUMERIC.characters)
 
 
 def test_int8_images_are_near(folder, images):
@@ -118,6 +157,25 @@ def test_the_models_temperature(folder, images, tmp_path):
         (tmp_path / "copy" / RECORD).write_text(json.dumps(odd))
         with pytest.raises(UserError, match=f"its config.decoding.{name}={value!r}: must be"):
             engine.load(tmp_path / "copy")
+
+
+def test_errors_on_held_out_words_travel_along(folder, images, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    record = json.loads((folder / RECORD).read_text())
+    assert record["held_out"] == {"words": 0, "wrong_letters": [], "wrong_words": []}
+    (plain,) = engine.load(folder).read(images[:1])
+    sure = math.log(plain.confidence)
+    record["held_out"] = {"words": 9, "wrong_words": [[min(0, sure + 0.01), 1.0]]}
+    (tmp_path / "copy" / RECORD).write_text(json.dumps(record))
+    (careful,) = engine.load(tmp_path / "copy", abstain=0.1).read(images[:1])
+    assert (careful.text, careful.abstained) == ("", True) and plain.text
+    with pytest.raises(UserError, match=r"read with another config\.decoding"):
+        engine.load(tmp_path / "copy", beam=1, abstain=0.1)
+    # Folders of before have none.
+    del record["held_out"]
+    (tmp_path / "copy" / RECORD).write_text(json.dumps(record))
+    with pytest.raises(UserError, match="copy does not say which held-out words it misread"):
+        engine.load(tmp_path / "copy", abstain=0.1)
 
 
 class NotFinite:

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from textsr_jax import quantization
 from textsr_jax.export import graphs
 from textsr_jax.export.engine import open_session, to_float
-from textsr_jax.export.int8 import decode, quantize, weight_clips
+from textsr_jax.export.int8 import quantize, rounded, weight_clips
 from textsr_jax.quantization import Rule
 
 
@@ -27,7 +27,7 @@ def test_no_channel_is_worse_than_with_its_largest_magnitude(seed, bits):
     largest = np.abs(weight).max(axis=1)
     assert (clips > 0).all()
     assert (clips <= largest).all()
-    errors = [np.square(decode(weight, c, bits) - weight).sum(axis=1) for c in (clips, largest)]
+    errors = [np.square(rounded(weight, c, bits) - weight).sum(axis=1) for c in (clips, largest)]
     assert (errors[0] <= errors[1]).all()
 
 
@@ -47,8 +47,8 @@ def test_the_range_is_symmetric_and_keeps_zero(seed):
     weight = weights(seed)
     clips = weight_clips(weight, 8)
     np.testing.assert_array_equal(weight_clips(-weight, 8), clips)
-    assert (decode(np.zeros_like(weight), clips, 8) == 0).all()
-    assert len(np.unique(decode(weight, clips, 8)[0])) <= 255
+    assert (rounded(np.zeros_like(weight), clips, 8) == 0).all()
+    assert len(np.unique(rounded(weight, clips, 8)[0])) <= 255
 
 
 def test_a_channel_of_zeros():
@@ -56,7 +56,7 @@ def test_a_channel_of_zeros():
     weight[1] = 1
     clips = weight_clips(weight, 8)
     assert clips[0] == 0
-    np.testing.assert_allclose(decode(weight, clips, 8), weight, atol=1e-6)
+    np.testing.assert_allclose(rounded(weight, clips, 8), weight, atol=1e-6)
 
 
 def test_weights_are_int8_with_zero_point_zero(int8):

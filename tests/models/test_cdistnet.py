@@ -97,7 +97,7 @@ def tiny():
 
 def prefixes(rows):
     """Random tokens behind a start token, pads and ends at any place among them."""
-    token = st.sampled_from([text.PAD, text.END, *range(text.NUM_TOKENS)])
+    token = st.sampled_from([text.PAD, text.END, *range(text.ALPHANUMERIC.num_tokens)])
     row = st.lists(token, min_size=LENGTH - 1, max_size=LENGTH - 1)
     return st.lists(row, min_size=rows, max_size=rows).map(
         lambda rows: np.array([[text.START, *row] for row in rows], np.int32)

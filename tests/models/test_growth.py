@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from tests.models.test_cdistnet import TINY, random_variables
+from textsr_jax.decoding import greedy
 from textsr_jax.errors import UserError
 from textsr_jax.models.cdistnet import CDistNet
 from textsr_jax.models.growth import grow
 from textsr_jax.models.network import Network, leaves_by_path, shape_difference
+from textsr_jax.text import ALPHANUMERIC, FIRST_CHARACTER, PRINTABLE
 
 IMAGES = np.random.default_rng(0).random((2, 32, 128, 3)).astype(np.float32)
 TOKENS = np.array([[2, 9, 10, 11], [2, 30, 4, 0]], np.int32)
@@ -43,6 +45,43 @@ def test_more_channels_hidden_units_and_blocks_compute_the_same(small):
     expected = network()(small, IMAGES, TOKENS)
     np.testing.assert_allclose(larger(grown, IMAGES, TOKENS), expected, atol=2e-5)
     assert float(jnp.abs(expected).max()) > 0.5
+
+
+@pytest.mark.slow
+def test_more_characters_leave_greedy_texts_as_they_are_and_are_near(small):
+    # Memories and tokens that make the texts differ, and logits of several units.
+    memory = 2 * np.random.default_rng(1).normal(size=(32, 64, 16)).astype(np.float32)
+    small = jax.tree.map(lambda leaf: leaf, small)
+    small["params"]["embedding"]["embedding"] *= 4
+    small["params"]["output"]["kernel"] *= 3
+    larger = network(alphabet=PRINTABLE, **LARGER)
+    grown = grow(small, larger, jax.random.key(1), "init")
+    assert shape_difference(grown, larger.template) is None
+
+    def read(network, variables):
+        module = network.module(variables)
+        decoded = greedy(module.decode_step, module.init_cache(memory, 6), len(memory), 6)
+        return module.alphabet.decode_tokens(decoded.tokens)
+
+    texts = read(network(), small)
+    assert read(larger, grown) == texts
+    assert len(set(texts)) > 8
+
+    # The best of all is an old token everywhere; a capital is near, and a mark is further.
+    logits = np.asarray(larger(grown, IMAGES, TOKENS))
+    assert (logits[..., ALPHANUMERIC.num_tokens :].max(-1) < logits.max(-1)).all()
+
+    def of(characters):
+        places = [FIRST_CHARACTER + PRINTABLE.characters.index(one) for one in characters]
+        return logits[..., places]
+
+    mean = logits[..., : ALPHANUMERIC.num_tokens].mean(-1, keepdims=True)
+    np.testing.assert_allclose(of("AZ"), 0.9 * of("az") + 0.1 * mean, atol=1e-5)
+    np.testing.assert_allclose(of("! ~"), np.repeat(mean, 3, -1), atol=1e-5)
+    # What follows a capital is what follows its small letter.
+    capital = np.where(TOKENS == 30, FIRST_CHARACTER + PRINTABLE.characters.index("Q"), TOKENS)
+    assert (capital != TOKENS).any()
+    np.testing.assert_allclose(larger(grown, IMAGES, capital), logits, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -50,10 +50,10 @@ def test_bad_settings_are_refused(call, message):
 def test_minmax_range_by_hand():
     x = jnp.array([-1.0, 0.0, 0.4, 2.0])
     offset, scale = aciq.fit_range(x, 2, "minmax")
-    codes = aciq.encode(x, offset, scale, 2)
+    codes = aciq.to_codes(x, offset, scale, 2)
     assert (float(offset), float(scale)) == (-1.0, 1.0)
     assert codes.tolist() == [0, 1, 1, 3]
-    assert aciq.decode(codes, offset, scale).tolist() == [-1.0, 0.0, 0.0, 2.0]
+    assert aciq.from_codes(codes, offset, scale).tolist() == [-1.0, 0.0, 0.0, 2.0]
 
 
 def test_range_starts_at_the_minimum_and_keeps_its_width_if_the_clip_is_wider():
@@ -94,25 +94,25 @@ def test_axis_gives_each_channel_its_own_range(prior, axis):
 )
 def test_equal_values_and_no_values_come_back_exactly(x, prior, axis):
     offset, scale = aciq.fit_range(x, 4, prior, axis)
-    codes = aciq.encode(x, offset, scale, 4, axis)
+    codes = aciq.to_codes(x, offset, scale, 4, axis)
     assert offset.shape == scale.shape == (() if axis is None else x.shape[1:])
     assert not np.any(scale) and not np.any(codes)
-    np.testing.assert_array_equal(aciq.decode(codes, offset, scale, axis), x)
+    np.testing.assert_array_equal(aciq.from_codes(codes, offset, scale, axis), x)
 
 
 @settings(max_examples=80)
 @given(tensors, st.sampled_from(BITS), st.sampled_from(aciq.PRIORS))
 def test_codes_are_in_range_nearest_and_survive_decoding(x, bits, prior):
     offset, scale = aciq.fit_range(x, bits, prior)
-    codes = aciq.encode(x, offset, scale, bits)
-    values = aciq.decode(codes, offset, scale)
+    codes = aciq.to_codes(x, offset, scale, bits)
+    values = aciq.from_codes(codes, offset, scale)
     assert int(codes.max()) < 2**bits
     # What the range covers is off by half a step at most; the rest is clipped to its ends.
     last = float(offset) + float(scale) * (2**bits - 1)
     inside = np.clip(x.astype(np.float64), float(offset), last)
     assert np.abs(values - inside).max() <= 0.5 * float(scale) + 1e-5
     if float(scale) > 1e-5:  # below, float32 cannot tell the steps apart
-        np.testing.assert_array_equal(aciq.encode(values, offset, scale, bits), codes)
+        np.testing.assert_array_equal(aciq.to_codes(values, offset, scale, bits), codes)
 
 
 @pytest.mark.parametrize("prior", aciq.PRIORS)
@@ -120,14 +120,14 @@ def test_codes_are_in_range_nearest_and_survive_decoding(x, bits, prior):
 def test_jit_gives_what_no_jit_gives(prior, axis):
     x = np.random.default_rng(2).standard_normal((4, 6)).astype(np.float32)
     offset, scale = aciq.fit_range(x, 4, prior, axis)
-    codes = aciq.encode(x, offset, scale, 4, axis)
-    values = aciq.decode(codes, offset, scale, axis)
+    codes = aciq.to_codes(x, offset, scale, 4, axis)
+    values = aciq.from_codes(codes, offset, scale, axis)
 
     @jax.jit
     def whole(x):
         offset, scale = aciq.fit_range(x, 4, prior, axis)
-        codes = aciq.encode(x, offset, scale, 4, axis)
-        return offset, scale, codes, aciq.decode(codes, offset, scale, axis)
+        codes = aciq.to_codes(x, offset, scale, 4, axis)
+        return offset, scale, codes, aciq.from_codes(codes, offset, scale, axis)
 
     for inside, outside in zip(whole(x), (offset, scale, codes, values), strict=True):
         assert inside.dtype == outside.dtype
@@ -152,7 +152,7 @@ def test_traced_bits_give_what_static_bits_give(x, bits, prior, other):
     # Bits for each channel, as an array, are the channels' own bits.
     both = jnp.asarray([bits, other] * 3)
     offset, scale = aciq.fit_range(x, both, prior, 1)
-    codes = aciq.encode(x, offset, scale, both, 1)
+    codes = aciq.to_codes(x, offset, scale, both, 1)
     assert np.all(np.asarray(codes) < 2 ** np.asarray(both))
     for index, width in enumerate((bits, other)):
         alone = aciq.fit_range(x, width, prior, 1)
@@ -212,10 +212,10 @@ moments_of = jax.jit(aciq.restore_moments, static_argnums=(4, 5))
 @given(tensors, st.sampled_from(BITS), st.sampled_from(aciq.PRIORS), st.sampled_from([None, 1]))
 def test_means_and_deviations_of_channels_are_restored(x, bits, prior, axis):
     first_offset, first_scale = aciq.fit_range(x, bits, prior, axis)
-    codes = aciq.encode(x, first_offset, first_scale, bits, axis)
+    codes = aciq.to_codes(x, first_offset, first_scale, bits, axis)
     offset, scale = moments_of(x, codes, first_offset, first_scale, axis, 1)
     assert offset.shape == scale.shape == (6,)
-    values = np.asarray(aciq.decode(codes, offset, scale, 1), np.float64)
+    values = np.asarray(aciq.from_codes(codes, offset, scale, 1), np.float64)
     exact = x.astype(np.float64)
     reach = np.abs(exact).max() + np.abs(values).max()
     moved = np.broadcast_to(first_scale, 6) > 0
@@ -240,11 +240,11 @@ def test_moments_of_channels_by_hand():
     np.testing.assert_allclose(scale, [deviation, 5 / 3, 5 / 3], rtol=1e-6)
     np.testing.assert_allclose(offset, [2 - deviation, 2 - 5 / 3, 0], rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(
-        aciq.decode(codes, offset, scale, 1)[0], [2 - deviation, 2, 5], rtol=1e-6
+        aciq.from_codes(codes, offset, scale, 1)[0], [2 - deviation, 2, 5], rtol=1e-6
     )
     # As a whole: the mean and deviation of all nine values.
     offset, scale = aciq.restore_moments(x, codes, jnp.float32(0), jnp.float32(5 / 3), None, None)
-    values = aciq.decode(codes, offset, scale)
+    values = aciq.from_codes(codes, offset, scale)
     np.testing.assert_allclose((values.mean(), values.std()), (x.mean(), x.std()), rtol=1e-6)
 
 
@@ -256,7 +256,7 @@ def quantizer(**settings):
         found = aciq.quantize_array(x, bits, **settings)
         correct = settings.get("correct", False)
         along = settings.get("axis") if correct is False else correct
-        return found, aciq.decode(found.codes, found.offset, found.scale, along)
+        return found, aciq.from_codes(found.codes, found.offset, found.scale, along)
 
     return run
 
@@ -360,7 +360,7 @@ def test_values_that_are_not_finite_leave_their_mark_on_the_range():
         for prior in aciq.PRIORS:
             offset, scale = aciq.fit_range(x, 4, prior)
             assert not (np.isfinite(offset) and np.isfinite(scale))
-            assert int(aciq.encode(x, offset, scale, 4).max()) < 16
+            assert int(aciq.to_codes(x, offset, scale, 4).max()) < 16
             # By channel, only that of the value suffers.
             offset, scale = aciq.fit_range(x, 4, prior, 1)
             fine = np.isfinite(offset) & np.isfinite(scale)
@@ -371,7 +371,7 @@ def test_values_that_are_not_finite_leave_their_mark_on_the_range():
 def test_squared_error_is_that_of_the_decoded_values(prior):
     x = np.random.default_rng(7).laplace(size=(5, 8)).astype(np.float32)
     offset, scale = aciq.fit_range(x, 3, prior, 1)
-    values = aciq.decode(aciq.encode(x, offset, scale, 3, 1), offset, scale, 1)
+    values = aciq.from_codes(aciq.to_codes(x, offset, scale, 3, 1), offset, scale, 1)
     expected = np.square(values - x).mean()
     assert float(aciq.squared_error(x, 3, prior, 1)) == pytest.approx(float(expected), rel=1e-6)
     assert float(aciq.squared_error(np.zeros((0, 3), np.float32), 3, prior, 1)) == 0
@@ -472,9 +472,9 @@ def test_at_the_ends_of_float32_values_stay_finite_and_near(magnitude, axis):
 def test_moments_are_restored_at_any_magnitude(magnitude):
     x = (np.random.default_rng(3).laplace(size=(200, 6)) * magnitude).astype(np.float32)
     offset, scale = aciq.fit_range(x, 3, "laplace")
-    codes = aciq.encode(x, offset, scale, 3)
+    codes = aciq.to_codes(x, offset, scale, 3)
     offset, scale = moments_of(x, codes, offset, scale, None, 1)
-    values = np.asarray(aciq.decode(codes, offset, scale, 1), np.float64) / magnitude
+    values = np.asarray(aciq.from_codes(codes, offset, scale, 1), np.float64) / magnitude
     exact = x.astype(np.float64) / magnitude
     np.testing.assert_allclose(values.mean(0), exact.mean(0), rtol=0, atol=1e-5)
     np.testing.assert_allclose(values.std(0), exact.std(0), rtol=1e-5)

@@ -107,7 +107,7 @@ def test_a_leaf_holds_the_codes_and_gives_their_values(bits, prior, granularity,
     assert (value.shape, value.dtype) == (x.shape, dtype)
     np.testing.assert_allclose(
         value.astype(jnp.float32),
-        aciq.decode(codes, offset, scale, axis),
+        aciq.from_codes(codes, offset, scale, axis),
         rtol=1e-5 if dtype == jnp.float32 else 2**-8,
         atol=1e-6,
     )

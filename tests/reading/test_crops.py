@@ -79,6 +79,13 @@ def test_texts_that_do_not_agree_are_cut_in_the_middle_of_what_they_share():
     assert crops.join(["abcdefgh", "stuvwxyz"], places(0, 2)) == "abcdefuvwxyz"
 
 
+def test_joined_letters_say_where_they_are_from():
+    assert crops.joined_letters(["restauri", "urantbar"], places(0, 2.5)) == [
+        *((0, place) for place in range(6)),
+        *((1, place) for place in range(1, 8)),
+    ]
+
+
 def test_three_windows_and_one():
     assert crops.join(["restaura", "aurantba", "antbarcafe"], places(0, 2.5, 4.5)) == (
         "restaurantbarcafe"

@@ -13,10 +13,13 @@ from textsr_jax import reading
 from textsr_jax.decoding.word_search import Words
 from textsr_jax.errors import UserError
 from textsr_jax.reading import layouts
+from textsr_jax.text import ALPHANUMERIC, PRINTABLE
 
 
 class Unused:
     """An engine that must not be asked."""
+
+    alphabet = ALPHANUMERIC
 
     def enlarge(self, lr):
         raise AssertionError("enlarges what holds no text")
@@ -40,7 +43,8 @@ class Hasty(Unused):
         parts = iter(self.words * len(images))
         texts = [self.words[0] if one else next(parts) for one in whole]
         sure = np.where(whole, np.log(0.998), np.log(self.surely))
-        return Words(texts, sure, sure)
+        letters = [np.full(len(word), one) for word, one in zip(texts, sure, strict=True)]
+        return Words(texts, sure, sure, letters)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +85,18 @@ def test_the_words_of_a_line_are_read_apart():
     assert found.confidence == pytest.approx(0.98, abs=0.03)
     # The two words as they were read, side by side.
     assert picture.shape == (32, 256, 3)
+
+
+def test_words_are_joined_with_a_space_where_the_alphabet_has_one():
+    engine = Hasty(["Open", "Late!"], 0.99)
+    engine.alphabet = PRINTABLE
+    (found,) = reading.Reader(engine).read([two_words(40, noise=2, width=40)])
+    assert found.text == "Open Late!"
+    # Read in one piece, the line has both words too: nothing is left out.
+    engine = Hasty(["Open L", "Late!"], 0.99)
+    engine.alphabet = PRINTABLE
+    (found,) = reading.Reader(engine).read([two_words(40, noise=2, width=40)])
+    assert found.text == "Open L Late!"
 
 
 def test_a_word_that_may_be_hidden_makes_unsure():

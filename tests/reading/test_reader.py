@@ -90,8 +90,11 @@ class Blocks:
     """An engine that reads blocks of one shade as letters, darkest first, and what stands upright.
 
     Each letter costs 0.1 of the log probability. Turned blocks, which are stripes, cost 5. The
-    logarithm of its confidence is `doubt` times that.
+    logarithm of its confidence is `doubt` times that. A letter is as sure as it is early in the
+    alphabet.
     """
+
+    alphabet = text.ALPHANUMERIC
 
     def __init__(self, doubt=1.0):
         self.enlarged, self.doubt, self.cut = 0, doubt, []
@@ -108,7 +111,9 @@ class Blocks:
         costs = [
             0.1 * len(w) + (0 if up and w else 5) for w, up in zip(words, upright, strict=True)
         ]
-        return Words(words, -np.array(costs), -self.doubt * np.array(costs))
+        place = text.ALPHANUMERIC.characters.index
+        letters = [-0.001 * np.array([*map(place, word)], float) for word in words]
+        return Words(words, -np.array(costs), -self.doubt * np.array(costs), letters)
 
     def _slopes(self, image):
         """How much brighter each row is than the one above, or darker: then it is upside down."""
@@ -122,13 +127,13 @@ class Blocks:
             run = run + 1 if shades[column] == shades[column - 1] else 0
             # A letter is 32 pixels wide; cut ones may be narrower.
             if run == 10:
-                word += text.ALPHABET[min(35, shades[column] // STEP)]
+                word += text.ALPHANUMERIC.characters[min(35, shades[column] // STEP)]
         return word
 
 
 def blocks(word, width=32, slope=2):
     """`word` for the engine above, uint8 (32, width * len(word), 3)."""
-    shades = [text.ALPHABET.index(letter) * STEP for letter in word]
+    shades = [text.ALPHANUMERIC.characters.index(letter) * STEP for letter in word]
     row = np.repeat(np.array(shades), width)
     # Darker above and brighter below the middle, whose shade is the letter's, halving it or turning
     # it upside down included: no side of it is blank.
@@ -209,7 +214,8 @@ def test_turns_are_judged_by_confidence_and_letters_not_by_probability():
             lying = words.log_probability < -4
             texts = ["i" if one else text for one, text in zip(lying, words.texts, strict=True)]
             sure = np.where(lying, -0.07, words.log_confidence)
-            return Words(texts, np.where(lying, -0.01, words.log_probability), sure)
+            letters = [np.zeros(len(word)) for word in texts]
+            return Words(texts, np.where(lying, -0.01, words.log_probability), sure, letters)
 
     for quarters in (1, 3):
         turned = np.rot90(blocks("vehicles"), quarters)

@@ -46,7 +46,7 @@ def test_a_line_for_every_layer_type():
     assert plots.encoded(figure, "svg").startswith(b"<?xml")
 
 
-def test_a_front_shows_series_winner_and_the_unquantised_pair():
+def test_a_front_shows_series_winner_and_the_unquantised_models():
     points = [(4.0, row(19, 40), "2"), (8.0, row(20, 48), "4")]
     winner, plain = (6.0, row(19.5, 47), "the choice"), (32.0, row(20, 50), "unquantised")
     figure = plots.front(plain, [("uniform", points)], winner, "title")
@@ -91,3 +91,25 @@ def test_gains_stand_over_the_strength_of_each_reader():
     # The axis is the logarithm of what is misread: from 80 to 90 is as far as from 90 to 95.
     weak, middle, strong = (axes.transData.transform((x, 0))[0] for x in (80, 90, 95))
     assert middle - weak == pytest.approx(strong - middle)
+
+
+def test_risk_over_coverage_has_a_line_and_marks_for_every_reader():
+    point = {"asked": 0.05, "threshold": -0.1, "coverage": 0.5, "risk": 0.04}
+    readers = [
+        {
+            "reader": name,
+            "coverage": [0.25, 0.5, 1.0],
+            "selective_risk": [0.0, 0.08, risk],
+            "points": [point | {"selective_risk": 0.08}, point | {"selective_risk": None}],
+        }
+        for name, risk in (("ours", 0.2), ("peer", 0.3))
+    ]
+    curves, kept = plots.risk_coverage(readers, "title").axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in curves.lines}
+    assert lines["ours"] == [[25, 0], [50, 8], [100, 20]]
+    assert lines["peer"][-1] == [100, 30]
+    # A threshold that returns nothing has no place on the curve.
+    assert [text.get_text() for text in curves.texts] == ["5 %", "5 %"]
+    assert curves.texts[0].xy == (50, 8)
+    assert kept.lines[0].get_xydata().tolist() == [[5, 4], [5, 4]]
+    assert kept.lines[-1].get_xydata().tolist() == [[0, 0], [5, 5]]

@@ -16,11 +16,14 @@ class Item:
 class Reading:
     text: str
     confidence: float
+    abstained: bool = False
 
 
 def test_text_is_for_people():
     assert readings.line(Item("9.png"), Reading("open", 0.93), "text") == "9.png: open (93 %)"
     assert readings.line(Item("9.png"), Reading("", 0.5), "text") == "9.png: (nothing) (50 %)"
+    left_out = Reading("", 0.5, abstained=True)
+    assert readings.line(Item("9.png"), left_out, "text") == "9.png: (not sure enough) (50 %)"
     assert readings.line(Item("9.png", "no such file"), None, "text") == ""
 
 
@@ -32,6 +35,13 @@ def test_tsv_is_for_tables():
 def test_jsonl_is_for_programs():
     line = readings.line(Item("a\n.png"), Reading("x", 0.5), "jsonl")
     assert json.loads(line) == {"source": "a\n.png", "text": "x", "confidence": 0.5}
+    line = readings.line(Item("a.png"), Reading("", 0.5, abstained=True), "jsonl")
+    assert json.loads(line) == {
+        "source": "a.png",
+        "text": "",
+        "confidence": 0.5,
+        "abstained": True,
+    }
     line = readings.line(Item("a.png", "a.png: no such file"), None, "jsonl")
     assert json.loads(line) == {
         "source": "a.png",

@@ -33,6 +33,7 @@ from textsr_jax.storage import checkpoints, packed_files, parameter_files, workd
 from textsr_jax.storage.models import Models
 from textsr_jax.storage.packed_files import PackedModels
 from textsr_jax.storage.parameter_files import ParameterFile
+from textsr_jax.text import ALPHANUMERIC, PRINTABLE
 
 RECORD, DIGEST = "textsr_jax_packed", "sha256"
 
@@ -480,6 +481,8 @@ FALSE = {
     "version 2": (field("version", 2), "of version 2, and this program reads version 3"),
     "version text": (field("version", "3"), "of version '3', and this program reads"),
     "alphabet": (field("alphabet", "abc"), "its alphabet is 'abc', and this program reads '"),
+    "two alphabets": (field("alphabet", PRINTABLE.characters), "its alphabet is not that of its"),
+    "alphabets": (field("alphabet", [ALPHANUMERIC.characters]), r"its alphabet is \['0123"),
     "extra field": (field("code", "import os"), "its record has other fields"),
     "missing field": (without("provenance"), "its record has other fields"),
     "rules of one part": (without("rules/sr"), "values of a wrong kind"),

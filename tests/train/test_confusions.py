@@ -67,7 +67,7 @@ def test_a_stages_loss_weighs_confusions_by_the_file(stage, counts, data_root, t
     batch = Batch(
         lr=hr[:, ::2, ::2],
         hr=hr,
-        characters=text.encode(["open", "2nd"], config.max_length),
+        characters=text.ALPHANUMERIC.encode(["open", "2nd"], config.max_length),
         index=np.arange(2, dtype=np.int32),
         valid=np.ones(2, bool),
     )

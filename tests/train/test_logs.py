@@ -4,8 +4,8 @@ import errno
 
 import numpy as np
 import pytest
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from textsr_jax.errors import UserError
 from textsr_jax.train.logs import Logs
@@ -41,14 +41,14 @@ def test_what_is_written_can_be_read_at_once(tmp_path):
     assert any(b"| label | read |" in event.SerializeToString() for event in found)
 
 
-@pytest.mark.parametrize("method", ["write_event", "flush"])
+@pytest.mark.parametrize("method", ["write", "flush"])
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch, method):
     logs = Logs(tmp_path / "logs", 1)
 
     def fill(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(EventsWriter, method, fill)
+    monkeypatch.setattr(RecordWriter, method, fill)
     with pytest.raises(UserError, match=r"logs: the disk is full; the checkpoints before are kept"):
         logs.scalars({"train/loss": 1.0}, 1)
         logs.flush()
@@ -63,6 +63,6 @@ def test_another_error_is_not_taken_for_a_full_disk(tmp_path, monkeypatch):
     def fail(*arguments):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(EventsWriter, "write_event", fail)
+    monkeypatch.setattr(RecordWriter, "write", fail)
     with pytest.raises(OSError, match="Input/output"):
         logs.scalars({"train/loss": 1.0}, 1)

@@ -21,10 +21,10 @@ from textsr_jax.storage.checkpoints import Checkpoints, SavedCheckpoints
 from textsr_jax.train import loop
 from textsr_jax.train import state as states
 from textsr_jax.train.best import BestModels
-from textsr_jax.train.mesh import make_layout
+from textsr_jax.train.mesh import make_placement
 from textsr_jax.train.validation import Validation
 
-LAYOUT = make_layout(get_config().parallel)
+PLACEMENT = make_placement(get_config().parallel)
 SETTINGS = optimization(steps=9, batch_size=2 * jax.device_count(), learning_rate=0.1)
 SETTINGS.checkpoint_every, SETTINGS.validate_every, SETTINGS.average = 3, 4, 0.5
 NETWORK = Network(lambda rngs: nnx.Linear(3, 1, rngs=rngs))
@@ -115,7 +115,7 @@ def run(workdir, batches, loss, score=lambda variables: -distance(variables), **
         key_of=lambda number: f"record {number}",
         judge=Judge(score),
     )
-    loop.run(stage, workdir, LAYOUT, jax.random.key(0), "again")
+    loop.run(stage, workdir, PLACEMENT, jax.random.key(0), "again")
 
 
 def last(workdir):

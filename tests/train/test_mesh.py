@@ -1,4 +1,4 @@
-"""The layout of training: what is refused, what is split, and that devices change no result."""
+"""Where training places arrays: what is refused, what is split; devices change no result."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from textsr_jax.train import state as states
 
 ROOT = pathlib.Path(__file__).parents[2]
 # (devices, fsdp). The others are compared with the first.
-LAYOUTS = ((1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (8, 4))
+PLACEMENTS = ((1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (8, 4))
 STEPS, BATCH = 10, 8
 
 
@@ -37,11 +37,11 @@ def parallel(**changes):
 
 
 def test_a_batch_is_split_over_the_devices_and_keeps_its_values():
-    layout = meshes.make_layout(parallel())
+    placement = meshes.make_placement(parallel())
     batch = {"lr": np.arange(jax.device_count() * 6, dtype=np.uint8).reshape(-1, 3)}
-    sharded = layout.shard_batch(batch)
+    sharded = placement.shard_batch(batch)
     assert np.array_equal(sharded["lr"], batch["lr"])
-    assert sharded["lr"].sharding.mesh == layout.mesh
+    assert sharded["lr"].sharding.mesh == placement.mesh
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_batch_is_split_over_the_devices_and_keeps_its_values():
 )
 def test_layouts_that_cannot_be(changes, message):
     with pytest.raises(UserError, match=message):
-        meshes.make_layout(parallel(**changes), [jax.devices()[0]] * 4)
+        meshes.make_placement(parallel(**changes), [jax.devices()[0]] * 4)
 
 
 class Colours(nnx.Module):
@@ -89,14 +89,14 @@ def train(devices, fsdp):
     """Ten steps: losses and norms of gradients, and the last state."""
     # Adam would make steps of full size of gradients that are nothing but rounding.
     optimizer = optax.sgd(0.05, momentum=0.9)
-    layout = meshes.make_layout(parallel(fsdp=fsdp), jax.devices()[:devices])
+    placement = meshes.make_placement(parallel(fsdp=fsdp), jax.devices()[:devices])
     state = states.create(
         NETWORK.init(jax.random.key(0)), optimizer, jax.random.key(1), averaged=True
     )
-    state = layout.place(state)
+    state = placement.place(state)
     step = jax.jit(
         steps.make_step(colour_loss, optimizer, decay=0.9),
-        out_shardings=(layout.shardings(state), None),
+        out_shardings=(placement.shardings(state), None),
     )
     rng = np.random.default_rng(0)
     scalars = []
@@ -110,16 +110,16 @@ def train(devices, fsdp):
             index=np.arange(BATCH, dtype=np.int32),
             valid=np.ones(BATCH, bool),
         )
-        state, parts = step(state, {}, layout.shard_batch(batch))
+        state, parts = step(state, {}, placement.shard_batch(batch))
         scalars.append([float(parts["loss"]), float(parts["gradient_norm"])])
     return scalars, state
 
 
 def compare() -> None:
-    """Prints, for each of `LAYOUTS`, how far it is from the first; run with eight devices."""
-    expected, first = train(*LAYOUTS[0])
+    """Prints, for each of `PLACEMENTS`, how far it is from the first; run with eight devices."""
+    expected, first = train(*PLACEMENTS[0])
     found = []
-    for devices, fsdp in LAYOUTS[1:]:
+    for devices, fsdp in PLACEMENTS[1:]:
         scalars, state = train(devices, fsdp)
         kernel = state.params["conv"]["kernel"]
 
@@ -152,7 +152,7 @@ def words() -> Batch:
     return Batch(
         lr=hr[:, ::2, ::2],
         hr=hr,
-        characters=text.encode(labels, 6),
+        characters=text.ALPHANUMERIC.encode(labels, 6),
         index=np.arange(BATCH, dtype=np.int32),
         valid=np.ones(BATCH, bool),
     )
@@ -210,8 +210,8 @@ def compare_augmentation() -> None:
         change = jax.jit(getattr(augmentation, name))
         results = []
         for devices in (1, 8):
-            layout = meshes.make_layout(parallel(), jax.devices()[:devices])
-            changed = change(layout.shard_whole(batch), jax.random.key(3))
+            placement = meshes.make_placement(parallel(), jax.devices()[:devices])
+            changed = change(placement.shard_whole(batch), jax.random.key(3))
             results.append(np.asarray(changed.hr, np.int16))
         difference = np.abs(results[1] - results[0])
         moved = np.abs(results[0] - batch.hr).mean()
@@ -250,7 +250,7 @@ def test_pmap_gives_the_same_numbers():
 def test_devices_change_no_result():
     printed = on_eight_devices("compare")
     assert printed["losses"][-1] < printed["losses"][0]
-    for (_, fsdp), found in zip(LAYOUTS[1:], printed["found"], strict=True):
+    for (_, fsdp), found in zip(PLACEMENTS[1:], printed["found"], strict=True):
         # Float32 sums in another order, over ten steps; arrays relative to their largest value, or
         # to 0.1 where that is less.
         assert found["scalars"] < 1e-5

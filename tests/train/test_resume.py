@@ -18,7 +18,7 @@ from textsr_jax.storage import checkpoints
 pytestmark = pytest.mark.slow
 
 config_file = test_processes.config_file
-STEPS = 60
+STEPS = 30
 
 
 def kill_at_random(process, workdir, seed):

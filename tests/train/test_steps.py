@@ -35,7 +35,7 @@ def batch() -> Batch:
     return Batch(
         lr=hr[:, ::2, ::2],
         hr=hr,
-        characters=text.encode(["open", "2nd", "a", "zoo"], CONFIG.max_length),
+        characters=text.ALPHANUMERIC.encode(["open", "2nd", "a", "zoo"], CONFIG.max_length),
         index=np.arange(4, dtype=np.int32),
         valid=np.ones(4, bool),
     )
@@ -177,7 +177,7 @@ def one_image_in_many() -> Batch:
     return whole.replace(
         lr=np.repeat(whole.lr[:1], 4, axis=0),
         hr=np.repeat(whole.hr[:1], 4, axis=0),
-        characters=text.encode(["open", "2nd", "ab12", "z"], CONFIG.max_length),
+        characters=text.ALPHANUMERIC.encode(["open", "2nd", "ab12", "z"], CONFIG.max_length),
     )
 
 
@@ -314,7 +314,7 @@ def test_a_small_crnn_learns_to_read_twelve_words():
     words = Batch(
         lr=hr[:, ::2, ::2],
         hr=hr,
-        characters=text.encode(WORDS, CONFIG.max_length),
+        characters=text.ALPHANUMERIC.encode(WORDS, CONFIG.max_length),
         index=np.arange(len(WORDS), dtype=np.int32),
         valid=np.ones(len(WORDS), bool),
     )
@@ -326,7 +326,7 @@ def test_a_small_crnn_learns_to_read_twelve_words():
 
     def right() -> int:
         decoded = read({"params": state.params, "stats": state.stats}, to_float(hr))
-        read_and_label = zip(text.decode_tokens(decoded.tokens), WORDS, strict=True)
+        read_and_label = zip(text.ALPHANUMERIC.decode_tokens(decoded.tokens), WORDS, strict=True)
         return sum(word == text.normalize(label) for word, label in read_and_label)
 
     assert right() == 0

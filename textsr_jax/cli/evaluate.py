@@ -6,7 +6,6 @@ resampler and EDSR of stage 0 on photographs. --config.FIELD=VALUE changes a fie
 --print_config shows all of them.
 """
 
-import dataclasses
 import pathlib
 
 from absl import flags
@@ -106,11 +105,11 @@ def _evaluate_words(config: Experiment) -> None:
     name = "the shipped models" if shipped else source or "models"
     tables.print_rows(rows, f"{name} on {evaluation.title}{search.beyond_paper}")
     out = _out("results.json")
-    results = {
+    results: dict[str, atomic.JSON] = {
         "data": evaluation.title,
         "fingerprint": evaluation.fingerprint,
         "skipped": evaluation.skipped,
-        "search": dataclasses.asdict(search),
+        "search": search.settings(),
         "rows": [row.as_json() for row in rows],
     }
     atomic.write_json(out, results)

@@ -43,6 +43,13 @@ _PRECISION = flags.DEFINE_enum(
 _BEAM = flags.DEFINE_integer(
     "beam", None, "Beams a word, 1 is greedy; default: the model's own.", lower_bound=1
 )
+_ABSTAIN = flags.DEFINE_float(
+    "abstain", None, "Leaves out words, so that at most this part is returned and wrong: 0.05."
+)
+_ABSTAIN_LETTERS = flags.DEFINE_float(
+    "abstain_letters", None, "Writes ? for letters, so that at most this part is shown and wrong."
+)
+flags.DEFINE_alias("abstain-letters", "abstain_letters")
 _FORMAT = flags.DEFINE_enum(
     "format",
     "text",
@@ -103,14 +110,21 @@ def _reader() -> reading.Reader:
     """The reader of a workdir, of a packed file, or of the models of `config.init`."""
     from textsr_jax import reading
 
-    return reading.load(_source(), config=_config())
+    abstain, letters = _ABSTAIN.value, _ABSTAIN_LETTERS.value
+    return reading.load(_source(), config=_config(), abstain=abstain, abstain_letters=letters)
 
 
 def _onnx_reader() -> reading.Reader:
     """The reader of a folder of ONNX graphs."""
     from textsr_jax.export import engine
 
-    return engine.load(_MODEL.value or "", _PRECISION.value, beam=_BEAM.value)
+    return engine.load(
+        _MODEL.value or "",
+        _PRECISION.value,
+        beam=_BEAM.value,
+        abstain=_ABSTAIN.value,
+        abstain_letters=_ABSTAIN_LETTERS.value,
+    )
 
 
 def _source() -> str | pathlib.Path | None:

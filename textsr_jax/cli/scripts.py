@@ -42,6 +42,8 @@ def run_script(
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    # The process is the command's own, so that this hook changes nobody else's.
+    sys.unraisablehook = _without_orphans
     with one_line_errors():
         # What is half-written is deleted, as after Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -73,6 +75,20 @@ def command() -> str:
     name = "-m" if spec else sys.argv[0]
     behind = sys.orig_argv.index(name, 1) + (2 if spec else 1)
     return shlex.join([*_program(), *sys.orig_argv[behind:]])
+
+
+def _without_orphans(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Prints errors that nobody can catch, as Python does, except those of Orbax.
+
+    When a save fails, TensorStore's other writes end after Orbax has closed its event loop. Each of
+    them would print that it could not call back. When a read fails, Orbax drops the other reads,
+    and each of them would print its failure. The first failure was raised already.
+    """
+    late = unraisable.exc_type is RuntimeError
+    late = late and str(unraisable.exc_value) == "Event loop is closed"
+    code = getattr(unraisable.object, "cr_code", None)
+    if not late and not (code and "orbax" in pathlib.Path(code.co_filename).parts):
+        sys.__unraisablehook__(unraisable)
 
 
 def _program() -> list[str]:

@@ -5,6 +5,7 @@ the networks are of a size that memory can hold.
 """
 
 import reprlib
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -18,17 +19,18 @@ from textsr_jax.config.settings import FIELDS, Experiment
 from textsr_jax.errors import UserError
 
 
-def _parts(fields: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def _parts(fields: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
     """The parts of a config, such as "sr" and "sr.edsr", and the names in each, in their order."""
     parts: dict[str, dict[str, None]] = {}
     for field in fields:
         names = field.split(".")
         for depth, name in enumerate(names):
             parts.setdefault(".".join(names[:depth]), {})[name] = None
-    return {part: tuple(names) for part, names in parts.items()}
+    return types.MappingProxyType({part: tuple(names) for part, names in parts.items()})
 
 
-_PARTS: Mapping[str, tuple[str, ...]] = _parts(FIELDS)
+# Read-only, and made once: every config that is checked asks for it many times.
+_PARTS = _parts(FIELDS)
 
 # Decoding allocates memory for the product of beams and tokens.
 _MOST_DECODING = 20_000
@@ -141,7 +143,8 @@ def network_fields(content: Mapping[str, Any], part: str) -> dict[str, Any]:
     """
     fields = dict(leaves(content))
     same_tree = (f"{part}.dtype", f"{part}.apply_stn")
-    found = {
+    found = {"alphabet": fields["alphabet"]} if part == "ocr" else {}
+    found |= {
         name: value
         for name, value in fields.items()
         if name.startswith(f"{part}.")
@@ -167,7 +170,7 @@ def leaves(content: Mapping[str, Any], part: str = "") -> Iterator[tuple[str, An
             yield (name if proper else f"{part}.{_short(key)}"), value
 
 
-def _accepted(name: str, field: Field, value: Any, refuse: Refuse) -> Any:
+def _accepted(name: str, field: Field, value: object, refuse: Refuse) -> Any:
     try:
         return field.kind.accept(value)
     except Refused as error:
@@ -249,7 +252,7 @@ def _unknown(name: str, value: object) -> str:
     return f"{where} has {_short(last)}, which is no field; {nearest(last[:100], siblings)}"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     try:
         return _repr.repr(value)
     except ValueError:

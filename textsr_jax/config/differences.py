@@ -27,6 +27,7 @@ _FREE = (
     "decoding.language_weight",
     "decoding.second_look",
     "decoding.temperature",
+    "held_out.",
 )
 
 

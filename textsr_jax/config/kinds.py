@@ -8,12 +8,14 @@ import math
 import numbers
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from textsr_jax.config.names import nearest
 
 # Limits on texts, patterns and lists of rules; nobody writes longer ones.
 _TEXT, _PATTERN, _RULES = 4096, 1000, 1000
+# The most errors of held-out words; a million words at 10 % have so many.
+_LOSSES = 100_000
 
 
 class Refused(Exception):
@@ -37,7 +39,7 @@ class Flag:
 
     wanted = "true or false"
 
-    def accept(self, value: Any) -> bool:
+    def accept(self, value: object) -> bool:
         if not isinstance(value, bool):
             raise Refused(self.wanted)
         return value
@@ -56,7 +58,7 @@ class Whole:
         what = "a whole number" if self.step == 1 else f"a multiple of {self.step}"
         return f"{what} from {self.low} to {self.high}"
 
-    def accept(self, value: Any) -> int:
+    def accept(self, value: object) -> int:
         if not isinstance(value, numbers.Integral) or isinstance(value, bool):
             raise Refused(self.wanted)
         number = int(value)
@@ -87,7 +89,7 @@ class Number:
         high = f"below {self.high:g}" if self.open_high else f"{self.high:g}"
         return f"a number {low} {'and' if self.open_low and self.open_high else 'to'} {high}"
 
-    def accept(self, value: Any) -> float:
+    def accept(self, value: object) -> float:
         if not isinstance(value, numbers.Real) or isinstance(value, bool):
             raise Refused(self.wanted)
         # Whole numbers are compared before they are floats, which have a largest one.
@@ -106,7 +108,7 @@ class Text:
 
     wanted = f"a text of at most {_TEXT} characters that can be a path"
 
-    def accept(self, value: Any) -> str:
+    def accept(self, value: object) -> str:
         if not isinstance(value, str) or len(value) > _TEXT or "\0" in value:
             raise Refused(self.wanted)
         try:
@@ -127,7 +129,7 @@ class Choice:
     def wanted(self) -> str:
         return f"one of {', '.join(map(repr, self.names))}"
 
-    def accept(self, value: Any) -> str:
+    def accept(self, value: object) -> str:
         if not isinstance(value, str) or value not in self.names:
             raise Refused(self.wanted + _hint(value, self.names))
         return value
@@ -143,7 +145,7 @@ class Choices:
     def wanted(self) -> str:
         return f"one or more of {', '.join(self.names)}, separated by commas"
 
-    def accept(self, value: Any) -> str:
+    def accept(self, value: object) -> str:
         if not isinstance(value, str) or len(value) > _TEXT:
             raise Refused(self.wanted)
         chosen = [name.strip() for name in value.split(",") if name.strip()]
@@ -167,7 +169,7 @@ class Wholes:
     def wanted(self) -> str:
         return f"a list of {self.count} whole numbers from {self.low} to {self.high}"
 
-    def accept(self, value: Any) -> tuple[int, ...]:
+    def accept(self, value: object) -> tuple[int, ...]:
         if not _is_list(value) or len(value) != self.count:
             raise Refused(self.wanted)
         one = Whole(self.low, self.high)
@@ -178,12 +180,33 @@ class Wholes:
 
 
 @dataclasses.dataclass(frozen=True)
+class Losses:
+    """A list of pairs: a log confidence of at most 0, and a loss above 0 and at most 1."""
+
+    wanted = f"a list of at most {_LOSSES} pairs, each a log confidence and a loss of up to 1"
+
+    def accept(self, value: Any) -> tuple[tuple[float, float], ...]:
+        if not _is_list(value) or len(value) > _LOSSES:
+            raise Refused(self.wanted)
+        kinds = Number(-1e3, 0), Number(0, 1, open_low=True)
+        made = []
+        for number, pair in enumerate(value):
+            if not _is_list(pair) or len(pair) != 2:
+                raise Refused(f"{self.wanted}; number {number} is not such a pair")
+            try:
+                made.append((kinds[0].accept(pair[0]), kinds[1].accept(pair[1])))
+            except Refused as error:
+                raise Refused(f"{self.wanted}; number {number} must have {error}") from error
+        return tuple(made)
+
+
+@dataclasses.dataclass(frozen=True)
 class Pattern:
     """A regular expression."""
 
     wanted = f"a regular expression of at most {_PATTERN} characters"
 
-    def accept(self, value: Any) -> str:
+    def accept(self, value: object) -> str:
         if not isinstance(value, str) or len(value) > _PATTERN:
             raise Refused(self.wanted)
         try:
@@ -199,7 +222,7 @@ class Axes:
 
     wanted = f"a list of at most {_RULES} rules, each a regular expression and an axis"
 
-    def accept(self, value: Any) -> tuple[tuple[str, int], ...]:
+    def accept(self, value: object) -> tuple[tuple[str, int], ...]:
         if not _is_list(value) or len(value) > _RULES:
             raise Refused(self.wanted)
         made = []
@@ -220,12 +243,12 @@ class Rules:
     settings: Mapping[str, Kind]
     wanted = f"a list of at most {_RULES} rules, each with either 'pattern' or 'set'"
 
-    def accept(self, value: Any) -> tuple[dict[str, Any], ...]:
+    def accept(self, value: object) -> tuple[dict[str, Any], ...]:
         if not _is_list(value) or len(value) > _RULES:
             raise Refused(self.wanted)
         return tuple(self._rule(number, rule) for number, rule in enumerate(value))
 
-    def _rule(self, number: int, rule: Any) -> dict[str, Any]:
+    def _rule(self, number: int, rule: object) -> dict[str, Any]:
         if not isinstance(rule, Mapping) or len({"pattern", "set"} & rule.keys()) != 1:
             raise Refused(f"{self.wanted}; number {number} is not such a rule")
         kinds: dict[str, Kind] = {"pattern": Pattern(), "set": Text(), **self.settings}
@@ -246,7 +269,7 @@ class Rules:
         return made
 
 
-def _is_list(value: Any) -> bool:
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 

@@ -26,7 +26,7 @@ def lines(content: Mapping[str, Any] | None = None) -> list[str]:
     return made
 
 
-def _value(content: Mapping[str, Any], name: str) -> Any:
+def _value(content: Mapping[str, Any], name: str) -> object:
     for part in name.split("."):
         content = content[part]
     return content

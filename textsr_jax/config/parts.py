@@ -5,12 +5,14 @@ A field is declared once: its type, what a file without it gets, what it may be,
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from textsr_jax.config.kinds import Kind, Refused
 from textsr_jax.errors import UserError
 
 Role = Literal["network", "recipe", "machine"]
+# A field's type is that of its value, as with `dataclasses.field`.
+Value = TypeVar("Value")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Field:
     """
 
     role: Role
-    missing: Any
+    missing: object
     kind: Kind
     about: str
 
@@ -84,17 +86,17 @@ class Part(Mapping[str, Any]):
         return dataclasses.replace(self, **values)  # type: ignore[type-var]
 
 
-def network(missing: Any, kind: Kind, about: str) -> Any:
+def network(missing: Value, kind: Kind, about: str) -> Value:
     """A field of the role "network"; see `Field`."""
     return _declared("network", missing, kind, about)
 
 
-def recipe(missing: Any, kind: Kind, about: str) -> Any:
+def recipe(missing: Value, kind: Kind, about: str) -> Value:
     """A field of the role "recipe"; see `Field`."""
     return _declared("recipe", missing, kind, about)
 
 
-def machine(missing: Any, kind: Kind, about: str) -> Any:
+def machine(missing: Value, kind: Kind, about: str) -> Value:
     """A field of the role "machine"; see `Field`."""
     return _declared("machine", missing, kind, about)
 
@@ -117,5 +119,5 @@ def table(part: Part, prefix: str = "") -> dict[str, Field]:
     return found
 
 
-def _declared(role: Role, missing: Any, kind: Kind, about: str) -> Any:
+def _declared(role: Role, missing: Value, kind: Kind, about: str) -> Value:
     return dataclasses.field(default=missing, metadata={"role": role, "kind": kind, "about": about})

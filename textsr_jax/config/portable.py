@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from textsr_jax.config import checks
@@ -21,7 +22,7 @@ def portable(config: Experiment) -> dict[str, Any]:
     return content
 
 
-def from_packed(content: Any, leaves: int, place: str) -> Experiment:
+def from_packed(content: Mapping[str, Any], leaves: int, place: str) -> Experiment:
     """The config that a packed file holds, checked before networks are built from it.
 
     Places and settings of a machine are ignored. `data.root` becomes "elsewhere:" and the name of

@@ -9,7 +9,7 @@ that is older than the field; see `parts.Field`. The networks are in `network_se
 from dataclasses import dataclass, field
 from typing import Any
 
-from textsr_jax.config.kinds import Axes, Choice, Choices, Flag, Number, Rules, Text, Whole
+from textsr_jax.config.kinds import Axes, Choice, Choices, Flag, Losses, Number, Rules, Text, Whole
 from textsr_jax.config.network_settings import (
     FocusSettings,
     RecognizerSettings,
@@ -38,7 +38,9 @@ class Synthetic(Part):
     min_length: int = recipe(1, Whole(1, 100), "letters and digits of a word, at least")
     max_length: int = recipe(14, Whole(1, 100), "letters and digits of a word, at most")
     words: str = recipe(
-        "mixed", Choice(("mixed", "dictionary", "numbers", "codes")), "which words are drawn"
+        "mixed",
+        Choice(("mixed", "dictionary", "numbers", "codes", "text")),
+        "which words are drawn",
     )
     plain: float = recipe(0.0, Number(0, 1), "part of the words printed, not photographed")
     workers: int = machine(2, Whole(1, 256), "processes that draw words")
@@ -88,8 +90,8 @@ class Starts(Part):
     ocr: str = machine("", Text(), "the start of the recogniser, in place of pre-training")
     focus: str = machine("", Text(), "the text-focus recogniser, in place of pre-training")
     pretrain: str = machine("", Text(), "a recogniser that pre-training goes on from")
-    # The smaller CDistNet has the same width. It begins by computing what it did; see
-    # `textsr_jax.models.growth`.
+    # The smaller CDistNet has the same width, and may write 0-9a-z alone. The larger one begins by
+    # computing what it did; see `textsr_jax.models.growth`.
     grow: bool = machine(False, Flag(), "ocr and pretrain name a smaller CDistNet, which grows")
 
 
@@ -117,6 +119,24 @@ class Decoding(Part):
     # Such a word is read four times more, its image moved by two pixels to each corner. 0: never.
     second_look: float = recipe(0.0, Number(0, 1), "words less sure than this are read again")
     temperature: float = recipe(1.0, Number(1e-3, 1e3), "confidence is probability^(1/this)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut(Part):
+    """The errors on held-out words, which `textsr_jax.reading.abstention` needs.
+
+    `experiments.fit_temperature` measures them with the `decoding` beside them. Log confidences are
+    those at temperature 1.
+    """
+
+    words: int = recipe(0, Whole(0, _MANY), "held-out words that were read; 0: none")
+    # A wrong word's loss is 1. A wrong letter's is one divided by the letters read in its word.
+    wrong_words: tuple[tuple[float, float], ...] = recipe(
+        (), Losses(), "log confidence and loss of each wrong word"
+    )
+    wrong_letters: tuple[tuple[float, float], ...] = recipe(
+        (), Losses(), "log confidence and loss of each wrong letter"
+    )
 
 
 # ---- training
@@ -156,6 +176,15 @@ class Optimization(Part):
     checkpoint_every: int = recipe(1, Whole(1, _MANY), "steps between two checkpoints")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DrawnOptimization(Optimization):
+    """How a stage is optimised that can draw words inside its steps."""
+
+    # No word is drawn twice. `Data.synthetic` says which words; its `train` and `seed` do not count
+    # for them. The rest of a batch is read. At 1 nothing is prepared to learn from.
+    drawn: float = recipe(0.0, Number(0, 1), "part of each batch that is drawn in the step")
+
+
 def _older(steps: int, batch_size: int, **others: Any) -> dict[str, Any]:
     """What the optimisation of one stage gets in files that are older than its fields."""
     every = max(1, steps // 20)
@@ -168,8 +197,8 @@ class PretrainSettings(Part):
     """The training of both recognisers, before the stages that the paper describes."""
 
     synthetic: bool = recipe(True, Flag(), "adds drawn words to those of data.root")
-    ocr: Optimization = Optimization(**_older(200_000, 256, learning_rate=3e-4))
-    focus: Optimization = Optimization(**_older(100_000, 256, learning_rate=3e-4))
+    ocr: DrawnOptimization = DrawnOptimization(**_older(200_000, 256, learning_rate=3e-4))
+    focus: DrawnOptimization = DrawnOptimization(**_older(100_000, 256, learning_rate=3e-4))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +211,7 @@ class Stage0Settings(Optimization):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage1Settings(Optimization):
+class Stage1Settings(DrawnOptimization):
     """Stage 1: the SR model with the text-focus loss."""
 
     synthetic: bool = recipe(False, Flag(), "adds the drawn pairs of pre-training")
@@ -212,7 +241,7 @@ class Stage2Settings(Optimization):
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointSettings(Optimization):
+class JointSettings(DrawnOptimization):
     """The joint stage: both networks at once, in place of stages 1 and 2."""
 
     reading: float = recipe(
@@ -273,6 +302,13 @@ class Experiment(Part):
     seed: int = recipe(0, Whole(0, 2**31 - 1), "seed of all that training draws at random")
     stages: str = recipe("pretrain,stage1,stage2", _STAGES, "which stages run")
     max_length: int = recipe(25, Whole(1, 200), "the longest label that is trained on")
+    # It changes the recogniser. Files that are older than this field have the paper's 36.
+    # `Scoring` is about 0-9a-z whatever the alphabet; accuracy "as written" stands beside it.
+    alphabet: str = recipe(
+        "alphanumeric",
+        Choice(("alphanumeric", "printable")),
+        "what is written: 0-9a-z, or all of printable ASCII",
+    )
     data: Data = Data()
     photographs: PhotographSettings = PhotographSettings()
     sr: SRSettings = field(default_factory=SRSettings)
@@ -282,6 +318,7 @@ class Experiment(Part):
     init: Starts = Starts()
     parallel: Parallel = Parallel()
     decoding: Decoding = Decoding()
+    held_out: HeldOut = HeldOut()
     pretrain: PretrainSettings = PretrainSettings()
     stage0: Stage0Settings = Stage0Settings(**_older(300_000, 16))
     stage1: Stage1Settings = Stage1Settings(**_older(500_000, 16, clip=0.25, b1=0.5))

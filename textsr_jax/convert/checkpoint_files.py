@@ -81,7 +81,7 @@ def read(path: str | pathlib.Path, entry: str | None = None) -> Checkpoint:
         raise _damaged(path, error) if kind is None else _foreign(path, kind) from error
 
 
-def encode(checkpoint: Checkpoint, suffix: str) -> bytes:
+def to_bytes(checkpoint: Checkpoint, suffix: str) -> bytes:
     """The content of a checkpoint file: safetensors for that suffix, otherwise PyTorch's format.
 
     A safetensors file has no entries, so `key` is left out. PyTorch's own is written in the older

@@ -22,7 +22,7 @@ _DEEPEST, _LONGEST, _MOST_LISTED = 8, 64, 12
 
 
 @dataclass(frozen=True)
-class Found:
+class StateDict:
     """The tensors of a file, by name; an `Other` is a tensor that is not plain.
 
     Attributes:
@@ -36,7 +36,7 @@ class Found:
     beside: tuple[str, ...]
 
 
-def choose(path: pathlib.Path, content: object, entry: str | None) -> Found:
+def choose(path: pathlib.Path, content: object, entry: str | None) -> StateDict:
     """Finds the state dict in what a file holds.
 
     Args:
@@ -64,14 +64,14 @@ def choose(path: pathlib.Path, content: object, entry: str | None) -> Found:
                 f"{path}: --entry={escaped(entry, 200)} holds no tensors; its entries that do: "
                 f"{_listed(filter(None, nodes))}"
             )
-        return nodes[entry].found()
+        return nodes[entry].state_dict()
     for known in _KEYS:
         if known in nodes:
-            return nodes[known].found()
+            return nodes[known].state_dict()
     for depth in range(_DEEPEST + 1):
         level = [node for node in nodes.values() if node.depth == depth]
         if len(level) == 1:
-            return level[0].found()
+            return level[0].state_dict()
         if level:
             raise UserError(
                 f"{path}: tensors are in several of its entries: "
@@ -106,7 +106,7 @@ class _Node:
             if isinstance(name, str) and _is_tensor(value)
         }
 
-    def found(self) -> Found:
+    def state_dict(self) -> StateDict:
         tensors = self.tensors()
         beside = [name for name in map(_name, self.content) if name not in tensors]
         node = self
@@ -114,7 +114,7 @@ class _Node:
             beside = [f"{node.name}.{name}" for name in beside]
             beside = [n for n in map(_name, node.parent.content) if n != node.name] + beside
             node = node.parent
-        return Found(tensors, self.way or None, tuple(beside))
+        return StateDict(tensors, self.way or None, tuple(beside))
 
 
 def _nodes(content: dict[str | Key, Any]) -> Iterator[_Node]:

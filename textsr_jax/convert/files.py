@@ -6,12 +6,13 @@ The parameter file also keeps what the network does not use, so converting back 
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from textsr_jax import text
 from textsr_jax.config.names import nearest
 from textsr_jax.convert import checkpoint_files
 from textsr_jax.convert.checkpoint_files import Checkpoint
@@ -25,7 +26,7 @@ from textsr_jax.convert.published import (
 )
 from textsr_jax.convert.table import COMPUTED, UNUSED, bare_name, prefix
 from textsr_jax.errors import UserError, escaped
-from textsr_jax.models import build_focus, build_ocr, build_sr, count_parameters
+from textsr_jax.models import Network, build_focus, build_ocr, build_sr, count_parameters
 from textsr_jax.storage import atomic, checkpoints, parameter_files, workdirs
 from textsr_jax.storage.parameter_files import Origin, ParameterFile
 
@@ -60,7 +61,11 @@ _MOST_TOLD, _MOST_LINES = 40, 200
 # Names with more numbers than any network's names have are listed one by one.
 _MOST_NUMBERS = 8
 
-_BUILD = {"sr": build_sr, "ocr": build_ocr, "focus": build_focus}
+_BUILD: dict[str, Callable[[Mapping[str, Any]], Network]] = {
+    "sr": build_sr,
+    "ocr": build_ocr,
+    "focus": build_focus,
+}
 # The stages of a workdir that may hold the model of each part. The first one there is taken.
 _STAGES = {"sr": ("stage1",), "ocr": ("stage2", "pretrain_ocr"), "focus": ("pretrain_focus",)}
 
@@ -159,7 +164,7 @@ def export_file(model: str, source: str, out: str) -> list[str]:
     suffix = pathlib.Path(out).suffix
     if suffix == checkpoint_files.SAFETENSORS:
         checkpoint = Checkpoint(checkpoint.tensors)
-    atomic.write_bytes(out, checkpoint_files.encode(checkpoint, suffix))
+    atomic.write_bytes(out, checkpoint_files.to_bytes(checkpoint, suffix))
     lines = [title, f"written to {out}: {_wrapping(checkpoint)}"]
     if origin is None:
         lines += _differences(model, variables)
@@ -179,7 +184,14 @@ def _best(model: str, workdir: str) -> tuple[str, dict[str, Any]]:
     part = PUBLISHED[model].part
     if part not in _STAGES:
         raise UserError(f"{workdir}: a workdir holds no {model}; name a parameter file")
-    settings = workdirs.load_config(workdir)[part]
+    config = workdirs.load_config(workdir)
+    if part == "ocr" and config.alphabet != text.ALPHANUMERIC.name:
+        raise UserError(
+            f"{workdir}: its recogniser writes the {config.alphabet} alphabet, and published ones"
+            f" write {text.ALPHANUMERIC.characters}; name a workdir with"
+            f" config.alphabet={text.ALPHANUMERIC.name}"
+        )
+    settings = config[part]
     name = settings.get("name", model)
     if name != model:
         raise UserError(f"{workdir}: its config.{part}.name is {name}, not {model}; name {name}")

@@ -59,7 +59,7 @@ class _Machine:
     """A pickle's stack and memo."""
 
     def __init__(self, operations: int):
-        self.result: Any = None
+        self.result: object = None
         self.storages: list[Storage] = []
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}

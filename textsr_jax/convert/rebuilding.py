@@ -157,7 +157,7 @@ def named(module: str, attribute: str) -> Named:
     raise Refused(name)
 
 
-def call(function: object, arguments: tuple[Any, ...]) -> Any:
+def call(function: object, arguments: tuple[Any, ...]) -> object:
     """What a function that a pickle names would return for `arguments`.
 
     Raises:
@@ -176,7 +176,7 @@ def call(function: object, arguments: tuple[Any, ...]) -> Any:
     return _CALLS[name](*arguments)
 
 
-def new(kind: object, arguments: tuple[Any, ...]) -> Any:
+def new(kind: object, arguments: tuple[object, ...]) -> Tensor | Other:
     """A new object of a class that a pickle names, which must be `Parameter`; raises as `call`."""
     name = of_type(Named, kind).name
     if name != _PARAMETER:
@@ -262,27 +262,27 @@ def _typed_tensor(
 def _view(
     storage: Storage,
     dtype: np.dtype | None,
-    offset: Any,
-    shape: Any,
-    strides: Any,
+    offset: object,
+    shape: object,
+    strides: object,
     metadata: Iterable[object],
 ) -> Tensor | Other:
-    offset, shape, strides = _count(offset), _counts(shape), _counts(strides)
-    if len(shape) != len(strides):
+    start, sizes, steps = _count(offset), _counts(shape), _counts(strides)
+    if len(sizes) != len(steps):
         raise Damaged("a tensor has more strides than axes")
     if storage.dtype is None or dtype is None or any(metadata):
         # It is quantised, has 8-bit floats, or its numbers must be conjugated or negated.
         return Other("a tensor of another kind", tensor=True)
-    if storage.size and 0 not in shape:
-        last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    if storage.size and 0 not in sizes:
+        last = start + sum((n - 1) * step for n, step in zip(sizes, steps, strict=True))
         if (last + 1) * dtype.itemsize > storage.size * storage.width:
             raise Damaged("a tensor ends behind its storage")
-    elif 0 not in shape:
+    elif 0 not in sizes:
         raise Damaged("a tensor of an empty storage has values")
-    return Tensor(storage, dtype, offset, shape, strides)
+    return Tensor(storage, dtype, start, sizes, steps)
 
 
-def _parameter(data: object = None, *_: object) -> Any:
+def _parameter(data: object = None, *_: object) -> Tensor | Other:
     """A parameter is its tensor; gradients, hooks and attributes are left out."""
     if isinstance(data, Tensor) or (isinstance(data, Other) and data.tensor):
         return data

@@ -187,7 +187,7 @@ def to_tree(
         tensors[name], full[name] = tensor, published
     used = set()
 
-    def fill(keys: tuple[jax.tree_util.DictKey, ...], leaf: Any) -> np.ndarray:
+    def fill(keys: tuple[jax.tree_util.DictKey, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         path = "/".join(key.key for key in keys[1:])
         name = table.published_name(path)
         if name in used:

@@ -16,7 +16,6 @@ import jax
 import numpy as np
 from jax.typing import DTypeLike
 
-from textsr_jax import text
 from textsr_jax.data.records import Record, Records
 from textsr_jax.data.records import images as all_images
 from textsr_jax.data.records import keys as all_keys
@@ -25,6 +24,7 @@ from textsr_jax.data.synthetic.generation import HR_SHAPE, LR_SHAPE
 from textsr_jax.errors import UserError, needs
 from textsr_jax.images import Array
 from textsr_jax.runtime.batches import fill
+from textsr_jax.text import ALPHANUMERIC, Alphabet
 
 with needs("train"):
     import grain
@@ -41,7 +41,7 @@ class Batch(flax.struct.PyTreeNode):
     Attributes:
       lr: uint8 (batch, 16, 64, 3), RGB, or `NO_IMAGES`.
       hr: uint8 (batch, 32, 128, 3), RGB, or `NO_IMAGES`.
-      characters: int32 (batch, max_length), as `text.encode` gives them.
+      characters: int32 (batch, max_length), as `text.Alphabet.encode` gives them.
       index: int32 (batch,), the place of each record among all, from 0.
       valid: bool (batch,), False for repeated records that only fill the batch.
       attention: float32 (batch, heads, steps, positions), where the text-focus recogniser looks in
@@ -93,6 +93,7 @@ def train_batches(
     batch_size: int,
     max_length: int,
     seed: int,
+    alphabet: Alphabet = ALPHANUMERIC,
     attention: np.ndarray | None = None,
     images: bool = True,
     process_index: int = 0,
@@ -111,6 +112,7 @@ def train_batches(
       batch_size: the number of records in a batch, on this process.
       max_length: the most characters in a label, and the width of `Batch.characters`.
       seed: a number from 0 to 2^32 - 1 for the order of records.
+      alphabet: of the characters; a label's others are left out.
       attention: float32 (len(records), heads, steps, positions), from which `Batch.attention` is
         taken by `index`; may be a memory-mapped array.
       images: whether batches hold their images; if not, they have `NO_IMAGES`, and no image is
@@ -125,7 +127,7 @@ def train_batches(
     Raises:
       UserError: no record is left to train on.
     """
-    words = [text.normalize(label) for label in all_labels(records)]
+    words = [alphabet.normalize(label) for label in all_labels(records)]
     kept = [index for index, word in enumerate(words) if len(word) <= max_length]
     if len(kept) < len(words):
         longest = max(words, key=len)
@@ -144,11 +146,13 @@ def train_batches(
     dataset = grain.MapDataset.source(kept).seed(seed).shuffle().repeat()
     if images:
         dataset = dataset.map(lambda index: (index, records[index]))
-        collate = functools.partial(_collate, batch_size=batch_size, max_length=max_length)
+        collate = functools.partial(
+            _collate, batch_size=batch_size, max_length=max_length, alphabet=alphabet
+        )
     else:
         collate = functools.partial(
             _without_images,
-            characters=text.encode([word[:max_length] for word in words], max_length),
+            characters=alphabet.encode([word[:max_length] for word in words], max_length),
         )
     dataset = dataset.batch(batch_size, drop_remainder=True, batch_fn=collate)
     if attention is not None:
@@ -158,7 +162,7 @@ def train_batches(
 
 
 def evaluation_batches(
-    records: Records, *, batch_size: int, max_length: int
+    records: Records, *, batch_size: int, max_length: int, alphabet: Alphabet = ALPHANUMERIC
 ) -> grain.DatasetIterator:
     """All records once, in order; the last batch is filled by repeating its last record.
 
@@ -170,17 +174,21 @@ def evaluation_batches(
     """
     dataset = grain.MapDataset.source(range(len(records)))
     dataset = dataset.map(lambda index: (index, records[index]))
-    collate = functools.partial(_collate, batch_size=batch_size, max_length=max_length)
+    collate = functools.partial(
+        _collate, batch_size=batch_size, max_length=max_length, alphabet=alphabet
+    )
     dataset = dataset.batch(batch_size, batch_fn=collate)
     return iter(dataset.to_iter_dataset(_READ_OPTIONS))
 
 
-def _collate(pairs: Sequence[tuple[int, Record]], *, batch_size: int, max_length: int) -> Batch:
-    words = [text.normalize(record.label)[:max_length] for _, record in pairs]
+def _collate(
+    pairs: Sequence[tuple[int, Record]], *, batch_size: int, max_length: int, alphabet: Alphabet
+) -> Batch:
+    words = [alphabet.normalize(record.label)[:max_length] for _, record in pairs]
     return Batch(
         lr=fill(np.stack([record.lr for _, record in pairs]), batch_size),
         hr=fill(np.stack([record.hr for _, record in pairs]), batch_size),
-        characters=fill(text.encode(words, max_length), batch_size),
+        characters=fill(alphabet.encode(words, max_length), batch_size),
         index=fill(np.array([index for index, _ in pairs], np.int32), batch_size),
         valid=np.arange(batch_size) < len(pairs),
     )

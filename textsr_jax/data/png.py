@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 
-def encode(image: np.ndarray, shape: tuple[int, int, int]) -> bytes:
+def to_bytes(image: np.ndarray, shape: tuple[int, int, int]) -> bytes:
     """A PNG file of `image`, uint8 RGB of `shape`.
 
     Raises:
@@ -23,12 +23,12 @@ def encode(image: np.ndarray, shape: tuple[int, int, int]) -> bytes:
     return stream.getvalue()
 
 
-def decode(data: bytes) -> np.ndarray:
-    """The image in a PNG file that `encode` made: uint8 (height, width, 3), RGB."""
+def from_bytes(data: bytes) -> np.ndarray:
+    """The image in a PNG file that `to_bytes` made: uint8 (height, width, 3), RGB."""
     with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
         return np.asarray(image)
 
 
-def decode_all(files: Sequence[bytes]) -> Iterator[np.ndarray]:
+def all_from_bytes(files: Sequence[bytes]) -> Iterator[np.ndarray]:
     """Yields once: the images in some files of one size, uint8 (files, height, width, 3)."""
-    yield np.stack([decode(file) for file in files])
+    yield np.stack([from_bytes(file) for file in files])

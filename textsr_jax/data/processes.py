@@ -52,7 +52,9 @@ class Processes:
                 child.communicate()
         self.children = []
 
-    def ask(self, number: int, function: Callable[..., Iterable[Any]], *arguments: Any) -> None:
+    def ask(
+        self, number: int, function: Callable[..., Iterable[object]], *arguments: object
+    ) -> None:
         """Lets a process call a function of a module; `take` returns what the function yields.
 
         A process reads a whole job before it starts. Ask for one job at a time, or both sides may

@@ -15,7 +15,7 @@ import pathlib
 import re
 import shutil
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, Protocol, TypedDict
 
 import numpy as np
@@ -29,7 +29,7 @@ from textsr_jax.errors import UserError, needs
 
 with needs("train"):
     import tensorflow_datasets as tfds
-    from tensorflow_datasets.core import constants, shuffle
+    from tensorflow_datasets.core import constants, example_serializer, writer
 
 # Child processes decode the images of sets of this size or larger.
 _MANY = 20_000
@@ -121,20 +121,6 @@ def example(key: str, pair: EncodedPair) -> Example:
     return {"key": key, "label": pair.label, "lr": io.BytesIO(pair.lr), "hr": io.BytesIO(pair.hr)}
 
 
-# TFDS has no types, so mypy does not know what its classes take.
-class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """The base of our TFDS builders: local data, no downloads, ArrayRecord files."""
-
-    # Without this, TFDS looks for a file of download checksums.
-    url_infos = None
-
-    def __init__(self, *, data_dir: str | os.PathLike[str] | None = None, **kwargs: Any) -> None:
-        if data_dir is not None:
-            data_dir = os.path.expanduser(data_dir)
-        with _quiet():
-            super().__init__(data_dir=data_dir, file_format="array_record", **kwargs)
-
-
 # The head of a waiting example: its key and its size in bytes.
 _HEAD = struct.Struct("=QQ")
 
@@ -145,10 +131,12 @@ class _InOrder:
     It takes the place of TFDS's own shuffler. That one keeps up to 1 GB in memory, some 120,000
     words, and needs TensorFlow for more (tensorflow/datasets issue 11058, open). This class does
     not shuffle: our builders yield their examples with ascending numbers as keys.
+    `tfds.core.SequentialWriter` would keep the order too, but names files in another way, and
+    divides a split by a number of examples in place of a size.
     """
 
-    def __init__(self, dirpath: os.PathLike[str], hash_salt: str, **_: object) -> None:
-        self._path = os.path.join(dirpath, f"waiting_{hash_salt}.tmp")
+    def __init__(self, folder: os.PathLike[str], split: str) -> None:
+        self._path = os.path.join(folder, f"waiting_{split}.tmp")
         # TFDS removes the folder if the disk is full, or if the user stops the program.
         self._file = open(self._path, "wb")  # noqa: SIM115
         self.size = self.num_examples = 0
@@ -171,14 +159,50 @@ class _InOrder:
         os.remove(self._path)
 
 
-@contextlib.contextmanager
-def _in_order() -> Iterator[None]:
-    """Lets TFDS write examples through `_InOrder`; its builders take no shuffler of ours."""
-    own, shuffle.Shuffler = shuffle.Shuffler, _InOrder
-    try:
-        yield
-    finally:
-        shuffle.Shuffler = own
+class _Writer(writer.Writer):
+    """TFDS's writer of a split: the same files, but examples wait in an `_InOrder`."""
+
+    def __init__(self, *, filename_template: Any, hash_salt: str, **settings: object) -> None:
+        super().__init__(filename_template=filename_template, hash_salt=hash_salt, **settings)
+        self._shuffler = _InOrder(filename_template.data_dir, hash_salt)
+
+
+# TFDS has no types, so mypy does not know what its classes take.
+class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """The base of our TFDS builders: local data, no downloads, ArrayRecord files."""
+
+    # Without this, TFDS looks for a file of download checksums.
+    url_infos = None
+
+    def __init__(self, *, data_dir: str | os.PathLike[str] | None = None, **kwargs: object) -> None:
+        if data_dir is not None:
+            data_dir = os.path.expanduser(data_dir)
+        with _quiet():
+            super().__init__(data_dir=data_dir, file_format="array_record", **kwargs)
+
+    # TFDS's `GeneratorBasedBuilder` does the same with a writer that sorts in memory.
+    def _download_and_prepare(self, dl_manager: object, download_config: object) -> None:
+        """Writes the examples of all splits in the order in which they are generated."""
+        del download_config
+        splits = [self._written(*split) for split in self._split_generators(dl_manager).items()]
+        self.info.set_splits(tfds.core.SplitDict(splits))
+
+    def _written(self, split: str, examples: Iterable[tuple[int, Example]]) -> tfds.core.SplitInfo:
+        features = self.info.features
+        place = self._get_filename_template(split_name=split)
+        waiting = _Writer(
+            serializer=example_serializer.ExampleSerializer(features.get_serialized_info()),
+            filename_template=place,
+            hash_salt=split,
+            disable_shuffling=True,
+            example_writer=self._example_writer(),
+        )
+        for number, fields in examples:
+            waiting.write(number, features.encode_example(fields))
+        lengths, size = waiting.finalize()
+        return tfds.core.SplitInfo(
+            name=split, shard_lengths=lengths, num_bytes=size, filename_template=place
+        )
 
 
 @contextlib.contextmanager
@@ -209,11 +233,7 @@ def prepare(builder: LocalBuilder) -> None:
     if not path.exists():
         _logger.info("preparing %s in %s", builder.name, path)
         try:
-            with (
-                _preparing(pathlib.Path(path.parent)),
-                _quiet(),
-                _in_order(),
-            ):
+            with _preparing(pathlib.Path(path.parent)), _quiet():
                 builder.download_and_prepare()
         except (OSError, RuntimeError) as error:
             reason = _refusal(error)
@@ -285,8 +305,8 @@ class TfdsRecords:
         fields = self._examples[index]
         return Record(
             key=fields["key"].decode(),
-            lr=png.decode(fields["lr"]),
-            hr=png.decode(fields["hr"]),
+            lr=png.from_bytes(fields["lr"]),
+            hr=png.from_bytes(fields["hr"]),
             label=fields["label"].decode(),
         )
 
@@ -325,8 +345,8 @@ class TfdsRecords:
 def _decoded(files: Sequence[bytes], processes: Processes) -> np.ndarray:
     """The images in PNG files, at most `_CHUNK` per process; without processes, decoded here."""
     if not len(processes):
-        return next(png.decode_all(files))
+        return next(png.all_from_bytes(files))
     parts = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
     for number, part in enumerate(parts):
-        processes.ask(number, png.decode_all, part)
+        processes.ask(number, png.all_from_bytes, part)
     return np.concatenate([processes.take(n, "decoded images") for n in range(len(parts))])

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -101,7 +100,7 @@ class TextZoom(records.LocalBuilder):
             disable_shuffling=True,
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, Example]]]:
+    def _split_generators(self, dl_manager: object) -> dict[str, Iterator[tuple[int, Example]]]:
         del dl_manager  # Everything is on the disk already.
         generators: dict[str, Iterator[tuple[int, Example]]] = {}
         for folder in self._folders:

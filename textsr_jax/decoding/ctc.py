@@ -15,7 +15,7 @@ def greedy_ctc(logits: jax.Array) -> Decoded:
 
     Args:
       logits: float (batch, frames, classes); class 0 is the blank, then follow the characters of
-        `text.ALPHABET`.
+        an alphabet of `textsr_jax.text`.
 
     Returns:
       Words of at most `frames` characters, each with an end token: tokens (batch, frames + 1).

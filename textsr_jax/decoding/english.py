@@ -38,8 +38,11 @@ def log_probability(word: str) -> float:
     return anything
 
 
-def log_ratio(word: str) -> float:
+def log_ratio(written: str) -> float:
     """The natural logarithm of how much likelier a text is than the same characters at random.
+
+    Case and marks say nothing here: the words of the text count by their 0-9a-z
+    (`text.normalize`), and the ratios of several words are added up.
 
     A probability falls with each character. The recogniser has weighed the length of a text
     already, so a probability would count against long texts twice. Speech recognisers divide by the
@@ -47,12 +50,13 @@ def log_ratio(word: str) -> float:
     Approach to Language Model Fusion in End-to-End Automatic Speech Recognition", 2019). Ours is
     taken to have learnt that all characters are equally likely.
     """
-    return log_probability(word) - _at_random(word)
+    words = [word for word in map(text.normalize, written.split()) if word] or [""]
+    return sum(log_probability(word) - _at_random(word) for word in words)
 
 
 def _at_random(word: str) -> float:
     """The log probability of a text where every character, and the end, is equally likely."""
-    return -(len(word) + 1) * math.log(len(text.ALPHABET) + 1)
+    return -(len(word) + 1) * math.log(len(text.ALPHANUMERIC.characters) + 1)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ import numpy as np
 
 from textsr_jax import text
 from textsr_jax.decoding.english import log_ratio
+from textsr_jax.decoding.letters import log_shares
 from textsr_jax.decoding.recognition import recognizer
 from textsr_jax.decoding.search import Decoded
 from textsr_jax.images import moved
@@ -52,11 +53,16 @@ class Words(NamedTuple):
       log_confidence: float64 (batch,), at most 0. It is `log_probability` where there was no
         choice. Otherwise it is the logarithm of the word's share among all beams, and less for a
         word that is doubted.
+      letters: for each word float64 (its length,), the log confidence of each letter, at least that
+        of the word. It is the share of the beams that have the letter at its place
+        (`decoding.letters`), reduced by the same doubt. Where there was no choice it is that of the
+        word.
     """
 
     texts: list[str]
     log_probability: np.ndarray
     log_confidence: np.ndarray
+    letters: list[np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,17 +77,29 @@ class WordSearch:
       second_look: a confidence in [0, 1]. A less sure word is looked at four times more, with its
         image moved by two pixels to each corner, where there are several beams. 0, as published,
         never does so.
+      alphabet: what the recogniser writes.
     """
 
     beam: int
     steps: int
     language_weight: float = 0.0
     second_look: float = 0.0
+    alphabet: text.Alphabet = text.ALPHANUMERIC
 
     @classmethod
-    def of(cls, settings: SearchSettings) -> Self:
+    def of(cls, settings: SearchSettings, alphabet: text.Alphabet = text.ALPHANUMERIC) -> Self:
         """Returns the search that the part `decoding` of a config describes."""
-        return cls(settings.beam, settings.steps, settings.language_weight, settings.second_look)
+        numbers = settings.beam, settings.steps, settings.language_weight, settings.second_look
+        return cls(*numbers, alphabet)
+
+    def settings(self) -> dict[str, Any]:
+        """The fields that the part `decoding` of a config has, for JSON."""
+        return {
+            "beam": self.beam,
+            "steps": self.steps,
+            "language_weight": self.language_weight,
+            "second_look": self.second_look,
+        }
 
     @property
     def beyond_paper(self) -> str:
@@ -139,8 +157,8 @@ class WordSearch:
         )
         looks = looks._replace(log_probability=looks.log_probability - math.log(1 + len(_MOVES)))
         better = self.words(looks, None if cut is None else [cut[int(row)] for row in unsure])
-        for row, text_of_row in zip(unsure, better.texts, strict=True):
-            words.texts[row] = text_of_row
+        for row, text_of_row, letters in zip(unsure, better.texts, better.letters, strict=True):
+            words.texts[row], words.letters[row] = text_of_row, letters
         words.log_probability[unsure] = better.log_probability
         words.log_confidence[unsure] = better.log_confidence
         return words
@@ -163,9 +181,12 @@ class WordSearch:
         found = Decoded(*(np.asarray(part) for part in found))
         by_recognizer = np.asarray(found.log_probability, np.float64)
         if found.tokens.ndim == 2:
-            return Words(text.decode_tokens(found.tokens), by_recognizer, by_recognizer)
+            texts = self.alphabet.decode_tokens(found.tokens)
+            sure = zip(texts, by_recognizer, strict=True)
+            letters = [np.full(len(word), log_confidence) for word, log_confidence in sure]
+            return Words(texts, by_recognizer, by_recognizer, letters)
         batch, beams, _ = found.tokens.shape
-        texts = text.decode_tokens(found.tokens.reshape(batch * beams, -1))
+        texts = self.alphabet.decode_tokens(found.tokens.reshape(batch * beams, -1))
         for row in range(batch):
             firsts: dict[str, int] = {}
             for beam in range(beams):
@@ -178,7 +199,13 @@ class WordSearch:
         together = by_recognizer + weights[:, None] * by_text
         best, rows = np.argmax(together, axis=1), np.arange(batch)
         alone = by_recognizer[rows, best]
+        shares = together - np.logaddexp.reduce(together, axis=1)[:, None]
         # Rounding may bring it above 0.
-        share = np.minimum(together[rows, best] - np.logaddexp.reduce(together, axis=1), 0.0)
+        share = np.minimum(shares[rows, best], 0.0)
         doubt = np.where(weights > 0, np.minimum(alone - _DOUBTED, 0.0), 0.0)
-        return Words([texts[row * beams + best[row]] for row in rows], alone, share + doubt)
+        chosen = [texts[row * beams + best[row]] for row in rows]
+        letters = [
+            log_shares(word, texts[row * beams : (row + 1) * beams], shares[row]) + doubt[row]
+            for row, word in enumerate(chosen)
+        ]
+        return Words(chosen, alone, share + doubt, letters)

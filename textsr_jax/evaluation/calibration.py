@@ -16,10 +16,10 @@ from tqdm import tqdm
 
 from textsr_jax import metrics
 from textsr_jax.errors import UserError
-from textsr_jax.reading import Reader
+from textsr_jax.reading import Reader, Reading
 
 if TYPE_CHECKING:
-    from textsr_jax.data.records import Records
+    from textsr_jax.data.records import Record
 
 BINS = 15
 
@@ -44,6 +44,13 @@ class Sample:
 
     log_probability: np.ndarray
     right: np.ndarray
+
+    @classmethod
+    def of(cls, readings: Sequence[Reading], labels: Sequence[str]) -> Sample:
+        """Compares readings, of a reader of temperature 1, with the true words."""
+        confidence = np.array([reading.confidence for reading in readings])
+        right = metrics.correct_words([reading.text for reading in readings], labels)
+        return cls(np.log(np.maximum(confidence, np.finfo(float).tiny)), right)
 
     def confidence(self, temperature: float) -> np.ndarray:
         """exp(log p / temperature), float64 (n,) in [0, 1]."""
@@ -76,30 +83,15 @@ class Bin:
     accuracy: float
 
 
-def collect(reader: Reader, sources: Sequence[Records]) -> Sample:
-    """Reads the LR images of some sources.
-
-    Args:
-      reader: whose temperature is 1.
-      sources: the words.
-
-    Raises:
-      UserError: there are none.
-    """
-    records = [source[index] for source in sources for index in range(len(source))]
-    if not records:
-        raise UserError("there are no words to calibrate on; name a data root that has some")
+def read(reader: Reader, records: Sequence[Record]) -> tuple[list[Reading], list[str]]:
+    """Reads the LR images of words; returns the readings, and the true words."""
     readings = []
     with tqdm(total=len(records), desc="reading", unit="word", leave=False, disable=None) as bar:
         for start in range(0, len(records), _BATCH):
             part = records[start : start + _BATCH]
             readings += reader.read([record.lr for record in part])
             bar.update(len(part))
-    confidence = np.array([reading.confidence for reading in readings])
-    right = metrics.correct_words(
-        [reading.text for reading in readings], [record.label for record in records]
-    )
-    return Sample(np.log(np.maximum(confidence, np.finfo(float).tiny)), np.asarray(right, bool))
+    return readings, [record.label for record in records]
 
 
 def negative_log_likelihood(sample: Sample, temperature: float) -> float:

@@ -191,7 +191,7 @@ def _detail(name: str, hr: np.ndarray, lr: dict[str, jax.Array], sr: list[jax.Ar
     # Even, so that LR and HR tiles show the same part.
     top, left = (max(0, (size - _DETAIL) // 4 * 2) for size in (height, width))
 
-    def part(image: Any, scale: int) -> np.ndarray:
+    def part(image: np.ndarray | jax.Array, scale: int) -> np.ndarray:
         rows = slice(top // scale, (top + _DETAIL) // scale)
         return np.asarray(image)[rows, left // scale : (left + _DETAIL) // scale]
 

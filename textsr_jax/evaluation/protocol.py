@@ -8,7 +8,7 @@ import functools
 import math
 import operator
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from textsr_jax.errors import UserError, require_finite
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.bicubic import enlarge
+from textsr_jax.models.recognizer import Recognizer
 from textsr_jax.runtime.batches import batches
 from textsr_jax.runtime.concurrency import Concurrent
 from textsr_jax.runtime.progress import Progress
@@ -38,7 +39,8 @@ class Row:
       sr: what made the images: "bicubic", an SR model's name, or "HR".
       ocr: the recogniser that read them.
       splits: the scores by split: `psnr` (mean over images, dB; None for HR), `psnr_batch` (dB, as
-        the published code computes it), `ssim`, `accuracy` (per cent), `n` (the number of words).
+        the published code computes it), `ssim`, `accuracy` (per cent), `as_written` (per cent: the
+        accuracy where case, punctuation and spaces count), `n` (the number of words).
       mean: the plain mean of each score over the splits; `n` is their sum.
       words: the words that were read, by split.
     """
@@ -120,10 +122,11 @@ class Evaluation:
             self.lr[name] = np.stack([record.lr for record in records])
             self.hr[name] = np.stack([record.hr for record in records])
             self.labels[name] = [record.label for record in records]
-        self.search = WordSearch.of(config.decoding)
+        self.search = WordSearch.of(config.decoding, text.ALPHABETS[config.alphabet])
         # Each network is compiled once.
         self._enlarger = functools.cache(_enlarger)
         self._reader = functools.cache(functools.partial(_reader, self.search))
+        self._search_of = functools.cache(functools.partial(_search_of, self.search))
         self._bicubic = Concurrent(jax.jit(lambda lr: _rounded(enlarge(to_float(lr)))))
         self._quality = jax.jit(_quality)
 
@@ -163,8 +166,9 @@ class Evaluation:
             require_finite(not np.isnan(decoded.log_probability).any(), "the recogniser")
             return decoded
 
+        search = self._search_of(ocr)
         with self._progress(images, "reading") as bar:
-            return {name: self.search.read(beams, rows).texts for name, rows in images.items()}
+            return {name: search.read(beams, rows).texts for name, rows in images.items()}
 
     def row(self, sr: str, ocr: str, images: Images, words: dict[str, list[str]]) -> Row:
         """Scores `images` against HR, and `words` against the labels.
@@ -201,6 +205,8 @@ class Evaluation:
                 * metrics.word_accuracy(
                     words[name], self.labels[name], keep_punctuation=self._keep_punctuation
                 ),
+                "as_written": 100
+                * metrics.word_accuracy(words[name], self.labels[name], as_written=True),
                 "n": len(hr),
             }
         return Row(sr, ocr, splits, _mean(splits), words)
@@ -212,7 +218,7 @@ class Evaluation:
         total = sum(map(self._batches, images.values()))
         return Progress(total=total, desc=what, unit="batch", leave=False, disable=None)
 
-    def _made(self, function: Concurrent, what: str, *arguments: Any) -> Images:
+    def _made(self, function: Concurrent, what: str, *arguments: object) -> Images:
         made: Images = {}
         with self._progress(self.lr, what) as bar:
             for name, rows in self.lr.items():
@@ -222,7 +228,7 @@ class Evaluation:
         return made
 
     def _results(
-        self, function: Concurrent, rows: np.ndarray, bar: Progress, *arguments: Any
+        self, function: Concurrent, rows: np.ndarray, bar: Progress, *arguments: object
     ) -> Iterator[Any]:
         """Yields what `function(*arguments, batch)` returns for each batch, without the filling."""
         filled, counts = zip(*batches(rows, self._batch_size), strict=True)
@@ -245,6 +251,11 @@ def _reader(search: WordSearch, ocr: Network) -> Concurrent:
     return Concurrent(lambda variables, images: read(variables, to_float(images)))
 
 
+def _search_of(search: WordSearch, ocr: Network) -> WordSearch:
+    """The same search for what a recogniser writes; a judge may have another alphabet."""
+    return dataclasses.replace(search, alphabet=cast(Recognizer, ocr.skeleton()).alphabet)
+
+
 def _is_plain(label: str) -> bool:
     return text.normalize(label) == label.lower()
 
@@ -262,7 +273,7 @@ def _finite(value: float) -> float | None:
 def _mean(splits: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Returns the plain mean over splits, as in the paper's tables."""
     mean: dict[str, Any] = {}
-    for name in ("psnr", "psnr_batch", "ssim", "accuracy"):
+    for name in ("psnr", "psnr_batch", "ssim", "accuracy", "as_written"):
         values = [scores[name] for scores in splits.values()]
         mean[name] = None if None in values else float(np.mean(values))
     mean["n"] = sum(scores["n"] for scores in splits.values())

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 
 from textsr_jax.config.settings import Experiment
-from textsr_jax.models import count_parameters
+from textsr_jax.models import Variables, count_parameters
 from textsr_jax.models.layers.convolution import counted
 from textsr_jax.report.tables import new_table, print_table
 from textsr_jax.train import names, runner
 from textsr_jax.train import state as states
-from textsr_jax.train.mesh import Layout
+from textsr_jax.train.mesh import Placement
 from textsr_jax.train.specs import Outline
 
 # The side of a matrix product that keeps a chip's matrix units busy.
@@ -34,16 +34,17 @@ class Estimate:
     Attributes:
       stage: its folder.
       parameters: how many are trained.
-      records: how many are trained on.
+      records: how many are trained on; 0 where all words are drawn in the steps.
       steps: of the whole stage.
       batch_size: of all devices together.
+      drawn: how many words of a batch are drawn in the step.
       state_bytes: of parameters, statistics and optimiser on each device.
       step_bytes: of a step on each device, about: the state, what is frozen or lies there beside
         it, a gradient, the batch, and what the forward pass keeps for the gradient as the step is
-        written. XLA may keep less, and takes working space.
+        written. XLA may keep less, and takes working space. What drawing words takes is left out.
       flop: of a step's loss and gradient on all devices together: XLA's count of the step as it is
         written, twice for a multiplication and its addition.
-      epoch_s: the least time of an epoch: its arithmetic at `matrix_flops`.
+      epoch_s: the least time of an epoch: its arithmetic at `matrix_flops`. None without records.
       matrix_flops: a second, of all devices together: large matrix products in the stage's compute
         dtype, measured here.
     """
@@ -53,10 +54,11 @@ class Estimate:
     records: int
     steps: int
     batch_size: int
+    drawn: int
     state_bytes: int
     step_bytes: int
     flop: float
-    epoch_s: float
+    epoch_s: float | None
     matrix_flops: float
 
 
@@ -77,22 +79,23 @@ def report(config: Experiment) -> list[Estimate]:
       UserError: the config or its data cannot be trained.
     """
     _say("dry run: building the networks' shapes and counting the words")
-    outlines, layout = runner.outlines(config)
+    outlines, placement = runner.outlines(config)
     peaks: dict[str, float] = {}
-    costs: dict[tuple[int, bool, bool], _Cost] = {}
+    costs: dict[tuple[int, bool, bool, bool], _Cost] = {}
     found = []
     for number, outline in enumerate(outlines, 1):
         _say(f"{outline.name} ({number} of {len(outlines)}): tracing a step")
         dtype = _compute_dtype(config, outline.name)
         if dtype not in peaks:
-            peaks[dtype] = layout.mesh.size * _matrix_flops(dtype)
+            peaks[dtype] = placement.mesh.size * _matrix_flops(dtype)
         # Two stages may train the same network by the same loss, and tracing takes seconds.
-        kind = id(outline.network), outline.settings.augment, outline.settings.on_device
+        settings = outline.settings
+        kind = id(outline.network), settings.augment, settings.on_device, bool(outline.drawn)
         if kind not in costs:
             costs[kind] = _cost(outline)
-        found.append(_estimate(outline, layout, costs[kind], peaks[dtype]))
+        found.append(_estimate(outline, placement, costs[kind], peaks[dtype]))
     table = new_table(
-        f"{layout.mesh.size} x {jax.devices()[0].device_kind}, not trained",
+        f"{placement.mesh.size} x {jax.devices()[0].device_kind}, not trained",
         ["stage"],
         [
             *("parameters\n10^6", "records", "steps", "batch", "epochs"),
@@ -103,14 +106,14 @@ def report(config: Experiment) -> list[Estimate]:
         table.add_row(
             one.stage,
             f"{one.parameters / 1e6:.2f}",
-            f"{one.records:,}",
+            f"{one.records:,}" if one.records else "drawn",
             f"{one.steps:,}",
             str(one.batch_size),
-            f"{one.steps * one.batch_size / one.records:.1f}",
+            f"{one.steps * (one.batch_size - one.drawn) / one.records:.1f}" if one.records else "-",
             f"{one.state_bytes / 1e9:.3f}",
             f"{one.step_bytes / 1e9:.3f}",
             f"{one.flop / 1e9:,.1f}",
-            _duration(one.epoch_s),
+            "-" if one.epoch_s is None else _duration(one.epoch_s),
         )
     print_table(table)
     rates = ", ".join(f"{rate / 1e12:.3f} TFLOP/s in {name}" for name, rate in peaks.items())
@@ -120,6 +123,8 @@ def report(config: Experiment) -> list[Estimate]:
         f"at least: the arithmetic at the rate of large matrix products, here {rates}.\n"
         "Training reaches a part of it: docs/results/speed.md."
     )
+    if any(one.drawn for one in found):
+        print("What drawing words in the steps takes is left out.")
     return found
 
 
@@ -133,7 +138,7 @@ def _compute_dtype(config: Experiment, stage: str) -> str:
     return config.ocr.dtype if stage in (names.PRETRAIN_OCR, names.STAGE2) else config.sr.dtype
 
 
-def _state(outline: Outline) -> Any:
+def _state(outline: Outline) -> states.TrainState:
     settings = outline.settings
     optimizer = states.make_optimizer(settings)
     return jax.eval_shape(
@@ -149,8 +154,10 @@ def _state(outline: Outline) -> Any:
 def _cost(outline: Outline) -> _Cost:
     """Traces the loss and its gradient once, on a whole batch."""
 
-    def gradient(params: Any, stats: Any, frozen: Any, batch: Any, key: jax.Array) -> Any:
-        def objective(params: Any) -> jax.Array:
+    def gradient(
+        params: Variables, stats: Variables, frozen: Any, batch: Any, key: jax.Array
+    ) -> tuple[Variables, list[jax.Array]]:
+        def objective(params: Variables) -> jax.Array:
             return outline.loss({"params": params, "stats": stats}, frozen, batch, key)[0]
 
         value, pull_back = jax.vjp(objective, params)
@@ -171,38 +178,43 @@ def _cost(outline: Outline) -> _Cost:
     )
 
 
-def _estimate(outline: Outline, layout: Layout, cost: _Cost, matrix_flops: float) -> Estimate:
+def _estimate(outline: Outline, placement: Placement, cost: _Cost, matrix_flops: float) -> Estimate:
     settings, state = outline.settings, _state(outline)
-    shardings = layout.shardings(state)
+    shardings = placement.shardings(state)
     state_bytes = _placed_bytes(state, shardings)
-    frozen_bytes = _placed_bytes(outline.frozen, layout.shardings(outline.frozen))
+    held = outline.frozen, outline.beside
+    frozen_bytes = _placed_bytes(held, placement.shardings(held))
     gradient_bytes = _placed_bytes(state.params, shardings.params)
     # Words of a step that a device looks at, and of them those that it has at a time.
-    here = settings.batch_size / layout.mesh.size
-    batch_bytes = sum(map(_bytes, jax.tree.leaves(outline.batch))) / layout.mesh.size
+    here = settings.batch_size / placement.mesh.size
+    batch_bytes = sum(map(_bytes, jax.tree.leaves(outline.batch))) / placement.mesh.size
     kept_bytes = here / settings.accumulate * cost.kept_bytes
     flop = settings.batch_size * cost.flop
+    read, epoch_s = settings.batch_size - outline.drawn, None
+    if outline.records:
+        epoch_s = outline.records / read * flop / matrix_flops
     return Estimate(
         stage=outline.name,
         parameters=count_parameters(outline.network.template),
         records=outline.records,
         steps=settings.steps,
         batch_size=settings.batch_size,
+        drawn=outline.drawn,
         state_bytes=state_bytes,
         step_bytes=round(state_bytes + frozen_bytes + gradient_bytes + batch_bytes + kept_bytes),
         flop=flop,
-        epoch_s=outline.records / settings.batch_size * flop / matrix_flops,
+        epoch_s=epoch_s,
         matrix_flops=matrix_flops,
     )
 
 
-def _placed_bytes(tree: Any, shardings: Any) -> int:
+def _placed_bytes(tree: object, shardings: object) -> int:
     """What a tree of shapes takes on each device."""
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(shardings), strict=True)
     return sum(leaf.dtype.itemsize * math.prod(s.shard_shape(leaf.shape)) for leaf, s in pairs)
 
 
-def _bytes(leaf: Any) -> int:
+def _bytes(leaf: jax.ShapeDtypeStruct) -> int:
     return leaf.dtype.itemsize * math.prod(leaf.shape)
 
 

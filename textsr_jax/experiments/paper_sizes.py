@@ -12,7 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from textsr_jax import convert
-from textsr_jax.models import count_parameters
+from textsr_jax.models import Variables, count_parameters
 from textsr_jax.quantization import (
     QuantizedArray,
     rule_set,
@@ -133,8 +133,8 @@ def packed_bytes(trees: dict[str, Any], rules: dict[str, tuple[Rule, ...]]) -> i
     return packed_files.size(packed)
 
 
-def _packed_zeros(tree: dict[str, Any], rules: tuple[Rule, ...]) -> Any:
-    def zeros(keys: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> Any:
+def _packed_zeros(tree: Variables, rules: tuple[Rule, ...]) -> Variables:
+    def zeros(keys: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray | QuantizedArray:
         rule = first_match(rules, leaf_path(keys))
         if rule is None:
             return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)

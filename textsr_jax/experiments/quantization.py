@@ -9,12 +9,13 @@ from typing import Any
 
 from textsr_jax import data, quantization
 from textsr_jax.evaluation.protocol import Row
-from textsr_jax.evaluation.quantization import bit_search, grid, sensitivity
+from textsr_jax.evaluation.quantization import bit_search, combinations, sensitivity
 from textsr_jax.evaluation.quantization.baseline import Baseline, Setting
 from textsr_jax.experiments import draw_plots
 from textsr_jax.models import Variables
 from textsr_jax.report import tables
 from textsr_jax.storage import atomic, locks
+from textsr_jax.storage.atomic import JSON
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Job:
     def measured(self) -> pathlib.Path:
         return self.folder / "quantization"
 
-    def write(self, mode: str, **content: Any) -> pathlib.Path:
+    def write(self, mode: str, **content: JSON) -> pathlib.Path:
         """Writes the JSON file of a mode and says where; returns its path."""
         path = pathlib.Path(self.json or self.folder / f"{mode}.json")
         atomic.write_json(path, {"data": self.baseline.evaluation.title, **content})
@@ -53,9 +54,9 @@ def run_grid(
     job: Job, targets: Sequence[str], bits: Sequence[float], priors: Sequence[str]
 ) -> None:
     """Scores every setting, and marks those of the paper's Table 2."""
-    settings = grid.grid(job.baseline, targets, bits, priors, job.measured)
-    chosen = grid.with_stored(job.baseline, grid.table2(settings))
-    losses = f"{grid.MAX_PSNR_LOSS:g} dB and {grid.MAX_ACCURACY_LOSS:g} point"
+    settings = combinations.score_combinations(job.baseline, targets, bits, priors, job.measured)
+    chosen = combinations.with_stored(job.baseline, combinations.table2(settings))
+    losses = f"{combinations.MAX_PSNR_LOSS:g} dB and {combinations.MAX_ACCURACY_LOSS:g} point"
     mark = (
         f"Table 2: of each target the smallest that loses at most {losses}, or else the most "
         "accurate; stored: its packed file"
@@ -76,7 +77,7 @@ def run_pack(job: Job, target: str | None, bits: Sequence[float], priors: Sequen
         part: job.baseline.rules(part, **changes) if part in parts else () for part in ("sr", "ocr")
     }
     assert job.out is not None
-    setting = grid.pack(job.baseline, rules, job.out, {})
+    setting = combinations.pack(job.baseline, rules, job.out, {})
     print(setting.ranges)
     tables.print_settings([setting], f"{job.out}: {job.what}")
     if job.json:
@@ -108,7 +109,7 @@ def run_search(
     searcher = bit_search.BitSearch(baseline, job.pairs, job.measured)
     found = searcher.run(budget_mbit=budget_mbit, max_drop=max_drop, max_psnr_drop=max_psnr_drop)
     plain = searcher.test(found.front[0].bits)
-    uniform = grid.grid(
+    uniform = combinations.score_combinations(
         baseline, ("SR + OCR",), range(2, 9), (baseline.config.quantization.sr.prior,), job.measured
     )[1:]
     tested = [(candidate.size_mbit, searcher.test(candidate.bits), "") for candidate in found.front]
@@ -151,7 +152,7 @@ def run_search(
     print(f"plot: {draw_plots.draw(path)}")
     if job.out:
         rules = {part: searcher.rules(winner.bits, part) for part in ("sr", "ocr")}
-        packed = grid.pack(baseline, rules, job.out, {"search": allowed})
+        packed = combinations.pack(baseline, rules, job.out, {"search": allowed})
         print(packed.ranges)
         tables.print_settings([packed], f"{job.out}: {job.what}")
 
@@ -215,7 +216,7 @@ def _fine_tuned(
     if job.out:
         parts = (names.FINETUNE_SR, names.FINETUNE_OCR)
         steps = {name: baseline.config.quantization[name].steps for name in parts}
-        packed = grid.pack(tuned, rules, job.out, {"fine_tuned_steps": steps})
+        packed = combinations.pack(tuned, rules, job.out, {"fine_tuned_steps": steps})
         print(packed.ranges)
         after = dataclasses.replace(after, stored_bytes=packed.stored_bytes)
     return setting(baseline, "SR + OCR"), after

@@ -247,7 +247,11 @@ def report(folder: pathlib.Path, evaluation: Evaluation) -> list[Scored]:
         table.add_row(*row)
     tables.print_table(table, keys=3)
     print(*below, sep="\n")
-    content = {"words": evaluation.title, "rows": [row.as_json() for row in rows], "notes": below}
+    content: dict[str, Any] = {
+        "words": evaluation.title,
+        "rows": [row.as_json() for row in rows],
+        "notes": below,
+    }
     atomic.write_json(folder / "table1.json", content)
     lines = [header, ["---"] * len(header), *body]
     markdown = ["| " + " | ".join(line) + " |" for line in lines] + ["", *below]

@@ -15,11 +15,18 @@ import numpy as np
 
 from textsr_jax import text
 from textsr_jax.config import checks
+from textsr_jax.config.settings import HeldOut
 from textsr_jax.decoding.search import Decoded
 from textsr_jax.decoding.word_search import Words, WordSearch
 from textsr_jax.errors import UserError, needs, require_finite
 from textsr_jax.export import GRAPHS, PRECISIONS, RECORD, VERSION, graph_file
-from textsr_jax.reading import Description, Reader, check_unchanged
+from textsr_jax.reading import (
+    Abstention,
+    Description,
+    Reader,
+    check_unchanged,
+    searched_otherwise,
+)
 from textsr_jax.runtime.concurrency import Concurrent
 from textsr_jax.text import END, PAD, START
 
@@ -28,6 +35,7 @@ with needs("onnx"):
 
 # The fields of a record's part `decoding`.
 _DECODING = {"beam", "steps", "language_weight", "second_look", "temperature"}
+_ALPHABETS = {alphabet.characters: alphabet for alphabet in text.ALPHABETS.values()}
 # Images in a batch. Several batches are computed at once.
 _BATCH = 16
 
@@ -135,6 +143,9 @@ class GraphDecoder:
 class OnnxEngine:
     """Enlarges and recognises for a `reading.Reader`, as `reading.engine.JaxEngine` does.
 
+    Attributes:
+      alphabet: what the recogniser writes.
+
     Args:
       sessions: by the names of `GRAPHS`.
       search: how words are searched.
@@ -165,7 +176,7 @@ class OnnxEngine:
             return found
 
         self._enlarge, self._beams = Concurrent(enlarge, "cpu"), Concurrent(beams, "cpu")
-        self._search, self._again = search, again
+        self.alphabet, self._search, self._again = search.alphabet, search, again
 
     def __reduce__(self) -> tuple[Callable[..., "OnnxEngine"], tuple[Any, ...]]:
         if self._again is None:
@@ -195,6 +206,8 @@ def load(
     precision: str = "int8",
     threads: int = 1,
     beam: int | None = None,
+    abstain: float | None = None,
+    abstain_letters: float | None = None,
 ) -> Reader:
     """Opens a folder that `python -m textsr_jax.export` wrote.
 
@@ -204,10 +217,12 @@ def load(
       threads: threads of each session. Several batches are computed at once, and with more threads
         they wait for each other.
       beam: beams for each word; None for the number that the models were exported with.
+      abstain, abstain_letters: as `reading.load` takes them. The errors on held-out words are those
+        of the models before they were exported.
 
     Raises:
       UserError: there is no such precision or folder, or the folder was not written to its end, or
-        it is damaged.
+        it is damaged; or what `reading.load` says of risks.
     """
     if precision not in PRECISIONS:
         raise UserError(
@@ -227,16 +242,22 @@ def load(
         sessions[name] = open_session(content, threads)
     decoding = record["decoding"]
     temperature = decoding.pop("temperature")
+    alphabet = _ALPHABETS[record["alphabet"]]
+    exported = WordSearch(**decoding, alphabet=alphabet)
     if beam is not None:
         decoding = checks.checked_part(decoding | {"beam": beam}, "decoding")
-    search = WordSearch(**decoding)
+    search = WordSearch(**decoding, alphabet=alphabet)
+    held_out = HeldOut().replace(**record["held_out"])
+    abstention = Abstention.of(held_out, abstain, abstain_letters, str(folder))
+    if abstention and search != exported:
+        raise searched_otherwise(abstention)
     digest = hashlib.sha256((folder / RECORD).read_bytes()).hexdigest()
     again = (_engine, (str(folder), digest, precision, threads, beam))
     engine = OnnxEngine(sessions, search, str(folder), again)
     weights = f"{record['weight_bits']} bits" if precision == "int8" else precision
     names = record["sr"], record["ocr"]
     description = Description(str(folder), *names, weights, weights, search.beam, "ONNX Runtime")
-    return Reader(engine, temperature, description)
+    return Reader(engine, temperature, description, abstention)
 
 
 def _engine(folder: str, digest: str, precision: str, threads: int, beam: int | None) -> OnnxEngine:
@@ -274,13 +295,16 @@ def _record(folder: pathlib.Path) -> dict[str, Any]:
         )
     try:
         record = json.loads(path.read_text())
-        version, alphabet = record["version"], record["alphabet"]
+        version, known = record["version"], record["alphabet"] in _ALPHABETS
         sound = isinstance(record["files"], dict)
         record["decoding"] = checks.checked_part(record["decoding"], "decoding", f"{path}: its ")
         sound &= record["decoding"].keys() == _DECODING
+        # Older folders have none.
+        held_out = record.get("held_out", {})
+        record["held_out"] = checks.checked_part(held_out, "held_out", f"{path}: its ")
     except (OSError, RecursionError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, f"{RECORD}: {error!r}") from error
-    if version != VERSION or alphabet != text.ALPHABET:
+    if version != VERSION or not known:
         raise UserError(
             f"{folder}: written by another version of this program; export the models again"
         )

@@ -189,17 +189,15 @@ def describe(
         for precision in PRECISIONS
         for name in GRAPHS
     }
-    search = WordSearch.of(models.config.decoding)
+    search = WordSearch.of(models.config.decoding, text.ALPHABETS[models.config.alphabet])
     record = {
         "version": VERSION,
         "source": models.name,
         "sr": models.config.sr.name,
         "ocr": models.config.ocr.name,
-        "alphabet": text.ALPHABET,
-        "decoding": {
-            **dataclasses.asdict(search),
-            "temperature": models.config.decoding.temperature,
-        },
+        "alphabet": search.alphabet.characters,
+        "decoding": {**search.settings(), "temperature": models.config.decoding.temperature},
+        "held_out": models.config.held_out.to_dict(),
         "calibration": {"method": settings.range_method, "images": images},
         "weight_bits": settings.weight_bits,
         "provenance": provenance.code(),

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 
 from textsr_jax.errors import needs
 from textsr_jax.images import HR_SIZE, LR_SIZE
@@ -29,6 +30,9 @@ from textsr_jax.quantization import dequantize
 with needs("onnx"):
     import onnx
     import onnxruntime
+
+# The shape and dtype of a graph's input; a name in the shape is a dimension left open.
+Input = tuple[tuple[int | str, ...], DTypeLike]
 
 # Dimensions that may differ in every run.
 IMAGES, WORDS, BEAMS, LENGTH = "images", "words", "beams", "length"
@@ -75,7 +79,7 @@ def decoder_step(network: Network, variables: Variables, steps: int) -> onnx.Mod
       those of `memory_names`, as `decoder_start` gives them;
       those of `cache_names`, float (words, beams, heads, length, width / heads): the outputs of the
         step before, in the present order of the beams, with any values at the last place.
-    Outputs: `logits` float (words, beams, 40), and the caches under `new_` names, with the last
+    Outputs: `logits` float (words, beams, tokens), and the caches under `new_` names, with the last
     place filled.
     """
     module = _plain(network, variables)
@@ -201,7 +205,7 @@ def _shuffle_blocks(features: jax.Array, scale: int) -> jax.Array:
     return blocks.reshape(batch, height * scale, width * scale, channels)
 
 
-def _same(x: jax.Array, *args: Any, **kwargs: Any) -> jax.Array:
+def _same(x: jax.Array, *args: object, **kwargs: object) -> jax.Array:
     # In place of dropout, which does nothing here, and of BatchNorm that was folded.
     return x
 
@@ -260,12 +264,12 @@ def _memory_shape(network: Network, variables: Variables) -> tuple[int, int]:
     return jax.eval_shape(module.encode, images).shape[1:]
 
 
-def _like(shape: tuple[int | str, ...], dtype: Any = jnp.float32) -> tuple[tuple[Any, ...], Any]:
+def _like(shape: tuple[int | str, ...], dtype: DTypeLike = jnp.float32) -> Input:
     return shape, dtype
 
 
 def _trace(
-    function: Callable[..., Any], inputs: dict[str, tuple[tuple[Any, ...], Any]], outputs: list[str]
+    function: Callable[..., Any], inputs: dict[str, Input], outputs: list[str]
 ) -> onnx.ModelProto:
     """The ONNX graph of `function`, without transpositions and additions around convolutions.
 
@@ -277,7 +281,7 @@ def _trace(
     free = sorted({d for shape, _ in inputs.values() for d in shape if isinstance(d, str)})
     symbols = dict(zip(free, jax.export.symbolic_shape(", ".join(free)), strict=True))
     specs = [
-        jax.ShapeDtypeStruct(tuple(symbols.get(d, d) for d in shape), dtype)
+        jax.ShapeDtypeStruct(tuple(symbols[d] if isinstance(d, str) else d for d in shape), dtype)
         for shape, dtype in inputs.values()
     ]
     with needs("onnx"), _quiet():

@@ -98,12 +98,12 @@ def weight_clips(weight: np.ndarray, bits: int) -> np.ndarray:
     }
     clips = [largest]
     clips += [np.minimum(largest, aciq.alpha(p, bits) * b) for p, b in spreads.items()]
-    errors = [np.square(decode(weight, clip, bits) - weight).sum(axis=1) for clip in clips]
+    errors = [np.square(rounded(weight, clip, bits) - weight).sum(axis=1) for clip in clips]
     best = np.argmin(errors, axis=0)
     return np.take_along_axis(np.asarray(clips, np.float32), best[None], axis=0)[0] * unit[:, 0]
 
 
-def decode(weight: np.ndarray, clips: np.ndarray, bits: int) -> np.ndarray:
+def rounded(weight: np.ndarray, clips: np.ndarray, bits: int) -> np.ndarray:
     """Weights (outputs, values) after rounding to codes, with one clip for each output."""
     limit = 2 ** (bits - 1) - 1
     scale = np.asarray(np.where(clips > 0, clips, 1) / limit, np.float32)[:, None]

@@ -58,7 +58,7 @@ def ctc_loss(
 
     Args:
       logits: float (batch, frames, classes); class 0 is the blank.
-      characters: int32 (batch, length), from `text.encode`: 0 after the last character.
+      characters: int32 (batch, length), from `text.Alphabet.encode`: 0 after the last character.
       whole: the characters of the whole batch; None where `characters` is whole.
       axis_name: of devices that each see their own part; see `textsr_jax.losses`.
 
@@ -91,7 +91,7 @@ class BatchLosses:
     """The losses of recognition as a mean over a batch, for training.
 
     Attributes:
-      characters: int32 (batch, length), the words as `text.encode` gives them.
+      characters: int32 (batch, length), the words as `text.Alphabet.encode` gives them.
       whole: those of the whole batch; None where `characters` is whole.
       axis_name: of devices that each see their own part; see `textsr_jax.losses`.
     """
@@ -136,7 +136,7 @@ class WordLosses:
     """The losses of recognition of each word alone, without smoothing, for measuring.
 
     Attributes:
-      characters: int32 (batch, length), the words as `text.encode` gives them.
+      characters: int32 (batch, length), the words as `text.Alphabet.encode` gives them.
     """
 
     characters: Array

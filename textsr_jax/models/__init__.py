@@ -36,6 +36,7 @@ from textsr_jax.models.super_resolution import SuperResolver
 from textsr_jax.models.tbsrn import TBSRN
 from textsr_jax.models.text_focus import TextFocusRecognizer
 from textsr_jax.models.tsrn import TSRN
+from textsr_jax.text import ALPHANUMERIC, Alphabet
 
 __all__ = [
     "Network",
@@ -98,7 +99,7 @@ def build_sr(config: Mapping[str, Any], variables: Variables | None = None) -> N
     return Network(build)
 
 
-def build_ocr(config: Mapping[str, Any]) -> Network:
+def build_ocr(config: Mapping[str, Any], alphabet: Alphabet = ALPHANUMERIC) -> Network:
     """Builds a recogniser, which reads images, float (n, 32, 128, 3), RGB in [0, 1].
 
     `decoding.recognizer` turns it into a function from images to words; its module follows
@@ -108,11 +109,13 @@ def build_ocr(config: Mapping[str, Any]) -> Network:
       config: the part `ocr` of a config. `name` is one of `OCR_NETWORKS`, `dtype` float32 or
         bfloat16. The part under the network's name holds arguments of its constructor; the
         defaults are the published size.
+      alphabet: what it writes, `text.ALPHABETS[config.alphabet]`; by default that of the published
+        recognisers.
 
     Raises:
       UserError: a name or a dtype does not exist, or sizes do not fit together.
     """
-    return Network(_maker(OCR_NETWORKS, config, "ocr"))
+    return Network(_maker(OCR_NETWORKS, config, "ocr", alphabet=alphabet))
 
 
 def build_focus(config: Mapping[str, Any]) -> Network:
@@ -157,7 +160,7 @@ def build_rescaler(resampler: Mapping[str, Any], sr: Mapping[str, Any]) -> Netwo
 
 
 def _maker(
-    networks: Builders, config: Mapping[str, Any], field: str
+    networks: Builders, config: Mapping[str, Any], field: str, **others: Any
 ) -> Callable[[nnx.Rngs], nnx.Module]:
     name = config["name"]
     if name not in networks:
@@ -165,7 +168,7 @@ def _maker(
             f"config.{field}.name={name!r}: no such network; take one of {', '.join(networks)}"
         )
     dtype = _compute_dtype(config["dtype"], field)
-    arguments = _arguments(config, name)
+    arguments = _arguments(config, name) | others
     return lambda rngs: networks[name](**arguments, dtype=dtype, rngs=rngs)
 
 

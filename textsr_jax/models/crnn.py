@@ -16,7 +16,7 @@ from textsr_jax.models.layers.convolution import Conv
 from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.models.layers.pooling import max_pool
 from textsr_jax.models.recognizer import Loss, Losses, Search, Words
-from textsr_jax.text import NUM_CTC_CLASSES
+from textsr_jax.text import ALPHANUMERIC, Alphabet
 
 # Width of the images that the network reads. Their height is 32, like that of its input.
 WIDTH = 100
@@ -44,12 +44,13 @@ def prepare(images: jax.Array) -> jax.Array:
 
 
 class CRNN(nnx.Module):
-    """Reads words from images: float32 (batch, 32, 128, 3) RGB in [0, 1], to 37 classes a frame.
+    """Reads words from images: float32 (batch, 32, 128, 3) RGB in [0, 1], to classes of each frame.
 
-    Classes are the character indices of `text.encode`; class 0 is CTC's blank. The defaults are the
-    published network, 8,331,301 parameters.
+    Classes are the character indices of `text.Alphabet.encode`; class 0 is CTC's blank. The
+    defaults are the published network, 8,331,301 parameters and 37 classes.
 
     Args:
+      alphabet: the characters that it writes.
       channels: channels of the seven convolutions.
       hidden: size of each direction of the LSTMs, and of the layer between them.
       dtype: compute dtype, None for float32. The LSTMs' cells and the output layer are always
@@ -60,11 +61,13 @@ class CRNN(nnx.Module):
     def __init__(
         self,
         *,
+        alphabet: Alphabet = ALPHANUMERIC,
         channels: Sequence[int] = (64, 128, 256, 256, 512, 512, 512),
         hidden: int = 256,
         dtype: jnp.dtype | None = None,
         rngs: nnx.Rngs,
     ):
+        self.alphabet = alphabet
         self.convs = nnx.List(
             ConvBlock(inputs, outputs, kernel, index in _NORMALIZED, dtype=dtype, rngs=rngs)
             for index, (inputs, outputs, kernel) in enumerate(
@@ -77,7 +80,7 @@ class CRNN(nnx.Module):
                 RecurrentLayer(
                     hidden,
                     hidden,
-                    NUM_CTC_CLASSES,
+                    alphabet.num_ctc_classes,
                     dtype=dtype,
                     output_dtype=jnp.float32,
                     rngs=rngs,
@@ -93,7 +96,7 @@ class CRNN(nnx.Module):
           train: normalise by the batch's statistics, and update the running ones.
 
         Returns:
-          float32 (batch, 26, 37), frames from left to right; class 0 is the blank.
+          float32 (batch, 26, classes), frames from left to right; class 0 is the blank.
         """
         return self.classify(prepare(images), train=train)
 
@@ -114,7 +117,7 @@ class CRNN(nnx.Module):
         return search.by_frame(self(images))
 
     def classify(self, gray: jax.Array, *, train: bool = False) -> jax.Array:
-        """Logits (batch, 26, 37) of what `prepare` returns."""
+        """Logits (batch, 26, classes) of what `prepare` returns."""
         x = gray
         for index, conv in enumerate(self.convs):
             x = conv(x, train=train)

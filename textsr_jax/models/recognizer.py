@@ -1,7 +1,7 @@
-"""What a recogniser declares beside its network: its loss, and how its words are read.
+"""What a recogniser declares beside its network: its alphabet, its loss, how its words are read.
 
 Training, evaluation and reading ask nothing else of it. So a new recogniser is one file: a module
-with the two methods of `Recognizer` (tests/models/test_recognizer.py has a small one). A config can
+with what `Recognizer` has (tests/models/test_recognizer.py has a small one). A config can
 choose it once it is in `models.OCR_NETWORKS` and in config/network_settings.py.
 """
 
@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import jax
 from flax import nnx
+
+from textsr_jax.text import Alphabet
 
 # A loss, and scalars for the log.
 Loss = tuple[jax.Array, dict[str, jax.Array]]
@@ -24,7 +26,7 @@ class Losses(Protocol):
     They know the words, and over what their mean is taken.
 
     Attributes:
-      characters: int32 (batch, length), the words as `text.encode` gives them.
+      characters: int32 (batch, length), the words as `text.Alphabet.encode` gives them.
     """
 
     @property
@@ -81,7 +83,15 @@ class Search(Protocol):
 
 
 class Recognizer(Protocol):
-    """A network that reads words from images, float32 (batch, 32, 128, 3), RGB in [0, 1]."""
+    """A network that reads words from images, float32 (batch, 32, 128, 3), RGB in [0, 1].
+
+    Its constructor takes `alphabet`, beside the sizes of a config, `dtype` and `rngs`.
+
+    Attributes:
+      alphabet: the characters that it writes; they are its classes or tokens.
+    """
+
+    alphabet: Alphabet
 
     def loss(
         self,

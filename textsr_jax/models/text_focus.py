@@ -47,7 +47,7 @@ class ResidualBlock(nnx.Module):
         return nnx.relu(x + residual)
 
 
-class Stage(nnx.Module):
+class EncoderStage(nnx.Module):
     """Residual blocks, then one more convolution."""
 
     def __init__(
@@ -99,7 +99,7 @@ class Encoder(nnx.Module):
         outputs = (*stage_channels[:-1], width)
         self.stages = nnx.List(
             [
-                Stage(*sizes, dtype=dtype, rngs=rngs)
+                EncoderStage(*sizes, dtype=dtype, rngs=rngs)
                 for sizes in zip(inputs, stage_channels, stage_depths, outputs, strict=True)
             ]
         )
@@ -114,7 +114,7 @@ class Encoder(nnx.Module):
         return x
 
 
-class Decoder(nnx.Module):
+class FocusDecoder(nnx.Module):
     """A transformer decoder layer; a residual sum and LayerNorm follow each of its three parts."""
 
     def __init__(
@@ -186,7 +186,7 @@ class TextFocusRecognizer(nnx.Module):
         self.encoder = Encoder(
             stem_channels, stage_channels, stage_depths, width, dtype=dtype, rngs=rngs
         )
-        self.decoder = Decoder(width, heads, feed_forward, dtype=dtype, rngs=rngs)
+        self.decoder = FocusDecoder(width, heads, feed_forward, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
         self.classifier = nnx.Linear(width, text.NUM_FOCUS_CLASSES, kernel_init=_XAVIER, rngs=rngs)
 

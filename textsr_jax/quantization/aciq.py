@@ -115,7 +115,7 @@ def fit_range(
     return jnp.where(flat, found.low * found.unit, offset), jnp.where(flat, 0, scale)
 
 
-def encode(
+def to_codes(
     x: jax.Array, offset: jax.Array, scale: jax.Array, bits: Bits, axis: int | None = None
 ) -> jax.Array:
     """Codes of `x`: round((x - offset) / scale), clipped to 0 .. 2^bits - 1; uint8, shape of `x`.
@@ -132,7 +132,7 @@ def encode(
     return jnp.where(scale > 0, jnp.clip(jnp.round(steps), 0, levels), 0).astype(jnp.uint8)
 
 
-def decode(
+def from_codes(
     codes: jax.Array, offset: jax.Array, scale: jax.Array, axis: int | None = None
 ) -> jax.Array:
     """The values of uint8 `codes`: offset + code x scale; float32, shape of `codes`."""
@@ -146,7 +146,7 @@ def squared_error(x: jax.Array, bits: Bits, prior: str, axis: int | None = None)
     It is infinite or 0 where float32 cannot hold it: for values above about 1e19 or below 1e-19.
     """
     offset, scale = fit_range(x, bits, prior, axis)
-    values = decode(encode(x, offset, scale, bits, axis), offset, scale, axis)
+    values = from_codes(to_codes(x, offset, scale, bits, axis), offset, scale, axis)
     error, unit = statistics.mean_square(values, x)
     return error * unit * unit
 
@@ -213,7 +213,7 @@ def restore_moments(
 
     Args:
       x: the tensor.
-      codes, offset, scale, axis: its codes and range, of `encode` and `fit_range`.
+      codes, offset, scale, axis: its codes and range, of `to_codes` and `fit_range`.
       channels: the channel axis; None to correct the tensor as a whole. `axis` is the same or None.
 
     Returns:
@@ -310,7 +310,7 @@ def quantize_array(
             scale = jax.lax.bitcast_convert_type(
                 (whole + 0xFFFF) & jnp.uint32(0xFFFF0000), jnp.float32
             )
-        codes = encode(x, offset, scale, width, axis)
+        codes = to_codes(x, offset, scale, width, axis)
         along = axis
         if correct is not False:
             offset, scale = restore_moments(x, codes, offset, scale, axis, correct)
@@ -318,7 +318,7 @@ def quantize_array(
         outcomes.append(
             Quantized(codes, offset, scale, jnp.asarray(width, jnp.int32), jnp.int32(index))
         )
-        error, unit = statistics.mean_square(decode(codes, offset, scale, along), x)
+        error, unit = statistics.mean_square(from_codes(codes, offset, scale, along), x)
         errors.append(jnp.where(jnp.isnan(error), jnp.inf, error))
         units.append(unit)
     if len(outcomes) == 1:

@@ -143,7 +143,7 @@ def _qwix() -> types.ModuleType:
     return qwix
 
 
-def _suits(layer: Any) -> TypeGuard[nnx.Conv | nnx.Linear]:
+def _suits(layer: object) -> TypeGuard[nnx.Conv | nnx.Linear]:
     """Whether a layer is one plain product or convolution of its input and its kernel."""
     if isinstance(layer, nnx.Conv):
         plain = layer.feature_group_count == 1 and layer.input_dilation in (None, 1)

@@ -248,7 +248,7 @@ def _quantize(leaf: jax.Array, bits: jax.Array, scheme: _Scheme) -> aciq.Quantiz
 
 @functools.partial(jax.jit, static_argnums=2)
 def _simulated(leaf: jax.Array, found: aciq.Quantized, scheme: _Scheme) -> jax.Array:
-    values = aciq.decode(found.codes, found.offset, found.scale, scheme.along)
+    values = aciq.from_codes(found.codes, found.offset, found.scale, scheme.along)
     # The difference is zero, so the values stay exact. Its gradient is that of the leaf.
     return values.astype(leaf.dtype) + (leaf - jax.lax.stop_gradient(leaf))
 
@@ -264,4 +264,4 @@ def unpacked_codes(leaf: QuantizedArray) -> jax.Array:
 @jax.jit
 def _dequantize_leaf(leaf: QuantizedArray) -> jax.Array:
     offset, scale = cast(jax.Array, leaf.offset), cast(jax.Array, leaf.scale)
-    return aciq.decode(unpacked_codes(leaf), offset, scale, leaf.axis).astype(leaf.dtype)
+    return aciq.from_codes(unpacked_codes(leaf), offset, scale, leaf.axis).astype(leaf.dtype)

@@ -271,24 +271,36 @@ def count_windows(
 
 
 def join(words: Sequence[str], places: Sequence[Window]) -> str:
-    """Returns the joined text of neighbouring windows; what two of them share is there once.
+    """Returns the joined text of neighbouring windows; see `joined_letters`."""
+    return "".join(words[window][place] for window, place in joined_letters(words, places))
+
+
+def joined_letters(words: Sequence[str], places: Sequence[Window]) -> list[tuple[int, int]]:
+    """Returns the letters of the joined text of neighbouring windows.
+
+    What two windows share is there once.
 
     Args:
       words: the text in each window.
       places: the windows.
+
+    Returns:
+      For each letter the number of its window and its place in that window's text.
     """
-    text = words[0]
+    kept = [(0, place) for place in range(len(words[0]))]
     for number in range(1, len(words)):
         before, word = words[number - 1 : number + 1]
         left, right = places[number].left, places[number - 1].right
         # All windows of an image have the same width.
         letters = (len(before) + len(word)) / 2 / (places[number].right - left)
-        text = _overlapped(text, word, letters * (right - left))
-    return text
+        text = "".join(words[window][place] for window, place in kept)
+        end, start = _overlap(text, word, letters * (right - left))
+        kept = kept[:end] + [(number, place) for place in range(len(word))][start:]
+    return kept
 
 
-def _overlapped(before: str, after: str, expected: float) -> str:
-    """Joins two texts so that the end of the first and the start of the second agree best.
+def _overlap(before: str, after: str, expected: float) -> tuple[int, int]:
+    """Finds where the end of one text and the start of the next one agree best.
 
     Letters at a window's edge may be cut. So up to two letters of each text may be dropped, at a
     price. A number of shared letters that is far from the expected one has a price too. If shared
@@ -297,10 +309,13 @@ def _overlapped(before: str, after: str, expected: float) -> str:
     Args:
       before, after: the texts.
       expected: how many letters they should share, by the places of their windows.
+
+    Returns:
+      `end` and `start`: the joined text is before[:end] + after[start:].
     """
     if not before or not after:
-        return before + after
-    best, joined = 0.0, ""
+        return len(before), 0
+    best, found = 0.0, (0, 0)
     for lost_before in range(min(2, len(before)) + 1):
         whole = before[: len(before) - lost_before]
         for lost_after in range(min(2, len(after)) + 1):
@@ -313,12 +328,12 @@ def _overlapped(before: str, after: str, expected: float) -> str:
                 if score > best:
                     best = score
                     half = shared // 2
-                    joined = whole[: len(whole) - shared + half] + rest[half:]
+                    found = len(whole) - shared + half, lost_after + half
     if best > 0:
-        return joined
+        return found
     # Nothing agrees: take both up to the middle of what they should share.
     cut = expected / 2
-    return before[: len(before) - math.floor(cut)] + after[math.ceil(cut) :]
+    return len(before) - math.floor(cut), math.ceil(cut)
 
 
 def side_by_side(

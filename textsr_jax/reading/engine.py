@@ -33,6 +33,9 @@ class JaxEngine:
 
     Compiled functions and locks cannot leave their process. So a pickle holds `again` alone.
 
+    Attributes:
+      alphabet: what the recogniser writes.
+
     Args:
       search: how words are searched.
       networks: returns the SR model and the recogniser; called when a function must be traced.
@@ -58,6 +61,7 @@ class JaxEngine:
         # Kept functions take lists of leaves, not trees.
         self._sr_leaves, self._sr_structure = jax.tree.flatten(sr_variables)
         self._ocr_leaves, self._ocr_structure = jax.tree.flatten(ocr_variables)
+        self.alphabet = search.alphabet
         self._enlarger = once(self._make_enlarger)
         self._recognizer = once(self._make_recognizer)
 

@@ -4,6 +4,7 @@ If an image allows several layouts, all are read once, and what was read chooses
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +28,7 @@ MOST_WINDOWS, MOST_IN_ONE_PIECE = 64, 8
 _LETTERS, _DENSITY = 1.5, 3.0
 _TALL_UPRIGHT, _WIDE_UPRIGHT, _WORDS_APART = 1.0, 3.5, 4.0
 # Letters that an edge or a frame may be read as.
-_STROKES = frozenset("il1")
+_STROKES = frozenset("il1I|!")
 # The greatest log-confidence that counts: confidences of 0.999 and 1 are the same.
 _SUREST = -1e-3
 
@@ -99,17 +100,22 @@ class Found:
       pictures: what the recogniser saw, uint8 (windows of the layout, 32, 128, 3).
       texts: the text of each word.
       log_confidence: the natural logarithm of the confidence in all texts, before temperature.
+      letters: the same of each letter of `text`, float64 (length of the text,). A space between two
+        words is as sure as can be.
+      space: what stands between two words.
     """
 
     layout: Layout
     pictures: np.ndarray
     texts: tuple[str, ...]
     log_confidence: float
+    letters: np.ndarray
+    space: str = ""
 
     @property
     def text(self) -> str:
-        """The text, without spaces."""
-        return "".join(self.texts)
+        """The text of all words that have one."""
+        return self.space.join(filter(None, self.texts))
 
     @property
     def picture(self) -> np.ndarray:
@@ -183,6 +189,7 @@ def read(
     images: Sequence[np.ndarray],
     sharpen: Callable[[Sequence[np.ndarray]], np.ndarray],
     recognize: Recognize,
+    space: str = "",
 ) -> list[Found | None]:
     """Reads images, each in the layout with the most evidence.
 
@@ -194,6 +201,7 @@ def read(
       images: uint8 (height, width, 3), of any size.
       sharpen: makes uint8 (n, 32, 128, 3) of n windows.
       recognize: reads these.
+      space: what stands between two words of a text.
 
     Returns:
       What was read in each image; None if it holds no text.
@@ -206,11 +214,11 @@ def read(
     shown = [[next(pictures) for _ in some] for some in options]
     several = [number for number, some in enumerate(options) if len(some) > 1]
     shares: dict[int, float] = {}
+    read_layouts = functools.partial(_read, recognize=recognize, space=space)
     looks = iter(
-        _read(
+        read_layouts(
             [layout for number in several for layout in options[number]],
             [picture for number in several for picture in shown[number]],
-            recognize,
             again=False,
         )
     )
@@ -220,23 +228,23 @@ def read(
     some = [number for number, layouts in enumerate(options) if layouts]
     chosen = [options[number][0] for number in some]
     first = [shown[number][0] for number in some]
-    found: dict[int, Found] = dict(
-        zip(some, _read(chosen, first, recognize, again=True), strict=True)
-    )
+    found: dict[int, Found] = dict(zip(some, read_layouts(chosen, first, again=True), strict=True))
 
     unsure = [number for number, one in found.items() if _may_be_upside_down(one)]
     # For a first reading, the pictures that were sharpened upright are good enough.
     turned = [found[number].layout.upside_down() for number in unsure]
     around = [found[number].pictures[::-1, ::-1, ::-1] for number in unsure]
-    second = zip(unsure, _read(turned, around, recognize, again=False), strict=True)
+    second = zip(unsure, read_layouts(turned, around, again=False), strict=True)
     likely = [(n, look.layout) for n, look in second if look.evidence > found[n].evidence]
     chosen = [layout for _, layout in likely]
-    read_again = _read(chosen, _sharpened(chosen, sharpen), recognize, again=True)
+    read_again = read_layouts(chosen, _sharpened(chosen, sharpen), again=True)
     for (number, _), one in zip(likely, read_again, strict=True):
         found[number], shares[number] = _best([found[number], one])
     for number, share in shares.items():
         one = found[number]
-        found[number] = dataclasses.replace(one, log_confidence=one.log_confidence + share)
+        found[number] = dataclasses.replace(
+            one, log_confidence=one.log_confidence + share, letters=one.letters + share
+        )
     return [found.get(number) for number in range(len(images))]
 
 
@@ -250,7 +258,11 @@ def _sharpened(
 
 
 def _read(
-    layouts: Sequence[Layout], pictures: Iterable[np.ndarray], recognize: Recognize, again: bool
+    layouts: Sequence[Layout],
+    pictures: Iterable[np.ndarray],
+    recognize: Recognize,
+    space: str,
+    again: bool,
 ) -> list[Found]:
     """Returns what was read in each layout."""
     if not layouts:
@@ -260,12 +272,19 @@ def _read(
     words = recognize(np.concatenate(pictures), cut, again)
     found, done = [], 0
     for layout, shown in zip(layouts, pictures, strict=True):
-        texts, start = [], done
+        texts: list[str] = []
+        letters: list[float] = []
+        start = done
         for word in layout.words:
-            texts.append(crops.join(words.texts[done : done + len(word)], word))
+            kept = crops.joined_letters(words.texts[done : done + len(word)], word)
+            if kept and letters:
+                letters.extend([0.0] * len(space))
+            texts.append("".join(words.texts[done + window][place] for window, place in kept))
+            letters.extend(words.letters[done + window][place] for window, place in kept)
             done += len(word)
         sure = float(words.log_confidence[start:done].sum())
-        found.append(Found(layout, shown, tuple(texts), sure))
+        sure_letters = np.array(letters, np.float64)
+        found.append(Found(layout, shown, tuple(texts), sure, sure_letters, space))
     return found
 
 
@@ -285,12 +304,13 @@ def _best(found: Sequence[Found]) -> tuple[Found, float]:
 
 def _leaves_out_word(one: Found, other: Found) -> bool:
     """Whether the text of `one` is that of `other` without its first or last words."""
+    # A line that is read in one piece may hold its spaces, or lack them.
+    letters = "".join(one.text.split())
+    words = ["".join(text.split()) for text in other.texts]
     return any(
-        one.text == kept and left_out and left_out not in _STROKES
-        for cut in range(1, len(other.texts))
-        for kept, left_out in itertools.permutations(
-            ("".join(other.texts[:cut]), "".join(other.texts[cut:]))
-        )
+        letters == kept and left_out and left_out not in _STROKES
+        for cut in range(1, len(words))
+        for kept, left_out in itertools.permutations(("".join(words[:cut]), "".join(words[cut:])))
     )
 
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, cast
 import jax
 from ml_collections import ConfigDict
 
+from textsr_jax import text
 from textsr_jax.config.differences import plain
 from textsr_jax.config.settings import Experiment
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError
 from textsr_jax.quantization import is_quantized
+from textsr_jax.reading.abstention import Abstention
 from textsr_jax.reading.engine import JaxEngine
 from textsr_jax.reading.kept_functions import KeptFunctions
 from textsr_jax.reading.reader import Description, Reader
@@ -28,9 +30,16 @@ if TYPE_CHECKING:
     # Flax and Orbax take a second to import: functions that need them do so themselves.
     from textsr_jax.models import Network, Variables
 
+# `abstain` and `abstain_letters` of `load`.
+Risks = tuple[float | None, float | None]
+
 
 def load(
-    source: str | os.PathLike[str] | None = None, *, config: ConfigDict | Experiment | None = None
+    source: str | os.PathLike[str] | None = None,
+    *,
+    config: ConfigDict | Experiment | None = None,
+    abstain: float | None = None,
+    abstain_letters: float | None = None,
 ) -> Reader:
     """Loads the shipped models, a workdir of `train.py` or a packed file, to read with.
 
@@ -42,17 +51,24 @@ def load(
       source: the workdir or the file. None for what `config.init` names, or without a config for
         the shipped models.
       config: the experiment; None for the config of `source`.
+      abstain: the risk of a wrong word, above 0 and below 1, such as 0.05. Words that are not sure
+        enough for it are left out (`Reading.abstained`). None returns all words. See
+        `reading.abstention.threshold` for what is promised.
+      abstain_letters: instead, the risk of a wrong letter. Letters that are not sure enough become
+        "?".
 
     Raises:
       UserError: `source` is neither, is damaged, has no SR model or recogniser yet, or does not fit
-        the config.
+        the config; or a risk is asked for that is not in its bounds, or `source` does not say which
+        held-out words it misread.
     """
+    risks = abstain, abstain_letters
     if source is None and config is None:
         source = SHIPPED
     if source is not None:
         source = pathlib.Path(source).expanduser()
         if source.is_file():
-            return _load_packed_reader(source, config)
+            return _load_packed_reader(source, config, risks)
     models = Models.load(source, config)
     ocr = models.recognizer
     if models.sr_variables is None or ocr is None:
@@ -65,12 +81,15 @@ def load(
             f"or name a file in config.init.{part}"
         )
     place = None if source is None else str(source.absolute())
-    return _unpacked_reader(models, models.sr_variables, ocr, place)
+    return _unpacked_reader(models, models.sr_variables, ocr, place, risks)
 
 
-def _unpacked_reader(models: Models, sr: Variables, ocr: Variables, source: str | None) -> Reader:
+def _unpacked_reader(
+    models: Models, sr: Variables, ocr: Variables, source: str | None, risks: Risks
+) -> Reader:
     config = models.config
-    search = WordSearch.of(config.decoding)
+    abstention = Abstention.of(config.held_out, *risks, source or "the config")
+    search = _search(config)
     engine = JaxEngine(
         search,
         lambda: (models.sr, models.ocr),
@@ -80,7 +99,7 @@ def _unpacked_reader(models: Models, sr: Variables, ocr: Variables, source: str 
         again=(_unpacked_engine, (config, sr, ocr)),
     )
     description = _description(source, config, search, sr, ocr)
-    return Reader(engine, config.decoding.temperature, description)
+    return Reader(engine, config.decoding.temperature, description, abstention)
 
 
 def _unpacked_engine(config: Experiment, sr: Variables, ocr: Variables) -> JaxEngine:
@@ -89,10 +108,10 @@ def _unpacked_engine(config: Experiment, sr: Variables, ocr: Variables) -> JaxEn
 
     @functools.cache
     def networks() -> tuple[Network, Network]:
-        return build_sr(config.sr, sr), build_ocr(config.ocr)
+        return build_sr(config.sr, sr), build_ocr(config.ocr, text.ALPHABETS[config.alphabet])
 
     return JaxEngine(
-        WordSearch.of(config.decoding),
+        _search(config),
         networks,
         sr,
         ocr,
@@ -100,17 +119,25 @@ def _unpacked_engine(config: Experiment, sr: Variables, ocr: Variables) -> JaxEn
     )
 
 
-def _load_packed_reader(path: pathlib.Path, config: ConfigDict | Experiment | None) -> Reader:
+def _load_packed_reader(
+    path: pathlib.Path,
+    config: ConfigDict | Experiment | None,
+    risks: Risks = (None, None),
+) -> Reader:
     """Returns a reader that builds its networks only if their functions were not kept before."""
     packed = packed_files.load(path)
     used = packed_config(packed, path, config)
+    own = packed.experiment(path)
+    abstention = Abstention.of(own.held_out, *risks, str(path))
+    if abstention and WordSearch.of(own.decoding) != WordSearch.of(used.decoding):
+        raise searched_otherwise(abstention)
 
     @once
     def networks() -> tuple[Network, Network]:
         models = Models.of_packed(packed, path, config)
         return models.sr, models.ocr
 
-    settings, search = plain(used), WordSearch.of(used.decoding)
+    settings, search = plain(used), _search(used)
     content = path.read_bytes()
     kept = KeptFunctions(
         content, [settings["sr"], settings["ocr"], search.beam, search.steps, search.margin]
@@ -123,7 +150,7 @@ def _load_packed_reader(path: pathlib.Path, config: ConfigDict | Experiment | No
     again = (_packed_engine, (place, hashlib.sha256(content).hexdigest(), used))
     engine = JaxEngine(search, networks, packed.sr, packed.ocr, kept, str(path), again)
     description = _description(str(path.absolute()), used, search, packed.sr, packed.ocr)
-    return Reader(engine, used.decoding.temperature, description)
+    return Reader(engine, used.decoding.temperature, description, abstention)
 
 
 def _packed_engine(place: str | None, digest: str, config: Experiment) -> JaxEngine:
@@ -131,6 +158,19 @@ def _packed_engine(place: str | None, digest: str, config: Experiment) -> JaxEng
     path = SHIPPED if place is None else pathlib.Path(place)
     check_unchanged(path, digest, path)
     return cast("JaxEngine", _load_packed_reader(path, config)._engine)
+
+
+def _search(config: Experiment) -> WordSearch:
+    return WordSearch.of(config.decoding, text.ALPHABETS[config.alphabet])
+
+
+def searched_otherwise(abstention: Abstention) -> UserError:
+    """Returns the error for words that are searched otherwise than the held-out ones were."""
+    name = "abstain_letters" if abstention.letters else "abstain"
+    return UserError(
+        f"{name}={abstention.risk:g}: the held-out words were read with another config.decoding; "
+        "leave the beam and the other settings of decoding as they are in the file"
+    )
 
 
 def check_unchanged(file: pathlib.Path, digest: str, source: pathlib.Path) -> None:

@@ -19,6 +19,8 @@ from PIL import Image
 from textsr_jax.decoding.word_search import Words
 from textsr_jax.images import HR_SIZE, LR_SIZE, ImageLike, image_rgb, resize
 from textsr_jax.reading import crops, layouts
+from textsr_jax.reading.abstention import Abstention
+from textsr_jax.text import Alphabet
 
 T = TypeVar("T")
 
@@ -28,14 +30,32 @@ _TOGETHER = 256
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """A word, and the confidence in it, in [0, 1]; see `Reader`."""
+    """A word that was read.
+
+    Attributes:
+      text: the word, of the recogniser's alphabet: 0-9a-z, or as it is written, with case,
+        punctuation and spaces (`config.alphabet`). It is empty where there is none, or where it was
+        left out; letters that were left out are "?".
+      confidence: in the word as it was read, in [0, 1]; see `Reader`.
+      letters: the same for each letter of `text`, at least `confidence`. Readings of the same word
+        and confidence are equal, whatever stands here.
+      abstained: whether the word was left out because it was not sure enough.
+    """
 
     text: str
     confidence: float
+    letters: tuple[float, ...] = dataclasses.field(default=(), compare=False, repr=False)
+    abstained: bool = False
 
 
 class Engine(Protocol):
-    """Computes the networks: `reading.engine.JaxEngine` or `export.engine.OnnxEngine`."""
+    """Computes the networks: `reading.engine.JaxEngine` or `export.engine.OnnxEngine`.
+
+    Attributes:
+      alphabet: what the recogniser writes.
+    """
+
+    alphabet: Alphabet
 
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """Returns SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3)."""
@@ -81,19 +101,25 @@ class Reader:
     was fitted on held-out and drawn words; 1 leaves probabilities as they are. Guo et al., "On
     Calibration of Modern Neural Networks", scale logits so; here T scales the log-probability of
     the whole word. For a word that was chosen among beams, p is its share of them, reduced by a
-    doubt; see `decoding.WordSearch.words`.
+    doubt; see `decoding.WordSearch.words`. The confidence in a letter is that of the beams that
+    have it at its place, with the same T.
 
     Args:
       engine: computes the networks.
-      temperature: T.
+      temperature: the T above.
       description: the engine's models and settings; None if they are not known.
+      abstention: what is left out; None for nothing.
     """
 
     def __init__(
-        self, engine: Engine, temperature: float = 1.0, description: Description | None = None
+        self,
+        engine: Engine,
+        temperature: float = 1.0,
+        description: Description | None = None,
+        abstention: Abstention | None = None,
     ):
         self._engine, self._temperature = engine, temperature
-        self.description = description
+        self.description, self._abstention = description, abstention
 
     def __repr__(self) -> str:
         about = self.description
@@ -157,7 +183,8 @@ class Reader:
 
         - Wide images are read in overlapping windows, and the texts are joined. Likely English has
           no weight there, because the windows' edges cut words.
-        - Words with wide space between them are read one by one and joined without a space.
+        - Words with wide space between them are read one by one and joined, with a space where the
+          alphabet has one.
         - Tall images are also read turned by 90 degrees either way, and as letters below each
           other.
         - Images with an unsure word are also read upside down.
@@ -178,13 +205,14 @@ class Reader:
         """
         pixels = [image_rgb(image) for image in images]
         results = []
-        found = layouts.read(pixels, self._sharpened, self._recognize)
+        space = self._engine.alphabet.word_space
+        found = layouts.read(pixels, self._sharpened, self._recognize, space)
         for image, one in zip(pixels, found, strict=True):
             if one is None:
                 results.append((Reading("", 1.0), resize(image, HR_SIZE)))
             else:
-                confidence = self._confidence(one.log_confidence)
-                results.append((Reading(one.text, confidence), one.picture))
+                reading = self._reading(one.text, one.log_confidence, one.letters)
+                results.append((reading, one.picture))
         return results
 
     def read_enhanced(self, sr: np.ndarray, cut: bool = False) -> list[Reading]:
@@ -195,10 +223,8 @@ class Reader:
           cut: whether they are windows, whose edges may cut words.
         """
         words = self._recognize(sr, [cut] * len(sr), again=True)
-        return [
-            Reading(word, self._confidence(log_confidence))
-            for word, log_confidence in zip(words.texts, words.log_confidence, strict=True)
-        ]
+        found = zip(words.texts, words.log_confidence, words.letters, strict=True)
+        return [self._reading(*word) for word in found]
 
     def _sharpened(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Returns the images at 32x128: sharp ones resized, others enlarged from 16x64."""
@@ -216,11 +242,17 @@ class Reader:
 
     def _recognize(self, images: np.ndarray, cut: Sequence[bool], again: bool) -> Words:
         if not len(images):
-            return Words([], np.zeros(0), np.zeros(0))
+            return Words([], np.zeros(0), np.zeros(0), [])
         return self._engine.recognize(images, cut, again)
 
-    def _confidence(self, log_confidence: float) -> float:
-        return math.exp(log_confidence / self._temperature)
+    def _reading(self, text: str, log_confidence: float, letters: np.ndarray) -> Reading:
+        """Returns a reading of what was found at temperature 1, without what is left out."""
+        abstained = False
+        if self._abstention is not None:
+            text, letters, abstained = self._abstention.applied(text, log_confidence, letters)
+        confidence = math.exp(log_confidence / self._temperature)
+        sure = np.exp(letters / self._temperature)
+        return Reading(text, confidence, tuple(sure.tolist()), abstained)
 
 
 def batches(

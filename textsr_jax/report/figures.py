@@ -167,7 +167,10 @@ def _draw_word(
     colors = [_INK] * len(word)
     if label is not None:
         colors = [_WRONG] * len(word)
-        matcher = difflib.SequenceMatcher(None, word, text.normalize(label), autojunk=False)
+        # A text with marks is compared with those of the label. Case is never wrong here.
+        small, plain = word.lower(), text.normalize(word)
+        true = text.normalize(label) if small == plain else label.lower()
+        matcher = difflib.SequenceMatcher(None, small, true, autojunk=False)
         for block in matcher.get_matching_blocks():
             colors[block.a : block.a + block.size] = [_RIGHT] * block.size
     left: float

@@ -1,4 +1,4 @@
-"""Plots: quantising each layer type, scores over size, accuracy over confidence, gains by SR.
+"""Plots: quantised layer types, scores over size, confidence and risk, what readers gain by SR.
 
 Functions return figures of matplotlib; `encoded` makes the content of a file of one.
 """
@@ -49,10 +49,11 @@ def sensitivity(plain: Scores, layer_types: Sequence[LayerTypeScores], title: st
     scores = {"sr": ("psnr", "accuracy"), "ocr": ("accuracy",)}
     panels = [(part, score) for part in parts for score in scores[part]]
     names = {"psnr": "PSNR", "accuracy": "accuracy"}
-    figure = Figure(figsize=(6.2 * len(panels), 6.6), layout="constrained")
+    # One panel below the other: their text can be read on a page.
+    figure = Figure(figsize=(8.4, 5.8 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (part, score) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+        figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True
     ):
         shown = [kind for kind in layer_types if kind.part == part]
         # Such as those of an STN that evaluation leaves out: they would lie on each other.
@@ -92,7 +93,7 @@ def sensitivity(plain: Scores, layer_types: Sequence[LayerTypeScores], title: st
         axes.legend(
             fontsize=7.5,
             loc="upper center",
-            bbox_to_anchor=(0.5, -0.11),
+            bbox_to_anchor=(0.5, -0.12),
             ncols=3,
             frameon=False,
             title="without effect: " + ", ".join(kind.name for kind in idle) if idle else None,
@@ -116,9 +117,9 @@ def front(
       winner: the setting that the search chose.
       title: what was measured, on which data.
     """
-    figure = Figure(figsize=(13, 5.6), layout="constrained")
+    figure = Figure(figsize=(8.4, 10.6), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, score in zip(figure.subplots(1, 2), ("accuracy", "psnr"), strict=True):
+    for axes, score in zip(figure.subplots(2, 1), ("accuracy", "psnr"), strict=True):
         for number, (name, points) in enumerate(series):
             axes.plot(
                 [size for size, _, _ in points],
@@ -288,6 +289,65 @@ def _apart(values: Sequence[float], distance: float, low: float, high: float) ->
     return [moved[number] for number in range(len(values))]
 
 
+def risk_coverage(readers: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Draws what is wrong of what is returned over how much is returned, a line a reader.
+
+    Beside it, the part of all words that is returned and wrong, over the risk that was asked for.
+
+    Args:
+      readers: what `benchmarks.risk.measure` gives.
+      title: what was measured, on which data.
+    """
+    figure = Figure(figsize=(12, 5.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    curves, kept = figure.subplots(1, 2, width_ratios=(3, 2))
+    for number, reader in enumerate(readers):
+        colour = _COLOURS[number % len(_COLOURS)]
+        curves.plot(
+            [100 * part for part in reader["coverage"]],
+            [100 * part for part in reader["selective_risk"]],
+            color=colour,
+            linewidth=1.5,
+            label=reader["reader"],
+        )
+        points = [point for point in reader["points"] if point["selective_risk"] is not None]
+        marker = "os^D"[number % 4]
+        for point in points:
+            place = 100 * point["coverage"], 100 * point["selective_risk"]
+            curves.plot(*place, marker, color=colour, markersize=6, zorder=3)
+            curves.annotate(
+                f"{100 * point['asked']:g} %",
+                place,
+                # Lines lie close together: the first one's notes are below it, others above theirs.
+                xytext=(-5, 6) if number else (5, -10),
+                textcoords="offset points",
+                ha="right" if number else "left",
+                fontsize=7.5,
+                color=colour,
+            )
+        kept.plot(
+            [100 * point["asked"] for point in reader["points"]],
+            [100 * point["risk"] for point in reader["points"]],
+            color=colour,
+            marker=marker,
+            markersize=6,
+            label=reader["reader"],
+        )
+    most = 100 * max(point["asked"] for reader in readers for point in reader["points"])
+    kept.plot([0, most], [0, most], color="0.5", linewidth=1, linestyle="--", label="as asked")
+    curves.set(xlabel="words returned, %", ylabel="wrong of those returned, %", xlim=(0, 100))
+    curves.set_title("risk over coverage; marks: thresholds for the risks beside them", fontsize=10)
+    kept.set(xlabel="risk asked for, %", ylabel="words returned and wrong, %", xlim=(0, None))
+    kept.set_title("the risk that the thresholds control", fontsize=10)
+    for axes in (curves, kept):
+        axes.set_ylim(0, None)
+        axes.grid(color="0.92")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=8, loc="upper left")
+    figure.suptitle(title)
+    return figure
+
+
 def _label(axes: Axes, title: str, x: str, score: str) -> None:
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x)
@@ -308,7 +368,7 @@ def _note(axes: Axes, points: Sequence[Point], score: str, colour: str) -> None:
             continue
         place = axes.transData.transform((point[0], point[1].mean[score]))
         if groups:
-            size, row, _ = groups[-1][0]
+            size, row, _ = groups[-1][-1]
             before = axes.transData.transform((size, row.mean[score]))
             if math.dist(place, before) < _NEAR:
                 groups[-1].append(point)

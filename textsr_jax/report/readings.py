@@ -12,10 +12,11 @@ def line(item: ReadItem, reading: ReadText | None, format: str) -> str:
     """Returns the line of one image.
 
     The formats are:
-      text: `photo.png: open (93 %)`.
+      text: `photo.png: open (93 %)`; `(nothing)` where there is no text, and `(not sure enough)`
+        where it was left out.
       tsv: source, text and confidence between tabs.
       jsonl: an object with `source`, `text` and `confidence`. Without a reading the last two are
-        null, and `error` stands beside them.
+        null, and `error` stands beside them. Where a text was left out `abstained` is true.
 
     text and tsv escape names by `errors.escaped`; jsonl has its own escapes.
 
@@ -29,18 +30,19 @@ def line(item: ReadItem, reading: ReadText | None, format: str) -> str:
     """
     if format == "jsonl":
         if reading is None:
-            about: dict[str, str | float | None]
+            about: dict[str, str | float | bool | None]
             about = {"text": None, "confidence": None, "error": item.error}
         else:
             about = {"text": reading.text, "confidence": reading.confidence}
+            if reading.abstained:
+                about["abstained"] = True
         return json.dumps({"source": item.source, **about}, allow_nan=False)
     if reading is None:
         return ""
     if format == "tsv":
         return f"{escaped(item.source)}\t{reading.text}\t{reading.confidence:.4f}"
-    return (
-        f"{escaped(item.source)}: {reading.text or '(nothing)'} ({100 * reading.confidence:.0f} %)"
-    )
+    text = reading.text or ("(not sure enough)" if reading.abstained else "(nothing)")
+    return f"{escaped(item.source)}: {text} ({100 * reading.confidence:.0f} %)"
 
 
 def error_line(item: ReadItem) -> str:

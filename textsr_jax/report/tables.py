@@ -17,6 +17,8 @@ _WIDE = 10_000
 def print_rows(rows: Sequence[Scores], title: str) -> None:
     """Prints PSNR, SSIM and accuracy, a table each: every split and their plain mean.
 
+    The last column of accuracy is the mean where case, punctuation and spaces count.
+
     Args:
       rows: of the same splits.
       title: which models, on which data.
@@ -32,16 +34,18 @@ def print_rows(rows: Sequence[Scores], title: str) -> None:
         by_batch = _number(row.mean["psnr_batch"], 2)
         psnr.add_row(row.sr, *(_number(score["psnr"], 2) for score in scores), by_batch)
         ssim.add_row(row.sr, *(_number(score["ssim"], 3) for score in scores))
-    accuracy = new_table("accuracy, %", ["SR", "recogniser"], [*splits, "mean"])
+    accuracy = new_table("accuracy, %", ["SR", "recogniser"], [*splits, "mean", "as written"])
     for row in rows:
         scores = [*row.splits.values(), row.mean]
-        accuracy.add_row(row.sr, row.ocr, *(_number(score["accuracy"], 1) for score in scores))
+        figures = [_number(score["accuracy"], 1) for score in scores]
+        accuracy.add_row(row.sr, row.ocr, *figures, _number(row.mean["as_written"], 1))
     print_table(psnr)
     print_table(ssim)
     print_table(accuracy, keys=2)
     counts = ", ".join(f"{split} {rows[0].splits[split]['n']}" for split in splits)
     print(f"words: {counts}")
     print("by batch: PSNR of the error of 16 images, as the published code has it")
+    print("as written: the mean where case, punctuation and spaces count too")
 
 
 def print_photographs(rows: Sequence[PhotographScores], title: str) -> None:

@@ -15,7 +15,8 @@ class Scores(Protocol):
     Attributes:
       sr: what made the images.
       ocr: which recogniser read them.
-      splits: by split `psnr` (dB or None), `psnr_batch`, `ssim`, `accuracy` (per cent), `n`.
+      splits: by split `psnr` (dB or None), `psnr_batch`, `ssim`, `accuracy` and `as_written` (per
+        cent), `n`.
       mean: the same, as the mean over splits.
     """
 
@@ -124,9 +125,12 @@ class ReadText(Protocol):
     Attributes:
       text: the word.
       confidence: from 0 to 1.
+      abstained: whether the word was left out because it was not sure enough; `text` is empty then.
     """
 
     @property
     def text(self) -> str: ...
     @property
     def confidence(self) -> float: ...
+    @property
+    def abstained(self) -> bool: ...

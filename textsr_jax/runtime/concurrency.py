@@ -11,13 +11,15 @@ import functools
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from textsr_jax.errors import UserError
+
+Result = TypeVar("Result")
 
 # How many batches are computed at once. More would hold more activations in memory.
 MOST = 4
@@ -59,12 +61,12 @@ def at_most(batches: int) -> Iterator[None]:
         _most.reset(token)
 
 
-def once(function: Callable[..., Any]) -> Callable[..., Any]:
+def once(function: Callable[..., Result]) -> Callable[..., Result]:
     """Returns `functools.cache(function)`, which computes each value once for all threads."""
     kept = functools.cache(function)
 
     @functools.wraps(function)
-    def one_at_a_time(*arguments: Any) -> Any:
+    def one_at_a_time(*arguments: Hashable) -> Result:
         with _alone:
             return kept(*arguments)
 
@@ -87,7 +89,7 @@ class Concurrent:
         self._function, self._backend = function, backend
         self._compiled = False
 
-    def __call__(self, batches: Iterable[Any], *arguments: Any) -> Iterator[Any]:
+    def __call__(self, batches: Iterable[object], *arguments: object) -> Iterator[Any]:
         """Yields the results of `function(*arguments, batch)` in order, as numpy arrays."""
         bind_to_process()
         rest = iter(batches)
@@ -98,7 +100,7 @@ class Concurrent:
         workers = threads(self._backend or jax.default_backend(), _most.get())
         yield from workers.map(functools.partial(self._result, arguments), rest)
 
-    def _first(self, arguments: tuple[Any, ...], batch: Any) -> Any:
+    def _first(self, arguments: tuple[object, ...], batch: object) -> Any:
         with _alone:
             if not self._compiled:
                 result = self._result(arguments, batch)
@@ -107,7 +109,7 @@ class Concurrent:
         # Another thread has compiled it meanwhile.
         return self._result(arguments, batch)
 
-    def _result(self, arguments: tuple[Any, ...], batch: Any) -> Any:
+    def _result(self, arguments: tuple[object, ...], batch: object) -> Any:
         return jax.tree.map(np.asarray, self._function(*arguments, batch))
 
 

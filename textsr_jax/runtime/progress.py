@@ -1,7 +1,5 @@
 """Progress bars that leave the compilation of the first step out of their estimates."""
 
-from typing import Any
-
 from tqdm import tqdm
 
 COMPILING = "compiling, the first time only"
@@ -14,7 +12,7 @@ class Progress(tqdm):
       arguments, settings: of `tqdm`.
     """
 
-    def __init__(self, *arguments: Any, **settings: Any):
+    def __init__(self, *arguments: object, **settings: object):
         super().__init__(*arguments, postfix=COMPILING, **settings)
 
     def update(self, n: float | None = 1) -> bool | None:

@@ -8,10 +8,15 @@ import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Iterator, Mapping, Sequence
+from typing import BinaryIO
 
 from textsr_jax.errors import UserError
+
+# What JSON can hold; it writes numbers that are keys as text.
+JSON = (
+    Mapping[str, "JSON"] | Mapping[int, "JSON"] | Sequence["JSON"] | str | int | float | bool | None
+)
 
 _FIX = "name a place that can be written to and has space"
 
@@ -31,7 +36,7 @@ def write_text(
     write_bytes(path, content.encode(), parents=parents, fix=fix)
 
 
-def write_json(path: str | pathlib.Path, content: Any, *, fix: str = _FIX) -> None:
+def write_json(path: str | pathlib.Path, content: JSON, *, fix: str = _FIX) -> None:
     """Writes a JSON file, indented by 2, as `write_bytes` does; a missing folder is made.
 
     Args:

@@ -9,10 +9,9 @@ import functools
 import logging
 import os
 import pathlib
-import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from textsr_jax.errors import UserError
-from textsr_jax.models import build_rescaler, shape_difference
+from textsr_jax.models import Variables, build_rescaler, shape_difference
 from textsr_jax.models.network import leaves_by_path
 from textsr_jax.quantization import dequantize
 from textsr_jax.storage import digests, packed_files, packed_leaves, parameter_files, workdirs
@@ -30,6 +29,8 @@ _logger = logging.getLogger(__name__)
 
 # The items of a checkpoint, each a folder.
 _TREE, _RECORD, _DIGESTS = "tree", "record", "digests"
+# A tree of arrays, or of their shapes and dtypes.
+Tree = TypeVar("Tree")
 
 
 class SavedCheckpoints:
@@ -43,7 +44,6 @@ class SavedCheckpoints:
 
     def __init__(self, directory: pathlib.Path):
         self.directory = pathlib.Path(directory).resolve()
-        sys.unraisablehook = _without_orphans
 
     def steps(self) -> list[int]:
         """Returns the steps that have a complete checkpoint, oldest first."""
@@ -69,7 +69,7 @@ class SavedCheckpoints:
         steps = self.steps()
         return self.record(steps[-1]) if steps else {}
 
-    def restore(self, template: Any) -> tuple[int, Any, dict[str, Any]] | None:
+    def restore(self, template: Tree) -> tuple[int, Tree, dict[str, Any]] | None:
         """Returns the step, tree and record of the newest sound checkpoint; None if there is none.
 
         A checkpoint is skipped with a warning if it cannot be read or differs from its digests.
@@ -104,7 +104,7 @@ class SavedCheckpoints:
             )
         return None
 
-    def check_shapes(self, template: Any) -> None:
+    def check_shapes(self, template: Variables) -> None:
         """Raises `UserError` if the newest checkpoint is sound but of another network."""
         try:
             step = self.steps()[-1]
@@ -141,7 +141,7 @@ class SavedCheckpoints:
             raise ValueError("its digests are damaged")
         return content
 
-    def _read(self, step: int, template: Any) -> tuple[Any, dict[str, Any]]:
+    def _read(self, step: int, template: Tree) -> tuple[Tree, dict[str, Any]]:
         """Returns the tree and the record of a checkpoint; raises any error if it is damaged.
 
         If one of several processes finds it damaged, this raises in all of them.
@@ -177,7 +177,7 @@ class Checkpoints(SavedCheckpoints):
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self.directory, options=options)
 
-    def save(self, step: int, tree: Any, record: dict[str, Any]) -> None:
+    def save(self, step: int, tree: object, record: dict[str, Any]) -> None:
         """Saves `tree` and the JSON-able `record` under `step`, in the background.
 
         Raises:
@@ -186,7 +186,10 @@ class Checkpoints(SavedCheckpoints):
         if step in self._manager.all_steps():
             self.wait()
             self._manager.delete(step)
-        noted = {"arrays": digests.of_arrays(tree), "record": digests.of_json(record)}
+        noted: dict[str, Any] = {
+            "arrays": digests.of_arrays(tree),
+            "record": digests.of_json(record),
+        }
         noted["digests"] = digests.of_json(noted)
         arguments = ocp.args.Composite(
             tree=ocp.args.StandardSave(tree),
@@ -229,20 +232,6 @@ class Checkpoints(SavedCheckpoints):
             ) from error
 
 
-def _without_orphans(unraisable: Any) -> None:
-    """Prints errors that nobody can catch, as Python does, except those of Orbax.
-
-    When a save fails, TensorStore's other writes end after Orbax has closed its event loop. Each of
-    them would print that it could not call back. When a read fails, Orbax drops the other reads,
-    and each of them would print its failure. The first failure was raised already.
-    """
-    late = unraisable.exc_type is RuntimeError
-    late = late and str(unraisable.exc_value) == "Event loop is closed"
-    code = getattr(unraisable.object, "cr_code", None)
-    if not late and not (code and "orbax" in pathlib.Path(code.co_filename).parts):
-        sys.__unraisablehook__(unraisable)
-
-
 def _check_record(record: dict[str, Any], noted: dict[str, Any] | None) -> None:
     if noted is not None and digests.of_json(record) != noted["record"]:
         raise ValueError("its record is not what was saved")
@@ -259,8 +248,8 @@ def _nested(arrays: dict[str, list[Any]]) -> dict[str, Any]:
 
 
 def load_best(
-    workdir: str | pathlib.Path, stage: str, template: Any
-) -> tuple[Any, dict[str, Any]] | None:
+    workdir: str | pathlib.Path, stage: str, template: Variables
+) -> tuple[Variables, dict[str, Any]] | None:
     """Returns a stage's best model, by validation, and its record; None if there is none yet.
 
     Raises:
@@ -286,8 +275,8 @@ def load_best(
 
 
 def load_start(
-    init: str, stage: str, part: str, name: str, template: Any, place: str | None = None
-) -> Any:
+    init: str, stage: str, part: str, name: str, template: Variables, place: str | None = None
+) -> Variables:
     """Returns the variables that `config.init` names, dequantised.
 
     They are in a parameter file, in a packed file, or the best model of `stage` in a workdir. A
@@ -356,7 +345,7 @@ def load_stage0(workdir: str | pathlib.Path, part: str) -> parameter_files.Param
     return parameter_files.ParameterFile(name, part, {"name": name}, variables)
 
 
-def abstract(tree: Any, shardings: Any = None) -> Any:
+def abstract(tree: Tree, shardings: Any = None) -> Tree:
     """Returns a tree of `jax.ShapeDtypeStruct` to restore into.
 
     Args:
@@ -366,7 +355,9 @@ def abstract(tree: Any, shardings: Any = None) -> Any:
     """
     first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
-    def make(leaf: Any, sharding: jax.sharding.Sharding = first) -> jax.ShapeDtypeStruct:
+    def make(
+        leaf: jax.Array | jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding = first
+    ) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     return jax.tree.map(make, tree, *([] if shardings is None else [shardings]))

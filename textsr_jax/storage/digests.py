@@ -12,9 +12,12 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.typing import ArrayLike
+
+from textsr_jax.storage.atomic import JSON
 
 
-def of_arrays(tree: Any) -> dict[str, list[Any]]:
+def of_arrays(tree: object) -> dict[str, list[Any]]:
     """Returns [dtype, shape, SHA-256] of each array of a tree, by paths such as `params/kernel`.
 
     If processes hold parts of the same array, all of them must call it.
@@ -36,13 +39,13 @@ def of_arrays(tree: Any) -> dict[str, list[Any]]:
         return {path: future.result() for path, future in asked.items()}
 
 
-def of_json(content: Any) -> str:
+def of_json(content: JSON) -> str:
     """Returns the SHA-256 of `content` as JSON with sorted keys."""
     plain = json.dumps(content, sort_keys=True)
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
-def _whole(leaf: Any) -> np.ndarray:
+def _whole(leaf: ArrayLike) -> np.ndarray:
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         if leaf.is_fully_replicated:
             return np.asarray(leaf.addressable_data(0))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import jax
 from ml_collections import ConfigDict
 
+from textsr_jax import text
 from textsr_jax.config import checks, differences
 from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
@@ -93,7 +94,8 @@ class Models:
 
         config = packed_config(packed, path, config)
         try:
-            sr, ocr = build_sr(config.sr, packed.sr), build_ocr(config.ocr)
+            sr = build_sr(config.sr, packed.sr)
+            ocr = build_ocr(config.ocr, text.ALPHABETS[config.alphabet])
         except Exception as error:  # whatever a network raises for sizes that do not fit together
             reason = " ".join(str(error).split())
             raise UserError(
@@ -133,11 +135,17 @@ def packed_config(
     config = checks.checked(config)
     for part in packed_leaves.PARTS:
         if not differences.same_network(config, own, part):
+            field = _other_field(config, own, part)
             raise UserError(
-                f"{path} holds another network than config.{part} asks for; leave config.{part} as "
-                "it is there"
+                f"{path} holds another network than {field} asks for; leave {field} as it is there"
             )
     return config
+
+
+def _other_field(config: Experiment, own: Experiment, part: str) -> str:
+    """What makes the network of "sr" or "ocr" another one than that of `own`: a field's name."""
+    same_alphabet = part != "ocr" or config.alphabet == own.alphabet
+    return f"config.{part}" if same_alphabet else "config.alphabet"
 
 
 def _load_unpacked(
@@ -151,16 +159,17 @@ def _load_unpacked(
     if config is None:
         raise UserError("nothing to load; name a workdir or a config with config.init")
     keep_compiled()
-    sr, ocr = build_sr(config.sr), build_ocr(config.ocr)
+    sr, ocr = build_sr(config.sr), build_ocr(config.ocr, text.ALPHABETS[config.alphabet])
 
     def replaced(part: str) -> bool:
         """Whether the config takes another model for `part` than the workdir's."""
         if own is None or not differences.same_start(config, own, part):
             return True
         if not differences.same_network(config, own, part):
+            field = _other_field(config, own, part)
             raise UserError(
-                f"{source} was trained with another config.{part}; name a model for it in "
-                f"config.init.{part}, or leave config.{part} as it is"
+                f"{source} was trained with another {field}; name a model for it in "
+                f"config.init.{part}, or leave {field} as it is"
             )
         return False
 
@@ -173,7 +182,7 @@ def _load_unpacked(
     def joint() -> Variables | None:
         """Both models of a workdir that ran the joint stage."""
         assert own is not None, "only a workdir has stages"
-        own_sr, own_ocr = build_sr(own.sr), build_ocr(own.ocr)
+        own_sr, own_ocr = build_sr(own.sr), build_ocr(own.ocr, text.ALPHABETS[own.alphabet])
         return best("joint", together(sr=own_sr, ocr=own_ocr))
 
     def start(part: str, stage: str, network: Network) -> Variables | None:

@@ -15,6 +15,7 @@ from textsr_jax import text
 from textsr_jax.config.portable import from_packed
 from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
+from textsr_jax.models.network import Variables
 from textsr_jax.quantization import Rule, summary
 from textsr_jax.storage import atomic, packed_header, packed_leaves
 from textsr_jax.storage.packed_header import Damaged, Foreign
@@ -43,8 +44,8 @@ class PackedModels:
     rules: dict[str, tuple[Rule, ...]]
     fine_tuned: bool
     provenance: dict[str, Any]
-    sr: Any
-    ocr: Any
+    sr: Variables
+    ocr: Variables
 
     def __repr__(self) -> str:
         networks = (self.config.get(part, {}).get("name") for part in PARTS)
@@ -143,13 +144,19 @@ def _contents(models: PackedModels) -> tuple[dict[str, np.ndarray], str]:
     record = {
         "version": _VERSION,
         "config": models.config,
-        "alphabet": text.ALPHABET,
+        "alphabet": _alphabet(models.config).characters,
         "rules": {part: [asdict(rule) for rule in models.rules[part]] for part in PARTS},
         "fine_tuned": models.fine_tuned,
         "provenance": models.provenance,
         "leaves": leaves,
     }
     return arrays, json.dumps(record, separators=(",", ":"), allow_nan=False)
+
+
+def _alphabet(config: dict[str, Any]) -> text.Alphabet:
+    """The alphabet of a config, which need not be sound; one without the field has 0-9a-z."""
+    name = config.get("alphabet", text.ALPHANUMERIC.name)
+    return text.ALPHABETS.get(str(name), text.ALPHANUMERIC)
 
 
 def _parse(content: bytes) -> PackedModels:
@@ -165,7 +172,7 @@ def _parse(content: bytes) -> PackedModels:
     )
 
 
-def _checked(record: Any) -> dict[str, Any]:
+def _checked(record: object) -> dict[str, Any]:
     """Returns a record whose fields are all sound, with its rules as `Rule`."""
     if not isinstance(record, dict):
         raise Damaged("its record cannot be read")
@@ -176,10 +183,11 @@ def _checked(record: Any) -> dict[str, Any]:
         )
     if record.keys() != _FIELDS:
         raise Damaged("its record has other fields than it should")
-    if record["alphabet"] != text.ALPHABET:
+    if record["alphabet"] not in [known.characters for known in text.ALPHABETS.values()]:
         raise Foreign(
-            f"its alphabet is {record['alphabet']!r}, and this program reads {text.ALPHABET!r}; "
-            "use the program that wrote it"
+            f"its alphabet is {record['alphabet']!r}, and this program reads "
+            f"{text.ALPHANUMERIC.characters!r} or all of printable ASCII; use the program that "
+            "wrote it"
         )
     rules = record["rules"]
     sound = (
@@ -191,6 +199,8 @@ def _checked(record: Any) -> dict[str, Any]:
     )
     if not sound:
         raise Damaged("its record has values of a wrong kind")
+    if record["alphabet"] != _alphabet(record["config"]).characters:
+        raise Damaged("its alphabet is not that of its config")
     try:
         record["rules"] = {
             part: tuple(Rule(**rule) for rule in listed) for part, listed in rules.items()

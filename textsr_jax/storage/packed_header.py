@@ -54,7 +54,7 @@ def size(arrays: Mapping[str, np.ndarray], record: str) -> int:
     return 8 + -(-len(about) // 8) * 8 + end
 
 
-def read_record(content: bytes) -> Any:
+def read_record(content: bytes) -> object:
     """Returns the record of a file whose digest is right, read from JSON.
 
     Raises:
@@ -129,7 +129,7 @@ def _header(content: bytes) -> dict[str, Any]:
     return header
 
 
-def _json(content: bytes | str) -> Any:
+def _json(content: bytes | str) -> object:
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is no JSON")
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from textsr_jax.models.network import Variables
 from textsr_jax.quantization import QuantizedArray, aciq, dequantize, is_quantized
 from textsr_jax.storage.packed_header import Damaged
 
@@ -24,7 +25,7 @@ _CODES, _OFFSETS, _SCALES, _CHANNEL_SCALES = "codes", "offsets", "scales", "chan
 _MAX_DEPTH = 32
 
 
-def arrays_of(trees: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def arrays_of(trees: Mapping[str, Variables]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Returns the arrays of a packed file, and the records of its quantised leaves, by name.
 
     Args:
@@ -67,7 +68,9 @@ def arrays_of(trees: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str
     return arrays, leaves
 
 
-def trees_of(leaves: Mapping[str, Mapping[str, Any]], arrays: dict[str, np.ndarray]) -> Any:
+def trees_of(
+    leaves: Mapping[str, Mapping[str, Any]], arrays: dict[str, np.ndarray]
+) -> dict[str, Variables]:
     """Returns the variables of "sr" and "ocr", as numpy arrays and `QuantizedArray` of them.
 
     Args:
@@ -77,7 +80,7 @@ def trees_of(leaves: Mapping[str, Mapping[str, Any]], arrays: dict[str, np.ndarr
     Raises:
       Damaged: leaves and arrays do not go together, or a value is impossible.
     """
-    trees: dict[str, Any] = {part: {"params": {}, "stats": {}} for part in PARTS}
+    trees: dict[str, Variables] = {part: {"params": {}, "stats": {}} for part in PARTS}
     for name in (*leaves, *arrays):
         # Trees are walked by recursion, and messages are one line.
         if not name.isprintable() or name.count("/") > _MAX_DEPTH:
@@ -146,7 +149,7 @@ def _quantized(name: str, about: Mapping[str, Any], joined: _Joined) -> Quantize
         if not holds:
             raise Damaged(f"{name}: {what}")
 
-    def is_index(value: Any) -> bool:
+    def is_index(value: object) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40
 
     check(about.keys() == _LEAF_FIELDS, "its record has other fields than it should")
@@ -201,7 +204,7 @@ def _written_bits(bits: int | tuple[int, ...]) -> int | str:
     return "".join(map(str, bits)) if isinstance(bits, tuple) else bits
 
 
-def _named_leaves(tree: Any, part: str) -> list[tuple[str, Any]]:
+def _named_leaves(tree: Variables, part: str) -> list[tuple[str, Any]]:
     """Returns names, such as `sr/params/edsr/head/kernel`, and leaves of a part."""
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_quantized)
     return [
@@ -210,7 +213,7 @@ def _named_leaves(tree: Any, part: str) -> list[tuple[str, Any]]:
     ]
 
 
-def _insert(trees: dict[str, Any], name: str, leaf: Any) -> None:
+def _insert(trees: dict[str, Variables], name: str, leaf: np.ndarray | QuantizedArray) -> None:
     part, kind, *folders, last = name.split("/") if name.count("/") >= 2 else ("", "", "")
     if part not in trees or kind not in trees[part] or not all((*folders, last)):
         raise Damaged(f"there is no place for {name!r}")

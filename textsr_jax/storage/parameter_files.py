@@ -18,6 +18,7 @@ from safetensors.numpy import save as serialize
 from textsr_jax.config import checks
 from textsr_jax.errors import UserError
 from textsr_jax.storage import atomic, file_kinds
+from textsr_jax.storage.atomic import JSON
 
 PARTS = ("sr", "ocr", "focus", "resampler")
 
@@ -191,7 +192,7 @@ def variables_for(
         template = {top: _without_stn(tree) for top, tree in template.items()}
     arrays = dict(_leaves(file.variables))
 
-    def fill(keys: tuple[jax.tree_util.DictKey, ...], leaf: Any) -> np.ndarray:
+    def fill(keys: tuple[jax.tree_util.DictKey, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         leaf_path = "/".join(key.key for key in keys)
         fix = f"use a file of the sizes in config.{part}, or set those to the file's"
         if leaf_path not in arrays:
@@ -229,7 +230,7 @@ def _without_stn(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {name: branch for name, branch in tree.items() if name != "stn"}
 
 
-def _checksum(arrays: Mapping[str, np.ndarray], about: Any) -> int:
+def _checksum(arrays: Mapping[str, np.ndarray], about: JSON) -> int:
     """Returns a CRC-32 of arrays, their names, and JSON about them; safetensors has no checksum."""
     checksum = zlib.crc32(json.dumps(about, sort_keys=True).encode())
     for name in sorted(arrays):

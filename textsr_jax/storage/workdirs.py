@@ -5,7 +5,6 @@ Packed files and .json files hold configs too; `load_config` reads all three.
 
 import json
 import pathlib
-from typing import Any
 
 from textsr_jax.config import checks, differences
 from textsr_jax.config.settings import Experiment
@@ -94,7 +93,7 @@ def _of_this_installation(start: str) -> str:
     return str(SHIPPED) if same else start
 
 
-def _read(path: pathlib.Path) -> Any:
+def _read(path: pathlib.Path) -> object:
     try:
         with path.open("rb") as stream:
             content = stream.read(_MOST_BYTES + 1)

@@ -1,1 +1,1 @@
-"""Training: its stages, the loop that runs them, their steps, and the layout on devices."""
+"""Training: its stages, the loop that runs them, their steps, and where arrays lie on devices."""

@@ -5,6 +5,7 @@ import pathlib
 from typing import Any
 
 from textsr_jax.errors import UserError
+from textsr_jax.models import Variables
 from textsr_jax.storage import workdirs
 from textsr_jax.storage.agreement import from_first
 from textsr_jax.storage.checkpoints import Checkpoints, SavedCheckpoints
@@ -32,7 +33,7 @@ class BestModels(Checkpoints):
         wanted = {saved.record(step).get("best_step") for step in saved.steps()}
         self.discard(from_first(sorted(set(steps[:-2]) - wanted)))
 
-    def go_back(self, step: int, record: dict[str, Any], template: Any) -> bool:
+    def go_back(self, step: int, record: dict[str, Any], template: Variables) -> bool:
         """Deletes models later than a checkpoint, and makes its record agree with what is left.
 
         A warning says if the model that the record names is lost.

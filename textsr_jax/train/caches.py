@@ -106,7 +106,7 @@ def sr_images(
     path = training.workdir / spec.name / f"sr_{name}.npy"
     made_from = _made_from(training, spec, variables)
     # All processes have to make the images together, so they must agree on whether to.
-    if training.layout.any(not is_kept(path, made_from)):
+    if training.placement.any(not is_kept(path, made_from)):
         made = make_sr_images(training, sr, variables, source)
         if jax.process_index() == 0:
             fix = f"free {made.nbytes / 1e9:.1f} GB and run the same command again"
@@ -121,7 +121,7 @@ def make_sr_images(
 ) -> np.ndarray:
     """The SR images of a source: uint8 (len(source), 32, 128, 3)."""
     enlarge = jax.jit(lambda variables, lr: to_uint8(sr(variables, to_float(lr))))
-    variables = training.layout.place(variables)
+    variables = training.placement.place(variables)
     lr, size = records.images(source, "lr"), training.evaluation_size
     starts = tqdm(
         range(0, len(lr), size),
@@ -133,7 +133,7 @@ def make_sr_images(
     for start in starts:
         stopping.check()
         part = lr[start : start + size]
-        images = enlarge(variables, training.layout.shard_whole(fill(part, size)))
+        images = enlarge(variables, training.placement.shard_whole(fill(part, size)))
         made[start : start + size] = meshes.gather(images)[: len(part)]
     return made
 
@@ -144,7 +144,8 @@ def hr_attention(
     """The text-focus recogniser's attention to the HR images of a stage, from a file.
 
     It is computed once and kept where that saves work: augmentation leaves the images as they are,
-    steps see more images than there are, and the file is within `stage1.hr_cache_gb`.
+    no words are drawn in the steps, which see more images than there are, and the file is within
+    `stage1.hr_cache_gb`.
 
     Args:
       training: what all stages share.
@@ -158,6 +159,8 @@ def hr_attention(
     if not variables:
         return None
     config, settings = training.config, spec.settings_of(training.config)
+    if spec.drawn(config):
+        return None
 
     def attend(variables: Variables, hr: np.ndarray, characters: np.ndarray) -> jax.Array:
         inputs, _, _ = text.focus_tokens(characters)
@@ -195,7 +198,12 @@ def _write_attention(
     """Writes float32 attention maps in the order of the source."""
     size = training.evaluation_size
     batches = tqdm(
-        evaluation_batches(source, batch_size=size, max_length=training.config.max_length),
+        evaluation_batches(
+            source,
+            batch_size=size,
+            max_length=training.config.max_length,
+            alphabet=training.alphabet,
+        ),
         total=-(-len(source) // size),
         desc="HR attention",
         leave=False,

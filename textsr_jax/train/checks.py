@@ -3,7 +3,11 @@
 import operator
 import pathlib
 
-from textsr_jax.config.settings import Experiment, Optimization
+import jax
+
+from textsr_jax import text
+from textsr_jax.config.settings import DrawnOptimization, Experiment, Optimization
+from textsr_jax.data import drawing
 from textsr_jax.errors import UserError
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train.names import JOINT, STAGE0, STAGE1, STAGE2
@@ -18,7 +22,8 @@ def check_devices(config: Experiment, field: str) -> None:
       field: a stage's settings in it, such as "pretrain.ocr".
 
     Raises:
-      UserError: images of stage 0 shall lie on devices, or the devices do not divide a batch.
+      UserError: images of stage 0 shall lie on devices, or the devices do not divide a batch, or
+        its drawn and read words.
     """
     settings: Optimization = operator.attrgetter(field)(config)
     if settings.on_device and field == STAGE0:
@@ -26,6 +31,34 @@ def check_devices(config: Experiment, field: str) -> None:
             f"config.{field}.on_device=True: photographs are cropped anew; set it False"
         )
     meshes.check_batch_size(settings.batch_size, f"{field}.batch_size", settings.accumulate)
+    if isinstance(settings, DrawnOptimization) and settings.drawn:
+        _check_drawn(settings, field)
+
+
+def _check_drawn(settings: DrawnOptimization, field: str) -> None:
+    size, devices = settings.batch_size, jax.device_count()
+    count = round(settings.drawn * size)
+    if count % devices or not count:
+        fitting = min(max(1, round(count / devices)) * devices, size) / size
+        raise UserError(
+            f"config.{field}.drawn={settings.drawn:g}: {count} of {size} words would be drawn, and "
+            f"{devices} devices share a whole number of them evenly; take {fitting:g}"
+        )
+
+
+def check_drawing(config: Experiment) -> None:
+    """Refuses words that cannot be drawn in a step, before anything is prepared.
+
+    Raises:
+      UserError: the fonts or the word list are not installed, or no word has a length that
+        `config.data.synthetic` and `config.max_length` allow.
+    """
+    drawing.draw_settings(
+        config.data.synthetic,
+        batch_size=1,
+        max_length=config.max_length,
+        alphabet=text.ALPHABETS[config.alphabet],
+    )
 
 
 def check_joint(chosen: set[str], workdir: pathlib.Path) -> None:

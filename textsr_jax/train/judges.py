@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from textsr_jax import decoding, metrics, text
+from textsr_jax import metrics, text
 from textsr_jax.data import photograph_folders, records
 from textsr_jax.data.batching import Batch, evaluation_batches
 from textsr_jax.data.photograph_folders import Photographs
@@ -47,7 +47,7 @@ class RecognizerJudge:
 
         def score(batch: Batch, labels: list[str]) -> _Scored:
             images = to_float(batch.hr)
-            scores, words = _read(self._training.read, variables, images, labels)
+            scores, words = _read(self._training, variables, images, labels)
             return _Scored(scores, [images], words)
 
         scores = _score_splits(self._training, self._splits, score)
@@ -127,7 +127,7 @@ class SRJudge:
             images, scores = self._compare(sr, batch)
             if reader is None:
                 return _Scored(scores, images)
-            read, words = _read(self._training.read, reader, images[1], labels)
+            read, words = _read(self._training, reader, images[1], labels)
             return _Scored(read | scores, images, words)
 
         splits = self._training.words.data_set.validation_splits
@@ -170,7 +170,7 @@ class PhotographJudge:
         )
         for batch in batches:
             stopping.check()
-            found = self._compare(variables, self._training.layout.shard_whole(batch.hr))
+            found = self._compare(variables, self._training.placement.shard_whole(batch.hr))
             lr, bicubic, sr, hr, *scores = meshes.gather(found)
             sums += [float(score[batch.valid].sum()) for score in scores]
             pictures = pictures or {
@@ -244,11 +244,12 @@ def _score_splits(
             source,
             batch_size=training.evaluation_size,
             max_length=training.config.max_length,
+            alphabet=training.alphabet,
         )
         for batch in batches:
             stopping.check()
             words = [labels[index] for index in batch.index]
-            scored = score(training.layout.shard_whole(batch), words)
+            scored = score(training.placement.shard_whole(batch), words)
             if not images:
                 images = meshes.gather(list(scored.images))
                 readings = list(zip(words, scored.words, strict=False))[:_SHOWN]
@@ -265,22 +266,23 @@ def _score_splits(
 
 
 def _read(
-    read: Callable[[Variables, jax.Array], decoding.Decoded],
-    variables: Variables,
-    images: jax.Array,
-    labels: list[str],
+    training: Training, variables: Variables, images: jax.Array, labels: list[str]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Reads images and compares the words with their labels.
 
     Returns:
-      "accuracy", 100 where the word is its label, else 0, and "confidence", the word's probability
-      in per cent, each (batch,); and the words.
+      "accuracy", 100 where the word is its label in 0-9a-z, else 0; "as_written", the same for the
+      whole label; and "confidence", the word's probability in per cent; each (batch,). And the
+      words.
     """
-    tokens, _, log_probability = meshes.gather(read(variables, images))
-    words = text.decode_tokens(tokens)
-    right = [word == text.normalize(label) for word, label in zip(words, labels, strict=True)]
-    confidence = np.exp(np.asarray(log_probability, np.float64))
-    return {"accuracy": 100.0 * np.array(right), "confidence": 100 * confidence}, words
+    tokens, _, log_probability = meshes.gather(training.read(variables, images))
+    words = training.alphabet.decode_tokens(tokens)
+    scores = {
+        "accuracy": 100.0 * metrics.correct_words(words, labels),
+        "as_written": 100.0 * metrics.correct_words(words, labels, as_written=True),
+        "confidence": 100 * np.exp(np.asarray(log_probability, np.float64)),
+    }
+    return scores, words
 
 
 def _tiles(columns: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,11 +1,13 @@
 """TensorBoard's event files, written in the loop's own thread, so that a full disk is seen at once.
 
-tensorboardX's own writer writes in another thread. A full disk ends that thread unnoticed.
+TensorBoard's own writer writes in another thread. A full disk ends that thread unnoticed.
 """
 
 import contextlib
 import errno
+import os
 import pathlib
+import socket
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -14,12 +16,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from textsr_jax.data import png
 from textsr_jax.errors import UserError, needs
 
 with needs("train"):
-    from tensorboardX import summary
-    from tensorboardX.event_file_writer import EventsWriter
-    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.types_pb2 import DT_STRING
+    from tensorboard.summary.writer.record_writer import RecordWriter
 
 
 class Logs:
@@ -36,25 +41,39 @@ class Logs:
 
     def __init__(self, folder: pathlib.Path, step: int):
         self._folder = folder
-        self._writer: EventsWriter | None = None
+        self._writer: RecordWriter | None = None
         if jax.process_index() == 0:
             with self._disk_errors():
                 folder.mkdir(parents=True, exist_ok=True)
-                self._writer = EventsWriter(str(folder / "events"))
+                # TensorBoard knows event files by the second part of their names.
+                name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+                self._writer = RecordWriter((folder / name).open("ab"))
+            self._write(Event(file_version="brain.Event:2"), 0)
             self._write(Event(session_log=SessionLog(status=SessionLog.START)), step)
 
     def scalars(self, values: dict[str, float], step: int) -> None:
         """Writes numbers by name."""
         for name, value in values.items():
-            self._write(Event(summary=summary.scalar(name, value)), step)
+            self._write_value(Summary.Value(tag=name, simple_value=value), step)
 
     def image(self, name: str, picture: np.ndarray, step: int) -> None:
         """Writes a picture, uint8 (height, width, 3)."""
-        self._write(Event(summary=summary.image(name, picture, dataformats="HWC")), step)
+        height, width, colours = picture.shape
+        image = Summary.Image(
+            height=height,
+            width=width,
+            colorspace=colours,
+            encoded_image_string=png.to_bytes(picture, picture.shape),
+        )
+        self._write_value(Summary.Value(tag=name, image=image), step)
 
     def text(self, name: str, markdown: str, step: int) -> None:
         """Writes a text in Markdown."""
-        self._write(Event(summary=summary.text(name, markdown)), step)
+        text = TensorProto(dtype=DT_STRING, string_val=[markdown.encode()])
+        text.tensor_shape.dim.add(size=1)
+        plugin = SummaryMetadata.PluginData(plugin_name="text")
+        metadata = SummaryMetadata(plugin_data=plugin)
+        self._write_value(Summary.Value(tag=name, metadata=metadata, tensor=text), step)
 
     def flush(self) -> None:
         """Writes out what is buffered, so that it can be read."""
@@ -76,11 +95,14 @@ class Logs:
             if self._writer is not None:
                 self._writer.close()
 
+    def _write_value(self, value: Any, step: int) -> None:
+        self._write(Event(summary=Summary(value=[value])), step)
+
     def _write(self, event: Any, step: int) -> None:
         if self._writer is not None:
             event.step, event.wall_time = step, time.time()
             with self._disk_errors():
-                self._writer.write_event(event)
+                self._writer.write(event.SerializeToString())
 
     @contextlib.contextmanager
     def _disk_errors(self) -> Iterator[None]:

@@ -17,12 +17,12 @@ from textsr_jax.storage.checkpoints import SavedCheckpoints
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
 from textsr_jax.train import stopping
-from textsr_jax.train.mesh import Layout
+from textsr_jax.train.mesh import Placement
 from textsr_jax.train.reports import StageReports
 from textsr_jax.train.skipped import Outcome, SkippedBatches
 from textsr_jax.train.stage_files import UNVALIDATED, StageFiles
 from textsr_jax.train.state import TrainState
-from textsr_jax.train.steps import DeviceData, Loss, make_step
+from textsr_jax.train.steps import Loss, Step, make_step
 from textsr_jax.train.validation import Judge
 
 _LOG_EVERY = 20
@@ -36,7 +36,8 @@ class Stage:
       name: the stage's folder in the workdir.
       initial: makes the variables to start from, from a key.
       loss: see `steps`.
-      frozen: variables that the loss reads and no step changes, perhaps in a `steps.DeviceData`.
+      frozen: what steps read and do not change: variables, perhaps in a `steps.DeviceData` or in a
+        `drawn_words.DrawingData`.
       settings: the stage's `optimization` config.
       batches: an endless iterator of `data.Batch` with `get_state` and `set_state`. Each process
         gets its own part of each batch.
@@ -44,17 +45,19 @@ class Stage:
       judge: scores variables; the best are kept.
       data: fingerprints of what it is trained on, by what that is called. A run goes on only with
         the same data.
+      around: what becomes of the pure step, as `drawn_words.with_drawn_words`; None for nothing.
     """
 
     name: str
     initial: Callable[[jax.Array], Variables]
     loss: Loss
-    frozen: Variables | DeviceData
+    frozen: Any
     settings: Optimization
     batches: Any
     key_of: Callable[[int], str]
     judge: Judge
     data: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    around: Callable[[Step], Step] | None = None
 
 
 def is_finished(workdir: pathlib.Path, name: str, steps: int) -> bool:
@@ -71,7 +74,9 @@ def is_finished(workdir: pathlib.Path, name: str, steps: int) -> bool:
     return ended and record["best_step"] in best
 
 
-def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, again: str) -> None:
+def run(
+    stage: Stage, workdir: pathlib.Path, placement: Placement, key: jax.Array, again: str
+) -> None:
     """Runs a stage from its last checkpoint, or from the beginning, to its end.
 
     Where the loss, its gradient or the update is not finite, the run goes back to its last
@@ -86,7 +91,7 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
     Args:
       stage: what to train.
       workdir: the stage's folder is made there.
-      layout: where arrays lie on the devices.
+      placement: where arrays lie on the devices.
       key: of all that is random in the stage.
       again: the command that goes on with the run, for the message when it is stopped.
 
@@ -96,14 +101,14 @@ def run(stage: Stage, workdir: pathlib.Path, layout: Layout, key: jax.Array, aga
         full, or its checkpoints were trained on other data.
     """
     with stopping.listening(again) as signals:
-        _Loop(stage, workdir, layout, key, again, signals).run()
+        _Loop(stage, workdir, placement, key, again, signals).run()
 
 
 class _Loop:
     """A stage while it runs.
 
     Args:
-      stage, workdir, layout, key, again: as of `run`.
+      stage, workdir, placement, key, again: as of `run`.
       signals: whether the user asked to stop.
     """
 
@@ -111,18 +116,18 @@ class _Loop:
         self,
         stage: Stage,
         workdir: pathlib.Path,
-        layout: Layout,
+        placement: Placement,
         key: jax.Array,
         again: str,
         signals: stopping.Stop,
     ):
-        self._stage, self._settings, self._layout = stage, stage.settings, layout
+        self._stage, self._settings, self._placement = stage, stage.settings, placement
         self._key, self._again, self._signals = key, again, signals
         self._folder = workdir / stage.name
         self._files = StageFiles(self._folder, stage.data)
         self._optimizer = states.make_optimizer(stage.settings)
         self._template = jax.eval_shape(lambda: self._fresh(jax.random.key(0), jax.random.key(0)))
-        self._shardings = layout.shardings(self._template)
+        self._shardings = placement.shardings(self._template)
         self._first_batch = stage.batches.get_state()
         # Steps whose outcome was not looked at: it is when the next step is under way, so that
         # devices need not wait.
@@ -141,10 +146,12 @@ class _Loop:
             accumulate=stage.settings.accumulate,
             decay=stage.settings.average,
         )
+        if stage.around is not None:
+            pure_step = stage.around(pure_step)
         self._step_function = jax.jit(
             pure_step, donate_argnums=0, out_shardings=(self._shardings, None)
         )
-        self._frozen = layout.place(stage.frozen)
+        self._frozen = placement.place(stage.frozen)
         self._reports = StageReports(
             stage.name, self._folder / "logs", self._number, stage.settings
         )
@@ -172,7 +179,7 @@ class _Loop:
             state = self._fresh(jax.random.fold_in(self._key, 0), self._key)
             self._stage.batches.set_state(self._first_batch)
             # Copies: a step takes over its state's arrays, and these may be needed again.
-            self._number, self._state = 0, self._layout.place(state)
+            self._number, self._state = 0, self._placement.place(state)
             self._record = self._files.new_record()
             return
         self._number, self._state, self._record = restored
@@ -184,7 +191,7 @@ class _Loop:
         self._record["drawn"] += 1
         if self._record["drawn"] in self._skipped:
             return
-        batch = self._layout.shard_batch(batch)
+        batch = self._placement.shard_batch(batch)
         self._state, parts = self._step_function(self._state, self._frozen, batch)
         self._number += 1
         self._unseen.append(Outcome(self._number, self._record["drawn"], batch.index, parts))
@@ -199,7 +206,7 @@ class _Loop:
         self._reports.advance()
         if validate:
             # It may take long, so a stop ends it.
-            stop = not self.validate() or bool(self._layout.any(bool(self._signals)))
+            stop = not self.validate() or bool(self._placement.any(bool(self._signals)))
             self._reports.restart_clock(self._number)
         if save or stop or self._record["stopped_early"]:
             self._save()
@@ -256,7 +263,7 @@ class _Loop:
         """Whether to stop: one answer for all processes."""
         if jax.process_count() == 1:
             return bool(self._signals)
-        self._asked.append(self._layout.any(bool(self._signals)))
+        self._asked.append(self._placement.any(bool(self._signals)))
         return len(self._asked) > 1 and bool(self._asked.pop(0))
 
     def _first_not_finite(self, all_steps: bool) -> Outcome | None:

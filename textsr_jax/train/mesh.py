@@ -7,21 +7,24 @@ processes also find each other here.
 import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 
 from textsr_jax.config.settings import Parallel
 from textsr_jax.errors import UserError
 
 DATA, FSDP = "data", "fsdp"
+# A tree of arrays, of which a copy is returned.
+Tree = TypeVar("Tree")
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class Placement:
     """A mesh, and which arrays are split over its axis `fsdp`.
 
     Attributes:
@@ -35,10 +38,10 @@ class Layout:
     mesh: Mesh
     rules: tuple[tuple[str, int], ...] = ()
 
-    def shardings(self, tree: Any) -> Any:
+    def shardings(self, tree: object) -> Any:
         """The `NamedSharding` of each array, or `jax.ShapeDtypeStruct`, of a tree."""
 
-        def of(keys: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        def of(keys: tuple[Any, ...], leaf: jax.Array | jax.ShapeDtypeStruct) -> NamedSharding:
             path = jax.tree_util.keystr(keys, simple=True, separator="/")
             axis = next((axis for rule, axis in self.rules if re.fullmatch(rule, path)), None)
             size = self.mesh.shape[FSDP]
@@ -55,10 +58,10 @@ class Layout:
         """The sharding of every array of a batch."""
         return NamedSharding(self.mesh, PartitionSpec((DATA, FSDP)))
 
-    def place(self, tree: Any) -> Any:
+    def place(self, tree: Tree) -> Tree:
         """Copies of a tree's arrays, placed as `shardings` says. Every process has them whole."""
 
-        def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        def put(leaf: ArrayLike, sharding: NamedSharding) -> jax.Array:
             whole = np.asarray(leaf)
             return jax.make_array_from_callback(
                 whole.shape, sharding, lambda index: whole[index], dtype=whole.dtype
@@ -66,14 +69,14 @@ class Layout:
 
         return jax.tree.map(put, tree, self.shardings(tree))
 
-    def shard_batch(self, batch: Any) -> Any:
+    def shard_batch(self, batch: Tree) -> Tree:
         """Splits this process's part of a batch over its devices, along the leading axis."""
         sharding = self.batch_sharding
         return jax.tree.map(
             lambda array: jax.make_array_from_process_local_data(sharding, array), batch
         )
 
-    def shard_whole(self, batch: Any) -> Any:
+    def shard_whole(self, batch: Tree) -> Tree:
         """Splits a batch that every process has whole over all devices, along the leading axis."""
 
         def part(array: np.ndarray) -> np.ndarray:
@@ -94,10 +97,10 @@ class Layout:
 _any = jax.jit(lambda flags: flags.any())
 
 
-def gather(tree: Any) -> Any:
+def gather(tree: object) -> Any:
     """The tree's arrays in NumPy, whole in every process, wherever they lay on the mesh."""
 
-    def whole(leaf: Any) -> np.ndarray:
+    def whole(leaf: ArrayLike) -> np.ndarray:
         if isinstance(leaf, jax.Array) and jax.process_count() > 1:
             leaf = multihost_utils.process_allgather(leaf, tiled=True)
         return np.asarray(leaf)
@@ -151,11 +154,11 @@ def join_processes(how: str) -> None:
         ) from error
 
 
-def make_layout(config: Parallel, devices: Sequence[jax.Device] | None = None) -> Layout:
-    """The layout that `config.parallel` asks for.
+def make_placement(config: Parallel, devices: Sequence[jax.Device] | None = None) -> Placement:
+    """The placement that `config.parallel` asks for.
 
     Args:
-      config: has `fsdp`, over how many devices parameters are split, and `rules`, as in `Layout`.
+      config: has `fsdp`, over how many devices parameters are split; and `rules`, as `Placement`.
       devices: those to use; None for all devices of all processes.
 
     Raises:
@@ -178,7 +181,7 @@ def make_layout(config: Parallel, devices: Sequence[jax.Device] | None = None) -
                 f"({error}); write rules such as ('.*/kernel', -1)"
             ) from error
     mesh = Mesh(np.asarray(devices).reshape(-1, config.fsdp), (DATA, FSDP))
-    return Layout(mesh, tuple((pattern, int(axis)) for pattern, axis in config.rules))
+    return Placement(mesh, tuple((pattern, int(axis)) for pattern, axis in config.rules))
 
 
 def check_batch_size(batch_size: int, field: str, accumulate: int = 1) -> None:

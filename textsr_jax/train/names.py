@@ -14,3 +14,4 @@ FINETUNE_OCR = "finetune_ocr"
 # The kinds of training data, as checkpoints and error messages call them.
 WORDS = "words"
 SYNTHETIC = "synthetic words"
+DRAWN = "words drawn in the step"

@@ -7,6 +7,7 @@ scores best on data held out from training; `judges` says how.
 """
 
 import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Callable
 
@@ -24,6 +25,7 @@ from textsr_jax.train.names import STAGE1, WORDS
 from textsr_jax.train.specs import Outline, StageSpec
 from textsr_jax.train.stages import stage0
 from textsr_jax.train.training import Training, open_training
+from textsr_jax.train.words import TrainingWords
 
 
 def train(config: ConfigDict | Experiment, workdir: pathlib.Path, again: str) -> None:
@@ -57,12 +59,12 @@ def train(config: ConfigDict | Experiment, workdir: pathlib.Path, again: str) ->
             steps = f"{settings.steps:,} steps of {settings.batch_size}"
             meshes.say(f"{place}, {spec.about}: {steps}")
             stage = ready.pop(spec.name, None) or spec.make(training, spec)
-            loop.run(stage, workdir, training.layout, spec.key(config), again)
+            loop.run(stage, workdir, training.placement, spec.key(config), again)
             stopping.check()
 
 
-def outlines(config: ConfigDict | Experiment) -> tuple[list[Outline], meshes.Layout]:
-    """Outlines of the stages of `config.stages` in their order, and the layout they would have.
+def outlines(config: ConfigDict | Experiment) -> tuple[list[Outline], meshes.Placement]:
+    """Outlines of the stages of `config.stages` in their order, and the placement they would have.
 
     Nothing is drawn, decoded, compiled or written. Words are counted as `data.count` counts.
 
@@ -72,7 +74,7 @@ def outlines(config: ConfigDict | Experiment) -> tuple[list[Outline], meshes.Lay
     config = checked(config)
     workdir = pathlib.Path("a workdir that is not there")
     training = _checked(config, workdir, data.count)
-    return [spec.outline(training, spec) for spec in plan.chosen(training)], training.layout
+    return [spec.outline(training, spec) for spec in plan.chosen(training)], training.placement
 
 
 def _checked(
@@ -88,6 +90,12 @@ def _checked(
             checks.check_devices(config, spec.settings)
     checks.check_joint(chosen, workdir)
     training = open_training(config, workdir, load_words=load_words)
+    of_words = [spec for spec in plan.chosen(training) if spec.words is not None]
+    if any(spec.drawn(config) for spec in of_words):
+        checks.check_drawing(config)
+        reads = not all(spec.draws_all(config) for spec in of_words)
+        words = TrainingWords(config, load_words, reads=reads)
+        training = dataclasses.replace(training, words=words)
     if chosen - {stage0.SPEC.chosen_by}:
         checks.check_words(training)
     checks.check_joint_trains(chosen, training)
@@ -102,7 +110,11 @@ def _prepare(training: Training, specs: list[StageSpec]) -> dict[str, loop.Stage
     """
     chosen = plan.words_of(training.config.stages)
     if chosen - {stage0.SPEC.chosen_by}:
-        of_words = tuple(spec.name for spec in plan.STAGES if spec.words is not None)
+        of_words = tuple(
+            spec.name
+            for spec in plan.STAGES
+            if spec.words is not None and not spec.draws_all(training.config)
+        )
         fingerprints = {WORDS: training.words.data_set.training}
         trained_on.check_stages(training.workdir, of_words, fingerprints)
     return {

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from textsr_jax.config.settings import Experiment, Optimization
+from textsr_jax.config.settings import DrawnOptimization, Experiment, Optimization
 from textsr_jax.models import Network, Variables
 from textsr_jax.train import loop
 from textsr_jax.train.steps import Loss
@@ -26,7 +26,9 @@ class Outline:
       loss: as of `loop.Stage`.
       frozen: shapes of the frozen variables, as of `loop.Stage`.
       batch: shapes and dtypes of a whole batch.
-      records: how many records there are, which make an epoch.
+      records: how many records there are, which make an epoch; 0 where all words are drawn.
+      drawn: how many words of a batch are drawn in the step.
+      beside: shapes of what else lies on the devices: images, and what words are drawn from.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Outline:
     frozen: Any
     batch: Any
     records: int
+    drawn: int = 0
+    beside: Any = None
 
 
 def _always(training: Training) -> bool:
@@ -79,14 +83,28 @@ class StageSpec:
         return settings
 
     def training_set(self, training: Training) -> TrainingSet:
-        """The words that the stage learns from.
+        """The words that the stage learns from; no sources where it draws all of them itself.
 
         Raises:
           ValueError: it learns from photographs.
         """
         if self.words is None:
             raise ValueError(f"{self.name} learns from photographs, not from words")
-        return self.words(training.words)
+        words, config = training.words, training.config
+        if not self.drawn(config):
+            return self.words(words)
+        return words.with_drawn(None if self.draws_all(config) else self.words(words))
+
+    def drawn(self, config: Experiment) -> int:
+        """How many words of a batch are drawn in the step."""
+        settings = self.settings_of(config)
+        if not isinstance(settings, DrawnOptimization):
+            return 0
+        return round(settings.drawn * settings.batch_size)
+
+    def draws_all(self, config: Experiment) -> bool:
+        """Whether all words of a batch are drawn in the step, so that none are read."""
+        return self.drawn(config) == self.settings_of(config).batch_size
 
     def data_seed(self, config: Experiment) -> int:
         """The seed of the order and the changes of the stage's training data."""

@@ -4,6 +4,7 @@ import sys
 
 import jax
 
+from textsr_jax import text
 from textsr_jax.errors import UserError
 from textsr_jax.models import Network, Variables, build_ocr, growth
 from textsr_jax.storage import checkpoints, workdirs
@@ -73,14 +74,15 @@ def load_recognizer(training: Training, spec: StageSpec, init: str, place: str) 
                 f"{place}: config.init.grow=True needs a workdir or a packed file, which say how "
                 "large their recogniser is; name one, or set it False"
             )
-        smaller = workdirs.load_config(init).ocr
+        own = workdirs.load_config(init)
+        smaller = own.ocr
         heads = [ocr.get("cdistnet", {}).get("heads") for ocr in (smaller, config.ocr)]
         if {smaller.name, config.ocr.name} != {"cdistnet"} or heads[0] != heads[1]:
             raise UserError(
                 f"{place}: config.init.grow=True needs a CDistNet of as many heads as "
                 f"config.ocr.cdistnet.heads={heads[1]}, and its heads are {heads[0]}; set it False"
             )
-        network = build_ocr(smaller)
+        network = build_ocr(smaller, text.ALPHABETS[own.alphabet])
     start = checkpoints.load_start(init, spec.name, "ocr", config.ocr.name, network.template, place)
     if not config.init.grow:
         return start

@@ -27,6 +27,8 @@ Parts = dict[str, jax.Array]
 # The second argument holds variables, or `DeviceData`; the third is a `Batch` of words, or `Crops`
 # of photographs.
 Loss = Callable[[Variables, Any, Any, jax.Array], tuple[jax.Array, tuple[Parts, Any]]]
+# (state, what the loss reads and no step changes, batch) to (state, scalars for the log).
+Step = Callable[[TrainState, Any, Any], tuple[TrainState, Parts]]
 
 
 def make_step(
@@ -36,7 +38,7 @@ def make_step(
     accumulate: int = 1,
     decay: float = 0.0,
     axis_name: str | None = None,
-) -> Callable[[TrainState, Variables, Batch], tuple[TrainState, Parts]]:
+) -> Step:
     """The pure step: (state, frozen variables, batch) to (state, scalars for the log).
 
     The scalar `finite` says whether the loss, its gradient and the update all are.
@@ -136,10 +138,15 @@ def with_device_images(loss: Loss) -> Loss:
     def device_loss(
         variables: Variables, held: DeviceData, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Parts, Any]]:
-        lr, hr = jax.tree.map(lambda images: images[batch.index], (held.lr, held.hr))
-        return loss(variables, held.frozen, batch.replace(lr=lr, hr=hr), key)
+        return loss(variables, held.frozen, take_images(held, batch), key)
 
     return device_loss
+
+
+def take_images(held: DeviceData, batch: Batch) -> Batch:
+    """A batch without images with those that lie on the device, by `Batch.index`."""
+    lr, hr = jax.tree.map(lambda images: images[batch.index], (held.lr, held.hr))
+    return batch.replace(lr=lr, hr=hr)
 
 
 def with_augmentation(loss: Loss, change: Callable[[Batch, jax.Array], Batch]) -> Loss:

@@ -1,4 +1,4 @@
-"""What the stages of one training share: config, workdir, layout, networks and words."""
+"""What the stages of one training share: config, workdir, placement, networks and words."""
 
 import dataclasses
 import functools
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from textsr_jax import data, decoding
+from textsr_jax import data, decoding, text
 from textsr_jax.config.settings import Data, Experiment
 from textsr_jax.models import Network, Variables, build_focus, build_ocr, build_sr
 from textsr_jax.train import confusions
@@ -23,7 +23,7 @@ class Training:
     Attributes:
       config: the experiment.
       workdir: where the stages' folders are.
-      layout: where arrays lie on the devices.
+      placement: where arrays lie on the devices.
       sr, ocr, focus: the SR model, the recogniser and the recogniser of the text-focus loss.
       words: what the stages learn from and are judged by.
       confusion_weights: float32 (37, 37) of `losses.weight_table`; None where the config names no
@@ -32,12 +32,17 @@ class Training:
 
     config: Experiment
     workdir: pathlib.Path
-    layout: meshes.Layout
+    placement: meshes.Placement
     sr: Network
     ocr: Network
     focus: Network
     words: TrainingWords
     confusion_weights: np.ndarray | None
+
+    @property
+    def alphabet(self) -> text.Alphabet:
+        """What the recogniser writes."""
+        return text.ALPHABETS[self.config.alphabet]
 
     @functools.cached_property
     def read(self) -> Callable[[Variables, jax.Array], decoding.Decoded]:
@@ -66,7 +71,7 @@ def open_training(
     sr: Network | None = None,
     ocr: Network | None = None,
 ) -> Training:
-    """Builds the networks and the layout of a config; words are opened later.
+    """Builds the networks and the placement of a config; words are opened later.
 
     Args:
       config: the experiment.
@@ -82,9 +87,9 @@ def open_training(
     return Training(
         config=config,
         workdir=workdir,
-        layout=meshes.make_layout(config.parallel),
+        placement=meshes.make_placement(config.parallel),
         sr=build_sr(config.sr) if sr is None else sr,
-        ocr=build_ocr(config.ocr) if ocr is None else ocr,
+        ocr=build_ocr(config.ocr, text.ALPHABETS[config.alphabet]) if ocr is None else ocr,
         focus=build_focus(config.focus),
         words=TrainingWords(config, load_words),
         # Read at once, so that a wrong path is found before hours of pre-training.

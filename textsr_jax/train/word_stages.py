@@ -1,14 +1,16 @@
 """What all stages that learn from words share: their loss, their batches, and their outline."""
 
 import functools
+from typing import Any
 
 import jax
 import numpy as np
 
-from textsr_jax.data import batching, records
+from textsr_jax.data import batching, drawing, records
+from textsr_jax.data.drawing import DrawSettings
 from textsr_jax.data.records import Records
 from textsr_jax.models import Variables
-from textsr_jax.train import augmentation, loop, steps
+from textsr_jax.train import augmentation, drawn_words, loop, steps
 from textsr_jax.train.specs import Initial, Outline, StageSpec
 from textsr_jax.train.training import Training
 from textsr_jax.train.validation import Judge
@@ -17,14 +19,16 @@ from textsr_jax.train.validation import Judge
 def make_loss(training: Training, spec: StageSpec) -> steps.Loss:
     """The stage's loss as its step computes it: images taken from devices, and changed at random.
 
-    Both are as `settings.on_device` and `settings.augment` say.
+    Both are as `settings.on_device` and `settings.augment` say. Where words are drawn, the step
+    takes images from devices before the loss.
     """
     settings = spec.settings_of(training.config)
     _, loss = spec.learns(training)
     if settings.augment:
         change = augmentation.change_pairs if "lr" in spec.reads else augmentation.change_words
         loss = steps.with_augmentation(loss, change)
-    return steps.with_device_images(loss) if settings.on_device else loss
+    on_device = settings.on_device and not spec.drawn(training.config)
+    return steps.with_device_images(loss) if on_device else loss
 
 
 def make_stage(
@@ -42,27 +46,38 @@ def make_stage(
     Args:
       training: what all stages share.
       spec: the stage.
-      source: the records that it learns from.
+      source: the records that it learns from; not read where it draws all words in its steps.
       initial: makes the variables to start from.
       judge: chooses the best model.
       frozen: variables that the loss reads and no step changes; None for none.
       attention: as `batching.train_batches` takes it.
     """
     config, settings = training.config, spec.settings_of(training.config)
-    held: Variables | steps.DeviceData = frozen or {}
-    if settings.on_device:
+    drawn, reads = spec.drawn(config), not spec.draws_all(config)
+    held: Any = frozen or {}
+    batches: Any = None
+    if reads and settings.on_device:
         lr = records.images(source, "lr") if "lr" in spec.reads else None
         held = steps.DeviceData(frozen or {}, lr, records.images(source, "hr"))
-    batches = batching.train_batches(
-        source,
-        batch_size=settings.batch_size // jax.process_count(),
-        max_length=config.max_length,
-        seed=spec.data_seed(config),
-        attention=attention,
-        images=not settings.on_device,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    if reads:
+        batches = batching.train_batches(
+            source,
+            batch_size=(settings.batch_size - drawn) // jax.process_count(),
+            max_length=config.max_length,
+            alphabet=training.alphabet,
+            seed=spec.data_seed(config),
+            attention=attention,
+            images=not settings.on_device,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+    around = None
+    if drawn:
+        held = drawn_words.DrawingData(held, _drawing(training, drawn))
+        batches = drawn_words.UnfilledBatches(batches, drawn // jax.process_count())
+        around = functools.partial(
+            drawn_words.with_drawn_words, sharding=training.placement.batch_sharding
+        )
     return loop.Stage(
         name=spec.name,
         initial=initial,
@@ -73,6 +88,7 @@ def make_stage(
         key_of=functools.partial(_key, source),
         judge=judge,
         data=spec.training_set(training).fingerprints,
+        around=around,
     )
 
 
@@ -90,10 +106,18 @@ def make_outline(
     config, settings = training.config, spec.settings_of(training.config)
     count = copies * len(spec.training_set(training).everything)
     network, _ = spec.learns(training)
-    held: Variables | steps.DeviceData = frozen or {}
-    if settings.on_device:
+    drawn = spec.drawn(config)
+    held: Any = frozen or {}
+    beside: list[Any] = []
+    if settings.on_device and not spec.draws_all(config):
         images = batching.shapes(count, config.max_length)
-        held = steps.DeviceData(frozen or {}, images.lr if "lr" in spec.reads else None, images.hr)
+        lr = images.lr if "lr" in spec.reads else None
+        if drawn:
+            beside += [lr, images.hr]
+        else:
+            held = steps.DeviceData(held, lr, images.hr)
+    if drawn:
+        beside.append(jax.tree.map(jax.typeof, _drawing(training, drawn)))
     return Outline(
         name=spec.name,
         settings=settings,
@@ -101,9 +125,21 @@ def make_outline(
         loss=make_loss(training, spec),
         frozen=held,
         batch=batching.shapes(
-            settings.batch_size, config.max_length, images=not settings.on_device
+            settings.batch_size, config.max_length, images=bool(drawn) or not settings.on_device
         ),
         records=count,
+        drawn=drawn,
+        beside=beside,
+    )
+
+
+def _drawing(training: Training, count: int) -> DrawSettings:
+    config = training.config
+    return drawing.draw_settings(
+        config.data.synthetic,
+        batch_size=count,
+        max_length=config.max_length,
+        alphabet=training.alphabet,
     )
 
 

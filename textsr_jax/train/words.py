@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 
 from textsr_jax import data
 from textsr_jax.config.settings import Data, Experiment
+from textsr_jax.data import drawing
 from textsr_jax.data.batching import Concatenated
 from textsr_jax.data.records import Records
-from textsr_jax.train.names import SYNTHETIC, WORDS
+from textsr_jax.train.names import DRAWN, SYNTHETIC, WORDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +17,8 @@ class TrainingSet:
     """What a stage learns from.
 
     Attributes:
-      sources: "train", the data set's training words, and perhaps "synthetic".
+      sources: "train", the data set's training words, and perhaps "synthetic". None where the stage
+        draws all words in its steps.
       fingerprints: one for each source, by what checkpoints call it (`names`).
     """
 
@@ -36,15 +38,21 @@ class TrainingWords:
     Args:
       config: the experiment.
       load: opens the data set of a `config.data`: `data.load`, or `data.count`, which only counts.
+      reads: whether some stage reads training words. If none does, and the data set is synthetic,
+        it is prepared with one of them alone.
     """
 
-    def __init__(self, config: Experiment, load: Callable[[Data], data.WordPairs]):
-        self._config, self._load = config, load
+    def __init__(
+        self, config: Experiment, load: Callable[[Data], data.WordPairs], *, reads: bool = True
+    ):
+        self._config, self._load, self._reads = config, load, reads
 
     @functools.cached_property
     def data_set(self) -> data.WordPairs:
         """The data set that `config.data` names."""
-        return self._load(self._config.data)
+        # The other splits have the same words, however many are for training.
+        changes = {} if self._reads else {"synthetic": {"train": 1}}
+        return self._load(self._config.data.replace(**changes))
 
     @functools.cached_property
     def _synthetic(self) -> data.WordPairs:
@@ -61,6 +69,11 @@ class TrainingWords:
     def for_fine_tuning(self) -> TrainingSet:
         """Whose SR or HR images the recogniser is fine-tuned on; see `stage2.synthetic`."""
         return self._training_set(synthetic=self._config.stage2.synthetic)
+
+    def with_drawn(self, read: TrainingSet | None) -> TrainingSet:
+        """The words that a stage reads, None for none, and those that it draws in its steps."""
+        known = TrainingSet({}, {}) if read is None else read
+        return TrainingSet(known.sources, {**known.fingerprints, DRAWN: drawing.fingerprint()})
 
     def _training_set(self, synthetic: bool) -> TrainingSet:
         sources, fingerprints = {"train": self.data_set.train}, {WORDS: self.data_set.training}

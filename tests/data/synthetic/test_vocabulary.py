@@ -24,7 +24,11 @@ def test_every_word_can_be_scored_and_is_as_long_as_wished(kind, low, more, seed
     assert low <= len(text.normalize(word)) <= low + more
     assert word.replace("£", "$").isascii()
     assert word.isprintable()
-    assert " " not in word
+    if kind == "text":
+        # Nothing is lost where all of printable ASCII is written.
+        assert text.PRINTABLE.normalize(word) == word
+    else:
+        assert " " not in word
 
 
 def words(kind, count=3000):
@@ -51,7 +55,7 @@ def test_punctuation_is_rare():
 def test_numbers_are_mostly_digits_and_codes_know_no_dictionary():
     assert sum(word.isdigit() for word in words("numbers")) > 1500
     letters = Counter("".join(words("codes")).upper())
-    assert set(text.ALPHABET.upper()) <= set(letters)
+    assert set(text.ALPHANUMERIC.characters.upper()) <= set(letters)
     assert letters["Q"] > 0.6 * letters["E"]
 
 
@@ -60,6 +64,14 @@ def test_mixed_has_all_kinds():
     share = sum(word.isdigit() for word in drawn) / len(drawn)
     assert 0.05 < share < 0.15
     assert sum(word.isalpha() for word in drawn) > 0.7 * len(drawn)
+
+
+def test_text_has_one_to_three_words_and_every_mark():
+    drawn = words("text")
+    counts = Counter(word.count(" ") for word in drawn)
+    assert 0.35 < sum(counts[spaces] for spaces in (1, 2)) / len(drawn) < 0.6
+    assert counts[2] > 200
+    assert set("".join(drawn)) == set(text.PRINTABLE.characters)
 
 
 def test_no_word_is_so_long():
@@ -71,7 +83,7 @@ def test_no_word_is_so_long():
 def test_wordfreq_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "wordfreq", None)
     vocabulary._frequencies.cache_clear()
-    vocabulary._words.cache_clear()
+    vocabulary.english.cache_clear()
     with pytest.raises(UserError, match="pip install wordfreq"):
         vocabulary.load("dictionary", 1, 25)
 

@@ -74,11 +74,10 @@ def test_the_cheaper_group_goes_first():
 
 
 @pytest.fixture(scope="module")
-def searched(trained, tmp_path_factory):
-    models = Models.load(trained)
+def searched(studied):
+    models = Models.load(studied)
     baseline = Baseline(models, protocol.Evaluation.open(models.config))
-    folder = tmp_path_factory.mktemp("search")
-    return baseline, data.load(models.config.data), folder
+    return baseline, data.load(models.config.data), studied / "quantization"
 
 
 def test_a_search_keeps_to_its_budget_and_goes_on_where_it_was(searched, monkeypatch):

@@ -8,10 +8,10 @@ from textsr_jax.evaluation.quantization.baseline import Baseline
 from textsr_jax.storage.models import Models
 
 
-def test_each_layer_type_is_quantised_alone(trained, tmp_path):
-    models = Models.load(trained)
+def test_each_layer_type_is_quantised_alone(studied):
+    models = Models.load(studied)
     baseline = Baseline(models, protocol.Evaluation.open(models.config))
-    plain, found = sensitivity.study(baseline, ["sr"], [2, 8], tmp_path)
+    plain, found = sensitivity.study(baseline, ["sr"], [2, 8], studied / "quantization")
     kinds = {kind.name: kind for kind in found}
     assert list(kinds)[-1] == "edsr-sr"
     assert kinds["edsr-head"].parameters == 3 * 9 * 8 + 8

@@ -73,7 +73,7 @@ def test_the_best_joint_model_is_the_one_that_reads_sr_validation_words_best(joi
     psnr = float(metrics.psnr(sr, hr).mean())
     assert record["scalars"]["psnr"] == pytest.approx(psnr, abs=0.01)
     read = decoding.recognizer(models.ocr, beam=1, steps=models.config.max_length + 1)
-    words = text.decode_tokens(read(models.fine_tuned, sr).tokens)
+    words = text.ALPHANUMERIC.decode_tokens(read(models.fine_tuned, sr).tokens)
     accuracy = 100 * metrics.word_accuracy(words, records.labels(source))
     assert record["scalars"]["accuracy"] == pytest.approx(accuracy)
     assert record["score"] == [record["scalars"]["accuracy"], record["scalars"]["psnr"]]

@@ -8,7 +8,7 @@ import colorsys
 import numpy as np
 
 # Red, orange, yellow, green and blue; red, yellow and blue are the most frequent.
-_SIGN_HUES = (0.0, 0.0, 0.08, 0.14, 0.14, 0.38, 0.58, 0.62)
+SIGN_HUES = (0.0, 0.0, 0.08, 0.14, 0.14, 0.38, 0.58, 0.62)
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -64,7 +64,7 @@ def _sign_paint(rng: np.random.Generator) -> np.ndarray:
     """A strong colour, mostly one of those that are usual on signs."""
     hue = rng.random()
     if rng.random() < 0.8:
-        hue = (_SIGN_HUES[rng.integers(len(_SIGN_HUES))] + rng.normal(0, 0.025)) % 1
+        hue = (SIGN_HUES[rng.integers(len(SIGN_HUES))] + rng.normal(0, 0.025)) % 1
     return _rgb(hue, rng.uniform(0.65, 1), rng.uniform(0.4, 1))
 
 

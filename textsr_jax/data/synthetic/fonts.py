@@ -124,6 +124,9 @@ SCRIPTS = frozenset(
     }
 )
 
+# Scripts that are drawn for a word in capitals are mostly rejected: this part of them.
+SCRIPT_CAPITALS_REJECTED = 0.9
+
 CAP_HEIGHT = 40  # the height of an H in pixels, unless `load` is given another
 
 _WEIGHTS = (300, 400, 500, 700, 900)  # the weights taken from a variable font
@@ -242,7 +245,9 @@ def choose(word: str, rng: np.random.Generator, basic: bool = False) -> Face:
     while True:
         faces = families()[choice[rng.integers(len(choice))]]
         face = faces[rng.integers(len(faces))]
-        if not (face.family in SCRIPTS and word.isupper() and len(word) > 2 and rng.random() < 0.9):
+        if not (face.family in SCRIPTS and word.isupper() and len(word) > 2):
+            return face
+        if rng.random() >= SCRIPT_CAPITALS_REJECTED:
             return face
 
 

@@ -80,7 +80,9 @@ class WordPair(NamedTuple):
 
     def encoded(self) -> "EncodedPair":
         """The pair with its images as PNG files."""
-        return EncodedPair(png.encode(self.lr, LR_SHAPE), png.encode(self.hr, HR_SHAPE), self.label)
+        return EncodedPair(
+            png.to_bytes(self.lr, LR_SHAPE), png.to_bytes(self.hr, HR_SHAPE), self.label
+        )
 
 
 class EncodedPair(NamedTuple):

@@ -13,7 +13,24 @@ from textsr_jax.data.synthetic import fonts
 from textsr_jax.data.synthetic.fonts import CAP_HEIGHT
 
 # What other words near the word are made of; their text is not meant to be read.
-_NEIGHBOURS = list("AEHIKMNORSTUaeimnorstu0123456789")
+NEIGHBOURS = "AEHIKMNORSTUaeimnorstu0123456789"
+
+# What happens to letters, which `drawing.lettering` shares. Lengths are parts of a capital's
+# height, or pixels where a capital has `CAP_HEIGHT`; the other numbers are parts of the words, or
+# running sums of them.
+SPACINGS = ((0.84, 0.0, 0.15), (0.94, 0.1, 0.6), (1.0, -0.04, 0.0))  # after UNSPACED; low and high
+UNSPACED = 0.60
+JITTERED, JITTER = 0.06, 0.12
+SMALL_CAPITALS, FIRST_CAPITAL = 0.06, 1.3
+BOLD, BOLD_STROKE = 0.08, (0.4, 1.2)
+NEIGHBOURED, NEIGHBOUR_GAP, NEIGHBOUR_LENGTH = 0.18, (0.05, 0.25), 12
+NEIGHBOUR_PLACES = 0.4, 0.8, 0.9  # above, below, before; else after
+OUTLINED, OUTLINE_STROKE = 0.12, (1.5, 5)
+HOLLOW = 0.02  # of all words, and a part of OUTLINED
+GLOWING, GLOW_BLUR = 0.17, (3, 7)
+SHADOWED, SHADOW_REACH, SHADOW_BLUR = 0.17, (0.04, 0.16), (0, 4)
+BLOCK = 0.3  # of the shadows
+DOTTED, DOTS = 0.02, (7, 12)  # dots in a capital's height
 
 
 @dataclass(frozen=True)
@@ -39,11 +56,11 @@ def letter(word: str, rng: np.random.Generator) -> Lettering:
     font = fonts.load(face)
     left, top, right, bottom = font.getbbox(word, anchor="ls")
     spacing = CAP_HEIGHT * _spacing(rng)
-    jitter = CAP_HEIGHT * rng.uniform(0, 0.12) if rng.random() < 0.06 else 0.0
+    jitter = CAP_HEIGHT * rng.uniform(0, JITTER) if rng.random() < JITTERED else 0.0
     first, wider = font, 0.0
-    if word.isupper() and len(word) > 2 and rng.random() < 0.06:
+    if word.isupper() and len(word) > 2 and rng.random() < SMALL_CAPITALS:
         # A capital, then small capitals.
-        first = fonts.load(face, round(1.3 * CAP_HEIGHT))
+        first = fonts.load(face, round(FIRST_CAPITAL * CAP_HEIGHT))
         wider = first.getlength(word[0]) - font.getlength(word[0])
     pad = CAP_HEIGHT
     width = right - left + spacing * (len(word) - 1) + wider
@@ -74,23 +91,23 @@ def letter(word: str, rng: np.random.Generator) -> Lettering:
         return image
 
     # Strokes take long to draw, so only some words are bolder than their face, or outlined.
-    ink = draw(rng.uniform(0.4, 1.2) if rng.random() < 0.08 else 0)
+    ink = draw(rng.uniform(*BOLD_STROKE) if rng.random() < BOLD else 0)
     edges = ink_edges(np.asarray(ink))
-    if rng.random() < 0.18:
+    if rng.random() < NEIGHBOURED:
         _add_neighbour(ink, edges, baseline, font, rng)
     halo = shadow = None
     effect = rng.random()
-    if effect < 0.12:
-        halo = draw(rng.uniform(1.5, 5))
-        if effect < 0.02:
+    if effect < OUTLINED:
+        halo = draw(rng.uniform(*OUTLINE_STROKE))
+        if effect < HOLLOW:
             # Hollow letters: their ink is the outline alone.
             ink, halo = Image.fromarray(np.asarray(halo) - np.asarray(ink)), None
-    elif effect < 0.17:
-        halo = ink.filter(ImageFilter.GaussianBlur(rng.uniform(3, 7)))
+    elif effect < GLOWING:
+        halo = ink.filter(ImageFilter.GaussianBlur(rng.uniform(*GLOW_BLUR)))
         halo = halo.point([min(2 * value, 255) for value in range(256)])
-    if rng.random() < 0.17:
+    if rng.random() < SHADOWED:
         shadow = _cast(halo or ink, rng)
-    if rng.random() < 0.02:
+    if rng.random() < DOTTED:
         ink = _dotted(ink, rng)
     return Lettering(ink, halo, shadow, edges)
 
@@ -98,11 +115,9 @@ def letter(word: str, rng: np.random.Generator) -> Lettering:
 def _spacing(rng: np.random.Generator) -> float:
     """Extra space between letters, in capitals' heights."""
     kind = rng.random()
-    if kind < 0.60:
+    if kind < UNSPACED:
         return 0.0
-    if kind < 0.84:
-        return rng.uniform(0, 0.15)
-    return rng.uniform(0.1, 0.6) if kind < 0.94 else rng.uniform(-0.04, 0)
+    return next(rng.uniform(low, high) for part, low, high in SPACINGS if kind < part)
 
 
 def ink_edges(ink: np.ndarray) -> np.ndarray:
@@ -133,16 +148,17 @@ def _add_neighbour(
     """Draws other text near the word; a loose crop will show parts of it."""
     left, top = edges.min(axis=0)
     right, bottom = edges.max(axis=0)
-    gap = CAP_HEIGHT * rng.uniform(0.05, 0.25)
-    text = "".join(rng.choice(_NEIGHBOURS, 12))
+    gap = CAP_HEIGHT * rng.uniform(*NEIGHBOUR_GAP)
+    text = "".join(rng.choice(list(NEIGHBOURS), NEIGHBOUR_LENGTH))
     offset = rng.uniform(0, 2 * CAP_HEIGHT)
     place = rng.random()
-    if place < 0.4:
+    above, below, before = NEIGHBOUR_PLACES
+    if place < above:
         at, anchor = (left - offset, top - gap), "ls"
-    elif place < 0.8:
+    elif place < below:
         text = text.upper()
         at, anchor = (left - offset, bottom + gap + CAP_HEIGHT), "ls"
-    elif place < 0.9:
+    elif place < before:
         at, anchor = (left - 2 * gap, baseline), "rs"
     else:
         at, anchor = (right + 2 * gap, baseline), "ls"
@@ -151,21 +167,21 @@ def _add_neighbour(
 
 def _cast(mask: Image.Image, rng: np.random.Generator) -> Image.Image:
     """The shadow of `mask`: soft and beside it, or joined to it like the side of a block letter."""
-    reach = CAP_HEIGHT * rng.uniform(0.04, 0.16)
+    reach = CAP_HEIGHT * rng.uniform(*SHADOW_REACH)
     angle = rng.uniform(0, 2 * math.pi)
     dx, dy = reach * math.cos(angle), reach * math.sin(angle)
     pixels = np.asarray(mask)
-    if rng.random() < 0.3:
+    if rng.random() < BLOCK:
         steps = np.linspace(1, 0, max(2, round(reach)), endpoint=False)
         layers = [np.roll(pixels, (round(t * dy), round(t * dx)), (0, 1)) for t in steps]
         return Image.fromarray(np.maximum.reduce(layers))
     shadow = Image.fromarray(np.roll(pixels, (round(dy), round(dx)), (0, 1)))
-    return shadow.filter(ImageFilter.GaussianBlur(rng.uniform(0, 4)))
+    return shadow.filter(ImageFilter.GaussianBlur(rng.uniform(*SHADOW_BLUR)))
 
 
 def _dotted(ink: Image.Image, rng: np.random.Generator) -> Image.Image:
     """The ink as a board of lamps shows it."""
-    pitch = CAP_HEIGHT / rng.uniform(7, 12)
+    pitch = CAP_HEIGHT / rng.uniform(*DOTS)
     width, height = ink.size
     x = np.cos(2 * np.pi * np.arange(width) / pitch)
     y = np.cos(2 * np.pi * np.arange(height) / pitch)

@@ -20,7 +20,8 @@ def render(word: str, rng: np.random.Generator) -> np.ndarray:
     are soft, noisy or compressed.
 
     Args:
-      word: ASCII letters, digits and punctuation, and pound signs; not empty, no spaces.
+      word: ASCII letters, digits and punctuation, and pound signs; not empty. Single spaces may
+        stand between words.
       rng: where all randomness comes from: the same state gives the same picture.
 
     Raises:

@@ -12,6 +12,23 @@ from PIL import Image
 # The scene's size in pixels: twice that of a word crop, to which the camera brings it down.
 SCENE = HEIGHT, WIDTH = 64, 256
 
+# What a view does to words, which `drawing.view` shares: the part of the words that it happens to,
+# and the standard deviation and the bound of how far it goes.
+BENT, BEND, MOST_BENT = 0.18, 0.5, 1.4  # the arc's angle in radians
+BEND_BY_WIDTH = 0.8  # the bound of short words: times width over height
+SLANTED, SLANT = 0.25, 0.15  # columns a row
+TURNS = ((0.6, 1.0), (0.9, 3.5), (1.0, 9.0))  # running sum of the parts, and degrees
+TURNED_HEIGHT = 0.9  # a word's ends rise at most by this part of its height
+TILTED = 0.4
+TILT_X, MOST_TILT_X = 0.14, 0.38
+TILT_Y, MOST_TILT_Y = 0.06, 0.15
+
+# The margins of a crop as parts of the word's height: a log-normal size with a bound, times a
+# factor for each side; a careless crop has one of three on one side.
+MARGIN, MARGIN_SPREAD, MOST_MARGIN = 0.07, 0.7, 0.3
+MARGIN_SIDES = 0.3, 1.7
+CARELESS, CARELESS_MARGINS = 0.10, (-0.04, 0.2, 0.4)
+
 
 def look(edges: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """Looks at the flat word and crops it: where each pixel of the scene lies on the flat drawing.
@@ -32,8 +49,8 @@ def look(edges: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float
     width, height = high - low
     centre = (low + high) / 2
     # The arc's angle, positive for a hill. The arc's centre must stay clear of the letters.
-    turn = rng.normal(0, 0.5) if rng.random() < 0.18 else 0.0
-    limit = min(1.4, 0.8 * width / height)
+    turn = rng.normal(0, BEND) if rng.random() < BENT else 0.0
+    limit = min(MOST_BENT, BEND_BY_WIDTH * width / height)
     curvature = min(max(turn, -limit), limit) / width
     matrix = _perspective(width, height, rng)
 
@@ -66,16 +83,16 @@ def look(edges: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float
 
 def _perspective(width: float, height: float, rng: np.random.Generator) -> np.ndarray:
     """A 3x3 homography of the flat: a slant, then a turn, then a tilt away from the camera."""
-    slant = rng.normal(0, 0.15) if rng.random() < 0.25 else 0.0
+    slant = rng.normal(0, SLANT) if rng.random() < SLANTED else 0.0
     kind = rng.random()
-    degrees = rng.normal(0, 1.0 if kind < 0.6 else 3.5 if kind < 0.9 else 9.0)
+    degrees = rng.normal(0, next(spread for part, spread in TURNS if kind < part))
     # A long word that is turned far would be a thin diagonal in its box.
-    limit = math.atan2(0.9 * height, width)
+    limit = math.atan2(TURNED_HEIGHT * height, width)
     angle = min(max(math.radians(degrees), -limit), limit)
-    tilt_x = rng.normal(0, 0.14) if rng.random() < 0.4 else 0.0
-    tilt_y = rng.normal(0, 0.06) if rng.random() < 0.4 else 0.0
-    tilt_x = min(max(tilt_x, -0.38), 0.38) / (width / 2)
-    tilt_y = min(max(tilt_y, -0.15), 0.15) / (height / 2)
+    tilt_x = rng.normal(0, TILT_X) if rng.random() < TILTED else 0.0
+    tilt_y = rng.normal(0, TILT_Y) if rng.random() < TILTED else 0.0
+    tilt_x = min(max(tilt_x, -MOST_TILT_X), MOST_TILT_X) / (width / 2)
+    tilt_y = min(max(tilt_y, -MOST_TILT_Y), MOST_TILT_Y) / (height / 2)
     cosine, sine = math.cos(angle), math.sin(angle)
     return (
         np.array([[1, 0, 0], [0, 1, 0], [tilt_x, tilt_y, 1]])
@@ -94,10 +111,11 @@ def _transform(matrix: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.nda
 
 def _margins(rng: np.random.Generator) -> np.ndarray:
     """The crop's margins left, right, above and below, as parts of the word's height."""
-    margins = min(0.07 * math.exp(rng.normal(0, 0.7)), 0.3) * rng.uniform(0.3, 1.7, 4)
-    if rng.random() < 0.10:
+    size = min(MARGIN * math.exp(rng.normal(0, MARGIN_SPREAD)), MOST_MARGIN)
+    margins = size * rng.uniform(*MARGIN_SIDES, 4)
+    if rng.random() < CARELESS:
         # A careless crop: it has too much on one side, or cuts off a little of the word.
-        margins[rng.integers(4)] = rng.choice([-0.04, 0.2, 0.4])
+        margins[rng.integers(4)] = rng.choice(CARELESS_MARGINS)
     return margins
 
 

@@ -67,12 +67,12 @@ class SyntheticWords(records.LocalBuilder):
             disable_shuffling=True,
         )
 
-    def download_and_prepare(self, **kwargs: Any) -> None:
+    def download_and_prepare(self, **kwargs: object) -> None:
         """Draws all words, and writes them as TFDS does."""
         with self._drawing:
             super().download_and_prepare(**kwargs)
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, Example]]]:
+    def _split_generators(self, dl_manager: object) -> dict[str, Iterator[tuple[int, Example]]]:
         del dl_manager  # Nothing is downloaded.
         return {split: self._generate_examples(split) for split in SPLITS}
 

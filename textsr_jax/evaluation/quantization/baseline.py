@@ -82,7 +82,7 @@ class Baseline:
         self.reader = FINE_TUNED if models.fine_tuned else PRETRAINED
         self._plain_images: Images | None = None
 
-    def rules(self, part: str, **changes: Any) -> Rules:
+    def rules(self, part: str, **changes: object) -> Rules:
         """Returns the rules of `config.quantization` for a part, with some settings changed.
 
         Args:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from textsr_jax import data, losses, quantization
+from textsr_jax import data, losses, quantization, text
 from textsr_jax.data.batching import Batch, evaluation_batches
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Evaluation, Row
@@ -209,6 +209,7 @@ class BitSearch:
                 self._source,
                 batch_size=self._baseline.config.evaluation.batch_size,
                 max_length=self._baseline.config.max_length,
+                alphabet=text.ALPHABETS[self._baseline.config.alphabet],
             )
             for batch in batches:
                 scores = self._probe(sr, ocr, batch)

@@ -14,6 +14,7 @@ import numpy as np
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.storage import atomic
+from textsr_jax.storage.atomic import JSON
 
 _FIX = "free some space or see to its permissions, and run the same command again"
 
@@ -58,7 +59,7 @@ class Journal:
     def __contains__(self, key: str) -> bool:
         return key in self._known
 
-    def result(self, key: str, measure: Callable[[], Any]) -> Any:
+    def result(self, key: str, measure: Callable[[], JSON]) -> Any:
         """Returns the result of `key` from the disk, or measures it and writes it there.
 
         Args:
@@ -96,7 +97,7 @@ class Journal:
         return UserError(f"{self.path}: cannot write it ({error.strerror}); {_FIX}")
 
 
-def fingerprint(tree: Any) -> str:
+def fingerprint(tree: object) -> str:
     """Returns a digest of a tree's arrays and their paths: 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for keys, leaf in jax.tree_util.tree_leaves_with_path(tree):

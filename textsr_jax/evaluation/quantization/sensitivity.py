@@ -12,6 +12,7 @@ from textsr_jax import quantization
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantization.baseline import Baseline
 from textsr_jax.evaluation.quantization.journal import Journal
+from textsr_jax.models import Variables
 from textsr_jax.quantization import aciq
 from textsr_jax.quantization.rules import first_match, layer_types, rule_set, selection
 from textsr_jax.quantization.tree import leaf_path
@@ -89,7 +90,7 @@ def study(
     return plain, found
 
 
-def _selected(tree: Any, name: str) -> int:
+def _selected(tree: Variables, name: str) -> int:
     """Returns the number of a tree's parameters that a rule set selects."""
     rules = rule_set(name, aciq.MAX_BITS)
     leaves = jax.tree_util.tree_leaves_with_path(tree["params"])

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from textsr_jax.models.layers.attention import Drop
-from textsr_jax.text import NUM_TOKENS
 
 # Keys and values, each (batch, heads, length, head size).
 KeyValue = tuple[jax.Array, jax.Array]
@@ -116,14 +115,16 @@ def attend_sums(
 
     Args:
       query: (batch, heads, queries, size).
-      addends: keys and values of the 40 tokens, then those of the positions.
+      addends: keys and values of all tokens, then those of the positions.
       tokens: int32 (batch, keys), the token at each position.
       mask: as `attention_output` takes it.
     """
     by_token, by_position = addends
-    spoken = jax.nn.one_hot(tokens, NUM_TOKENS, dtype=jnp.float32)[:, None]
-    scores = _scores(query, by_token[0]) @ spoken.swapaxes(2, 3) + _scores(query, by_position[0])
-    weights = _weights(scores, mask)
+    # Each score is taken from its place: a product with `spoken` would take as long again.
+    places = tokens[:, None, None, :]
+    of_tokens = jnp.take_along_axis(_scores(query, by_token[0]), places, axis=3, mode="clip")
+    weights = _weights(of_tokens + _scores(query, by_position[0]), mask)
+    spoken = jax.nn.one_hot(tokens, by_token[0].shape[2], dtype=jnp.float32)[:, None]
     value = (weights @ spoken).astype(query.dtype) @ by_token[1]
     return _join(value + weights.astype(query.dtype) @ by_position[1])
 

@@ -26,7 +26,7 @@ from textsr_jax.models.cdistnet.attention import (
 )
 from textsr_jax.models.layers.attention import Drop, keep
 from textsr_jax.models.layers.positions import sinusoid_table
-from textsr_jax.text import NUM_TOKENS, PAD
+from textsr_jax.text import PAD, Alphabet
 
 
 class DecodingCache(NamedTuple):
@@ -163,6 +163,7 @@ class Decoder(nnx.Module):
     """The half of CDistNet that writes tokens. Its layers stand in the network's own tree.
 
     Args:
+      alphabet: the characters that it writes; they and the special tokens are its tokens.
       width: size of every token.
       heads: attention heads.
       layers: MDCDP layers.
@@ -175,6 +176,7 @@ class Decoder(nnx.Module):
 
     def __init__(
         self,
+        alphabet: Alphabet,
         width: int,
         heads: int,
         layers: int,
@@ -185,9 +187,11 @@ class Decoder(nnx.Module):
         dtype: jnp.dtype | None,
         rngs: nnx.Rngs,
     ):
-        self.width, self.heads = width, heads
+        self.alphabet, self.width, self.heads = alphabet, width, heads
         self.dropout = nnx.Dropout(dropout)
-        self.embedding = nnx.Embed(NUM_TOKENS, width, embedding_init=XAVIER, dtype=dtype, rngs=rngs)
+        self.embedding = nnx.Embed(
+            alphabet.num_tokens, width, embedding_init=XAVIER, dtype=dtype, rngs=rngs
+        )
         self.positional_branch = PositionalBranch(width, positional_hidden, dtype=dtype, rngs=rngs)
         self.mdcdp = nnx.List(
             MDCDPLayer(width, heads, hidden, dtype=dtype, rngs=rngs) for _ in range(layers)
@@ -195,7 +199,7 @@ class Decoder(nnx.Module):
         self.fusion = linear(2 * width, width, dtype=dtype, rngs=rngs)
         self.output = nnx.Linear(
             width,
-            NUM_TOKENS,
+            alphabet.num_tokens,
             use_bias=False,
             kernel_init=nnx.initializers.normal(width**-0.5),
             dtype=jnp.float32,
@@ -210,7 +214,7 @@ class Decoder(nnx.Module):
         train: bool = False,
         rngs: nnx.Rngs | None = None,
     ) -> jax.Array:
-        """Logits of each next token by teacher forcing: float32 (batch, length, 40).
+        """Logits of each next token by teacher forcing: float32 (batch, length, tokens).
 
         Args:
           memory: `CDistNet.encode`'s, (batch, 64, width).
@@ -251,7 +255,7 @@ class Decoder(nnx.Module):
         query, key_value = first.positional.project(stream)
         attended = attention_output(query, *key_value, jnp.asarray(np.tri(steps, dtype=bool)))
         empty = jnp.zeros((rows, *query.shape[1:]), memory.dtype)
-        tokens = self._embed(jnp.arange(NUM_TOKENS)[None], 0)
+        tokens = self._embed(jnp.arange(self.alphabet.num_tokens)[None], 0)
         return DecodingCache(
             memory=memories,
             stream=stream,
@@ -272,7 +276,7 @@ class Decoder(nnx.Module):
           cache: from `init_cache` or the step before.
 
         Returns:
-          float32 logits (rows, 40) of the tokens at `position` + 1, and the new cache.
+          float32 logits (rows, all tokens) of the tokens at `position` + 1, and the new cache.
         """
         place = Place(position)
         cache = cache._replace(tokens=place.put(cache.tokens, tokens[:, None], axis=1))

@@ -14,15 +14,18 @@ from textsr_jax.models.cdistnet.decoder import Decoder
 from textsr_jax.models.cdistnet.rectifier import Rectifier
 from textsr_jax.models.layers.positions import sinusoid_table
 from textsr_jax.models.recognizer import Loss, Losses, Search, Words
+from textsr_jax.text import ALPHANUMERIC, Alphabet
 
 
 class CDistNet(Decoder):
-    """Reads words from images: float32 (batch, 32, 128, 3) RGB in [0, 1], to 40 token classes.
+    """Reads words from images: float32 (batch, 32, 128, 3) RGB in [0, 1], to token classes.
 
-    Tokens are those of `textsr_jax.text`: 0 pad, 1 unknown, 2 start, 3 end, then 0-9, a-z.
-    The defaults are the published network, 46,523,464 parameters.
+    Tokens are those of `textsr_jax.text`: 0 pad, 1 unknown, 2 start, 3 end, then 0-9, a-z, and what
+    else the alphabet has. The defaults are the published network, 46,523,464 parameters and 40
+    tokens.
 
     Args:
+      alphabet: the characters that it writes.
       width: size of every token in the transformers; even, and a multiple of `heads`.
       heads: attention heads.
       encoder_layers: layers of the visual encoder.
@@ -48,6 +51,7 @@ class CDistNet(Decoder):
     def __init__(
         self,
         *,
+        alphabet: Alphabet = ALPHANUMERIC,
         width: int = 512,
         heads: int = 8,
         encoder_layers: int = 3,
@@ -80,6 +84,7 @@ class CDistNet(Decoder):
             for _ in range(encoder_layers)
         )
         super().__init__(
+            alphabet,
             width,
             heads,
             decoder_layers,
@@ -107,7 +112,7 @@ class CDistNet(Decoder):
           rngs: needed for dropout in training.
 
         Returns:
-          float32 (batch, length, 40); `logits[:, t]` speaks of token t + 1.
+          float32 (batch, length, tokens); `logits[:, t]` speaks of token t + 1.
         """
         memory = self.encode(images, train=train, rngs=rngs)
         return self.decode(memory, tokens, train=train, rngs=rngs)

@@ -161,7 +161,7 @@ def _convolve(
     kernel: jax.Array,
     strides: TwoInts,
     padding: tuple[TwoInts, TwoInts],
-    precision: Any,
+    precision: jax.lax.PrecisionLike,
 ) -> jax.Array:
     return jax.lax.conv_general_dilated(
         x,
@@ -178,7 +178,7 @@ def _forward(
     kernel: jax.Array,
     strides: TwoInts,
     padding: tuple[TwoInts, TwoInts],
-    precision: Any,
+    precision: jax.lax.PrecisionLike,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return _convolve.fun(x, kernel, strides, padding, precision), (x, kernel)
 
@@ -186,7 +186,7 @@ def _forward(
 def _backward(
     strides: TwoInts,
     padding: tuple[TwoInts, TwoInts],
-    precision: Any,
+    precision: jax.lax.PrecisionLike,
     inputs: tuple[jax.Array, jax.Array],
     cotangent: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:

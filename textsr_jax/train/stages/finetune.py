@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from textsr_jax import text
 from textsr_jax.config.checks import checked
 from textsr_jax.config.settings import Experiment
 from textsr_jax.data.records import Records
@@ -65,7 +66,7 @@ def fine_tune_quantized(
         config,
         workdir,
         sr=build_sr(config.sr, sr_start).through(simulate_sr),
-        ocr=build_ocr(config.ocr).through(simulate_ocr),
+        ocr=build_ocr(config.ocr, text.ALPHABETS[config.alphabet]).through(simulate_ocr),
     )
     sr_tuned = sr_start
     if jax.tree.leaves(sr_start):
@@ -125,7 +126,7 @@ def _tune(training: Training, spec: StageSpec, start: Variables, again: str) -> 
     """The best model of a stage, which is run if it has not ended."""
     if not spec.is_finished(training):
         key = spec.key(training.config)
-        loop.run(spec.make(training, spec), training.workdir, training.layout, key, again)
+        loop.run(spec.make(training, spec), training.workdir, training.placement, key, again)
     template = checkpoints.abstract(start)
     loaded = checkpoints.load_best(training.workdir, spec.name, template)
     if loaded is None:

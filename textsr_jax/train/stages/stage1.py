@@ -36,7 +36,7 @@ def make_from(
       initial: makes the variables to start from.
       reader: variables of the recogniser that judges SR images; None without one.
     """
-    reader, frozen = training.layout.place(reader), focus_variables(training)
+    reader, frozen = training.placement.place(reader), focus_variables(training)
     source = spec.training_set(training).everything
     return word_stages.make_stage(
         training,

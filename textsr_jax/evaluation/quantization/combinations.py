@@ -1,4 +1,4 @@
-"""Scores of quantised models: the grid of settings behind the paper's Table 2, and packed files."""
+"""Scores of quantised models: the settings behind the paper's Table 2, and packed files."""
 
 import dataclasses
 import pathlib
@@ -20,7 +20,7 @@ MAX_PSNR_LOSS = 0.2
 MAX_ACCURACY_LOSS = 1.0
 
 
-def grid(
+def score_combinations(
     baseline: Baseline,
     targets: Sequence[str],
     bits: Sequence[float],
@@ -136,7 +136,7 @@ def table2(settings: Sequence[Setting]) -> list[Setting]:
     most accurate one.
 
     Args:
-      settings: what `grid` returned.
+      settings: what `score_combinations` returned.
     """
     plain = settings[0]
     chosen = [plain]
@@ -154,7 +154,7 @@ def table2(settings: Sequence[Setting]) -> list[Setting]:
 
 
 def with_stored(baseline: Baseline, settings: Sequence[Setting]) -> list[Setting]:
-    """Returns settings of `grid` with the size of the packed file that each would give."""
+    """Returns the settings with the size of the packed file that each would give."""
 
     def packed_bytes(setting: Setting) -> int:
         rules = {

@@ -12,9 +12,9 @@ from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import protocol
 from textsr_jax.evaluation.protocol import Row
-from textsr_jax.evaluation.quantization import grid as quantized
+from textsr_jax.evaluation.quantization import combinations as quantized
 from textsr_jax.evaluation.quantization.baseline import Baseline
-from textsr_jax.evaluation.quantization.grid import Setting
+from textsr_jax.evaluation.quantization.combinations import Setting
 from textsr_jax.quantization.rules import from_config
 from textsr_jax.reading.engine import JaxEngine
 from textsr_jax.storage import packed_files
@@ -47,8 +47,8 @@ def test_table_2_takes_the_smallest_without_a_major_loss():
 
 
 def test_the_grid_evaluates_each_setting_like_a_model_and_keeps_it(baseline, tmp_path, monkeypatch):
-    grid = (quantized.TARGETS, [2, 8], ["laplace", "minmax"], tmp_path)
-    settings = quantized.grid(baseline, *grid)
+    chosen = (quantized.TARGETS, [2, 8], ["laplace", "minmax"], tmp_path)
+    settings = quantized.score_combinations(baseline, *chosen)
     assert len(settings) == 1 + 3 * 2 * 2
     plain = settings[0]
     by_key = {(row.target, row.bits, row.prior): row for row in settings[1:]}
@@ -65,7 +65,7 @@ def test_the_grid_evaluates_each_setting_like_a_model_and_keeps_it(baseline, tmp
 
     # A second run measures nothing.
     monkeypatch.setattr(baseline, "score", None)
-    again = quantized.grid(baseline, *grid)
+    again = quantized.score_combinations(baseline, *chosen)
     assert [row.as_json() for row in again] == [row.as_json() for row in settings]
 
 
