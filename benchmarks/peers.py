@@ -129,14 +129,13 @@ def measure(judge: str, read: Read, words: Words, images: str) -> tuple[dict[str
     ]
     seconds = time.perf_counter() - start
     right = metrics.correct_words(list(map(text.fold, found)), list(map(text.fold, words.labels)))
-    exact = [word == label for word, label in zip(found, words.labels, strict=True)]
     row = {
         "reader": judge,
         "images": images,
         "words": words.name,
         "n": len(crops),
         "accuracy": 100 * float(right.mean()),
-        "as_written": 100 * float(np.mean(exact)),
+        "as_written": 100 * metrics.word_accuracy(found, words.labels, as_written=True),
         "words_per_s": len(crops) / seconds,
     }
     return row, right
