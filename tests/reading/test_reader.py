@@ -111,7 +111,8 @@ class Blocks:
         costs = [
             0.1 * len(w) + (0 if up and w else 5) for w, up in zip(words, upright, strict=True)
         ]
-        letters = [-0.001 * np.array([*map(text.ALPHANUMERIC.characters.index, word)], float) for word in words]
+        place = text.ALPHANUMERIC.characters.index
+        letters = [-0.001 * np.array([*map(place, word)], float) for word in words]
         return Words(words, -np.array(costs), -self.doubt * np.array(costs), letters)
 
     def _slopes(self, image):

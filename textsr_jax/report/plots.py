@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from textsr_jax.errors import needs
 from textsr_jax.report.values import LayerTypeScores, Scores
 
@@ -20,6 +22,9 @@ with needs("plots"):
 # Colours that colour-blind people can tell apart (Okabe and Ito), then other line styles.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _STYLES = ("-", "--", ":")
+
+# Where the axis of the readers' accuracy has ticks, in per cent.
+_TICKS = (0, 20, 40, 50, 60, 70, 80, 85, 90, 92, 94, 95, 96, 97, 98, 99)
 
 # Points that are nearer to each other than this, in pixels, have no space for two notes.
 _NEAR = 40
@@ -224,22 +229,33 @@ def gains(judges: Sequence[Judged], title: str) -> Figure:
         capsize=3,
         label="mean of the splits",
     )
-    # Names stand in a row above all points, with a line down to each: readers lie close together.
-    axes.margins(x=0.08, y=0.05)
+    # Strong readers lie close together: the axis is the logarithm of what they misread.
+    axes.set_xscale("function", functions=(_strength, _accuracy))
+    places = [float(_strength(judge.accuracy)) for judge in judges]
+    spread = max(max(places) - min(places), 0.1)
+    left, right = min(places) - 0.1 * spread, max(places) + 0.2 * spread
+    axes.set_xlim(_accuracy(left), _accuracy(right))
+    axes.set_xticks([tick for tick in _TICKS if left <= _strength(tick) <= right])
+    # Names stand in a row above all points, with a line down to each.
+    axes.margins(y=0.05)
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.45 * (high - low))
-    left, right = axes.get_xlim()
-    places = _apart([judge.accuracy for judge in judges], (right - left) / 22, left, right)
-    for judge, place in zip(judges, places, strict=True):
+    axes.set_ylim(low, high + 0.6 * (high - low))
+    for judge, place in zip(judges, _apart(places, (right - left) / 22, left, right), strict=True):
         axes.annotate(
             f"{judge.name}  {judge.gain:+.1f}",
             (judge.accuracy, max(judge.gain, *judge.splits.values())),
-            xytext=(place, high + 0.06 * (high - low)),
+            xytext=(float(_accuracy(place)), high + 0.06 * (high - low)),
             rotation=60,
             ha="left",
             va="bottom",
             fontsize=8.5,
-            arrowprops={"arrowstyle": "-", "color": "0.75", "linewidth": 0.8, "shrinkB": 4},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": "0.75",
+                "linewidth": 0.8,
+                "shrinkB": 4,
+                "relpos": (0, 0),
+            },
         )
     axes.set_xlabel("HR images read rightly, % (the strength of the reader)")
     axes.set_ylabel("gain of SR over bicubic images, points")
@@ -248,6 +264,16 @@ def gains(judges: Sequence[Judged], title: str) -> Figure:
     axes.legend(fontsize=8.5, loc="lower left")
     axes.set_title(title, fontsize=11)
     return figure
+
+
+def _strength(accuracy: Any) -> Any:
+    """How strong readers of this accuracy, in per cent, are: minus the log of what they misread."""
+    return -np.log(np.maximum(100 - np.asarray(accuracy, float), 0.1))
+
+
+def _accuracy(strength: Any) -> Any:
+    """The inverse of `_strength`."""
+    return 100 - np.exp(-np.asarray(strength, float))
 
 
 def _apart(values: Sequence[float], distance: float, low: float, high: float) -> list[float]:
