@@ -99,6 +99,7 @@ def sharpen(picture: jax.Array, amount: Scalar, blur: Scalar) -> jax.Array:
 
 def _framed(picture: jax.Array, rows: int, columns: int) -> jax.Array:
     """The picture with its rim repeated."""
+    picture = settled(picture)
     return settled(jnp.pad(picture, ((rows, rows), (0, 0), (columns, columns)), mode="edge"))
 
 
