@@ -125,7 +125,9 @@ def photograph(
     dice = settled(jax.random.uniform(of_dice, (5,)))
     size = native_size(of_size, aspect, settings)
     picture = scene.transpose(0, 2, 1)
-    picture = resampling.resize(picture, scene.shape[:2], size, drawn(DOWN, dice[0]), GRID)
+    picture = resampling.resize(
+        picture, (scene.shape[0], scene.shape[1]), size, drawn(DOWN, dice[0]), GRID
+    )
     kernel = _blur(of_blur, size[0], settings)
     strength, quality = jnp.abs(jax.random.normal(of_much, (2,))) * jnp.array([3.5, 26.0])
     shared = jnp.where(dice[1] < 0.5, 1.0, 0.0)
