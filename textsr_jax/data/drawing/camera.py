@@ -8,7 +8,6 @@ import math
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from textsr_jax.data.drawing import jpeg, kernels, resampling, sensor
 from textsr_jax.data.drawing.resampling import BOX, CUBIC, LANCZOS, LINEAR, Scalar, settled
@@ -126,12 +125,14 @@ def photograph(
     dice = settled(jax.random.uniform(of_dice, (5,)))
     size = native_size(of_size, aspect, settings)
     picture = scene.transpose(0, 2, 1)
-    picture = resampling.resize(picture, scene.shape[:2], size, drawn(DOWN, dice[0]), GRID)
+    picture = resampling.resize(
+        picture, (scene.shape[0], scene.shape[1]), size, drawn(DOWN, dice[0]), GRID
+    )
     kernel = _blur(of_blur, size[0], settings)
     strength, quality = jnp.abs(jax.random.normal(of_much, (2,))) * jnp.array([3.5, 26.0])
     shared = jnp.where(dice[1] < 0.5, 1.0, 0.0)
     picture = shoot(of_camera, picture, chances, kernel, scene.mean(), size[0], strength, shared)
-    luma = jnp.einsum("hcw,c->hw", picture, np.array([0.299, 0.587, 0.114], np.float32))
+    luma = 0.299 * picture[:, 0] + 0.587 * picture[:, 1] + 0.114 * picture[:, 2]
     picture = jnp.where(dice[2] < settings.grey, luma[:, None], picture)
     quality = jnp.floor(jnp.clip(95 - quality, 30, 95))
     picture = jnp.where(dice[3] < chances.jpeg, jpeg.compress(picture, quality), picture)
