@@ -9,6 +9,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import ImageFont
 
 from textsr_jax.data.synthetic import fonts
 from textsr_jax.data.synthetic.fonts import BASIC, CAP_HEIGHT, FAMILIES, SCRIPTS
@@ -130,7 +131,7 @@ def is_upper(codes: jax.Array) -> jax.Array:
     return upper.any() & ~lower.any()
 
 
-def _fitting(face: fonts.Face) -> tuple[fonts.ImageFont.FreeTypeFont, int]:
+def _fitting(face: fonts.Face) -> tuple[ImageFont.FreeTypeFont, int]:
     """The face at a size at which no glyph is too tall, and the height of a capital there."""
     font = fonts.load(face)
     boxes = [font.getbbox(character, anchor="ls") for character in CHARACTERS]

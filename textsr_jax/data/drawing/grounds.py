@@ -260,7 +260,7 @@ def _corners(draws: Draws, count: int) -> jax.Array:
     aside = half[:, None] * along[:, ::-1] * np.array([1, -1], np.float32)
     along = WIDTH * along
     ends = jnp.stack([along + aside, along - aside, -along - aside, aside - along], axis=1)
-    spread = np.array([WIDTH / 5, HEIGHT], np.float32)
+    spread = jnp.array([WIDTH / 5, HEIGHT], jnp.float32)
     polygons = spread * draws.normal(1, (count, _MOST_CORNERS, 2))
     last = draws.integers(2, _MOST_CORNERS, (count, 1))
     places = jnp.minimum(np.arange(_MOST_CORNERS), last)

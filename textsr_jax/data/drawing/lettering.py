@@ -271,7 +271,7 @@ def _pixels(glyphs: _Glyphs, number: jax.Array) -> jax.Array:
     here = _Glyphs(*(values[number] for values in glyphs))
     x = ((np.arange(COLUMNS) - here.column + 0.5) / here.size).astype(jnp.int32)
     base = here.start + x * here.height
-    row = np.arange(ROWS) - here.row[:, None]
+    row = jnp.arange(ROWS) - here.row[:, None]
     inside = (row >= 0) & (row < here.rows[:, None]) & (number >= 0)[:, None]
     inside &= (np.arange(ROWS) > 0) & (np.arange(ROWS) < ROWS - 1)
     y = ((row + 0.5) / here.size[:, None]).astype(jnp.int32)

@@ -123,11 +123,11 @@ def _perspective(key: jax.Array, width: jax.Array, height: jax.Array) -> jax.Arr
     limit = jnp.arctan2(shares.TURNED_HEIGHT * height, width)
     angle = jnp.clip(jnp.deg2rad(spread * sizes[1]), -limit, limit)
     tilts = []
-    for place, spread, most, length in (
+    for place, usual, most, length in (
         (2, shares.TILT_X, shares.MOST_TILT_X, width),
         (3, shares.TILT_Y, shares.MOST_TILT_Y, height),
     ):
-        tilt = jnp.where(chances[place] < shares.TILTED, spread * sizes[place], 0.0)
+        tilt = jnp.where(chances[place] < shares.TILTED, usual * sizes[place], 0.0)
         tilts.append(jnp.clip(tilt, -most, most) / (length / 2))
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
     # The turn after the slant, then the tilt, written out.
