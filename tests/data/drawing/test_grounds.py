@@ -71,6 +71,7 @@ def test_surfaces_are_as_strong_and_as_rough_as_those_of_today(drawn):
             assert np.abs(below[0] - below[1]).max() < 1.95 * np.sqrt(2 / COUNT), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("letters", [WHITE, BLACK], ids=["white", "black"])
 def test_busy_surfaces_leave_a_third_of_the_contrast(drawn, letters):
     contrast = colours.luma(letters) - colours.luma(GREY)
@@ -89,12 +90,14 @@ def test_busy_surfaces_leave_a_third_of_the_contrast(drawn, letters):
         )
 
 
+@pytest.mark.slow
 def test_all_kinds_but_flat_paint_show(drawn):
     for surfaces in drawn.values():
         assert (surfaces.std(axis=(2, 3)).max(axis=1) > 1).mean() > 0.8
         assert len({picture.tobytes() for picture in surfaces}) == COUNT
 
 
+@pytest.mark.slow
 def test_planks_run_in_one_direction(drawn):
     across, down = (np.abs(np.diff(drawn["planks"], axis=axis)).mean((1, 2, 3)) for axis in (3, 2))
     assert (np.maximum(across / down, down / across) > 2).mean() > 0.9

@@ -23,7 +23,7 @@ def parts(key, count):
 
 @pytest.mark.parametrize("count", [1, 7, 100])
 def test_every_word_has_one_kind_and_shares_are_exact(count):
-    for seed in range(5):
+    for seed in range(3):
         words = parts(jax.random.key(seed), count)
         np.testing.assert_array_equal(np.sort(np.concatenate(words)), np.arange(count))
         for part, share in zip(words, SHARES, strict=True):
