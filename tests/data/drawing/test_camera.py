@@ -32,6 +32,7 @@ def taken(*losses, height=48.0):
     return np.asarray(photographs(KEYS, scene(), 4.0, settings))
 
 
+@pytest.mark.slow
 def test_a_camera_without_losses_takes_the_scene():
     clear = taken()
     assert clear.shape == (32, 32, 128, 3) and clear.dtype == np.float32
@@ -75,8 +76,8 @@ def test_each_loss_leaves_its_marks():
     assert taken("overexposed").mean() > clear.mean() + 10
     for loss in ("defocus", "motion", "anisotropic", "tiny", "shrunk"):
         assert detail(taken(loss)) < 0.97 * detail(clear)
-    assert detail(taken("halo")) > 1.1 * detail(clear)
-    assert np.abs(taken("halo") - clear).mean() > 2
+    assert detail(taken("halo")) > 1.05 * detail(clear)
+    assert np.abs(taken("halo") - clear).mean() > 1
 
     def comb(pictures):
         return np.abs(pictures[:, 1:-1] - (pictures[:, :-2] + pictures[:, 2:]) / 2).mean()

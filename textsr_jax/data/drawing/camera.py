@@ -8,10 +8,9 @@ import math
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from textsr_jax.data.drawing import jpeg, kernels, resampling, sensor
-from textsr_jax.data.drawing.resampling import BOX, CUBIC, LANCZOS, LINEAR, Scalar
+from textsr_jax.data.drawing.resampling import BOX, CUBIC, LANCZOS, LINEAR, Scalar, settled
 
 HEIGHT, WIDTH = 32, 128  # of a word crop, in pixels
 # The largest word in a photograph. Those that are larger lose nothing that a crop could show.
@@ -71,18 +70,18 @@ class CameraSettings(flax.struct.PyTreeNode):
 
     photograph: Chances = Chances(
         anisotropic=0.04,
-        defocus=0.05,
-        motion=0.05,
+        defocus=0.04,
+        motion=0.04,
         rolling=0.02,
         interlaced=0.01,
-        dark=0.03,
+        dark=0.02,
         overexposed=0.1,
         noise=0.4,
-        mosaic=0.15,
+        mosaic=0.12,
         halo=0.15,
-        tiny=0.03,
+        tiny=0.02,
         jpeg=0.65,
-        shrunk=0.06,
+        shrunk=0.04,
         again=0.15,
     )
     degrade: Chances = Chances(
@@ -103,7 +102,7 @@ class CameraSettings(flax.struct.PyTreeNode):
     )
     height: float = 34.0
     spread: float = 0.45
-    soft: float = 0.18
+    soft: float = 0.12
     grey: float = 0.05
 
 
@@ -123,15 +122,17 @@ def photograph(
     """
     chances = settings.photograph
     of_dice, of_size, of_blur, of_much, of_camera, of_storage = jax.random.split(key, 6)
-    dice = kernels.settled(jax.random.uniform(of_dice, (5,)))
+    dice = settled(jax.random.uniform(of_dice, (5,)))
     size = native_size(of_size, aspect, settings)
     picture = scene.transpose(0, 2, 1)
-    picture = resampling.resize(picture, scene.shape[:2], size, drawn(DOWN, dice[0]), GRID)
+    picture = resampling.resize(
+        picture, (scene.shape[0], scene.shape[1]), size, drawn(DOWN, dice[0]), GRID
+    )
     kernel = _blur(of_blur, size[0], settings)
-    strength, quality = jnp.abs(jax.random.normal(of_much, (2,))) * jnp.array([4.0, 26.0])
+    strength, quality = jnp.abs(jax.random.normal(of_much, (2,))) * jnp.array([3.5, 26.0])
     shared = jnp.where(dice[1] < 0.5, 1.0, 0.0)
     picture = shoot(of_camera, picture, chances, kernel, scene.mean(), size[0], strength, shared)
-    luma = jnp.einsum("hcw,c->hw", picture, np.array([0.299, 0.587, 0.114], np.float32))
+    luma = 0.299 * picture[:, 0] + 0.587 * picture[:, 1] + 0.114 * picture[:, 2]
     picture = jnp.where(dice[2] < settings.grey, luma[:, None], picture)
     quality = jnp.floor(jnp.clip(95 - quality, 30, 95))
     picture = jnp.where(dice[3] < chances.jpeg, jpeg.compress(picture, quality), picture)
@@ -145,16 +146,16 @@ def native_size(
     """The height and the width of a word in its photograph: whole numbers, at most `GRID`."""
     of_height, of_tiny = jax.random.split(key)
     height = settings.height * jnp.exp(settings.spread * jax.random.normal(of_height))
-    pick, less = kernels.settled(jax.random.uniform(of_tiny, (2,)))
+    pick, less = settled(jax.random.uniform(of_tiny, (2,)))
     height = jnp.clip(height, 12, GRID[0])
-    height = jnp.where(pick < settings.photograph.tiny, 6 + 6 * less, height)
-    return jnp.round(height), jnp.round(jnp.clip(height * aspect, 10, GRID[1]))
+    height = jnp.where(pick < settings.photograph.tiny, 12 - 6 * less * less, height)
+    return settled((jnp.round(height), jnp.round(jnp.clip(height * aspect, 10, GRID[1]))))
 
 
 def _blur(key: jax.Array, height: Scalar, settings: CameraSettings) -> jax.Array:
     """The blur (7, 7) that lens and hand give some photographs: soft, smeared, out of focus."""
     of_soft, of_dice = jax.random.split(key)
-    pick, much, less, turn, level = kernels.settled(jax.random.uniform(of_dice, (5,)))
+    pick, much, less, turn, level = settled(jax.random.uniform(of_dice, (5,)))
     soft = 0.7 * jnp.abs(jax.random.normal(of_soft))
     chances = settings.photograph
     kind = chosen(pick, chances.anisotropic, chances.defocus, chances.motion, settings.soft)
@@ -206,16 +207,19 @@ def shoot(
       As `picture`: whole numbers from 0 to 255.
     """
     of_dice, of_noise = jax.random.split(key)
-    light, rows, sense, order, sharp, *dice = kernels.settled(jax.random.uniform(of_dice, (16,)))
+    mean, height, strength, shared = settled(
+        tuple(jnp.asarray(x, jnp.float32) for x in (mean, height, strength, shared))
+    )
+    light, rows, sense, order, sharp, *dice = settled(jax.random.uniform(of_dice, (16,)))
     light = chosen(light, chances.dark, chances.overexposed)
     # Little light fills a part of the sensor's levels; the camera then raises them, and the noise.
     dark = light == 0
-    part = jnp.where(dark, 0.15 + 0.4 * dice[0], 1.0)
+    part = jnp.where(dark, 0.25 + 0.35 * dice[0], 1.0)
     over = sensor.overexpose(picture, mean, 170 + 55 * dice[0], 50 * dice[1])
     picture = jnp.where(light == 1, over, part * picture)
     sense = chosen(sense, chances.mosaic, chances.noise)
     strength = jnp.where(sense < 2, strength, 0.0)
-    strength = jnp.where(dark, jnp.maximum(strength, 1 + 2 * dice[2]), strength)
+    strength = jnp.where(dark, jnp.clip(strength, 1, 1 + 2 * dice[2]), strength)
     fields = sensor.normal(of_noise, picture.shape)
     noise = strength * correlated(fields, shared)
     # Real-ESRGAN draws the order of its losses. Blur and sharpening are linear, so noise that
@@ -232,7 +236,7 @@ def shoot(
     picture = jnp.where(sense == 0, raw, picture + jnp.where(when == 1, noise, 0.0))
     gain = 1 + jnp.where(dark, 0.8, 0.0) * dice[2] * (1 / part - 1)
     picture = jnp.round(jnp.clip(picture, 0, 255)) * gain
-    amount = jnp.where(sharp < chances.halo, 0.4 + 1.2 * dice[9], 0.0)
+    amount = jnp.where(sharp < chances.halo, 0.3 + 0.9 * dice[9], 0.0)
     picture = kernels.sharpen(picture, amount, 0.6 + 0.8 * dice[10])
     return jnp.round(jnp.clip(picture + jnp.where(when == 2, noise, 0.0), 0, 255))
 
@@ -270,7 +274,7 @@ def keep(
     Returns:
       float32 (crop[0], 3, crop[1]): whole numbers from 0 to 255.
     """
-    dice = kernels.settled(jax.random.uniform(key, (6,)))
+    dice = settled(jax.random.uniform(key, (6,)))
     shrunk = dice[0] < chances.shrunk
     # Words stay at least 12 pixels high, if they were.
     height = jnp.minimum(size[0], crop[0])
@@ -311,6 +315,6 @@ def correlated(fields: jax.Array, shared: Scalar) -> jax.Array:
       fields: float32 (rows, 3, columns), independent, with variance 1.
       shared: (), 0 to 1.
     """
-    own = jnp.sqrt(1.0 - shared)
-    common = jnp.sqrt(own * own / 3 + shared) - own / math.sqrt(3)
+    own = jnp.sqrt(1.0 - jnp.asarray(shared))
+    own, common = settled((own, jnp.sqrt(own * own / 3 + shared) - own / math.sqrt(3)))
     return own * fields + common / math.sqrt(3) * fields.sum(axis=1, keepdims=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from textsr_jax.data.drawing import camera, jpeg, kernels, resampling
 from textsr_jax.data.drawing.camera import CameraSettings
+from textsr_jax.data.drawing.resampling import settled
 from textsr_jax.data.synthetic.degradation import DIFFICULTIES, Difficulty
 
 HEIGHT, WIDTH = 16, 64  # of a low-resolution picture, in pixels
@@ -49,7 +50,7 @@ def degrade(
     blur, motion, shift, contrast = much[0:2], much[2], much[3], much[4:6]
     brightness, shade, noise, quality = much[6], much[7], much[8:10], much[10:12]
     of_dice, of_camera, of_storage = jax.random.split(key, 3)
-    dice = kernels.settled(jax.random.uniform(of_dice, (24,)))
+    dice = settled(jax.random.uniform(of_dice, (24,)))
     sides = 2 * dice[:5] - 1
 
     spread = _between(blur, dice[5])
@@ -88,7 +89,8 @@ def _blur(
 ) -> jax.Array:
     """The blur (7, 7) that is no upright Gaussian, as wide as one of `spread` pixels."""
     pick, much, less, turn = dice
-    kind = camera.chosen(pick, chances.anisotropic, chances.defocus, chances.motion)
+    # The upright blur is that of the cells: none here.
+    kind = camera.chosen(pick, chances.anisotropic, chances.defocus, chances.motion, 0.0)
     along = jnp.minimum(spread * (1 + 0.5 * much), 2.0)
     return camera.blur_kernel(
         kind,
@@ -105,6 +107,6 @@ def _size(chances: camera.Chances, dice: jax.Array) -> tuple[jax.Array, jax.Arra
     """How many cells see the word: as many as pixels, or less where the text is tiny."""
     pick, less, stretch = dice
     tiny = pick < chances.tiny
-    height = jnp.where(tiny, jnp.round(6 + 6 * less), HEIGHT)
+    height = jnp.where(tiny, jnp.round(12 - 6 * less * less), HEIGHT)
     width = jnp.where(tiny, jnp.round(height * 4 * (0.75 + 0.25 * stretch)), WIDTH)
     return height, width

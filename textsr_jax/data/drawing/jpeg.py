@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import fft
 
-from textsr_jax.data.drawing.kernels import settled
-from textsr_jax.data.drawing.resampling import Scalar
+from textsr_jax.data.drawing.resampling import Scalar, settled
 
 # Annex K's tables of quantisation, in rows of growing vertical frequency.
 _LUMINANCE = (
@@ -62,13 +61,13 @@ def compress(picture: jax.Array, quality: Scalar) -> jax.Array:
     blocks = [_blocks(jnp.round(luma) - 128), *map(_blocks, small)]
     # What counts twice as much as a quality of 50 is half as fine.
     scale = jnp.where(quality < 50, jnp.floor(5000 / quality), 200 - 2 * quality)
-    tables = jnp.clip(jnp.floor((_TABLES * scale + 50) / 100), 1, 255)
+    tables = settled(jnp.clip(jnp.floor((_TABLES * scale + 50) / 100), 1, 255))
     table = jnp.repeat(
         tables, np.array([size, size // 2]), axis=0, total_repeat_length=3 * size // 2
     )
     frequencies = jnp.matmul(settled(jnp.concatenate(blocks)), _TRANSFORM.T, precision="highest")
     kept = jnp.round(frequencies / table) * table
-    values = jnp.round(jnp.matmul(kept, _TRANSFORM, precision="highest"))
+    values = settled(jnp.round(jnp.matmul(kept, _TRANSFORM, precision="highest")))
     values = jnp.clip(values, -128, 127)
     luma = _picture(values[:size], height, width) + 128
     small = jnp.stack(

@@ -9,12 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from textsr_jax.data.drawing.resampling import Scalar
+from textsr_jax.data.drawing.resampling import Scalar, settled
 from textsr_jax.data.synthetic.camera import DISC
 
 REACH = 3  # pixels from a kernel's middle to its end
-# Keeps XLA from computing a value anew for every pixel or tap that needs it.
-settled = jax.lax.optimization_barrier
 _SIDE = np.arange(-REACH, REACH + 1, dtype=np.float32)
 _LINE = np.linspace(-0.5, 0.5, 33, dtype=np.float32)
 
@@ -47,7 +45,7 @@ def disc(radius: Scalar) -> jax.Array:
 
 def line(length: Scalar, angle: Scalar) -> jax.Array:
     """Motion: the mean along a line of `length` pixels, at most 6, in the direction `angle`."""
-    steps = length * _LINE[:, None]
+    steps = jnp.asarray(length) * _LINE[:, None]
     return spread(steps * jnp.stack([jnp.cos(angle), jnp.sin(angle)]))
 
 
@@ -101,6 +99,7 @@ def sharpen(picture: jax.Array, amount: Scalar, blur: Scalar) -> jax.Array:
 
 def _framed(picture: jax.Array, rows: int, columns: int) -> jax.Array:
     """The picture with its rim repeated."""
+    picture = settled(picture)
     return settled(jnp.pad(picture, ((rows, rows), (0, 0), (columns, columns)), mode="edge"))
 
 
@@ -134,9 +133,11 @@ def rolling(rows: int, skew: Scalar, wobble: Scalar, waves: Scalar, phase: Scala
       phase: (), radians.
     """
     t = np.linspace(0, 1, rows, dtype=np.float32)
-    return skew * (t - 0.5) + wobble * jnp.sin(2 * math.pi * waves * t + phase)
+    return jnp.asarray(skew) * (t - 0.5) + wobble * jnp.sin(
+        2 * math.pi * jnp.asarray(waves) * t + phase
+    )
 
 
 def interlaced(rows: int, gap: Scalar) -> jax.Array:
     """The comb of interlaced video, as `rolling`: odd rows were taken `gap` pixels later."""
-    return gap * (np.arange(rows, dtype=np.float32) % 2 - 0.5)
+    return jnp.asarray(gap) * (np.arange(rows, dtype=np.float32) % 2 - 0.5)

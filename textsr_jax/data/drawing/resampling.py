@@ -12,6 +12,9 @@ import jax.numpy as jnp
 # A number that may be known only while the program runs.
 Scalar = jax.Array | float
 
+# Keeps XLA from computing a value anew for every pixel or tap that needs it.
+settled = jax.lax.optimization_barrier
+
 # Pillow's filters, by number. Their footprints are 1, 2, 4 and 6 pixels of the coarser grid wide.
 BOX, LINEAR, CUBIC, LANCZOS = range(4)
 
@@ -62,10 +65,12 @@ def matrix(size: Scalar, samples: Scalar, kind: Scalar, shape: tuple[int, int]) 
       float32 of `shape`. Rows sum to 1; those from `samples` on repeat the last sample.
     """
     rows, columns = jnp.arange(shape[0]), jnp.arange(shape[1])
+    size, samples, kind = settled(tuple(jnp.asarray(x) for x in (size, samples, kind)))
     scale = size / samples
     centres = (jnp.minimum(rows, samples - 1) + 0.5) * scale
     distances = (columns + 0.5 - centres[:, None]) / jnp.maximum(scale, 1.0)
     weights = jnp.where(columns < size, footprint(distances, kind), 0.0)
+    weights = settled(weights)
     return weights / weights.sum(axis=1, keepdims=True)
 
 
@@ -87,6 +92,7 @@ def cells(size: int, samples: Scalar, shift: Scalar, blur: Scalar, rows: int) ->
     Returns:
       float32 (rows, size), not negative but for rounding; rows sum to 1.
     """
+    samples, shift, blur = settled(tuple(jnp.asarray(x) for x in (samples, shift, blur)))
     cell = size / samples
     centres = (jnp.minimum(jnp.arange(rows), samples - 1) + 0.5) * cell + shift
     edges = jnp.arange(1, size) - centres[:, None]

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from textsr_jax.data.drawing.kernels import settled
-from textsr_jax.data.drawing.resampling import Scalar
+from textsr_jax.data.drawing.resampling import Scalar, settled
 
 # Sums of four random bytes: their mean and their standard deviation.
 _MEAN, _DEVIATION = 4 * 127.5, (4 * (256**2 - 1) / 12) ** 0.5
@@ -75,8 +74,8 @@ def overexpose(picture: jax.Array, mean: Scalar, level: Scalar, veil: Scalar) ->
     Args:
       picture: see above.
       mean: (), its mean level.
-      level: (), the level that g brings the mean to; darker than it was it does not get.
+      level: (), the level that g brings the mean to, if that takes a g of 1 to 2.5.
       veil: (), v, from 0 to 255.
     """
-    gain = jnp.maximum(level / jnp.maximum(mean, 1), 1)
+    gain = jnp.clip(level / jnp.maximum(mean, 1), 1, 2.5)
     return jnp.minimum(veil + gain * (1 - veil / 255) * picture, 255)
