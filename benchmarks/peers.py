@@ -271,10 +271,10 @@ def plot(results: dict[str, Any]) -> Any:
     Args:
       results: the record, of at least one split.
     """
-    from textsr_jax.report import plots
+    from textsr_jax.report import reader_plots
 
     judged = [
-        plots.Judged(
+        reader_plots.Judged(
             name,
             results["means"][name][HR]["accuracy"],
             gained["points"],
@@ -284,7 +284,7 @@ def plot(results: dict[str, Any]) -> Any:
         for name, gained in results["mean_gains"].items()
     ]
     words = sum(row["n"] for row in results["gains"]) // len(judged)
-    return plots.gains(judged, f"our SR images beside bicubic ones: {words} words")
+    return reader_plots.gains(judged, f"our SR images beside bicubic ones: {words} words")
 
 
 def _tables(results: dict[str, Any]) -> list[Any]:

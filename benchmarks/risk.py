@@ -148,7 +148,7 @@ def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r}: benchmarks.risk takes flags only")
     require("matplotlib", "plots")
-    from textsr_jax.report import plots
+    from textsr_jax.report import reader_plots
 
     # XLA takes as many threads as it finds cores when it starts, which is in the first network.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
@@ -161,7 +161,9 @@ def main(arguments: list[str]) -> None:
     _print(rows)
     about = {"machine": machine(), "model": model.name, "provenance": provenance.code()}
     write_json(flags.FLAGS.json, {**about, "data": name, "rows": rows})
-    draw_plots.write(flags.FLAGS.plot, plots.risk_coverage(rows, f"{len(test)} LR test words"))
+    draw_plots.write(
+        flags.FLAGS.plot, reader_plots.risk_coverage(rows, f"{len(test)} LR test words")
+    )
     print(f"figures: {flags.FLAGS.json}, {flags.FLAGS.plot}")
 
 

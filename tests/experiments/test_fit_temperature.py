@@ -18,7 +18,7 @@ from textsr_jax.evaluation.calibration import Sample
 from textsr_jax.experiments import draw_plots, fit_temperature
 from textsr_jax.models import build_ocr, build_sr
 from textsr_jax.reading.abstention import threshold
-from textsr_jax.report import plots
+from textsr_jax.report import reader_plots
 from textsr_jax.storage import packed_files
 
 
@@ -55,7 +55,7 @@ def test_the_temperature_comes_from_validation_and_drawn_words():
 
 def test_the_picture_has_two_panels(tmp_path):
     rows = fit_temperature.measure(parts())["rows"]
-    draw_plots.write(tmp_path / "plot.png", plots.reliability(rows, "words"))
+    draw_plots.write(tmp_path / "plot.png", reader_plots.reliability(rows, "words"))
     picture = np.asarray(Image.open(tmp_path / "plot.png").convert("RGB")).astype(int)
     assert picture.shape[1] > 1.5 * picture.shape[0]
     # Bars left and right: both panels are there, and they differ.

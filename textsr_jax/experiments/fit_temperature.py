@@ -219,9 +219,9 @@ def main(arguments: list[str]) -> None:
     print_table(table(results), keys=2)
     print_table(risk_table(results), keys=2)
     atomic.write_json(flags.FLAGS.json, results)
-    from textsr_jax.report import plots
+    from textsr_jax.report import reader_plots
 
-    figure = plots.reliability(results["rows"], f"{results['model']}, {TEST} words")
+    figure = reader_plots.reliability(results["rows"], f"{results['model']}, {TEST} words")
     draw_plots.write(flags.FLAGS.plot, figure)
     print(f"figures: {flags.FLAGS.json}, {flags.FLAGS.plot}")
     if out:
