@@ -182,19 +182,13 @@ def one_image_in_many() -> Batch:
 
 
 # The joint loss holds those of both stages.
-@pytest.mark.parametrize("kind", ["focus", "joint"])
-def test_words_of_unequal_lengths_accumulate_to_the_gradient_of_the_batch(kind):
+def test_words_of_unequal_lengths_accumulate_to_the_gradient_of_the_batch():
     sr, ocr, focus = build_sr(CONFIG.sr), build_ocr(CONFIG.ocr), build_focus(CONFIG.focus)
     # All parts weigh alike in the sum.
     settings = CONFIG.stage1.copy_and_resolve_references()
     settings.position, settings.recognition, settings.scale = 10.0, 1.0, 1.0
-    network, loss = {
-        "focus": lambda: (focus, steps.focus_loss(focus)),
-        "joint": lambda: (
-            together(sr=sr, ocr=ocr),
-            steps.joint_loss(sr, ocr, focus, settings, reading=1.0),
-        ),
-    }[kind]()
+    network = together(sr=sr, ocr=ocr)
+    loss = steps.joint_loss(sr, ocr, focus, settings, reading=1.0)
     # The difference that a step makes is the gradient.
     optimizer = optax.sgd(1.0)
     state = states.create(network.init(jax.random.key(0)), optimizer, jax.random.key(1))
