@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.golden import reference_tensors
-from tests.conftest import same
+from tests.conftest import micro_config, same
 from textsr_jax import convert
+from textsr_jax.config.checks import checked
 from textsr_jax.convert import checkpoint_files, files
 from textsr_jax.errors import UserError
 from textsr_jax.storage import parameter_files, workdirs
@@ -501,3 +502,11 @@ def test_the_recognisers_of_a_workdir(trained, tmp_path):
     assert "module.generator_word.proj.weight" in torch.load(tmp_path / "focus.pth")
     message = complaint(files.export_file, "tsrn", trained, tmp_path / "x")
     assert message.endswith("its config.sr.name is edsr, not tsrn; name edsr")
+
+
+def test_a_recogniser_of_another_alphabet_is_no_published_one(tmp_path):
+    config = micro_config("", "")
+    config.alphabet = "printable"
+    workdirs.save_config(checked(config), tmp_path)
+    message = complaint(files.export_file, "cdistnet", tmp_path, tmp_path / "x")
+    assert "its recogniser writes the printable alphabet, and published ones write 0123" in message
