@@ -17,7 +17,6 @@ from textsr_jax.models import (
     build_ocr,
     build_sr,
     join,
-    together,
 )
 from textsr_jax.models.crnn import CRNN
 from textsr_jax.models.layers.pixels import to_gray
@@ -181,22 +180,17 @@ def one_image_in_many() -> Batch:
     )
 
 
-# The joint loss holds those of both stages.
 def test_words_of_unequal_lengths_accumulate_to_the_gradient_of_the_batch():
-    sr, ocr, focus = build_sr(CONFIG.sr), build_ocr(CONFIG.ocr), build_focus(CONFIG.focus)
-    # All parts weigh alike in the sum.
-    settings = CONFIG.stage1.copy_and_resolve_references()
-    settings.position, settings.recognition, settings.scale = 10.0, 1.0, 1.0
-    network = together(sr=sr, ocr=ocr)
-    loss = steps.joint_loss(sr, ocr, focus, settings, reading=1.0)
+    network = build_focus(CONFIG.focus)
+    loss = steps.focus_loss(network)
     # The difference that a step makes is the gradient.
     optimizer = optax.sgd(1.0)
     state = states.create(network.init(jax.random.key(0)), optimizer, jax.random.key(1))
-    frozen, words = focus.init(jax.random.key(9)), one_image_in_many()
+    words = one_image_in_many()
     made = {}
     for accumulate in (1, 2):
         step = jax.jit(steps.make_step(loss, optimizer, accumulate=accumulate))
-        after, parts = step(state, frozen, words)
+        after, parts = step(state, {}, words)
         made[accumulate] = jax.tree.map(jnp.subtract, after.params, state.params), parts
     (whole, whole_parts), (split, split_parts) = made[1], made[2]
     size = float(optax.global_norm(whole))
