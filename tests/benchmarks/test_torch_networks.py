@@ -109,6 +109,7 @@ def test_golden_decoding():
     hold("cdistnet", golden_vectors.vectors("cdistnet_decoding"), beam)
 
 
+@pytest.mark.slow
 def test_words_drop_out_when_they_end():
     spoken = torch.tensor([[7, 8, 3, 0], [3, 0, 0, 0], [9, 3, 0, 0]])
     rows = []

@@ -102,6 +102,7 @@ def test_the_fastest_matrix_product_is_plausible():
     assert 1e7 < peak < 1e14
 
 
+@pytest.mark.slow
 def test_the_sides_take_turns_behind_a_first_run():
     calls = []
     sides = {name: (lambda name=name: calls.append(name)) for name in ("jax", "torch")}

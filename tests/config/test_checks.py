@@ -131,6 +131,7 @@ def values(kind):
     return st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=25)
 def test_every_value_that_a_field_may_have_survives_a_file(data):

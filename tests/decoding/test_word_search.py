@@ -38,6 +38,7 @@ def test_the_length_of_what_is_no_language_counts_nothing():
     assert WordSearch(5, STEPS, 1.0).words(found).texts == ["b00k7"]
 
 
+@pytest.mark.slow
 def test_the_margin_spans_all_words_of_up_to_17_letters():
     ratios = [log_ratio(word) for word in english._frequencies() if len(word) <= 17]
     assert min(ratios) >= np.log(0.08)

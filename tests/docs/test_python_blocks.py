@@ -2,6 +2,7 @@
 
 import linecache
 import pathlib
+import re
 import shutil
 
 import pytest
@@ -9,8 +10,12 @@ import pytest
 from tests.docs import pages
 
 WITH_PYTHON = [
-    # Pages of code cells build networks, which compile for long; `make docs` runs them too.
-    pytest.param(page, marks=pytest.mark.slow if "mystnb" in page.read_text() else ())
+    # Pages of code cells build networks, which compile for long; `make docs` runs them too. So does
+    # what other pages compile.
+    pytest.param(
+        page,
+        marks=pytest.mark.slow if re.search("mystnb|jax.jit", page.read_text()) else (),
+    )
     for page in pages.PAGES
     if any(block.language == "python" for block in pages.blocks(page))
 ]

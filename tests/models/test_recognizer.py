@@ -85,6 +85,7 @@ def test_it_is_trained_and_read(network, words, variables):
     np.testing.assert_array_equal(decoded.lengths, [len(text.normalize(w)) + 1 for w in WORDS])
 
 
+@pytest.mark.slow
 def test_it_is_evaluated(network, variables, data_root, tmp_path):
     evaluation = protocol.Evaluation.open(
         checked(micro_config(data_root, tmp_path)), str(data_root)

@@ -173,6 +173,7 @@ budgets = st.integers(8 * aciq.MIN_BITS, 8 * aciq.MAX_BITS).map(lambda eighths: 
 allocate = jax.jit(aciq.allocate_bits)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(scales, budgets)
 def test_bits_are_allocated_within_the_budget_and_use_it_up(scales, mean_bits):

@@ -419,6 +419,7 @@ def test_a_reader_of_a_packed_file_is_pickled_as_its_place(tmp_path, monkeypatch
         pickle.loads(pickled)
 
 
+@pytest.mark.slow
 def test_a_config_beside_the_file_is_pickled_too(tmp_path):
     path = small_pair(tmp_path)
     config = workdirs.load_config(path).replace(decoding={"beam": 2, "temperature": 3.0})

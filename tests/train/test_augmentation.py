@@ -46,6 +46,7 @@ def test_the_key_decides_every_bit(change):
     assert len({image.tobytes() for image in np.asarray(one.hr)}) > 100
 
 
+@pytest.mark.slow
 def test_words_keep_their_lr_image_and_all_that_is_no_image(changed):
     before = batch_of(drawn())
     for name in ("lr", "characters", "index", "valid"):
@@ -101,6 +102,7 @@ def test_words_that_are_not_warped_move_by_whole_pixels():
     assert len(seen) > 15
 
 
+@pytest.mark.slow
 def test_blur_and_coarsening_keep_the_ground_and_weaken_the_finest_stripes():
     ground = np.full((60, 32, 128, 3), 0.3, np.float32)
     stripes = np.tile(np.arange(128)[:, None] % 2, (60, 32, 1, 3)).astype(np.float32)
@@ -113,6 +115,7 @@ def test_blur_and_coarsening_keep_the_ground_and_weaken_the_finest_stripes():
         assert softened.min() > -1e-5 and softened.max() < 1 + 1e-5
 
 
+@pytest.mark.slow
 def test_pairs_stay_pairs():
     batch = CHANGE[change_pairs](batch_of(drawn()), jax.random.key(6))
     np.testing.assert_array_equal(batch.lr, np.asarray(batch.hr)[:, ::2, ::2])

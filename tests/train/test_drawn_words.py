@@ -74,6 +74,7 @@ def run(workdir, read, loss=loss, count=DEVICES, **changes):
     loop.run(stage, workdir, PLACEMENT, jax.random.key(0), "again")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reads", [False, True], ids=["all drawn", "a part drawn"])
 def test_a_run_that_goes_on_draws_the_same_words(tmp_path, colours, reads):
     def batches():
@@ -182,6 +183,7 @@ def test_only_the_stages_that_can_draw_words_have_the_field():
     assert drawing_stages == {"pretrain_ocr", "pretrain_focus", "stage1", "joint"}
 
 
+@pytest.mark.slow
 def test_where_all_words_are_drawn_none_are_prepared_to_learn_from(tmp_path, monkeypatch):
     config = micro_config("", tmp_path)
     asked = []

@@ -215,6 +215,7 @@ def test_a_crash_while_waiting_changes_nothing(tmp_path, crash):
     assert last(tmp_path / "w")[2]["best_step"] == 1
 
 
+@pytest.mark.slow
 def test_a_damaged_last_checkpoint_is_made_again(tmp_path):
     for name in ("plain", "w"):
         run(tmp_path / name, Batches(), poisoned(), distance, **PATIENT)
@@ -270,6 +271,7 @@ def assert_best_agrees(workdir):
 OFTEN = {"validate_every": 1, "checkpoint_every": 4}
 
 
+@pytest.mark.slow
 def test_the_best_model_outlives_a_rollback(tmp_path):
     """Each validation is better; two come after the checkpoint of step 4, to which the run goes."""
     run(tmp_path / "plain", Batches(without=(7,)), poisoned(), **OFTEN)
@@ -287,6 +289,7 @@ def test_the_best_model_outlives_a_rollback(tmp_path):
     assert len(BestModels(tmp_path / "w", "toy").steps()) <= 3
 
 
+@pytest.mark.slow
 def test_the_best_model_outlives_the_loss_of_the_last_checkpoint(tmp_path):
     run(tmp_path / "plain", Batches(), poisoned(), **OFTEN)
     with pytest.raises(Crash):
