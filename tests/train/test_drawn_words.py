@@ -195,7 +195,7 @@ def test_where_all_words_are_drawn_none_are_prepared_to_learn_from(tmp_path, mon
     TrainingWords(checked(config), load).data_set  # noqa: B018
     TrainingWords(checked(config), load, reads=False).data_set  # noqa: B018
     assert asked == [24, 1]
-    # Of the stages that run, all draw all of their words; stage 1 would read some.
+    # All stages that run draw all of their words; stage 1 would read some.
     config.stages = "pretrain"
     config.pretrain.ocr.drawn = config.pretrain.focus.drawn = 1.0
     config.pretrain.focus.batch_size = 16
