@@ -197,7 +197,7 @@ def test_a_small_table_from_end_to_end_goes_on_after_a_crash(data_root, tmp_path
     assert content["words"] == data_root.name
     assert [row["workdir"] for row in content["rows"]] == FOLDERS
     evaluation = protocol.Evaluation.open(config)
-    for row in content["rows"][::6]:
+    for row in content["rows"]:
         models = Models.load(folder / row["workdir"])
         images = evaluation.enhance(models.sr, models.sr_variables)
         words = evaluation.read(models.ocr, models.fine_tuned, images)

@@ -54,7 +54,7 @@ def test_kills_at_any_moment_change_nothing(tmp_path, config_file):
     plain, killed = tmp_path / "plain", tmp_path / "killed"
     finish([start(config, plain)])
     unfinished = []
-    for seed in range(3):
+    for seed in range(5):
         process = start(config, killed)
         (kill_at_random if seed % 2 else kill_while_saving)(process, killed, seed)
         process.communicate()

@@ -180,17 +180,28 @@ def one_image_in_many() -> Batch:
     )
 
 
-def test_words_of_unequal_lengths_accumulate_to_the_gradient_of_the_batch():
-    network = build_focus(CONFIG.focus)
-    loss = steps.focus_loss(network)
+# The joint loss holds those of both stages.
+@pytest.mark.parametrize("kind", ["focus", "joint"])
+def test_words_of_unequal_lengths_accumulate_to_the_gradient_of_the_batch(kind):
+    sr, ocr, focus = build_sr(CONFIG.sr), build_ocr(CONFIG.ocr), build_focus(CONFIG.focus)
+    # All parts weigh alike in the sum.
+    settings = CONFIG.stage1.copy_and_resolve_references()
+    settings.position, settings.recognition, settings.scale = 10.0, 1.0, 1.0
+    network, loss = {
+        "focus": lambda: (focus, steps.focus_loss(focus)),
+        "joint": lambda: (
+            together(sr=sr, ocr=ocr),
+            steps.joint_loss(sr, ocr, focus, settings, reading=1.0),
+        ),
+    }[kind]()
     # The difference that a step makes is the gradient.
     optimizer = optax.sgd(1.0)
     state = states.create(network.init(jax.random.key(0)), optimizer, jax.random.key(1))
-    words = one_image_in_many()
+    frozen, words = focus.init(jax.random.key(9)), one_image_in_many()
     made = {}
     for accumulate in (1, 2):
         step = jax.jit(steps.make_step(loss, optimizer, accumulate=accumulate))
-        after, parts = step(state, {}, words)
+        after, parts = step(state, frozen, words)
         made[accumulate] = jax.tree.map(jnp.subtract, after.params, state.params), parts
     (whole, whole_parts), (split, split_parts) = made[1], made[2]
     size = float(optax.global_norm(whole))

@@ -13,7 +13,8 @@ from textsr_jax.train import runner
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize(("stage", "augment"), [("stage1", True), ("stage2", False)])
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_images_on_the_devices_train_the_same_bits(trained, data_root, tmp_path, stage, augment):
     config = micro_config(data_root, tmp_path / "data")
     config.stages, config.stage2.images = stage, "both"
@@ -32,5 +33,5 @@ def test_images_on_the_devices_train_the_same_bits(trained, data_root, tmp_path,
     assert step == settings.steps
     assert same(plain, held)
     start = checkpoints.load_best(trained, stage, checkpoints.abstract(network.template))[0]
-    # Stage 1 is the training that `trained` did.
-    assert same(start["params"], held.params) == (stage == "stage1")
+    # With augmentation this is the training that `trained` did.
+    assert same(start["params"], held.params) == (augment and stage == "stage1")

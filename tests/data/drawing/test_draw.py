@@ -1,5 +1,10 @@
 """Batches drawn in JAX: pure, and labelled with what they show."""
 
+import os
+import pathlib
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +17,8 @@ from textsr_jax.data.drawing.vocabulary import character_table, characters, make
 from textsr_jax.metrics import word_accuracy
 
 pytestmark = pytest.mark.slow
+
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def settings(count, **changes):
@@ -79,6 +86,45 @@ def test_the_shipped_reader_reads_what_the_labels_say(drawn):
     ]
     words = [found.text for found in reading.load().read(images)]
     assert word_accuracy(words, labels) > 0.6
+
+
+def draw_on_two_devices(file: str) -> None:
+    """Writes the first batch of `drawn` as two devices draw it; run with two of them."""
+    mesh = jax.sharding.Mesh(jax.devices(), "data")
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    given = jax.device_put((jax.random.key(1), settings(32, plain=0.75, min_length=3)), whole)
+    batch = jax.jit(drawing.draw, out_shardings=split)(*given)
+    assert len(batch.hr.addressable_shards[0].data) == 16
+    np.savez(file, hr=batch.hr, characters=batch.characters)
+
+
+def test_devices_draw_the_same_words(drawn, tmp_path):
+    (batch, *_), _ = drawn
+    file = tmp_path / "two.npz"
+    finished = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from tests.data.drawing import test_draw;"
+            " test_draw.draw_on_two_devices(sys.argv[1])",
+            str(file),
+        ],
+        cwd=ROOT,
+        env=os.environ
+        | {
+            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
+            "JAX_PLATFORMS": "cpu",
+        },
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert finished.returncode == 0, finished.stderr
+    found = np.load(file)
+    assert np.array_equal(found["characters"], batch.characters)
+    # Sums in another order may round a level otherwise, which JPEG spreads over a block.
+    assert (np.abs(found["hr"].astype(int) - batch.hr) > 8).mean() < 0.01
 
 
 def test_shapes_of_an_empty_share():
