@@ -17,6 +17,7 @@ from textsr_jax.models import (
     build_ocr,
     build_sr,
     join,
+    together,
 )
 from textsr_jax.models.crnn import CRNN
 from textsr_jax.models.layers.pixels import to_gray
