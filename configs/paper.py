@@ -241,7 +241,15 @@ def optimization(steps: int, batch_size: int, learning_rate: float, **others: An
 
 def quantization() -> ConfigDict:
     """The paper's: its selection of the network, 8 bits, ACIQ's Laplace range for each tensor."""
-    return part(set="", bits=8, prior="laplace", granularity="tensor", correct=False, rules=())
+    return part(
+        set="",
+        bits=8,
+        prior="laplace",
+        granularity="tensor",
+        correct=False,
+        group_size=64,
+        rules=(),
+    )
 
 
 def part(**fields: Any) -> ConfigDict:

@@ -109,6 +109,8 @@ def values(kind):
         bounds = {"exclude_min": kind.open_low, "exclude_max": kind.open_high}
         numbers = st.floats(kind.low, kind.high, **bounds)
         return numbers.map(kind.accept)
+    if isinstance(kind, kinds.OneOf):
+        return st.sampled_from(kind.values)
     if isinstance(kind, kinds.Choice):
         return st.sampled_from(kind.names)
     if isinstance(kind, kinds.Choices):

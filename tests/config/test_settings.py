@@ -22,7 +22,7 @@ from textsr_jax.models import (
 )
 from textsr_jax.models.super_resolution import APPLY_STN
 from textsr_jax.quantization import aciq
-from textsr_jax.quantization.rules import GRANULARITIES
+from textsr_jax.quantization.rules import GRANULARITIES, GROUP_SIZES
 from textsr_jax.train.stages import stage2
 
 FOLDER = pathlib.Path(configs.__path__[0])
@@ -64,8 +64,9 @@ def test_choices_are_those_of_the_rooms():
     assert names("stage2.images") == set(stage2.IMAGES)
     assert names("data.synthetic.words") == set(vocabulary.KINDS)
     assert names("alphabet") == set(text.ALPHABETS)
-    assert names("quantization.sr.prior") == {*aciq.PRIORS, "auto"}
+    assert names("quantization.sr.prior") == {*aciq.RANGES, "auto"}
     assert names("quantization.ocr.granularity") == set(GRANULARITIES)
+    assert FIELDS["quantization.sr.group_size"].kind.values == GROUP_SIZES
     assert FIELDS["quantization.sr.bits"].kind.low == aciq.MIN_BITS
     assert FIELDS["quantization.sr.bits"].kind.high == aciq.MAX_BITS
 

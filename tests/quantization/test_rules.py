@@ -14,7 +14,13 @@ from textsr_jax import convert
 from textsr_jax.convert.table import leaves
 from textsr_jax.errors import UserError
 from textsr_jax.quantization import RULE_SETS, Rule, layer_types, rule_set, selection
-from textsr_jax.quantization.rules import GRANULARITIES, first_match, from_config, to_config
+from textsr_jax.quantization.rules import (
+    GRANULARITIES,
+    GROUP_SIZES,
+    first_match,
+    from_config,
+    to_config,
+)
 
 NETWORKS = ("edsr", "tbsrn", "cdistnet")
 STATISTICS = r".*\b(mean|var)"
@@ -64,10 +70,13 @@ def test_first_match_wins_and_whole_paths_count():
         ({"bits": 3.5, "granularity": "channel"}, "only granularity channel-bits"),
         (
             {"prior": "cauchy"},
-            "rule 'a': prior 'cauchy'; use one of laplace, gaussian, minmax, auto",
+            "rule 'a': prior 'cauchy'; use one of laplace, gaussian, minmax, least_squares, auto",
         ),
         ({"granularity": "row"}, "rule 'a': granularity 'row'; use one of tensor, channel"),
         ({"correct": "no"}, "rule 'a': correct 'no'; use true or false"),
+        ({"correct": True, "granularity": "group"}, "granularity group corrects nothing; leave"),
+        ({"group_size": 48}, "rule 'a': group_size 48; use one of 32, 64, 128"),
+        ({"group_size": True}, "rule 'a': group_size True; use one of"),
     ],
 )
 def test_bad_rules_are_refused(settings, message):
@@ -81,8 +90,8 @@ def test_broken_bits_are_for_channels():
 
 
 def test_sets_have_their_settings_in_every_rule_and_unknown_ones_a_hint():
-    for rule in rule_set("edsr-sr", 3.5, "auto", "channel-bits", True):
-        assert rule == Rule(rule.pattern, 3.5, "auto", "channel-bits", True)
+    for rule in rule_set("edsr-sr", 3.5, "auto", "channel-bits", True, 32):
+        assert rule == Rule(rule.pattern, 3.5, "auto", "channel-bits", True, 32)
     with pytest.raises(UserError, match="there is no rule set 'edsr-st'; did you mean 'edsr-st"):
         rule_set("edsr-st", 4)
     with pytest.raises(UserError, match="'xyz'; take one of edsr-convolution, "):
@@ -213,14 +222,14 @@ def test_rules_of_a_config_come_before_its_set_with_its_settings_where_they_have
         rules=[
             {"pattern": "edsr/head/bias", "bits": None},
             {"set": "edsr-tail", "bits": 3, "prior": "minmax", "granularity": "tensor"},
-            {"pattern": "x", "correct": False},
+            {"pattern": "x", "correct": False, "granularity": "group", "group_size": 128},
         ],
     )
     for form in (config, ConfigDict(config)):
         assert from_config(form, "edsr", "f") == (
             Rule("edsr/head/bias", None, "auto", "channel", True),
             *rule_set("edsr-tail", 3, "minmax", "tensor", True),
-            Rule("x", 5, "auto", "channel", False),
+            Rule("x", 5, "auto", "group", False, 128),
             *rule_set("edsr-head", 5, "auto", "channel", True),
         )
 
@@ -235,7 +244,7 @@ def test_rules_of_a_config_come_before_its_set_with_its_settings_where_they_have
         ({"rules": ["edsr-head"]}, r"rules\[0\]: must be a mapping"),
         (
             {"rules": [{"set": "all"}, {"set": "all", "bit": 4}]},
-            r"rules\[1\]: there is no setting 'bit'; take bits, prior, granularity, correct",
+            r"rules\[1\]: there is no setting 'bit'; take bits, prior, granularity, correct, gr",
         ),
         ({"rules": [{"pattern": "(", "bits": 4}]}, r"rules\[0\]: rule '\(': not a regular"),
         ({"rules": [{"set": "x"}]}, r"rules\[0\]: there is no rule set 'x'"),
@@ -246,14 +255,17 @@ def test_bad_configs_are_refused_by_place(changes, message):
         from_config(settings(**changes), "edsr", "config.quantization.sr")
 
 
-PRIORS = st.sampled_from(["laplace", "gaussian", "minmax", "auto"])
+PRIORS = st.sampled_from(["laplace", "gaussian", "minmax", "auto", "least_squares"])
 RULES = st.builds(
-    Rule,
+    lambda pattern, bits, prior, ways, size: Rule(pattern, bits, prior, *ways, size),
     st.sampled_from([".*", ".*/kernel", "edsr/head/.*"]),
     st.none() | st.integers(2, 8),
     PRIORS,
-    st.sampled_from(GRANULARITIES),
-    st.booleans(),
+    # Granularity, and whether moments are corrected: not those of groups and layers.
+    st.sampled_from(
+        [(name, False) for name in GRANULARITIES] + [(name, True) for name in GRANULARITIES[:3]]
+    ),
+    st.sampled_from(GROUP_SIZES),
 )
 
 

@@ -42,6 +42,17 @@ def test_bits_of_channels_count_each_by_its_own():
     assert size_mbit(TREE, [rule]) == pytest.approx((21 * 3.4 + 3 * 32) / 1e6)
 
 
+def test_ranges_of_groups_count_in_every_account():
+    # 7 rows of 3 channels are one group of each; 70 rows are two of 64 and 6.
+    for rows, groups in ((7, 3), (70, 6)):
+        tree = {"params": {"kernel": jnp.ones((rows, 3))}}
+        rule = Rule("kernel", 5, "minmax", "group")
+        expected = (rows * 3 * 5 + groups * 48) / 1e6
+        assert size_mbit(tree, [rule]) == size_mbit(quantize(tree, [rule])) == expected
+        packed = -(-rows * 3 * 5 // 8)
+        assert held_bytes(quantize(tree, [rule])) == packed + groups * 8
+
+
 def test_held_bytes_by_hand():
     quantized = quantize(TREE, [Rule("kernel", 5, granularity="channel")])
     # 105 bits take 14 bytes; an offset and a scale for each of 3 channels; 3 biases, 3 means.

@@ -104,11 +104,12 @@ def content(packed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", range(2, 9))
-@pytest.mark.parametrize("granularity", ["tensor", "channel", "channel-bits"])
+@pytest.mark.parametrize("granularity", ["tensor", "channel", "channel-bits", "group", "layer"])
 def test_codes_ranges_and_all_else_come_back_bit_for_bit(tmp_path, granularity, bits):
+    correct = bits % 2 == 0 and granularity not in ("group", "layer")
     rules = [
         Rule("head/bias", bits, "minmax"),
-        Rule("(head/kernel|empty)", bits, "auto", granularity, bits % 2 == 0),
+        Rule("(head/kernel|empty)", bits, "auto", granularity, correct),
         Rule("0/kernel", min(8, bits + 0.5), "gaussian", "channel-bits"),
     ]
     before = handmade(rules)
@@ -126,6 +127,23 @@ def test_codes_ranges_and_all_else_come_back_bit_for_bit(tmp_path, granularity, 
                 assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
     for name in ("config", "rules", "fine_tuned", "provenance"):
         assert getattr(before, name) == getattr(after, name)
+
+
+def test_groups_come_back_and_take_what_the_accounts_say(tmp_path):
+    x = np.random.default_rng(3).laplace(size=(70, 3)).astype(np.float32)
+    trees = {}
+    for granularity in ("tensor", "group"):
+        rule = Rule("x", 3, "least_squares", granularity)
+        trees[granularity] = quantize({"params": {"x": x}, "stats": {}}, [rule])
+    files = {name: PackedModels(**{**vars(handmade()), "sr": t}) for name, t in trees.items()}
+    packed_files.save(tmp_path / "file", files["group"])
+    leaf = packed_files.load(tmp_path / "file").sr["params"]["x"]
+    assert (leaf.group_size, leaf.prior, leaf.offset.shape) == (64, "least_squares", (2, 3))
+    assert same(dequantize(leaf), dequantize(trees["group"]["params"]["x"]))
+    # The one range of the tensor took 8 bytes, and those of six groups take 6 each.
+    arrays = {name: parts(packed_files.to_bytes(file))[0] for name, file in files.items()}
+    taken = {name: sum(a.nbytes for a in found.values()) for name, found in arrays.items()}
+    assert taken["group"] - taken["tensor"] == 6 * 6 - 8
 
 
 def test_leaves_in_bfloat16_come_back_as_such(tmp_path):
@@ -538,6 +556,12 @@ FALSE = {
     "dtype": (leaf(dtype="float64"), "its dtype is 'float64'"),
     "dtype object": (leaf(dtype="object"), "its dtype is 'object'"),
     "field of a leaf": (leaf(function="os.system"), "its record has other fields"),
+    "groups of text": (leaf(group_size="64"), "its groups do not fit it"),
+    "groups of none": (leaf(group_size=0), "its groups do not fit it"),
+    "groups without an axis": (leaf(axis=None, group_size=64), "its groups do not fit it"),
+    "groups along another axis": (leaf(axis=1, group_size=64), "its groups do not fit it"),
+    "groups of bits by channel": (leaf(bits="6666", group_size=64), "its groups do not fit it"),
+    "groups that are many": (leaf(bits=4, group_size=1), "offsets: fewer than its leaves have"),
     "no prior": (
         lambda arrays, record: record["leaves"][LEAF].pop("prior"),
         "its record has other fields",

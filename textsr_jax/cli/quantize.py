@@ -35,7 +35,8 @@ _BITS = flags.DEFINE_list("bits", None, "Bit widths to try, 2 to 8; with --out o
 _PRIOR = flags.DEFINE_list(
     "prior",
     None,
-    "Some of laplace, gaussian, minmax (the baseline), auto; default: the first three.",
+    "Some of laplace, gaussian, minmax (the baseline), auto, least_squares; default: the first "
+    "three.",
 )
 _TARGET = flags.DEFINE_list("target", None, "What to quantise: sr, ocr, both; default: each.")
 _PAPER_SIZES = flags.DEFINE_bool(
@@ -57,7 +58,7 @@ _FINETUNE = flags.DEFINE_bool(
 )
 
 _TARGETS = {"sr": "SR", "ocr": "OCR", "both": "SR + OCR"}
-_PRIORS = {prior: prior for prior in ("laplace", "gaussian", "minmax", "auto")}
+_PRIORS = {prior: prior for prior in ("laplace", "gaussian", "minmax", "auto", "least_squares")}
 _PAPER_PRIORS = ("laplace", "gaussian", "minmax")
 _ALL_BITS = range(2, 9)
 

@@ -8,7 +8,7 @@ import math
 import numbers
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard, cast
 
 from textsr_jax.config.names import nearest
 
@@ -65,6 +65,23 @@ class Whole:
         if not self.low <= number <= self.high or number % self.step:
             raise Refused(self.wanted)
         return number
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """One of some whole numbers."""
+
+    values: tuple[int, ...]
+
+    @property
+    def wanted(self) -> str:
+        return f"one of {', '.join(map(str, self.values))}"
+
+    def accept(self, value: object) -> int:
+        is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if not is_whole or value not in self.values:
+            raise Refused(self.wanted)
+        return int(cast(int, value))
 
 
 @dataclasses.dataclass(frozen=True)

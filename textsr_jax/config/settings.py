@@ -9,7 +9,18 @@ that is older than the field; see `parts.Field`. The networks are in `network_se
 from dataclasses import dataclass, field
 from typing import Any
 
-from textsr_jax.config.kinds import Axes, Choice, Choices, Flag, Losses, Number, Rules, Text, Whole
+from textsr_jax.config.kinds import (
+    Axes,
+    Choice,
+    Choices,
+    Flag,
+    Losses,
+    Number,
+    OneOf,
+    Rules,
+    Text,
+    Whole,
+)
 from textsr_jax.config.network_settings import (
     FocusSettings,
     RecognizerSettings,
@@ -253,9 +264,18 @@ class JointSettings(DrawnOptimization):
 
 
 _BITS = Number(2, 8, keep_whole=True)
-_PRIOR = Choice(("laplace", "gaussian", "minmax", "auto"))
-_GRANULARITY = Choice(("tensor", "channel", "channel-bits"))
-_RULES = Rules({"bits": _BITS, "prior": _PRIOR, "granularity": _GRANULARITY, "correct": Flag()})
+_PRIOR = Choice(("laplace", "gaussian", "minmax", "auto", "least_squares"))
+_GRANULARITY = Choice(("tensor", "channel", "channel-bits", "group", "layer", "layer-channel"))
+_GROUP_SIZE = OneOf((32, 64, 128))
+_RULES = Rules(
+    {
+        "bits": _BITS,
+        "prior": _PRIOR,
+        "granularity": _GRANULARITY,
+        "correct": Flag(),
+        "group_size": _GROUP_SIZE,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,8 +287,9 @@ class ModelQuantization(Part):
     prior: str = recipe("laplace", _PRIOR, "what ranges assume; auto: the least error measured")
     granularity: str = recipe("tensor", _GRANULARITY, "what has a range of its own")
     correct: bool = recipe(False, Flag(), "restores the mean and deviation of each channel")
-    # Each is {"pattern": REGEX} or {"set": NAME}, and those of bits, prior, granularity and
-    # correct that differ from the fields above.
+    group_size: int = recipe(64, _GROUP_SIZE, "values of a range with granularity group")
+    # Each is {"pattern": REGEX} or {"set": NAME}, and those of bits, prior, granularity, correct
+    # and group_size that differ from the fields above.
     rules: tuple[dict[str, Any], ...] = recipe(
         (), _RULES, "rules before the set's; the first match wins"
     )

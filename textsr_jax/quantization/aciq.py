@@ -10,10 +10,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from textsr_jax.quantization import statistics
+from textsr_jax.quantization import groups, least_squares, statistics
 
 MIN_BITS, MAX_BITS = 2, 8
+# ACIQ's, and the range of all values.
 PRIORS = ("laplace", "gaussian", "minmax")
+# What may set a range. "least_squares" improves on those of the priors.
+RANGES = (*PRIORS, "least_squares")
 
 # The number of bits of a whole tensor, or int32 (channels,): a number for each channel.
 Bits = int | jax.Array
@@ -133,10 +136,23 @@ def to_codes(
 
 
 def from_codes(
-    codes: jax.Array, offset: jax.Array, scale: jax.Array, axis: int | None = None
+    codes: jax.Array,
+    offset: jax.Array,
+    scale: jax.Array,
+    axis: int | None = None,
+    group_size: int | None = None,
 ) -> jax.Array:
-    """The values of uint8 `codes`: offset + code x scale; float32, shape of `codes`."""
-    offset, scale = (statistics.along(value, codes.ndim, axis) for value in (offset, scale))
+    """The values of uint8 `codes`: offset + code x scale; float32, shape of `codes`.
+
+    `offset` and `scale` are () or (codes.shape[axis],). With `group_size` they are (groups,
+    channels), as `groups.expanded` takes them.
+    """
+    offset, scale = (
+        statistics.along(value, codes.ndim, axis)
+        if group_size is None
+        else groups.expanded(value, codes.shape, group_size)
+        for value in (offset, scale)
+    )
     return offset + codes.astype(jnp.float32) * scale
 
 
@@ -249,10 +265,10 @@ class Quantized(NamedTuple):
 
     Attributes:
       codes: uint8, shape of the tensor.
-      offset, scale: float32; value = offset + code x scale. Steps that are fitted to channels are
-        bfloat16 numbers, which take two bytes in a packed file. Corrected steps are exact.
+      offset, scale: float32; value = offset + code x scale. Steps that are fitted to channels or
+        groups are bfloat16 numbers, which take two bytes in a packed file. Corrected ones are not.
       bits: int32 () or (channels,).
-      prior: int32 (), the index in `PRIORS` of the prior that set the range.
+      prior: int32 (), the index in `RANGES` of what set the range.
     """
 
     codes: jax.Array
@@ -270,18 +286,22 @@ def quantize_array(
     *,
     allocate: bool = False,
     correct: int | bool | None = False,
+    group_size: int | None = None,
 ) -> Quantized:
     """Quantises a tensor as a rule asks for.
 
     Args:
       x: finite floats of any shape.
       bits: 2 to 8; may be traced. With `allocate` it is the mean over channels, such as 3.5.
-      prior: one of `PRIORS`, or "auto": the prior with the least squared error, measured on the
-        result with its correction.
+      prior: one of `RANGES`, or "auto": the one of `PRIORS` with the least squared error, measured
+        on the result with its correction.
       axis: the channel axis that gets a range for each of its indexes; None for one range.
-      allocate: gives each channel its own bits by `allocate_bits`; needs `axis`.
+      allocate: gives each channel its own bits by `allocate_bits`, from its spread by the prior
+        (Laplace's for "least_squares"); needs `axis`.
       correct: the channel axis whose means and deviations are restored; None to restore those of
         the whole tensor, False to restore nothing. See `restore_moments`.
+      group_size: gives each channel a range for so many rows; see `groups`. `axis` is the last one.
+        The tensor is not empty, and nothing is allocated or corrected.
 
     Returns:
       Codes and range. Decode along `correct` if it is an axis, else along `axis`.
@@ -295,36 +315,60 @@ def quantize_array(
         _check_bits(bits)
         if not allocate and bits != int(bits):
             raise ValueError(f"{bits} bits; broken numbers are means over channels, of `allocate`")
-    _check_prior(prior, (*PRIORS, "auto"))
+    _check_prior(prior, (*RANGES, "auto"))
     # The same bits everywhere, or those of each channel.
     even = bits if isinstance(bits, jax.Array) else int(bits)
     outcomes, errors, units = [], [], []
-    for index, name in enumerate(PRIORS):
-        if prior not in (name, "auto"):
+    for index, name in enumerate(RANGES):
+        if name not in (PRIORS if prior == "auto" else (prior,)):
             continue
-        width = allocate_bits(spread(x, name, axis), bits) if allocate else even
-        offset, scale = fit_range(x, width, name, axis)
-        if axis is not None:
-            # Rounded up, by 0.8 % at most, so that the range loses nothing.
-            whole = jax.lax.bitcast_convert_type(scale, jnp.uint32)
-            scale = jax.lax.bitcast_convert_type(
-                (whole + 0xFFFF) & jnp.uint32(0xFFFF0000), jnp.float32
-            )
-        codes = to_codes(x, offset, scale, width, axis)
+        width = even
+        if allocate:
+            width = allocate_bits(spread(x, name if name in PRIORS else "laplace", axis), bits)
         along = axis
+        if group_size is None:
+            codes, offset, scale = _coded(x, width, name, axis)
+        else:
+            parts = [_coded(part, width, name, 1) for part in groups.columns(x, group_size)]
+            codes = groups.from_columns([part[0] for part in parts], x.shape)
+            offset, scale = (
+                jnp.concatenate([part[which].reshape(-1, x.shape[-1]) for part in parts])
+                for which in (1, 2)
+            )
         if correct is not False:
             offset, scale = restore_moments(x, codes, offset, scale, axis, correct)
             along = correct
         outcomes.append(
             Quantized(codes, offset, scale, jnp.asarray(width, jnp.int32), jnp.int32(index))
         )
-        error, unit = statistics.mean_square(from_codes(codes, offset, scale, along), x)
+        values = from_codes(codes, offset, scale, along, group_size)
+        error, unit = statistics.mean_square(values, x)
         errors.append(jnp.where(jnp.isnan(error), jnp.inf, error))
         units.append(unit)
     if len(outcomes) == 1:
         return outcomes[0]
     best = jnp.argmin(statistics.comparable(jnp.stack(errors), jnp.stack(units)))
     return jax.tree.map(lambda *parts: jnp.stack(parts)[best], *outcomes)
+
+
+def _coded(
+    x: jax.Array, bits: Bits, prior: str, axis: int | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The codes of a tensor, and the offset and step of one of `RANGES`."""
+    ranges = []
+    for name in PRIORS if prior == "least_squares" else (prior,):
+        offset, scale = fit_range(x, bits, name, axis)
+        if axis is not None:
+            # Rounded up, by 0.8 % at most, so that the range loses nothing.
+            whole = jax.lax.bitcast_convert_type(scale, jnp.uint32)
+            scale = jax.lax.bitcast_convert_type(
+                (whole + 0xFFFF) & jnp.uint32(0xFFFF0000), jnp.float32
+            )
+        ranges.append((offset, scale))
+    offset, scale = ranges[0]
+    if prior == "least_squares":
+        offset, scale = least_squares.fit_range(x, bits, ranges, axis)
+    return to_codes(x, offset, scale, bits, axis), offset, scale
 
 
 def _clip(prior: str, bits: Bits) -> float | jax.Array:

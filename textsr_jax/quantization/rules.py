@@ -13,7 +13,10 @@ from typing import Any
 from textsr_jax.errors import UserError
 from textsr_jax.quantization import aciq
 
-GRANULARITIES = ("tensor", "channel", "channel-bits")
+GRANULARITIES = ("tensor", "channel", "channel-bits", "group", "layer", "layer-channel")
+GROUP_SIZES = (32, 64, 128)
+# The fields of `Rule` that a set's rules share, and that a config has.
+SETTINGS = ("bits", "prior", "granularity", "correct", "group_size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +30,20 @@ class Rule:
       bits: 2 to 8, or None to leave the leaf as it is. A whole number, except with "channel-bits":
         there it is the mean over a tensor's channels, such as 3.5.
       prior: "laplace", "gaussian", "minmax", or "auto": the prior with the least squared error for
-        the tensor.
-      granularity: "tensor": one range for the tensor. "channel": one range for each output channel,
-        which is the last axis of every kernel here. "channel-bits": as "channel", and channels of
-        larger scale get more bits (`aciq.allocate_bits`).
-      correct: restores the mean and deviation of each output channel (`aciq.restore_moments`).
+        the tensor. "least_squares": the range with the least squared error that alternation finds
+        (`least_squares.fit_range`).
+      granularity: what has a range of its own.
+        "tensor": the tensor.
+        "channel": each output channel, which is the last axis of every kernel here.
+        "channel-bits": as "channel", and channels of larger scale get more bits
+          (`aciq.allocate_bits`).
+        "group": each `group_size` consecutive values of an output channel; the last group may be
+          smaller (`groups`).
+        "layer": each index of the first axis, as of layers that a scan holds in one array.
+        "layer-channel": each output channel of each such layer.
+      correct: restores the mean and deviation of each output channel (`aciq.restore_moments`). For
+        "tensor", "channel" and "channel-bits".
+      group_size: 32, 64 or 128, for "group".
 
     Raises:
       UserError: an invalid expression or setting.
@@ -42,6 +54,7 @@ class Rule:
     prior: str = "laplace"
     granularity: str = "tensor"
     correct: bool = False
+    group_size: int = 64
 
     def __post_init__(self) -> None:
         def refuse(what: str) -> UserError:
@@ -54,11 +67,16 @@ class Rule:
         if self.granularity not in GRANULARITIES:
             allowed = ", ".join(GRANULARITIES)
             raise refuse(f"granularity {self.granularity!r}; use one of {allowed}")
-        if self.prior not in (*aciq.PRIORS, "auto"):
-            allowed = ", ".join((*aciq.PRIORS, "auto"))
+        if self.prior not in (*aciq.RANGES, "auto"):
+            allowed = ", ".join((*aciq.RANGES, "auto"))
             raise refuse(f"prior {self.prior!r}; use one of {allowed}")
         if not isinstance(self.correct, bool):
             raise refuse(f"correct {self.correct!r}; use true or false")
+        if self.correct and self.granularity in ("group", "layer", "layer-channel"):
+            raise refuse(f"granularity {self.granularity} corrects nothing; leave out correct")
+        if isinstance(self.group_size, bool) or self.group_size not in GROUP_SIZES:
+            allowed = ", ".join(map(str, GROUP_SIZES))
+            raise refuse(f"group_size {self.group_size!r}; use one of {allowed}")
         if self.bits is None:
             return
         if isinstance(self.bits, bool) or not isinstance(self.bits, int | float):
@@ -148,6 +166,7 @@ def rule_set(
     prior: str = "laplace",
     granularity: str = "tensor",
     correct: bool = False,
+    group_size: int = 64,
 ) -> tuple[Rule, ...]:
     """The rules of a named set, all with these settings.
 
@@ -158,7 +177,9 @@ def rule_set(
         close = difflib.get_close_matches(name, RULE_SETS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"take one of {', '.join(RULE_SETS)}"
         raise UserError(f"there is no rule set {name!r}; {hint}")
-    return tuple(Rule(pattern, bits, prior, granularity, correct) for pattern in RULE_SETS[name])
+    return tuple(
+        Rule(pattern, bits, prior, granularity, correct, group_size) for pattern in RULE_SETS[name]
+    )
 
 
 def selection(network: str) -> str:
@@ -178,8 +199,8 @@ def from_config(config: Mapping[str, Any], network: str, field: str) -> tuple[Ru
     Args:
       config: has the fields
         set: a named set; "" for the paper's of the network, "none" for no set.
-        bits, prior, granularity, correct: the settings of the set; see `Rule`.
-        rules: mappings with `pattern` or `set`, and any of the four settings; the default is the
+        bits, prior, granularity, correct, group_size: the settings of the set; see `Rule`.
+        rules: mappings with `pattern` or `set`, and any of these settings; the default is the
           setting above. `bits: None` leaves matching leaves as they are.
       network: the network's name in the config.
       field: the config's name, for messages.
@@ -187,18 +208,17 @@ def from_config(config: Mapping[str, Any], network: str, field: str) -> tuple[Ru
     Raises:
       UserError: an unknown field or set, or an invalid setting. The message names the place.
     """
-    names = ("bits", "prior", "granularity", "correct")
-    defaults = {name: config[name] for name in names}
+    defaults = {name: config[name] for name in SETTINGS}
     found: list[Rule] = []
     try:
         for number, entry in enumerate(config["rules"]):
             place = f"rules[{number}]: "
             if not isinstance(entry, Mapping) or len({"pattern", "set"} & entry.keys()) != 1:
                 raise UserError("must be a mapping with either 'pattern' or 'set'")
-            unknown = entry.keys() - {"pattern", "set", *names}
+            unknown = entry.keys() - {"pattern", "set", *SETTINGS}
             if unknown:
-                raise UserError(f"there is no setting {min(unknown)!r}; take {', '.join(names)}")
-            settings = defaults | {name: entry[name] for name in names if name in entry}
+                raise UserError(f"there is no setting {min(unknown)!r}; take {', '.join(SETTINGS)}")
+            settings = defaults | {name: entry[name] for name in SETTINGS if name in entry}
             if "set" in entry:
                 found += rule_set(entry["set"], **settings)
             else:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from textsr_jax.errors import UserError
-from textsr_jax.quantization import aciq, packing
+from textsr_jax.quantization import aciq, groups, packing
 from textsr_jax.quantization.rules import Rule, first_match
 
 # A nested dict whose leaves are arrays or `QuantizedArray`s; inside jit, tracers.
@@ -28,7 +28,7 @@ Keys = tuple[Any, ...]
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=("codes", "offset", "scale"),
-    meta_fields=("shape", "dtype", "bits", "prior", "axis"),
+    meta_fields=("shape", "dtype", "bits", "prior", "axis", "group_size"),
 )
 @dataclasses.dataclass(frozen=True)
 class QuantizedArray:
@@ -41,7 +41,9 @@ class QuantizedArray:
         `packing.pack_channels` if `bits` is a tuple.
       - `offset` and `scale` are finite float32, () if `axis` is None, else (shape[axis],).
         scale >= 0, and where it is 0 every code is 0. 0 <= axis < len(shape).
-      - `prior` is the prior that set the range, one of `aciq.PRIORS`, never "auto".
+      - `group_size` is None, or the rows of a group (`groups`). Then `axis` is the last one, `bits`
+        is a number, and `offset` and `scale` are (groups, shape[-1]).
+      - `prior` is what set the range, one of `aciq.RANGES`, never "auto".
     It is a pytree. Its leaves are codes, offset and scale; the rest is static.
     """
 
@@ -53,6 +55,7 @@ class QuantizedArray:
     bits: int | tuple[int, ...]
     prior: str
     axis: int | None
+    group_size: int | None = None
 
     @property
     def size(self) -> int:
@@ -65,6 +68,11 @@ class QuantizedArray:
         if isinstance(self.bits, tuple):
             return sum(self.bits) * (self.size // max(1, len(self.bits)))
         return self.bits * self.size
+
+    @property
+    def range_bits(self) -> int:
+        """The bits of the ranges of all groups, as packed files hold them; 0 without groups."""
+        return 0 if self.group_size is None else range_bits(self.shape, self.group_size)
 
     @property
     def packed_size(self) -> int:
@@ -149,6 +157,24 @@ def leaf_kind(keys: Keys) -> str | None:
     return top if top in ("params", "stats") else None
 
 
+def ranges_of(shape: tuple[int, ...], rule: Rule) -> tuple[int | None, int | None]:
+    """The `axis` and the `group_size` of a tensor of `shape`, before any correction."""
+    if rule.granularity == "tensor" or len(shape) < 2 or not math.prod(shape):
+        return None, None
+    last = len(shape) - 1
+    if rule.granularity == "group":
+        return last, rule.group_size
+    # Layers of vectors have one range each, as any vector has.
+    if rule.granularity == "layer" or (rule.granularity == "layer-channel" and last == 1):
+        return 0, None
+    return last, math.prod(shape[1:-1]) if rule.granularity == "layer-channel" else None
+
+
+def range_bits(shape: tuple[int, ...], group_size: int) -> int:
+    """The bits of the ranges of groups: a float32 offset and a bfloat16 step each."""
+    return 48 * groups.group_count(shape, group_size) * shape[-1]
+
+
 def _map_selected(
     tree: Tree, rules: Sequence[Rule], change: Callable[[jax.Array, Rule, str], Leaf]
 ) -> Tree:
@@ -176,6 +202,7 @@ class _Scheme:
     axis: int | None
     allocate: bool
     correct: int | bool | None
+    group_size: int | None
 
     @property
     def along(self) -> int | None:
@@ -190,10 +217,10 @@ def _scheme(leaf: Leaf, rule: Rule, path: str) -> tuple[_Scheme, float]:
     dtype = np.dtype(leaf.dtype)
     if dtype not in (np.dtype(jnp.float32), np.dtype(jnp.bfloat16)):
         raise UserError(f"{path}: {dtype.name} cannot be quantised; convert it to float32")
-    channels = leaf.ndim - 1 if leaf.ndim > 1 and leaf.size else None
-    axis = None if rule.granularity == "tensor" else channels
+    axis, group_size = ranges_of(leaf.shape, rule)
     allocate = axis is not None and rule.granularity == "channel-bits"
-    scheme = _Scheme(rule.prior, axis, allocate, channels if rule.correct else False)
+    channels = leaf.ndim - 1 if leaf.ndim > 1 and leaf.size else None
+    scheme = _Scheme(rule.prior, axis, allocate, channels if rule.correct else False, group_size)
     assert rule.bits is not None, "first_match gives rules with bits"
     return scheme, float(rule.bits) if allocate else int(rule.bits)
 
@@ -223,8 +250,9 @@ def _quantize_leaf(leaf: jax.Array, rule: Rule, path: str) -> QuantizedArray:
         tuple(leaf.shape),
         np.dtype(leaf.dtype),
         bits,
-        aciq.PRIORS[int(found.prior)],
+        aciq.RANGES[int(found.prior)],
         scheme.along,
+        scheme.group_size,
     )
 
 
@@ -243,12 +271,15 @@ def _quantize(leaf: jax.Array, bits: jax.Array, scheme: _Scheme) -> aciq.Quantiz
         scheme.axis,
         allocate=scheme.allocate,
         correct=scheme.correct,
+        group_size=scheme.group_size,
     )
 
 
 @functools.partial(jax.jit, static_argnums=2)
 def _simulated(leaf: jax.Array, found: aciq.Quantized, scheme: _Scheme) -> jax.Array:
-    values = aciq.from_codes(found.codes, found.offset, found.scale, scheme.along)
+    values = aciq.from_codes(
+        found.codes, found.offset, found.scale, scheme.along, scheme.group_size
+    )
     # The difference is zero, so the values stay exact. Its gradient is that of the leaf.
     return values.astype(leaf.dtype) + (leaf - jax.lax.stop_gradient(leaf))
 
@@ -264,4 +295,5 @@ def unpacked_codes(leaf: QuantizedArray) -> jax.Array:
 @jax.jit
 def _dequantize_leaf(leaf: QuantizedArray) -> jax.Array:
     offset, scale = cast(jax.Array, leaf.offset), cast(jax.Array, leaf.scale)
-    return aciq.from_codes(unpacked_codes(leaf), offset, scale, leaf.axis).astype(leaf.dtype)
+    values = aciq.from_codes(unpacked_codes(leaf), offset, scale, leaf.axis, leaf.group_size)
+    return values.astype(leaf.dtype)

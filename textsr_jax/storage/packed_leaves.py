@@ -4,6 +4,7 @@ All codes are in one array, and all offsets and scales in three more. An array f
 take 130 bytes in the header.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from textsr_jax.models.network import Variables
-from textsr_jax.quantization import QuantizedArray, aciq, dequantize, is_quantized
+from textsr_jax.quantization import QuantizedArray, aciq, dequantize, groups, is_quantized
 from textsr_jax.storage.packed_header import Damaged
 
 PARTS = ("sr", "ocr")
@@ -56,6 +57,8 @@ def arrays_of(trees: Mapping[str, Variables]) -> tuple[dict[str, np.ndarray], di
                     "prior": leaf.prior,
                     "axis": leaf.axis,
                 }
+                if leaf.group_size is not None:
+                    leaves[name]["group_size"] = leaf.group_size
             elif leaf.dtype == np.float32:
                 arrays[name] = np.asarray(leaf)
             else:
@@ -124,10 +127,10 @@ class _Joined:
         return self._take(_CODES, count)
 
     def range(self, shape: tuple[int, ...], axis: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the offset and scale of the next leaf, of shape () or (shape[axis],)."""
-        if axis is None:
-            return self._take(_OFFSETS, 1).reshape(()), self._take(_SCALES, 1).reshape(())
-        return self._take(_OFFSETS, shape[axis]), self._take(_CHANNEL_SCALES, shape[axis])
+        """Returns the offset and scale of the next leaf, of its ranges' `shape`."""
+        count = math.prod(shape)
+        scales = _SCALES if axis is None else _CHANNEL_SCALES
+        return self._take(_OFFSETS, count).reshape(shape), self._take(scales, count).reshape(shape)
 
     def check_used(self) -> None:
         """Raises `Damaged` if something is left."""
@@ -152,16 +155,19 @@ def _quantized(name: str, about: Mapping[str, Any], joined: _Joined) -> Quantize
     def is_index(value: object) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40
 
-    check(about.keys() == _LEAF_FIELDS, "its record has other fields than it should")
+    # Leaves without groups have no such field.
+    fields = about.keys() - {"group_size"}
+    check(fields == _LEAF_FIELDS, "its record has other fields than it should")
     shape, dtype, bits, prior, axis = (
         about[field] for field in ("shape", "dtype", "bits", "prior", "axis")
     )
+    group_size = about.get("group_size")
     check(
         isinstance(shape, list) and len(shape) <= 8 and all(map(is_index, shape)),
         f"its shape is {shape!r}",
     )
     check(isinstance(dtype, str) and dtype in _DTYPES, f"its dtype is {dtype!r}")
-    check(isinstance(prior, str) and prior in aciq.PRIORS, f"its prior is {prior!r}")
+    check(isinstance(prior, str) and prior in aciq.RANGES, f"its prior is {prior!r}")
     check(axis is None or (is_index(axis) and axis < len(shape)), f"its axis is {axis!r}")
     widths = range(aciq.MIN_BITS, aciq.MAX_BITS + 1)
     if isinstance(bits, str):
@@ -170,7 +176,13 @@ def _quantized(name: str, about: Mapping[str, Any], joined: _Joined) -> Quantize
         bits = tuple(map(int, bits))
     else:
         check(is_index(bits) and bits in widths, f"its bits are {bits!r}")
-    offset, scale = joined.range(tuple(shape), axis)
+    if group_size is None:
+        ranges = () if axis is None else (shape[axis],)
+    else:
+        fits = is_index(group_size) and group_size > 0 and not isinstance(bits, tuple)
+        check(fits and axis is not None and axis == len(shape) - 1 > 0, "its groups do not fit it")
+        ranges = (groups.group_count(shape, group_size), shape[-1])
+    offset, scale = joined.range(ranges, axis)
     leaf = QuantizedArray(
         codes=np.zeros(0, np.uint8),
         offset=offset,
@@ -180,6 +192,7 @@ def _quantized(name: str, about: Mapping[str, Any], joined: _Joined) -> Quantize
         bits=bits,
         prior=prior,
         axis=axis,
+        group_size=group_size,
     )
     check(bool(np.isfinite(offset).all()), "its offsets are not finite")
     sound = np.isfinite(scale).all() and (scale >= 0).all()

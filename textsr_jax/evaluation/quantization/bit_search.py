@@ -25,6 +25,7 @@ from textsr_jax.evaluation.quantization.journal import Journal
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Variables
 from textsr_jax.quantization import Rule
+from textsr_jax.quantization.rules import SETTINGS
 from textsr_jax.quantization.tree import leaf_path
 
 # 32 bits mean: not quantised.
@@ -106,7 +107,8 @@ class BitSearch:
         self._how = {
             part: {
                 name: baseline.config.quantization[part][name]
-                for name in ("prior", "granularity", "correct")
+                for name in SETTINGS
+                if name != "bits"
             }
             for part in ("sr", "ocr")
         }

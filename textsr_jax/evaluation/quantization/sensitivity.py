@@ -14,7 +14,12 @@ from textsr_jax.evaluation.quantization.baseline import Baseline
 from textsr_jax.evaluation.quantization.journal import Journal
 from textsr_jax.models import Variables
 from textsr_jax.quantization import aciq
-from textsr_jax.quantization.rules import first_match, layer_types, rule_set, selection
+from textsr_jax.quantization.rules import (
+    first_match,
+    layer_types,
+    rule_set,
+    selection,
+)
 from textsr_jax.quantization.tree import leaf_path
 
 
@@ -57,7 +62,9 @@ def study(
     """
     settings = baseline.config.quantization.to_dict()
     how = {
-        part: {name: settings[part][name] for name in ("prior", "granularity", "correct")}
+        part: {
+            name: settings[part][name] for name in ("prior", "granularity", "correct", "group_size")
+        }
         for part in ("sr", "ocr")
     }
     journal = Journal(folder, "sensitivity", [baseline.subject, how])
