@@ -26,7 +26,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, decode_rgb, resize
 from textsr_jax.reading import crops
 from textsr_jax.report.tables import print_table
-from textsr_jax.storage.atomic import write_json
+from textsr_jax.runtime.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
 
 with needs_extra(__name__):

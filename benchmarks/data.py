@@ -22,7 +22,7 @@ from textsr_jax.cli.scripts import run_script
 from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
 from textsr_jax.report.tables import print_table
-from textsr_jax.storage.atomic import write_json
+from textsr_jax.runtime.atomic import write_json
 
 with needs_extra(__name__):
     from textsr_jax.data import textzoom

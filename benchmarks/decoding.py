@@ -19,8 +19,8 @@ from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation import protocol
 from textsr_jax.report.tables import print_table
+from textsr_jax.runtime.atomic import write_json
 from textsr_jax.storage import workdirs
-from textsr_jax.storage.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
 
 # What each field of `config.decoding` is tried at, the other as the models have it.

@@ -21,7 +21,7 @@ from textsr_jax.cli.scripts import refuse, run_script
 from textsr_jax.config.checks import checked
 from textsr_jax.data.synthetic import generation
 from textsr_jax.report.tables import new_table, print_table
-from textsr_jax.storage.atomic import write_json
+from textsr_jax.runtime.atomic import write_json
 
 with needs_extra(__name__):
     from benchmarks.data import machine, rate

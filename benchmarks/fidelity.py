@@ -17,7 +17,7 @@ from benchmarks.golden import vectors as golden_vectors
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
 from textsr_jax.models import count_parameters
-from textsr_jax.storage import atomic
+from textsr_jax.runtime import atomic
 
 with needs_extra(__name__):
     from benchmarks import networks

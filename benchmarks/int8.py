@@ -30,7 +30,7 @@ from textsr_jax.evaluation.protocol import Evaluation, Images, Row
 from textsr_jax.export import GRAPHS, RANGE_METHODS
 from textsr_jax.models import Network, Variables
 from textsr_jax.report.tables import print_table
-from textsr_jax.storage.atomic import write_json
+from textsr_jax.runtime.atomic import write_json
 
 with needs_extra(__name__):
     import onnxruntime

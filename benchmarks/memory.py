@@ -24,8 +24,8 @@ from textsr_jax.images import HR_SIZE, LR_SIZE
 from textsr_jax.models import Network, Variables, build_ocr, build_sr
 from textsr_jax.quantization import dequantize, held_bytes, quantize, rule_set
 from textsr_jax.report.tables import print_table
+from textsr_jax.runtime.atomic import write_json
 from textsr_jax.runtime.compilation import jit_sparingly
-from textsr_jax.storage.atomic import write_json
 
 THREADS = 2
 BATCHES = (1, 8)

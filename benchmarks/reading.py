@@ -33,7 +33,7 @@ from textsr_jax.data.synthetic import generation
 from textsr_jax.errors import UserError
 from textsr_jax.report.tables import print_table
 from textsr_jax.runtime import concurrency
-from textsr_jax.storage.atomic import write_json
+from textsr_jax.runtime.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
 
 ROOT = pathlib.Path(__file__).parents[1]

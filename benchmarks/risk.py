@@ -23,8 +23,8 @@ from textsr_jax.experiments import draw_plots, fit_temperature
 from textsr_jax.images import HR_SIZE, resize
 from textsr_jax.report.tables import new_table, print_table
 from textsr_jax.runtime import provenance
+from textsr_jax.runtime.atomic import write_json
 from textsr_jax.storage import packed_files
-from textsr_jax.storage.atomic import write_json
 from textsr_jax.storage.shipped import SHIPPED
 
 with needs_extra(__name__):

@@ -27,7 +27,7 @@ from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
 from textsr_jax.models.layers.convolution import counted
 from textsr_jax.report.tables import print_table
-from textsr_jax.storage.atomic import write_json
+from textsr_jax.runtime.atomic import write_json
 
 with needs_extra(__name__):
     import torch

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "losses": GROUND,
     "metrics": GROUND,
     "decoding": GROUND,
-    "quantization": {"errors"},
+    "quantization": {"errors", "runtime"},
     "config": {"errors"},
     "data": GROUND | {"config"},
     "storage": GROUND | {"models", "quantization", "config"},

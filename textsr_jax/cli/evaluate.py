@@ -91,7 +91,7 @@ def _evaluate_words(config: Experiment) -> None:
     from textsr_jax.cli.pictures import write_pictures
     from textsr_jax.evaluation import comparison, named_models, protocol
     from textsr_jax.report import figures, tables
-    from textsr_jax.storage import atomic
+    from textsr_jax.runtime import atomic
     from textsr_jax.storage.models import Models
 
     source = _source()
@@ -124,7 +124,7 @@ def _evaluate_photographs(config: Experiment) -> None:
     from textsr_jax.cli.pictures import write_pictures
     from textsr_jax.evaluation import photographs
     from textsr_jax.report import figures, tables
-    from textsr_jax.storage import atomic
+    from textsr_jax.runtime import atomic
 
     source, folders = _WORKDIR.value, _PHOTOGRAPHS.value or []
     network, variables = photographs.load_rescaler(source, config)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from PIL import Image
 
-from textsr_jax.storage import atomic
+from textsr_jax.runtime import atomic
 
 
 def write_pictures(folder: str | pathlib.Path, pictures: Mapping[str, Image.Image]) -> None:

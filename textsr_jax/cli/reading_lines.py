@@ -20,8 +20,8 @@ from textsr_jax.errors import UserError, escaped
 from textsr_jax.images import HR_SIZE, to_rgb
 from textsr_jax.reading import Reader, Reading, batches, contents, layouts
 from textsr_jax.report import figures, readings
+from textsr_jax.runtime import atomic
 from textsr_jax.runtime.progress import Progress
-from textsr_jax.storage import atomic
 
 # The most words in a grid: a picture of all words of a data set could not be opened.
 GRID_WORDS = 200

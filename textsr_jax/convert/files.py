@@ -27,7 +27,8 @@ from textsr_jax.convert.published import (
 from textsr_jax.convert.table import COMPUTED, UNUSED, bare_name, prefix
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.models import Network, build_focus, build_ocr, build_sr, count_parameters
-from textsr_jax.storage import atomic, checkpoints, parameter_files, workdirs
+from textsr_jax.runtime import atomic
+from textsr_jax.storage import checkpoints, parameter_files, workdirs
 from textsr_jax.storage.parameter_files import Origin, ParameterFile
 
 

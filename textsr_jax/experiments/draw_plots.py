@@ -12,7 +12,7 @@ from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError, fix_for
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantization.sensitivity import LayerType
-from textsr_jax.storage import atomic
+from textsr_jax.runtime import atomic
 
 # `report.plots` is imported when a plot is drawn: matplotlib comes with an extra.
 if TYPE_CHECKING:

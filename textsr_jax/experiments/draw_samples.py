@@ -15,7 +15,7 @@ from tqdm import tqdm
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.data.synthetic import fonts, generation
 from textsr_jax.errors import UserError
-from textsr_jax.storage import atomic
+from textsr_jax.runtime import atomic
 
 SHEET, FONTS = "synthetic_words.png", "fonts.md"
 WORDS, COLUMNS = 100, 5

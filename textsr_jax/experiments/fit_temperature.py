@@ -23,7 +23,8 @@ from textsr_jax.evaluation.calibration import Sample
 from textsr_jax.evaluation.risk import Words
 from textsr_jax.experiments import draw_plots
 from textsr_jax.report.tables import new_table, print_table
-from textsr_jax.storage import atomic, packed_files
+from textsr_jax.runtime import atomic
+from textsr_jax.storage import packed_files
 from textsr_jax.storage.shipped import SHIPPED
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from textsr_jax.quantization import (
 from textsr_jax.quantization.rules import Rule, first_match
 from textsr_jax.quantization.tree import leaf_path
 from textsr_jax.report import tables
-from textsr_jax.storage import atomic, packed_files
+from textsr_jax.runtime import atomic
+from textsr_jax.storage import packed_files
 
 OCR = "cdistnet"
 

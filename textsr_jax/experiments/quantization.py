@@ -14,8 +14,9 @@ from textsr_jax.evaluation.quantization.baseline import Baseline, Setting
 from textsr_jax.experiments import draw_plots
 from textsr_jax.models import Variables
 from textsr_jax.report import tables
-from textsr_jax.storage import atomic, locks
-from textsr_jax.storage.atomic import JSON
+from textsr_jax.runtime import atomic
+from textsr_jax.runtime.atomic import JSON
+from textsr_jax.storage import locks
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.evaluation import comparison, protocol
 from textsr_jax.evaluation.protocol import Evaluation, Row
 from textsr_jax.report import tables
-from textsr_jax.storage import atomic
+from textsr_jax.runtime import atomic
 from textsr_jax.storage.models import Models
 
 RECOGNIZERS = "recognizers"

@@ -23,8 +23,7 @@ from textsr_jax.export.engine import GraphDecoder, open_session, to_float, to_ui
 from textsr_jax.export.int8 import quantize
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.cdistnet import CDistNet
-from textsr_jax.runtime import provenance
-from textsr_jax.storage import atomic
+from textsr_jax.runtime import atomic, provenance
 from textsr_jax.storage.models import Models
 
 with needs("onnx"):

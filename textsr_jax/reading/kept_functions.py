@@ -16,8 +16,8 @@ import jax
 from jax import export
 
 from textsr_jax.errors import UserError
+from textsr_jax.runtime import atomic
 from textsr_jax.runtime.compilation import cache_folder, keep_compiled
-from textsr_jax.storage import atomic
 
 
 class KeptFunctions:

@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.typing import ArrayLike
 
-from textsr_jax.storage.atomic import JSON
+from textsr_jax.runtime.atomic import JSON
 
 
 def of_arrays(tree: object) -> dict[str, list[Any]]:

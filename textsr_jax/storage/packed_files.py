@@ -17,7 +17,8 @@ from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
 from textsr_jax.models.network import Variables
 from textsr_jax.quantization import Rule, summary
-from textsr_jax.storage import atomic, packed_header, packed_leaves
+from textsr_jax.runtime import atomic
+from textsr_jax.storage import packed_header, packed_leaves
 from textsr_jax.storage.packed_header import Damaged, Foreign
 from textsr_jax.storage.packed_leaves import PARTS
 

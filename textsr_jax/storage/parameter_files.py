@@ -17,8 +17,9 @@ from safetensors.numpy import save as serialize
 
 from textsr_jax.config import checks
 from textsr_jax.errors import UserError
-from textsr_jax.storage import atomic, file_kinds
-from textsr_jax.storage.atomic import JSON
+from textsr_jax.runtime import atomic
+from textsr_jax.runtime.atomic import JSON
+from textsr_jax.storage import file_kinds
 
 PARTS = ("sr", "ocr", "focus", "resampler")
 

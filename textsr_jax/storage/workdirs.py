@@ -9,7 +9,7 @@ import pathlib
 from textsr_jax.config import checks, differences
 from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError, fix_for
-from textsr_jax.storage import atomic
+from textsr_jax.runtime import atomic
 from textsr_jax.storage.shipped import SHIPPED
 
 CONFIG_FILE = "config.json"

@@ -24,8 +24,9 @@ from textsr_jax.data.synthetic.generation import HR_SHAPE
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.layers.pixels import to_gray
+from textsr_jax.runtime import atomic
 from textsr_jax.runtime.batches import fill
-from textsr_jax.storage import atomic, digests
+from textsr_jax.storage import digests
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import stopping
 from textsr_jax.train.specs import StageSpec

@@ -15,8 +15,7 @@ import jax
 from textsr_jax.config.differences import plain
 from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError, fix_for
-from textsr_jax.runtime import provenance
-from textsr_jax.storage import atomic
+from textsr_jax.runtime import atomic, provenance
 
 FILE = "run.json"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")

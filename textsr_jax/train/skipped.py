@@ -8,7 +8,7 @@ from collections.abc import Callable
 import jax
 
 from textsr_jax.errors import UserError
-from textsr_jax.storage import atomic
+from textsr_jax.runtime import atomic
 from textsr_jax.train import mesh as meshes
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Row
-from textsr_jax.storage import atomic
-from textsr_jax.storage.atomic import JSON
+from textsr_jax.runtime import atomic
+from textsr_jax.runtime.atomic import JSON
 
 _FIX = "free some space or see to its permissions, and run the same command again"
 

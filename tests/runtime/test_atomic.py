@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from textsr_jax.errors import UserError
-from textsr_jax.storage import atomic
+from textsr_jax.runtime import atomic
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_the_longest_name_can_be_written(tmp_path):
 
 KILLED = """
 import sys, time
-from textsr_jax.storage import atomic
+from textsr_jax.runtime import atomic
 with atomic.replacing(sys.argv[1]) as stream:
     stream.write(b"half of it")
     stream.flush()
