@@ -18,6 +18,9 @@ from textsr_jax.errors import UserError
 from textsr_jax.quantization import aciq, groups, packing
 from textsr_jax.quantization.rules import Rule, first_match
 
+# The dtypes of the tensors that can be quantised.
+DTYPES = tuple(np.dtype(kind) for kind in (np.float32, jnp.bfloat16, np.float16))
+
 # A nested dict whose leaves are arrays or `QuantizedArray`s; inside jit, tracers.
 Tree = Any
 Leaf = Any
@@ -35,7 +38,7 @@ class QuantizedArray:
     """A tensor as codes of few bits: value = offset + code x scale.
 
     Invariants:
-      - `shape` and `dtype` (float32 or bfloat16) are those of the tensor.
+      - `shape` and `dtype`, one of `DTYPES`, are those of the tensor.
       - `bits` is 2 to 8, or a tuple of shape[axis] such numbers, one for each channel.
       - `codes` is uint8, packed by `packing.pack` into ceil(size x bits / 8) bytes, or by
         `packing.pack_channels` if `bits` is a tuple.

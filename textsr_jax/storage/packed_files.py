@@ -16,10 +16,10 @@ from textsr_jax.config.portable import from_packed
 from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
 from textsr_jax.models.network import Variables
-from textsr_jax.quantization import Rule, summary
+from textsr_jax.quantization import Rule, sealed_files, summary
+from textsr_jax.quantization.sealed_files import Damaged, Foreign
 from textsr_jax.runtime import atomic
 from textsr_jax.storage import packed_header, packed_leaves
-from textsr_jax.storage.packed_header import Damaged, Foreign
 from textsr_jax.storage.packed_leaves import PARTS
 
 _VERSION = 3
@@ -74,17 +74,9 @@ def save(path: str | pathlib.Path, models: PackedModels) -> int:
 def to_bytes(models: PackedModels) -> bytes:
     """Returns the content of a packed file; the same models always give the same bytes.
 
-    The record's `leaves` give each quantised leaf, such as `sr/params/.../kernel`, its shape,
-    dtype, bits (one digit, or one for each channel), prior and axis. These arrays hold the values
-    of all leaves, in the order of the record:
-
-    - `codes`, uint8: their `QuantizedArray.codes`;
-    - `offsets`, float32: their offsets;
-    - `scales`, float32: the scale of each leaf without an axis;
-    - `channel_scales`: the scales of the other leaves, as float32. Where all are bfloat16 numbers,
-      their upper halves as uint16.
-
-    A leaf that is not quantised is an array of its own name.
+    The record's `leaves` have the record of each quantised leaf, such as `sr/params/.../kernel`.
+    `quantization.leaf_arrays` says what a record holds, and which arrays hold the values. A leaf
+    that is not quantised is an array of its own name.
 
     Raises:
       UserError: an array has values that are not finite.
@@ -162,7 +154,7 @@ def _alphabet(config: dict[str, Any]) -> text.Alphabet:
 
 def _parse(content: bytes) -> PackedModels:
     record = _checked(packed_header.read_record(content))
-    trees = packed_leaves.trees_of(record["leaves"], packed_header.read_arrays(content))
+    trees = packed_leaves.trees_of(record["leaves"], sealed_files.read_arrays(content))
     return PackedModels(
         config=record["config"],
         rules=record["rules"],
