@@ -1,7 +1,19 @@
-"""Quantises parameter trees with ACIQ: `quantize(tree, rules)`, and `dequantize(tree)` back."""
+"""Quantises parameter trees of any model: ACIQ, least-squares ranges, groups, in packed codes.
 
+Pure functions of pytrees. JAX and numpy are all that they need.
+
+    import textsr_jax.quantization as quant
+
+    rules = [quant.Rule(".*kernel", bits=4, prior="least_squares", granularity="group")]
+    packed = quant.quantize(tree, rules)
+    print(quant.error(tree, packed))    # SQNR in dB of each leaf, and of all
+    quant.save("tree.safetensors", packed)
+    values = quant.dequantize(quant.load("tree.safetensors"))
+"""
+
+from textsr_jax.quantization.fidelity import LeafError, TreeError, error
 from textsr_jax.quantization.rules import RULE_SETS, Rule, layer_types, rule_set, selection
-from textsr_jax.quantization.sizes import held_bytes, size_mbit
+from textsr_jax.quantization.sizes import Size, held_bytes, size, size_mbit
 from textsr_jax.quantization.tree import (
     QuantizedArray,
     dequantize,
@@ -10,19 +22,27 @@ from textsr_jax.quantization.tree import (
     simulate,
     summary,
 )
+from textsr_jax.quantization.tree_files import load, save
 
 __all__ = [
     "RULE_SETS",
+    "LeafError",
     "QuantizedArray",
     "Rule",
+    "Size",
+    "TreeError",
     "dequantize",
+    "error",
     "held_bytes",
     "is_quantized",
     "layer_types",
+    "load",
     "quantize",
     "rule_set",
+    "save",
     "selection",
     "simulate",
+    "size",
     "size_mbit",
     "summary",
 ]

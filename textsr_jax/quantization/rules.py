@@ -252,9 +252,15 @@ def to_config(rules: Sequence[Rule], config: Mapping[str, Any], network: str) ->
     return {**config, "set": "none", "rules": tuple(map(dataclasses.asdict, rules))}
 
 
-def first_match(rules: Sequence[Rule], path: str) -> Rule | None:
-    """The first rule that matches `path` and has bits; None if the leaf stays as it is."""
+def first_match(rules: Sequence[Rule], *paths: str) -> Rule | None:
+    """The first rule that matches a leaf, if it has bits; None if the leaf stays as it is.
+
+    Args:
+      rules: the rules in their order.
+      paths: the leaf's path, or all of them where several places of a tree share one array. A rule
+        matches if it matches any of them.
+    """
     for rule in rules:
-        if re.fullmatch(rule.pattern, path):
+        if any(re.fullmatch(rule.pattern, path) for path in paths):
             return rule if rule.bits is not None else None
     return None

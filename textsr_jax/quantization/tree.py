@@ -21,7 +21,9 @@ from textsr_jax.quantization.rules import Rule, first_match
 # The dtypes of the tensors that can be quantised.
 DTYPES = tuple(np.dtype(kind) for kind in (np.float32, jnp.bfloat16, np.float16))
 
-# A nested dict whose leaves are arrays or `QuantizedArray`s; inside jit, tracers.
+_LEAVE_OUT = "leave it out by a rule before the others that has bits=None"
+
+# Any pytree whose leaves are arrays or `QuantizedArray`s; inside jit, tracers.
 Tree = Any
 Leaf = Any
 # JAX's keys on the way to a leaf.
@@ -78,6 +80,13 @@ class QuantizedArray:
         return 0 if self.group_size is None else range_bits(self.shape, self.group_size)
 
     @property
+    def mean_bits(self) -> float:
+        """The bits for each element: its code's, and its part of a group's range."""
+        if isinstance(self.bits, int) and self.group_size is None:
+            return self.bits
+        return (self.code_bits + self.range_bits) / max(1, self.size)
+
+    @property
     def packed_size(self) -> int:
         """The bytes that `codes` must have."""
         if isinstance(self.bits, tuple):
@@ -88,13 +97,18 @@ class QuantizedArray:
 def quantize(tree: Tree, rules: Sequence[Rule]) -> Tree:
     """Turns every leaf that `rules` select into a `QuantizedArray`; other leaves stay the same.
 
-    The first rule that matches a leaf's path decides. Does not work inside jit, since it checks
-    values.
+    The first rule that matches a leaf's path decides. An array that several places share is
+    quantised once and stays shared; a rule matches it by any of its paths. Does not work inside
+    jit, since it checks values.
+
+    Args:
+      tree: any pytree: nested dicts, lists and tuples, variables of Flax, modules of Equinox.
+      rules: looked at in their order.
 
     Raises:
-      UserError: the rules select no leaf although they ask for bits; or a selected leaf is not
-        float32 or bfloat16, is quantised already, or has values that are not finite or overflow
-        its range.
+      UserError: the rules select no leaf although they ask for bits; or a selected leaf is no
+        array of one of `DTYPES`, is quantised already, or has values that are not finite or
+        overflow its range.
     """
     return _map_selected(tree, rules, _quantize_leaf)
 
@@ -115,13 +129,13 @@ def simulate(tree: Tree, rules: Sequence[Rule]) -> Tree:
 def dequantize(tree: Tree) -> Tree:
     """Turns every `QuantizedArray` into an array of its shape and dtype; other leaves are the same.
 
-    Works inside jit, so that only the packed weights stay in memory between calls.
+    Works inside jit, so that only the packed weights stay in memory between calls. Outside jit, a
+    leaf that several places share stays shared.
     """
-    return jax.tree.map(
-        lambda leaf: _dequantize_leaf(leaf) if is_quantized(leaf) else leaf,
-        tree,
-        is_leaf=is_quantized,
-    )
+    plain = {
+        id(leaf): _dequantize_leaf(leaf) for _, leaf in distinct_leaves(tree) if is_quantized(leaf)
+    }
+    return jax.tree.map(lambda leaf: plain.get(id(leaf), leaf), tree, is_leaf=is_quantized)
 
 
 def is_quantized(leaf: Leaf) -> TypeGuard[QuantizedArray]:
@@ -133,24 +147,29 @@ def summary(tree: Tree) -> str:
     """What is quantised in a tree, and how, such as "65 kernels: 65 minmax at 8 bits".
 
     A leaf's prior is the one that set its range, even if a rule asked for "auto". Bits by channel
-    are shown as their mean. Leaves of several names are called "arrays".
+    are shown as their mean, and the ranges of groups are added to those of codes. Leaves of several
+    names are called "arrays".
     """
     names: set[str] = set()
     ways: collections.Counter[str] = collections.Counter()
-    for keys, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_quantized):
+    for places, leaf in distinct_leaves(tree):
         if is_quantized(leaf):
-            names.add(jax.tree_util.keystr(keys[-1:], simple=True))
-            bits = leaf.bits if isinstance(leaf.bits, int) else leaf.code_bits / max(1, leaf.size)
-            ways[f"{leaf.prior} at {bits:.3g} bits"] += 1
+            names.add(leaf_path(places[0]).rpartition("/")[2])
+            ways[f"{leaf.prior} at {leaf.mean_bits:.3g} bits"] += 1
     what = names.pop() if len(names) == 1 else "array"
     how = ", ".join(f"{count} {way}" for way, count in ways.most_common())
     return f"{ways.total()} {what}{'' if ways.total() == 1 else 's'}{how and f': {how}'}"
 
 
 def leaf_path(keys: Keys) -> str:
-    """The path that rules see: JAX's keys joined by "/", below a top-level `params` or `stats`."""
+    """The path that rules see: JAX's keys joined by "/", below a top-level `params` or `stats`.
+
+    The attribute `value`, in which a variable of Flax NNX holds its array, is no part of it.
+    """
     if len(keys) > 1 and leaf_kind(keys) is not None:
         keys = keys[1:]
+    if len(keys) > 1 and keys[-1] == jax.tree_util.GetAttrKey("value"):
+        keys = keys[:-1]
     return jax.tree_util.keystr(keys, simple=True, separator="/")
 
 
@@ -178,23 +197,38 @@ def range_bits(shape: tuple[int, ...], group_size: int) -> int:
     return 48 * groups.group_count(shape, group_size) * shape[-1]
 
 
+def distinct_leaves(tree: Tree) -> list[tuple[list[Keys], Leaf]]:
+    """The leaves of a tree, each with the keys of all places that share it.
+
+    Places share a leaf where they hold the very same array, as tied weights do. Shapes without
+    values (`jax.ShapeDtypeStruct`) are never shared.
+    """
+    found: dict[int, tuple[list[Keys], Leaf]] = {}
+    places = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_quantized)
+    for number, (keys, leaf) in enumerate(places):
+        shares = is_quantized(leaf) or isinstance(leaf, np.ndarray | jax.Array)
+        # No address of an object is negative.
+        found.setdefault(id(leaf) if shares else -1 - number, ([], leaf))[0].append(keys)
+    return list(found.values())
+
+
 def _map_selected(
     tree: Tree, rules: Sequence[Rule], change: Callable[[jax.Array, Rule, str], Leaf]
 ) -> Tree:
-    leaves, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_quantized)
-    paths = [leaf_path(keys) for keys, _ in leaves]
-    chosen = [first_match(rules, path) for path in paths]
-    if not any(chosen) and any(rule.bits is not None for rule in rules):
+    changed: dict[Keys, Leaf] = {}
+    selected, example, count = False, "", 0
+    for places, leaf in distinct_leaves(tree):
+        paths = [leaf_path(keys) for keys in places]
+        example, count = example or f", such as {paths[0]!r}", count + len(paths)
+        if (rule := first_match(rules, *paths)) is not None:
+            selected = True
+            changed |= dict.fromkeys(places, change(leaf, rule, paths[0]))
+    if not selected and any(rule.bits is not None for rule in rules):
         patterns = ", ".join(repr(rule.pattern) for rule in rules)
-        example = f", such as {paths[0]!r}" if paths else ""
-        raise UserError(
-            f"rules {patterns} match none of the {len(paths)} leaves{example}; correct them"
-        )
-    changed = [
-        leaf if rule is None else change(leaf, rule, path)
-        for (_, leaf), rule, path in zip(leaves, chosen, paths, strict=True)
-    ]
-    return jax.tree.unflatten(structure, changed)
+        raise UserError(f"rules {patterns} match none of the {count} leaves{example}; correct them")
+    return jax.tree_util.tree_map_with_path(
+        lambda keys, leaf: changed.get(keys, leaf), tree, is_leaf=is_quantized
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,9 +251,12 @@ def _scheme(leaf: Leaf, rule: Rule, path: str) -> tuple[_Scheme, float]:
     """How a rule applies to a leaf, and with how many bits."""
     if is_quantized(leaf):
         raise UserError(f"{path}: is quantised already; dequantize the tree first")
-    dtype = np.dtype(leaf.dtype)
-    if dtype not in (np.dtype(jnp.float32), np.dtype(jnp.bfloat16)):
-        raise UserError(f"{path}: {dtype.name} cannot be quantised; convert it to float32")
+    if not isinstance(leaf, np.ndarray | jax.Array):
+        kind = type(leaf).__name__
+        raise UserError(f"{path}: a {kind} cannot be quantised, only an array; {_LEAVE_OUT}")
+    if leaf.dtype not in DTYPES:
+        fix = "convert it to float32, or " if jnp.issubdtype(leaf.dtype, jnp.number) else ""
+        raise UserError(f"{path}: {leaf.dtype} cannot be quantised; {fix}{_LEAVE_OUT}")
     axis, group_size = ranges_of(leaf.shape, rule)
     allocate = axis is not None and rule.granularity == "channel-bits"
     channels = leaf.ndim - 1 if leaf.ndim > 1 and leaf.size else None
@@ -235,7 +272,7 @@ def _quantize_leaf(leaf: jax.Array, rule: Rule, path: str) -> QuantizedArray:
             f"{path}: not all values are finite; take a checkpoint from before they grew"
         )
     found = _quantize(leaf, jnp.asarray(width), scheme)
-    if not bool(jnp.isfinite(found.offset).all() & jnp.isfinite(found.scale).all()):
+    if not _decodes(leaf, found, scheme):
         raise UserError(f"{path}: values too large for a {rule.prior} range; rescale the tensor")
     # Packed on the host, since jit would compile every shape again for every number of bits.
     codes = np.asarray(found.codes)
@@ -257,6 +294,16 @@ def _quantize_leaf(leaf: jax.Array, rule: Rule, path: str) -> QuantizedArray:
         scheme.along,
         scheme.group_size,
     )
+
+
+def _decodes(leaf: jax.Array, found: aciq.Quantized, scheme: _Scheme) -> bool:
+    """Whether all values are finite; computes them only where the largest might not be."""
+    if not bool(jnp.isfinite(found.offset).all() & jnp.isfinite(found.scale).all()):
+        return False
+    with np.errstate(over="ignore"):
+        steps = np.float32(2) ** np.asarray(found.bits, np.float32) * np.asarray(found.scale)
+        last = (np.asarray(found.offset) + steps).astype(leaf.dtype)
+    return bool(np.isfinite(last).all() or jnp.isfinite(_simulated(leaf, found, scheme)).all())
 
 
 def _simulate_leaf(leaf: jax.Array, rule: Rule, path: str) -> jax.Array:
