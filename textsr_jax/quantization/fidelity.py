@@ -129,7 +129,8 @@ def _how(leaf: Leaf) -> str:
         return "values"
     if leaf.group_size is not None:
         return f"{leaf.prior}, groups of {leaf.group_size}"
-    return f"{leaf.prior}, {'one' if leaf.axis is None else f'one for each of axis {leaf.axis}'}"
+    ranges = "one range" if leaf.axis is None else f"a range for each of axis {leaf.axis}"
+    return f"{leaf.prior}, {ranges}"
 
 
 def _sqnr(signal: float, noise: float) -> float:

@@ -202,9 +202,16 @@ def distinct_leaves(tree: Tree) -> list[tuple[list[Keys], Leaf]]:
 
     Places share a leaf where they hold the very same array, as tied weights do. Shapes without
     values (`jax.ShapeDtypeStruct`) are never shared.
+
+    Raises:
+      UserError: the keys of a dict cannot be sorted, as JAX does.
     """
     found: dict[int, tuple[list[Keys], Leaf]] = {}
-    places = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_quantized)
+    try:
+        places = jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_quantized)
+    except ValueError as error:
+        fix = "Use keys of one type in a dict"
+        raise UserError(f"JAX takes no such tree: {error} {fix}") from error
     for number, (keys, leaf) in enumerate(places):
         shares = is_quantized(leaf) or isinstance(leaf, np.ndarray | jax.Array)
         # No address of an object is negative.
@@ -255,7 +262,8 @@ def _scheme(leaf: Leaf, rule: Rule, path: str) -> tuple[_Scheme, float]:
         kind = type(leaf).__name__
         raise UserError(f"{path}: a {kind} cannot be quantised, only an array; {_LEAVE_OUT}")
     if leaf.dtype not in DTYPES:
-        fix = "convert it to float32, or " if jnp.issubdtype(leaf.dtype, jnp.number) else ""
+        real = jnp.issubdtype(leaf.dtype, jnp.integer) or jnp.issubdtype(leaf.dtype, jnp.floating)
+        fix = "convert it to float32, or " if real else ""
         raise UserError(f"{path}: {leaf.dtype} cannot be quantised; {fix}{_LEAVE_OUT}")
     axis, group_size = ranges_of(leaf.shape, rule)
     allocate = axis is not None and rule.granularity == "channel-bits"
