@@ -8,7 +8,7 @@ import math
 import numbers
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeGuard, cast
+from typing import Any, Protocol, TypeGuard
 
 from textsr_jax.config.names import nearest
 
@@ -78,10 +78,11 @@ class OneOf:
         return f"one of {', '.join(map(str, self.values))}"
 
     def accept(self, value: object) -> int:
-        is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        if not is_whole or value not in self.values:
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool):
             raise Refused(self.wanted)
-        return int(cast(int, value))
+        if value not in self.values:
+            raise Refused(self.wanted)
+        return int(value)
 
 
 @dataclasses.dataclass(frozen=True)

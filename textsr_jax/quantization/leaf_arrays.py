@@ -128,6 +128,7 @@ class LeafReader:
             bits = tuple(map(int, bits))
         else:
             check(_is_index(bits) and bits in widths, f"its bits are {bits!r}")
+        ranges: tuple[int, ...]
         if group_size is None:
             ranges = () if axis is None else (shape[axis],)
         else:
