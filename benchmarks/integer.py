@@ -25,7 +25,7 @@ from textsr_jax.models import Network, Variables, build_ocr, build_sr
 from textsr_jax.quantization import dequantize, quantize, rule_set
 from textsr_jax.quantization.integer_products import accelerated
 from textsr_jax.report.tables import print_table
-from textsr_jax.storage.atomic import write_json
+from textsr_jax.runtime.atomic import write_json
 
 RESULTS = pathlib.Path(__file__).parents[1] / "docs" / "integer.json"
 # By its name: the dtype between layers, and what turns a network into one for packed weights.

@@ -5,6 +5,8 @@ GGUF's Q4_0 and Q8_0 are blocks of 32 values d x q: d is float16, q is -8 to 7 o
 
 import os
 import pathlib
+import shutil
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +25,7 @@ from textsr_jax.quantization.tree import (
     leaf_path,
     unpacked_codes,
 )
+from textsr_jax.runtime import atomic
 
 BLOCK = 32
 # The bits of a code by the format's name.
@@ -195,18 +198,15 @@ def _tensors(path: pathlib.Path) -> list[tuple[str, str, np.ndarray]]:
 
 
 def _write(writer: Any, path: pathlib.Path) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        try:
-            writer.write_header_to_file(path=partial)
-            writer.write_kv_data_to_file()
-            writer.write_tensors_to_file()
-            writer.close()
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; name another file") from error
+    with tempfile.TemporaryDirectory() as folder:
+        # The package opens its file itself.
+        made = pathlib.Path(folder, "file.gguf")
+        writer.write_header_to_file(path=made)
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        with made.open("rb") as content, atomic.replacing(path) as stream:
+            shutil.copyfileobj(content, stream)
 
 
 def _format(bits: int | tuple[int, ...], place: str = "") -> str:
