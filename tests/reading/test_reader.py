@@ -384,24 +384,6 @@ def small_pair(tmp_path):
     return tmp_path / "packed.safetensors"
 
 
-@pytest.mark.slow
-def test_a_packed_file_is_multiplied_in_integers_where_asked(tmp_path):
-    path = small_pair(tmp_path)
-    config = workdirs.load_config(path)
-    integer = config.replace(quantization={"compute": "integer"})
-    images = [word_image("open").resize(LR_SIZE)]
-    # Both keep compiled functions of one file.
-    plain, exact = (
-        textsr_jax.load(path, config=each).enhance(images).astype(int) for each in (config, integer)
-    )
-    assert 0 < np.abs(plain - exact).max() <= 16
-    models = Models.load(path, integer)
-    expected = jax.jit(models.sr.__call__)(models.sr_variables, np.asarray(images[0])[None] / 255)
-    assert np.abs(exact - 255 * np.clip(expected, 0, 1)).max() <= 1
-    # The field is the machine's, so a file that is saved does not hold it.
-    assert "compute" not in portable(integer)["quantization"]
-
-
 def test_integers_need_packed_weights():
     config = checked(micro_config("", "")).replace(quantization={"compute": "integer"})
     with pytest.raises(UserError, match=r"the weights of config\.init are not packed"):
