@@ -23,7 +23,7 @@ def nnx(module: ModuleT, rules: Sequence[Rule]) -> ModuleT:
     Every layer works as before, in any of the module's methods. It gets the values when it asks for
     them: inside jit they exist for the moment of their use, and outside it in each call. So only
     codes and ranges stay in memory between calls, and in `nnx.state`. The outputs under jit are
-    those of the same module with the values of `dequantize`.
+    those of the same module with the values of `dequantize`, bit for bit if XLA fuses both alike.
 
     A packed parameter is a `packed_variables.PackedParam`, which is no `nnx.Param`. So `nnx.grad`
     and `nnx.Optimizer` with `wrt=nnx.Param` train the other parameters and leave this one alone.
