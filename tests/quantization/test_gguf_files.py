@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import qwix
 
 from textsr_jax.errors import UserError
 from textsr_jax.quantization import dequantize, is_quantized
 from textsr_jax.quantization.gguf_files import from_gguf, quantize_gguf, to_gguf
+from textsr_jax.quantization.qwix_arrays import to_qwix
 
 gguf = pytest.importorskip("gguf")
 
@@ -52,6 +54,12 @@ def test_values_are_those_of_the_gguf_package(tree, packed):
         assert found.group_size == 32
         np.testing.assert_array_equal(outputs_first(dequantize(found)), expected)
     assert packed["params"]["conv"]["kernel"].codes.nbytes == 2 * 3 * 32 * 4 // 2
+    # A Qwix array holds them too; its zero points say which blocks have a negative step.
+    array = to_qwix(packed)["params"]["conv"]["kernel"]
+    assert set(np.unique(np.asarray(array.zero_point).astype(int))) == {-1, 0}
+    np.testing.assert_array_equal(
+        qwix.dequantize(array), dequantize(packed)["params"]["conv"]["kernel"]
+    )
 
 
 def test_the_gguf_package_reads_what_is_written(tree, packed, tmp_path):
@@ -162,5 +170,14 @@ def test_damaged_files_are_refused(packed, tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"m\.gguf: damaged, or no GGUF file"):
             from_gguf(path)
+    writer = gguf.GGUFWriter(path, "llama")
+    kind = gguf.GGMLQuantizationType.Q5_0
+    writer.add_tensor("k", np.zeros((1, 22), np.uint8), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(UserError, match=r"m\.gguf: k: Q5_0 is not read"):
+        from_gguf(path)
     with pytest.raises(UserError, match=r"none\.gguf: No such file"):
         from_gguf(tmp_path / "none.gguf")
