@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import qwix
 
+from tests.conftest import same
 from textsr_jax.errors import UserError
-from textsr_jax.quantization import dequantize, is_quantized
+from textsr_jax.quantization import dequantize, is_quantized, load, save
 from textsr_jax.quantization.gguf_files import from_gguf, quantize_gguf, to_gguf
 from textsr_jax.quantization.qwix_arrays import to_qwix
 
@@ -90,6 +91,9 @@ def test_the_gguf_package_reads_what_is_written(tree, packed, tmp_path):
     assert jax.tree.structure(back) == jax.tree.structure(expected)
     jax.tree.map(np.testing.assert_array_equal, back, expected)
     assert [path.name for path in tmp_path.iterdir()] == ["m.gguf"]
+    # Our own files hold float16 steps too.
+    save(tmp_path / "m.safetensors", back["params"])
+    assert same(load(tmp_path / "m.safetensors"), back["params"])
 
 
 def test_a_file_of_the_gguf_package_is_read(tmp_path):
@@ -133,6 +137,7 @@ def test_what_gguf_cannot_hold_is_refused(packed, tmp_path):
         (dataclasses.replace(leaf, group_size=64), ranges),
         (dataclasses.replace(leaf, bits=5), "k: GGUF has blocks of 4 and of 8 bits, not of 5"),
         (np.zeros((2, 3), bool), "k: GGUF has no bool"),
+        (np.tanh, "k: GGUF has no object"),
         (np.zeros((1,) * 5, np.float32), "k: GGUF takes 64 bytes of a name and 4 axes"),
     ):
         with pytest.raises(UserError, match=message):
@@ -145,6 +150,8 @@ def test_what_has_no_blocks_is_refused():
         quantize_gguf({"k": np.zeros((40, 3), np.float32)}, {"k": "Q4_0"})
     with pytest.raises(UserError, match="k: a block is not finite as float16"):
         quantize_gguf({"k": np.full((32, 1), np.nan, np.float32)}, {"k": "Q8_0"})
+    with pytest.raises(UserError, match="k: int32 has no blocks"):
+        quantize_gguf({"k": np.zeros((32, 1), np.int32)}, {"k": "Q8_0"})
     with pytest.raises(UserError, match="format 'Q5_0': take one of Q4_0, Q8_0"):
         quantize_gguf({"k": KERNEL}, {"k": "Q5_0"})
     with pytest.raises(UserError, match="formats match none of the 1 leaves"):

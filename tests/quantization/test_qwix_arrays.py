@@ -94,7 +94,7 @@ def test_what_cannot_be_packed_is_refused():
     codes, one = jnp.ones(SHAPE, jnp.int8), jnp.ones((1, 1, 1))
     for refused, message in (
         (qwix.QArray(codes.astype(jnp.float8_e4m3fn), one), "k: float8_e4m3fn with float32 scales"),
-        (qwix.QArray(codes, one.astype(jnp.float16)), "k: int8 with float16 scales"),
+        (qwix.QArray(codes, one.astype(jnp.float8_e4m3fn)), "k: int8 with float8_e4m3fn scales"),
         (qwix.QArray(codes, jnp.ones((3, 8, 1))), "k: scales .* are no groups of consecutive rows"),
         (qwix.QArray(codes, -one), "k: scales must be finite and not negative"),
         (qwix.QArray(codes * 99, one, qtype="int3"), "k: values outside of int3"),

@@ -1,10 +1,12 @@
 """Training through quantisation: the gradient, JAX's transforms, and what is won at 3 bits."""
 
+import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen, nnx
 
 from tests.conftest import same
 from textsr_jax.quantization import Rule, dequantize, quantize
@@ -57,6 +59,35 @@ def test_each_member_of_an_axis_has_its_own_ranges(params):
         jax.pmap(quantized)(jax.tree.map(lambda leaf: leaf[:1], pair)),
         jax.tree.map(lambda leaf: leaf[:1], found),
     )
+
+
+def flax_linen():
+    dense = linen.Dense(16)
+    return dense.init(jax.random.key(0), jnp.ones(16)), dense.apply
+
+
+def flax_nnx():
+    graph, params, rest = nnx.split(nnx.Linear(16, 16, rngs=nnx.Rngs(0)), nnx.Param, ...)
+    return params, lambda params, x: nnx.merge(graph, params, rest)(x)
+
+
+def equinox_layer():
+    layer = equinox.nn.Linear(16, 16, key=jax.random.key(0))
+    return layer, lambda layer, x: jax.vmap(layer)(x)
+
+
+@pytest.mark.parametrize("library", [flax_linen, flax_nnx, equinox_layer])
+def test_it_stands_in_the_losses_of_other_libraries(library, batch):
+    tree, apply = library()
+    rules = [Rule("kernel|weight", 3)]
+    through, x = straight_through(rules), batch[0]
+    assert same(through(tree), dequantize(quantize(tree, rules)))
+    gradient = jax.jit(jax.grad(lambda tree: apply(through(tree), x).sum()))(tree)
+    assert jax.tree.structure(gradient) == jax.tree.structure(tree)
+    (found,) = (leaf for leaf in jax.tree.leaves(gradient) if leaf.ndim == 2)
+    # Equinox has the outputs of a layer first.
+    found = found.T if library is equinox_layer else found
+    np.testing.assert_allclose(found, np.repeat(x.sum(0)[:, None], 16, 1), rtol=0, atol=1e-5)
 
 
 def test_training_through_it_beats_rounding_after_training(params, batch):

@@ -18,6 +18,7 @@ from textsr_jax.errors import UserError, escaped, needs
 from textsr_jax.quantization import packing
 from textsr_jax.quantization.rules import Rule, first_match
 from textsr_jax.quantization.tree import (
+    DTYPES,
     QuantizedArray,
     Tree,
     dequantize,
@@ -71,8 +72,9 @@ def quantize_gguf(tree: Tree, formats: Mapping[str, str]) -> Tree:
             made.append(leaf)
             continue
         found, bits = True, int(rule.bits)
-        if np.dtype(leaf.dtype) not in (np.dtype(np.float32), np.dtype(jnp.bfloat16)):
-            raise UserError(f"{path}: {np.dtype(leaf.dtype).name} has no blocks; make it float32")
+        if getattr(leaf, "dtype", None) not in DTYPES:
+            kind = getattr(leaf, "dtype", type(leaf).__name__)
+            raise UserError(f"{path}: {kind} has no blocks; make it an array of float32")
         _check_shape(leaf.shape, path)
         values = np.moveaxis(np.asarray(dequantize(leaf), np.float32), -1, 0)
         kind = gguf.GGMLQuantizationType[_format(bits)]
@@ -111,7 +113,7 @@ def to_gguf(path: str | os.PathLike[str], tree: Tree) -> None:
             raise UserError(
                 f"{name or 'a leaf alone'}: GGUF has names of keys without /; rename it"
             )
-        if len(name.encode()) > _LONGEST_NAME or len(leaf.shape) > _MOST_AXES:
+        if len(name.encode()) > _LONGEST_NAME or len(getattr(leaf, "shape", ())) > _MOST_AXES:
             raise UserError(
                 f"{name}: GGUF takes {_LONGEST_NAME} bytes of a name and {_MOST_AXES} axes; "
                 "shorten its keys or reshape it"
@@ -124,7 +126,8 @@ def to_gguf(path: str | os.PathLike[str], tree: Tree) -> None:
         bfloat16 = array.dtype.name == "bfloat16"
         if array.dtype.name not in _PLAIN or (bfloat16 and not array.ndim):
             raise UserError(
-                f"{name}: GGUF has no {array.dtype.name} of shape {array.shape}; make it float32"
+                f"{name}: GGUF has no {array.dtype.name} of shape {array.shape}; make it float32, "
+                "or leave it out"
             )
         array = np.ascontiguousarray(np.moveaxis(array, -1, 0)) if array.ndim else array
         if bfloat16:

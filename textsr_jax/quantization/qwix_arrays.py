@@ -13,6 +13,7 @@ import numpy as np
 from textsr_jax.errors import UserError, needs
 from textsr_jax.quantization import packing
 from textsr_jax.quantization.tree import (
+    DTYPES,
     QuantizedArray,
     Tree,
     is_quantized,
@@ -111,11 +112,11 @@ def _parts(leaf: QuantizedArray, path: str) -> tuple[jax.Array, jax.Array, jax.A
 
 def _packed(array: QArray, path: str) -> QuantizedArray:
     def refuse(what: str) -> UserError:
-        return UserError(f"{path}: {what}; take a QArray of int2 to int8, float32 or bfloat16")
+        return UserError(f"{path}: {what}; take a QArray of int2 to int8 with float scales")
 
     shape, tiles = array.qvalue.shape, array.scale.shape
     bits, first = _codes_of(array.qtype)
-    if not bits or array.scale.dtype not in (jnp.float32, jnp.bfloat16):
+    if not bits or array.scale.dtype not in DTYPES:
         raise refuse(f"{_name(array.qtype)} with {array.scale.dtype} scales cannot be packed")
     layout = _layout(shape, tiles)
     if layout is None:
