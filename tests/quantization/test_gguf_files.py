@@ -17,7 +17,7 @@ from textsr_jax.quantization.qwix_arrays import to_qwix
 
 gguf = pytest.importorskip("gguf")
 
-FORMATS = {"conv/kernel": "Q4_0", ".*kernel": "Q8_0"}
+FORMATS = {"head/kernel": None, "conv/kernel": "Q4_0", ".*kernel": "Q8_0"}
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,7 @@ def tree() -> dict:
     return {
         "params": {
             "conv": {"kernel": rng.laplace(size=(2, 3, 32, 4)).astype(np.float32)},
+            "head": {"kernel": rng.normal(size=(3, 2)).astype(np.float32)},
             "dense": [{"kernel": dense, "bias": np.float32([1, 2, 3, 4, 5])}],
         },
         "half": jnp.asarray(rng.normal(size=(3, 2)), jnp.bfloat16),
@@ -71,6 +72,7 @@ def test_the_gguf_package_reads_what_is_written(tree, packed, tmp_path):
         "params/conv/kernel": "Q4_0",
         "params/dense/0/kernel": "Q8_0",
         "params/dense/0/bias": "F32",
+        "params/head/kernel": "F32",
         "half": "BF16",
         "step": "I32",
     }

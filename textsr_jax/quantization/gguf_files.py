@@ -36,7 +36,7 @@ _LONGEST_NAME, _MOST_AXES = 64, 4
 _PLAIN = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "bfloat16")
 
 
-def quantize_gguf(tree: Tree, formats: Mapping[str, str]) -> Tree:
+def quantize_gguf(tree: Tree, formats: Mapping[str, str | None]) -> Tree:
     """Quantises leaves by GGUF's own formulas, so that `to_gguf` can write them exactly.
 
     Each block of 32 rows of an output channel gets a range symmetric about 0: Q4_0 takes the value
@@ -45,8 +45,8 @@ def quantize_gguf(tree: Tree, formats: Mapping[str, str]) -> Tree:
 
     Args:
       tree: leaves are arrays, outputs last, or `QuantizedArray`s.
-      formats: "Q4_0" or "Q8_0" by a regular expression that must match the whole path, as in
-        `Rule`. The first match decides; other leaves stay the same.
+      formats: "Q4_0", "Q8_0", or None to leave a leaf, by a regular expression that must match the
+        whole path, as in `Rule`. The first match decides; other leaves stay the same.
 
     Returns:
       The tree with `QuantizedArray`s of 4 or 8 bits and groups of 32. Their values are those of
@@ -60,9 +60,9 @@ def quantize_gguf(tree: Tree, formats: Mapping[str, str]) -> Tree:
     with needs("gguf"):
         import gguf
     for name in formats.values():
-        if name not in FORMATS:
+        if name is not None and name not in FORMATS:
             raise UserError(f"format {name!r}: take one of {', '.join(FORMATS)}")
-    rules = [Rule(pattern, FORMATS[name]) for pattern, name in formats.items()]
+    rules = [Rule(pattern, name and FORMATS[name]) for pattern, name in formats.items()]
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_quantized)
     made, found = [], False
     for keys, leaf in leaves:
@@ -225,7 +225,7 @@ def _check_shape(shape: tuple[int, ...], place: str) -> None:
     if len(shape) < 2 or shape[-2] % BLOCK or not shape[-2]:
         raise UserError(
             f"{place}: blocks of {BLOCK} do not divide the axis before the last of shape "
-            f"{tuple(shape)}; leave it out, so that it stays an array"
+            f"{tuple(shape)}; leave it as it is by the format None"
         )
 
 
