@@ -62,7 +62,9 @@ def quantize_gguf(tree: Tree, formats: Mapping[str, str | None]) -> Tree:
     for name in formats.values():
         if name is not None and name not in FORMATS:
             raise UserError(f"format {name!r}: take one of {', '.join(FORMATS)}")
-    rules = [Rule(pattern, name and FORMATS[name]) for pattern, name in formats.items()]
+    rules = [
+        Rule(pattern, None if name is None else FORMATS[name]) for pattern, name in formats.items()
+    ]
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_quantized)
     made, found = [], False
     for keys, leaf in leaves:
