@@ -197,6 +197,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.quantization = part(
         sr=quantization(),
         ocr=quantization(),
+        compute="float",
         finetune_sr=optimization(steps=300, batch_size=16, learning_rate=1e-4, b1=0.5),
         finetune_ocr=optimization(steps=300, batch_size=64, learning_rate=1e-4),
     )

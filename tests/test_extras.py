@@ -28,6 +28,7 @@ PACKAGES = {
     "onnx": ("jax2onnx", "onnx", "onnxruntime"),
     "convert": ("torch",),
     "qwix": ("qwix",),
+    "gguf": ("gguf",),
 }
 EXTRAS = [package for packages in PACKAGES.values() for package in packages]
 

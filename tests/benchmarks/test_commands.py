@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).parents[2]
         "networks",
         "fidelity",
         "memory",
+        "integer",
         "train",
         "data",
         "reading",

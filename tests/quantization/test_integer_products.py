@@ -192,6 +192,17 @@ def test_layers_that_ask_for_float32_are_expanded():
     )
 
 
+def test_kernels_with_ranges_of_groups_are_expanded():
+    network, shape = linear()
+    rules = rule_set("kernels", 8, granularity="group")
+    variables = quantize(random_variables(network), rules)
+    assert variables["params"]["layer"]["kernel"].group_size == 64
+    x = jnp.ones(shape)
+    np.testing.assert_array_equal(
+        accelerated(network)(variables, x), network(dequantize(variables), x)
+    )
+
+
 def test_plain_variables_give_the_plain_network():
     network, shape, method = part("sr")
     variables = network.init(jax.random.key(0))

@@ -384,6 +384,12 @@ def small_pair(tmp_path):
     return tmp_path / "packed.safetensors"
 
 
+def test_integers_need_packed_weights():
+    config = checked(micro_config("", "")).replace(quantization={"compute": "integer"})
+    with pytest.raises(UserError, match=r"the weights of config\.init are not packed"):
+        textsr_jax.load(config=config)
+
+
 def in_another_process(pickled: bytes, images) -> list[reading.Reading]:
     """What a reader reads in a process that was started afresh."""
     with concurrent.futures.ProcessPoolExecutor(

@@ -9,6 +9,7 @@ import pathlib
 import pickle
 import re
 import resource
+import sys
 import time
 import zipfile
 
@@ -203,6 +204,27 @@ def test_loaded_models_compute_what_those_in_memory_do(tmp_path, packed, content
     image = np.random.default_rng(2).integers(0, 256, (20, 70, 3), np.uint8)
     assert np.array_equal(loaded.enhance([image]), memory.enhance([image]))
     assert loaded.read([image]) == memory.read([image])
+
+
+@pytest.mark.slow
+def test_kernels_are_multiplied_in_integers_where_asked(tmp_path, packed, content, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    config = packed.experiment(path)
+    integer = config.replace(quantization={"compute": "integer"})
+    x = np.random.default_rng(2).uniform(size=(1, 16, 64, 3)).astype(np.float32)
+    plain, found = (
+        jax.jit(models.sr.__call__)(models.sr_variables, x)
+        for models in (Models.load(path), Models.load(path, integer))
+    )
+    assert 0 < np.abs(found - plain).max() < 0.02 * np.abs(plain).max()
+    # The field is the machine's, so that a file does not hold it.
+    assert "compute" not in portable(integer)["quantization"]
+    # Functions that a reader kept before are those of floats.
+    textsr_jax.load(path).enhance([np.zeros((16, 64, 3), np.uint8)])
+    monkeypatch.setitem(sys.modules, "qwix", None)
+    with pytest.raises(UserError, match="qwix is not installed"):
+        textsr_jax.load(path, config=integer)
 
 
 def scaled(tree, factor):

@@ -301,6 +301,11 @@ class Quantization(Part):
 
     sr: ModelQuantization = ModelQuantization()
     ocr: ModelQuantization = ModelQuantization()
+    # "integer" multiplies the codes of packed files by int8 activations, for accelerators; see
+    # `textsr_jax.quantization.integer_products`. Weights that are not packed stay floats.
+    compute: str = machine(
+        "float", Choice(("float", "integer")), "how the kernels of packed files are multiplied"
+    )
     finetune_sr: Optimization = Optimization(**_older(300, 16, b1=0.5))
     finetune_ocr: Optimization = Optimization(**_older(300, 64))
 

@@ -12,8 +12,12 @@ Pure functions of pytrees. JAX and numpy are all that they need.
 """
 
 from textsr_jax.quantization.fidelity import LeafError, TreeError, error
+from textsr_jax.quantization.flax_modules import nnx
+from textsr_jax.quantization.gguf_files import from_gguf, quantize_gguf, to_gguf
+from textsr_jax.quantization.qwix_arrays import from_qwix, to_qwix
 from textsr_jax.quantization.rules import RULE_SETS, Rule, layer_types, rule_set, selection
 from textsr_jax.quantization.sizes import Size, held_bytes, size, size_mbit
+from textsr_jax.quantization.training import straight_through
 from textsr_jax.quantization.tree import (
     QuantizedArray,
     dequantize,
@@ -33,16 +37,23 @@ __all__ = [
     "TreeError",
     "dequantize",
     "error",
+    "from_gguf",
+    "from_qwix",
     "held_bytes",
     "is_quantized",
     "layer_types",
     "load",
+    "nnx",
     "quantize",
+    "quantize_gguf",
     "rule_set",
     "save",
     "selection",
     "simulate",
     "size",
     "size_mbit",
+    "straight_through",
     "summary",
+    "to_gguf",
+    "to_qwix",
 ]

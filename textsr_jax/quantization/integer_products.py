@@ -64,8 +64,9 @@ def accelerated(network: NetworkT) -> NetworkT:
     image of a convolution and for each row of a linear layer.
 
     The weights stay packed in memory, with any bits. Inside jit they become Qwix's `QArray`. Layers
-    that always compute in float32, such as CDistNet's control points, and all other parameters are
-    expanded as by `quantization.dequantize`. Only for evaluation.
+    that always compute in float32, such as CDistNet's control points, kernels with ranges of groups
+    or layers, and all other parameters are expanded as by `quantization.dequantize`. Only for
+    evaluation.
 
     Args:
       network: takes plain variables.
@@ -94,7 +95,8 @@ def accelerated(network: NetworkT) -> NetworkT:
         def expand_leaf(keys: Keys, leaf: Leaf) -> Leaf:
             if not is_quantized(leaf):
                 return leaf
-            integer = leaf_path(keys) in layers and leaf.axis in (None, len(leaf.shape) - 1)
+            whole = leaf.group_size is None and leaf.axis in (None, len(leaf.shape) - 1)
+            integer = leaf_path(keys) in layers and whole
             return _kernel(leaf) if integer else dequantize(leaf)
 
         return jax.tree_util.tree_map_with_path(expand_leaf, variables, is_leaf=is_quantized)

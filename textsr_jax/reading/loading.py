@@ -44,7 +44,8 @@ def load(
     """Loads the shipped models, a workdir of `train.py` or a packed file, to read with.
 
     The recogniser is the fine-tuned one, or the pre-trained one if stage 2 has not run. The weights
-    of a packed file stay packed in memory; the networks expand them where they use them. Compiled
+    of a packed file stay packed in memory; the networks expand them where they use them, or
+    multiply the codes themselves where `config.quantization.compute` is "integer". Compiled
     functions of a packed file are kept in the user's cache folder (`compilation.cache_folder`).
 
     Args:
@@ -139,8 +140,10 @@ def _load_packed_reader(
 
     settings, search = plain(used), _search(used)
     content = path.read_bytes()
+    compute = used.quantization.compute
     kept = KeptFunctions(
-        content, [settings["sr"], settings["ocr"], search.beam, search.steps, search.margin]
+        content,
+        [settings["sr"], settings["ocr"], search.beam, search.steps, search.margin, compute],
     )
     if not kept.any():
         # This checks the file. If functions of it were kept, the same file was checked before.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import jax
@@ -32,7 +33,8 @@ class Models:
 
     Attributes:
       config: the experiment.
-      sr, ocr: the networks. Those of a packed file take quantised variables.
+      sr, ocr: the networks. Those of a packed file take quantised variables, and multiply as
+        `config.quantization.compute` says.
       sr_variables: of the SR model; None before stage 1, or the joint stage, ran.
       pretrained: of the recogniser before fine-tuning; None before it was trained.
       fine_tuned: of the recogniser after stage 2, or the joint stage; None before it ran.
@@ -66,8 +68,8 @@ class Models:
           config: the experiment; None for the config of `source`.
 
         Raises:
-          UserError: `source` is neither, the config has a value that it cannot have, or a model
-            cannot be read or belongs to another network.
+          UserError: `source` is neither, the config has a value that it cannot have, a model cannot
+            be read or belongs to another network, or integers are asked for and nothing is packed.
         """
         if source is not None and pathlib.Path(source).is_file():
             return cls.of_packed(packed_files.load(source), source, config)
@@ -88,7 +90,8 @@ class Models:
           config: the experiment; None for the config of the file.
 
         Raises:
-          UserError: the networks of the config are not those of the file.
+          UserError: the networks of the config are not those of the file, or the package is missing
+            that multiplies integers.
         """
         from textsr_jax.models import build_ocr, build_sr
 
@@ -103,14 +106,24 @@ class Models:
             ) from error
         for network, tree, part in ((sr, packed.sr, "sr"), (ocr, packed.ocr, "ocr")):
             _check_fits(network, tree, f"{path}: the network of its config.{part}")
+        expanding = _expanding(config.quantization.compute)
         return cls(
             config=config,
-            sr=sr.through(dequantize),
-            ocr=ocr.through(dequantize),
+            sr=expanding(sr),
+            ocr=expanding(ocr),
             sr_variables=packed.sr,
             pretrained=None if packed.fine_tuned else packed.ocr,
             fine_tuned=packed.ocr if packed.fine_tuned else None,
         )
+
+
+def _expanding(compute: str) -> Callable[[Network], Network]:
+    """What turns a network into one for packed weights, by `config.quantization.compute`."""
+    if compute == "integer":
+        from textsr_jax.quantization.integer_products import accelerated
+
+        return accelerated
+    return lambda network: network.through(dequantize)
 
 
 def packed_config(
@@ -158,6 +171,11 @@ def _load_unpacked(
     config = own if config is None else checks.checked(config)
     if config is None:
         raise UserError("nothing to load; name a workdir or a config with config.init")
+    if config.quantization.compute == "integer":
+        raise UserError(
+            f"config.quantization.compute=integer: the weights of {source or 'config.init'} are "
+            "not packed; name a file that quantize.py --out wrote, or set it to float"
+        )
     keep_compiled()
     sr, ocr = build_sr(config.sr), build_ocr(config.ocr, text.ALPHABETS[config.alphabet])
 
