@@ -7,6 +7,7 @@ import pytest
 
 from textsr_jax.models import Network, count_parameters
 from textsr_jax.models.edsr import EDSR
+from textsr_jax.models.layers import convolution
 from textsr_jax.models.layers.pixels import RGB_MEAN
 
 
@@ -50,14 +51,38 @@ def test_bfloat16_is_close_and_comes_out_as_float32(variables):
     np.testing.assert_allclose(coarse, exact, atol=0.02)
 
 
-def test_a_wide_one_computes_the_same_in_training():
-    # Its convolutions go by another algorithm in evaluation.
-    network = Network(lambda rngs: EDSR(blocks=1, channels=128, rngs=rngs))
+@pytest.mark.slow
+def test_a_wide_one_computes_what_plain_convolutions_do(monkeypatch):
+    """By Winograd's algorithm, its blocks as the turns of a loop."""
+    monkeypatch.setattr(convolution, "_MIN_BYTES", 0)
+    network = Network(lambda rngs: EDSR(blocks=3, channels=128, rngs=rngs))
     variables = network.init(jax.random.key(0))
     lr = jax.random.uniform(jax.random.key(1), (2, 5, 6, 3))
-    evaluated, (trained, _) = jax.jit(lambda v: (network(v, lr), network.train(v, lr)))(variables)
-    assert not np.array_equal(evaluated, trained)
-    np.testing.assert_allclose(evaluated, trained, rtol=0, atol=1e-5)
+
+    def loss(variables):
+        sr = network(variables, lr)
+        return (sr * jnp.sin(jnp.arange(sr.size).reshape(sr.shape))).sum(), sr
+
+    def compiled():
+        return jax.jit(jax.grad(loss, has_aux=True)).lower(variables)
+
+    ours = compiled()
+    assert "stablehlo.while" in ours.as_text()
+    with convolution.counted():
+        plain = compiled()
+    # One for each layer and gradient there; here of head and tail, which are narrow.
+    assert ours.as_text().count("stablehlo.convolution") < plain.as_text().count(
+        "stablehlo.convolution"
+    )
+    (gradients, sr), (wanted, wanted_sr) = (made.compile()(variables) for made in (ours, plain))
+    np.testing.assert_allclose(sr, wanted_sr, atol=1e-6)
+    jax.tree.map(
+        lambda ours, plain: np.testing.assert_allclose(
+            ours, plain, rtol=0, atol=1e-5 * np.abs(plain).max()
+        ),
+        gradients,
+        wanted,
+    )
 
 
 @pytest.mark.slow

@@ -161,7 +161,7 @@ class ConvBlock(nnx.Module):
         )
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = self.conv(x, train=train)
+        x = self.conv(x)
         return nnx.relu(x if self.bn is None else self.bn(x, use_running_average=not train))
 
 

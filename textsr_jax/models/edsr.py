@@ -3,14 +3,12 @@
 "Enhanced deep residual networks for single image super-resolution" (Lim et al., 2017).
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from textsr_jax.models.layers.convolution import KERNEL_INIT, Conv
+from textsr_jax.models.layers.convolution import KERNEL_INIT, Conv, in_turn
 from textsr_jax.models.layers.pixels import RGB_MEAN, SCALE, pixel_shuffle
 
 
@@ -28,9 +26,8 @@ class ResidualBlock(nnx.Module):
         self.conv1 = _conv(channels, channels, dtype, rngs)
         self.conv2 = _conv(channels, channels, dtype, rngs)
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        residual = self.conv2(nnx.relu(self.conv1(x, train=train)), train=train)
-        return x + residual * self.residual_scale
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x + self.conv2(nnx.relu(self.conv1(x))) * self.residual_scale
 
 
 class EDSR(nnx.Module):
@@ -78,20 +75,16 @@ class EDSR(nnx.Module):
 
         Args:
           lr: float (batch, H, W, 3), RGB in [0, 1].
-          train: whether gradients will be taken. Convolutions are then computed in another way,
-            with the same result.
+          train: whether gradients will be taken: `remat` is for them.
           rngs: not used; there is no dropout.
 
         Returns:
           float32 (batch, 2 H, 2 W, 3), RGB around [0, 1], not clipped.
         """
         mean = np.asarray(RGB_MEAN, np.float32)
-        head = self.head(lr - mean, train=train)
-        features = head
-        for block in self.blocks:
-            run = functools.partial(block, train=train)
-            features = (jax.checkpoint(run) if self.remat and train else run)(features)
-        features = self.body_end(features, train=train) + head
-        features = self.shuffle(self.upsample(features, train=train), SCALE)
-        sr = self.tail(features, train=train)
+        head = self.head(lr - mean)
+        features = in_turn(self.blocks, head, remat=self.remat and train)
+        features = self.body_end(features) + head
+        features = self.shuffle(self.upsample(features), SCALE)
+        sr = self.tail(features)
         return sr.astype(jnp.float32) + mean

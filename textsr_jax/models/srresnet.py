@@ -42,8 +42,8 @@ class ConvPair(nnx.Module):
         self.bn2 = nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = mish(self.bn1(self.conv1(x, train=train), use_running_average=not train))
-        return self.bn2(self.conv2(x, train=train), use_running_average=not train)
+        x = mish(self.bn1(self.conv1(x), use_running_average=not train))
+        return self.bn2(self.conv2(x), use_running_average=not train)
 
 
 class SRResNet(nnx.Module):
@@ -97,13 +97,13 @@ class SRResNet(nnx.Module):
         Returns:
           float32 (batch, 2 H, 2 W, 3), RGB around [0, 1], in (-1, 1) and not clipped.
         """
-        head = self.head(lr, train=train)
+        head = self.head(lr)
         head = jnp.where(head > 0, head, head * self.slope[...])
         features = head
         for block in self.blocks:
             features = block(features, train=train, rngs=rngs)
-        features = self.body_end(features, train=train)
+        features = self.body_end(features)
         features = self.body_end_bn(features, use_running_average=not train)
-        features = self.upsample(head + features, train=train)
+        features = self.upsample(head + features)
         features = mish(self.shuffle(features, SCALE))
-        return jnp.tanh(self.tail(features, train=train).astype(jnp.float32))
+        return jnp.tanh(self.tail(features).astype(jnp.float32))

@@ -28,7 +28,7 @@ class ConvBatchNorm(nnx.Module):
         self.bn = nnx.BatchNorm(outputs, momentum=0.9, epsilon=1e-5, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        return self.bn(self.conv(x, train=train), use_running_average=not train)
+        return self.bn(self.conv(x), use_running_average=not train)
 
 
 class ResidualBlock(nnx.Module):

@@ -98,7 +98,8 @@ def make_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         norm = optax.global_norm(gradient)
-        finite = jnp.isfinite(jnp.stack([parts["finite"], norm, optax.global_norm(updates)])).all()
+        # A norm of the updates would compute them again.
+        finite = jnp.isfinite(jnp.stack([parts["finite"], norm, optax.global_norm(params)])).all()
         parts = parts | {"gradient_norm": norm, "finite": finite}
         keep = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
         state = dataclasses.replace(

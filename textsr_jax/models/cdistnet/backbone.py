@@ -102,4 +102,4 @@ class ConvNorm(nnx.Module):
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps (batch, H, W, inputs) to (batch, H / stride, W / stride, outputs)."""
-        return self.bn(self.conv(x, train=train), use_running_average=not train)
+        return self.bn(self.conv(x), use_running_average=not train)

@@ -1,17 +1,16 @@
-"""Convolutions that are fast on CPUs too: Winograd's algorithm, and kernels' gradients in parts.
-
-"Fast algorithms for convolutional neural networks" (Lavin and Gray, 2016): F(2, 3) along columns.
-"""
+"""Convolutions that are fast on CPUs too: Winograd's algorithm, and kernels' gradients in parts."""
 
 import contextlib
 import contextvars
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+
+from textsr_jax.models.layers import winograd
 
 # Of rows and columns, or before and after.
 TwoInts = tuple[int, int]
@@ -32,81 +31,43 @@ _counted = contextvars.ContextVar("counted", default=False)
 
 
 class Conv(nnx.Conv):
-    """`nnx.Conv` without dilation and groups; it uses Winograd's algorithm where that is faster.
+    """`nnx.Conv` without dilation and groups, by `convolve`.
 
-    That is in evaluation on a CPU, in float32, for 3x3 kernels of stride 1 that keep the image size
-    and have at least 128 channels on both sides. EDSR-32x256 then takes four fifths of the time. A
-    layer that is given another `conv_general_dilated` uses that one. In training Winograd's
-    algorithm would compile for much longer. There the kernel's gradient alone is computed in
-    another way; see `convolve`.
+    A layer that is given another `conv_general_dilated` uses that one.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **{"conv_general_dilated": convolve, **kwargs})
 
-    # Flax's layer takes a sharding of the output, which nothing here needs.
-    def __call__(  # type: ignore[override]
-        self, x: jax.Array, *, train: bool = False
-    ) -> jax.Array:
-        """Maps (batch, H, W, inputs) to (batch, H / stride, W / stride, outputs)."""
-        if train or not self._suits_winograd():
-            return super().__call__(x)
 
-        def by_winograd(x: jax.Array) -> jax.Array:
-            out = conv3x3(x, self.kernel[...])
-            return out if self.bias is None else out + self.bias[...]
+def in_turn(blocks: Sequence[nnx.Module], x: jax.Array, *, remat: bool = False) -> jax.Array:
+    """Calls equal blocks of convolutions, each with the result of the one before.
 
-        return jax.lax.platform_dependent(x, cpu=by_winograd, default=super().__call__)
-
-    def _suits_winograd(self) -> bool:
-        return (
-            self.kernel_size == (3, 3)
-            and self.strides in (None, 1)
-            and self.padding in ("SAME", 1)
-            and self.dtype is None
-            and self.conv_general_dilated is convolve
-            and min(self.in_features, self.out_features) >= _MIN_CHANNELS
-        )
-
-
-def conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The 3x3 convolution of stride 1 that keeps the image size, with zeros outside the image.
-
-    Two rows of the result take four convolutions of 1x3 instead of six. Rounding errors are those
-    of the plain sum, a few units in the last place. Coarser dtypes than float32 lose more.
+    On a CPU they are the turns of a loop, so that XLA compiles one of them: Winograd's algorithm
+    takes seconds to compile.
 
     Args:
-      x: float (batch, H, W, inputs).
-      kernel: float (3, 3, inputs, outputs).
-
-    Returns:
-      float (batch, H, W, outputs).
+      blocks: modules with the same structure and shapes, each a function of an array of one shape.
+      x: what the first one takes.
+      remat: whether a gradient computes each block again in place of keeping its inner results.
     """
-    height = x.shape[1]
-    x = jnp.pad(x, ((0, 0), (1, 1 + height % 2), (0, 0), (0, 0)))
-    # Rows 2i - 1 .. 2i + 2 around the two rows 2i and 2i + 1 of the result.
-    above, first, second, below = (x[:, row : x.shape[1] - 2 + row : 2] for row in range(4))
-    top, middle, bottom = kernel
-    outer = top + bottom
-    products = [
-        _conv1x3(rows, taps)
-        for rows, taps in (
-            (above - second, top),
-            (first + second, 0.5 * (outer + middle)),
-            (second - first, 0.5 * (outer - middle)),
-            (first - below, bottom),
-        )
-    ]
-    even = products[0] + products[1] + products[2]
-    odd = products[1] - products[2] - products[3]
-    pairs = jnp.stack([even, odd], axis=2)
-    return pairs.reshape(len(x), -1, *pairs.shape[3:])[:, :height]
+    wrap = jax.checkpoint if remat else lambda run: run
+    convolutions = [node for _, node in nnx.iter_graph(blocks[0]) if isinstance(node, Conv)]
+    own = all(node.conv_general_dilated is convolve for node in convolutions)
+    # The copies that the loop takes of its parameters cost time on an accelerator.
+    alone = jax.default_backend() == "cpu" and jax.device_count() == 1
+    if not (own and alone) or _counted.get() or len(blocks) < 3:
+        for block in blocks:
+            x = wrap(block)(x)
+        return x
+    structure, first = nnx.split(blocks[0])
+    states = [first, *(nnx.state(block) for block in blocks[1:])]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
+    def turn(x: jax.Array, state: nnx.State) -> tuple[jax.Array, None]:
+        return wrap(nnx.merge(structure, state))(x), None
 
-def _conv1x3(rows: jax.Array, taps: jax.Array) -> jax.Array:
-    return jax.lax.conv_general_dilated(
-        rows, taps[None], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    return jax.lax.scan(turn, x, stacked)[0]
 
 
 @contextlib.contextmanager
@@ -129,11 +90,14 @@ def convolve(
     padding: str | tuple[tuple[int, int], tuple[int, int]],
     **options: Any,
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated` with channels last, whose kernel gradient is fast on CPUs.
+    """`jax.lax.conv_general_dilated` with channels last, which is fast on CPUs.
 
-    XLA's own gradient takes two to five times as long there, most of a training step. Ours is
-    `kernel_gradient`. XLA's is used for other dtypes than float32, for images of less than a MiB,
-    for fewer than 8 channels, for kernels with more than nine taps, and on several devices.
+    There XLA's own gradient of a kernel takes two to five times as long as its convolution: most of
+    a training step. Ours is `kernel_gradient`. 3x3 kernels of stride 1 that keep the image size go
+    by Winograd's algorithm (`layers.winograd`): their gradient always, the convolution itself and
+    its input's gradient with at least 128 channels on both sides. XLA's way is taken for other
+    dtypes than float32, for images of less than a MiB, for fewer than 8 channels, for kernels with
+    more than nine taps, and on several devices.
 
     Args:
       x: (batch, H, W, inputs).
@@ -163,6 +127,19 @@ def _convolve(
     padding: tuple[TwoInts, TwoInts],
     precision: jax.lax.PrecisionLike,
 ) -> jax.Array:
+    plain = functools.partial(_plain, strides=strides, padding=padding, precision=precision)
+    if not (_keeps_size(kernel, strides, padding) and min(kernel.shape[2:]) >= _MIN_CHANNELS):
+        return plain(x, kernel)
+    return jax.lax.platform_dependent(x, kernel, cpu=winograd.convolution, default=plain)
+
+
+def _plain(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: TwoInts,
+    padding: tuple[TwoInts, TwoInts],
+    precision: jax.lax.PrecisionLike,
+) -> jax.Array:
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -173,6 +150,11 @@ def _convolve(
     )
 
 
+def _keeps_size(kernel: jax.Array, strides: TwoInts, padding: tuple[TwoInts, TwoInts]) -> bool:
+    """Whether this is what `layers.winograd` computes."""
+    return kernel.shape[:2] == (3, 3) and strides == (1, 1) and padding == ((1, 1), (1, 1))
+
+
 def _forward(
     x: jax.Array,
     kernel: jax.Array,
@@ -180,7 +162,7 @@ def _forward(
     padding: tuple[TwoInts, TwoInts],
     precision: jax.lax.PrecisionLike,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _convolve.fun(x, kernel, strides, padding, precision), (x, kernel)
+    return _convolve(x, kernel, strides, padding, precision), (x, kernel)
 
 
 def _backward(
@@ -190,22 +172,32 @@ def _backward(
     inputs: tuple[jax.Array, jax.Array],
     cotangent: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return _convolve.fun(x, kernel, strides, padding, precision)
+    plain = functools.partial(_plain, strides=strides, padding=padding, precision=precision)
+
+    def of_input(kernel: jax.Array, x: jax.Array, cotangent: jax.Array) -> jax.Array:
+        return jax.vjp(lambda x: plain(x, kernel), x)[1](cotangent)[0]
+
+    def of_kernel(x: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> jax.Array:
+        return jax.vjp(lambda kernel: plain(x, kernel), kernel)[1](cotangent)[0]
+
+    def of_kernel_on_cpu(x: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> jax.Array:
+        if _keeps_size(kernel, strides, padding):
+            return winograd.kernel_gradient(x, cotangent)
+        return kernel_gradient(x, cotangent, kernel.shape[:2], strides, padding)
+
+    def of_input_on_cpu(kernel: jax.Array, x: jax.Array, cotangent: jax.Array) -> jax.Array:
+        if _keeps_size(kernel, strides, padding) and min(kernel.shape[2:]) >= _MIN_CHANNELS:
+            return winograd.input_gradient(kernel, cotangent)
+        return of_input(kernel, x, cotangent)
 
     x, kernel = inputs
-    gradient = jax.lax.platform_dependent(
-        x,
-        kernel,
-        cotangent,
-        cpu=lambda x, kernel, cotangent: kernel_gradient(
-            x, cotangent, kernel.shape[:2], strides, padding
-        ),
-        default=lambda x, kernel, cotangent: jax.vjp(functools.partial(plain, x), kernel)[1](
-            cotangent
-        )[0],
+    by_input = jax.lax.platform_dependent(
+        kernel, x, cotangent, cpu=of_input_on_cpu, default=of_input
     )
-    return jax.vjp(lambda x: plain(x, kernel), x)[1](cotangent)[0], gradient
+    by_kernel = jax.lax.platform_dependent(
+        x, kernel, cotangent, cpu=of_kernel_on_cpu, default=of_kernel
+    )
+    return by_input, by_kernel
 
 
 _convolve.defvjp(_forward, _backward)
@@ -220,8 +212,7 @@ def kernel_gradient(
 ) -> jax.Array:
     """The gradient of a convolution's kernel, as sums over parts of the batch, one after another.
 
-    For 3x3 kernels of stride 1, Winograd's algorithm takes four products instead of six for two
-    rows. Rounding errors are those of sums in another order.
+    Rounding errors are those of sums in another order.
 
     Args:
       x: float32 (batch, H, W, inputs).
@@ -237,44 +228,17 @@ def kernel_gradient(
     (rows, columns), inputs = size, x.shape[-1]
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
 
-    def taps(x: jax.Array, rows: int, columns: int, height: int) -> list[jax.Array]:
-        """The pixels that each of the kernel's taps reads."""
-        return [
-            x[
-                :,
-                row : row + strides[0] * (height - 1) + 1 : strides[0],
-                column : column + strides[1] * (width - 1) + 1 : strides[1],
-            ]
-            for row in range(rows)
-            for column in range(columns)
-        ]
-
-    def product(seen: jax.Array, cotangent: jax.Array) -> jax.Array:
-        return seen.reshape(-1, seen.shape[-1]).T @ cotangent.reshape(-1, cotangent.shape[-1])
-
-    def of_taps(x: jax.Array, cotangent: jax.Array) -> jax.Array:
-        made = [product(seen, cotangent) for seen in taps(x, rows, columns, height)]
+    def of_part(x: jax.Array, cotangent: jax.Array) -> jax.Array:
+        """The products of the cotangent and the pixels that each of the kernel's taps reads."""
+        flat = cotangent.reshape(-1, outputs)
+        made = []
+        for row in range(rows):
+            for column in range(columns):
+                down = slice(row, row + strides[0] * (height - 1) + 1, strides[0])
+                across = slice(column, column + strides[1] * (width - 1) + 1, strides[1])
+                made.append(x[:, down, across].reshape(-1, inputs).T @ flat)
         return jnp.stack(made).reshape(rows, columns, inputs, outputs)
 
-    def by_winograd(x: jax.Array, cotangent: jax.Array) -> jax.Array:
-        # Rows 2i - 1 .. 2i + 2 around the two rows 2i and 2i + 1 of the result; see `conv3x3`.
-        odd_height = ((0, 0), (0, height % 2), (0, 0), (0, 0))
-        x, cotangent = jnp.pad(x, odd_height), jnp.pad(cotangent, odd_height)
-        above, first, second, below = (x[:, row : x.shape[1] - 2 + row : 2] for row in range(4))
-        even, odd = cotangent[:, ::2], cotangent[:, 1::2]
-
-        def of_row(seen: jax.Array, cotangent: jax.Array) -> jax.Array:
-            return jnp.stack(
-                [product(part, cotangent) for part in taps(seen, 1, columns, seen.shape[1])]
-            )
-
-        outer = of_row(first + second, even + odd)
-        inner = of_row(second - first, even - odd)
-        top = of_row(above - second, even) + 0.5 * (outer + inner)
-        bottom = 0.5 * (outer + inner) - of_row(first - below, odd)
-        return jnp.stack([top, 0.5 * (outer - inner), bottom])
-
-    of_part = by_winograd if size == (3, 3) and strides == (1, 1) else of_taps
     most = max(1, _PART_BYTES // (4 * (x[0].size + cotangent[0].size)))
     parts = next(count for count in range(-(-batch // most), batch + 1) if batch % count == 0)
     if parts == 1:
