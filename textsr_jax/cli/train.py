@@ -5,6 +5,7 @@ the config, --print_config shows all of them, --dry_run says what the training w
 """
 
 import pathlib
+import re
 
 from absl import flags
 
@@ -23,6 +24,12 @@ _DISTRIBUTED = flags.DEFINE_string(
     "Trains with other processes: auto finds them (SLURM, TPU pods, Open MPI, Kubernetes); "
     "HOST:PORT,COUNT,INDEX names process 0's address, how many there are, which one this is.",
 )
+_PROFILE_STEPS = flags.DEFINE_string(
+    "profile_steps",
+    None,
+    "Traces these steps of each stage, the first and the last, such as 10,15, for TensorBoard's "
+    "and Perfetto's viewers, and prints which operations took most time.",
+)
 
 
 def run() -> None:
@@ -32,6 +39,7 @@ def run() -> None:
 
 def main(arguments: list[str]) -> None:
     refuse(arguments)
+    profile = _steps_to_profile(_PROFILE_STEPS.value)
     config = config_flag.resolved(config_flag.from_flag(_CONFIG))
     workdir = _WORKDIR.value
     if _DRY_RUN.value:
@@ -45,7 +53,19 @@ def main(arguments: list[str]) -> None:
     _join_processes()
     from textsr_jax.train import runner
 
-    runner.train(config, pathlib.Path(workdir), command())
+    runner.train(config, pathlib.Path(workdir), command(), profile)
+
+
+def _steps_to_profile(value: str | None) -> tuple[int, int] | None:
+    found = re.fullmatch(r"(\d+),(\d+)", value or "", flags=re.ASCII)
+    if found and 1 <= int(found[1]) <= int(found[2]):
+        return int(found[1]), int(found[2])
+    if value is None:
+        return None
+    raise UserError(
+        f"--profile_steps={value}: write the first and the last step to trace, from 1 on, such as "
+        "10,15"
+    )
 
 
 def _join_processes() -> None:
