@@ -2,14 +2,14 @@
 
 Both sides train the paper's networks from the same stand-in weights on the same batch, in turns.
 Prints a table of times, of the share of the chip's measured matrix peak and of the time spent
-waiting for data; writes JSON.
+waiting for data; writes JSON. With --parts it takes JAX's step apart instead.
 """
 
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -25,16 +25,24 @@ from configs import paper
 from textsr_jax import data
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
-from textsr_jax.models.layers.convolution import counted
 from textsr_jax.report.tables import print_table
 from textsr_jax.runtime.atomic import write_json
 
 with needs_extra(__name__):
     import torch
 
-    from benchmarks import torch_training
-    from benchmarks.trained_stages import SEED, STAGES, Work, rates, step_functions, work
+    from benchmarks import parts, torch_training
+    from benchmarks.trained_stages import (
+        SEED,
+        STAGES,
+        Work,
+        pure_step,
+        rates,
+        step_functions,
+        work,
+    )
     from textsr_jax.data.batching import Batch, Replaced, train_batches
+    from textsr_jax.train import speed
 
 THREADS = 2
 SIDES = {
@@ -65,7 +73,7 @@ def measure(work: Work, batches: Iterator[Batch], runs: int, *, gpu: bool) -> di
     batch = next(batches)
     step, state = step_functions(work)
     frozen, ready = jax.device_put((work.frozen, batch))
-    flops = _flops(work, state, frozen, ready)
+    flops = speed.flops(pure_step(work), state, frozen, ready)
     compiled = step.lower(state, frozen, ready).compile()
     states_of = {"jax": state}
     functions = {"jax": (compiled, ready)}
@@ -122,15 +130,6 @@ def measure(work: Work, batches: Iterator[Batch], runs: int, *, gpu: bool) -> di
         "fed_s": total / runs,
         "waiting": asking / total,
     }
-
-
-def _flops(work: Work, *arguments: Any) -> float:
-    """Of a step, as XLA counts them before it optimises."""
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
-    # For a GPU it says nothing before it has compiled (jax 0.11).
-    with counted(), jax.default_device(jax.devices("cpu")[0]):
-        step, _ = step_functions(work)
-        return float(step.lower(*shapes).cost_analysis()["flops"])
 
 
 def in_turns(sides: dict[str, Callable[[], None]], runs: int, title: str) -> dict[str, float]:
@@ -201,26 +200,43 @@ def main(arguments: list[str]) -> None:
     dtype = flags.FLAGS.dtype or ("bfloat16" if gpu else "float32")
     # For float32 on GPUs: TF32 on both sides.
     torch.set_float32_matmul_precision("high")
-    config = paper.get_config()
-    config.data.root = flags.FLAGS.data_root
-    config.sr.dtype = config.ocr.dtype = config.focus.dtype = dtype
-    peak = matrix_peak(dtype, 8192 if gpu else 2048, torch.device("cuda" if gpu else "cpu"))
-    results: dict[str, Any] = {
-        "machine": machine(gpu),
-        "dtype": dtype,
-        "matrix_peak_flops": peak,
-        "rows": [],
-    }
+    config = experiment(dtype, flags.FLAGS.data_root)
+    results: dict[str, Any] = {"machine": machine(gpu), "dtype": dtype, "rows": []}
+    if not flags.FLAGS.parts:
+        results["matrix_peak_flops"] = matrix_peak(
+            dtype, 8192 if gpu else 2048, torch.device("cuda" if gpu else "cpu")
+        )
     with tempfile.TemporaryDirectory() as folder:
         for stage in [flags.FLAGS.only] if flags.FLAGS.only else STAGES:
-            batch_size = flags.FLAGS.batch or (config[stage].batch_size if gpu else CPU_BATCH)
-            batches = training_batches(stage, config, batch_size, folder)
-            results["rows"].append(measure(work(stage, config), batches, flags.FLAGS.runs, gpu=gpu))
-            if flags.FLAGS.out:
-                write_json(flags.FLAGS.out, results)
-    print_results(results)
+            default = config[stage].batch_size if gpu else CPU_BATCH
+            for size in _batch_sizes(flags.FLAGS.batch) or [default]:
+                batches = training_batches(stage, config, size, folder)
+                if flags.FLAGS.parts:
+                    row = parts.measure(stage, config, next(batches), flags.FLAGS.runs)
+                else:
+                    row = measure(work(stage, config), batches, flags.FLAGS.runs, gpu=gpu)
+                results["rows"].append(row)
+                if flags.FLAGS.out:
+                    write_json(flags.FLAGS.out, results)
+    (parts.print_parts(results["rows"]) if flags.FLAGS.parts else print_results(results))
     if flags.FLAGS.out:
         print(f"figures: {flags.FLAGS.out}")
+
+
+def experiment(dtype: str, data_root: str = "") -> ConfigDict:
+    """The paper's config in a compute dtype; without TextZoom's folders words are drawn."""
+    config = paper.get_config()
+    config.data.root = data_root
+    config.sr.dtype = config.ocr.dtype = config.focus.dtype = dtype
+    return config
+
+
+def _batch_sizes(values: Sequence[str]) -> list[int]:
+    for value in values:
+        # BatchNorm1d has nothing to normalise in one.
+        if not value.isdecimal() or int(value) < 2:
+            raise UserError(f"--batch={','.join(values)}: {value!r} is no whole number from 2 on")
+    return [int(value) for value in values]
 
 
 def machine(gpu: bool) -> str:
@@ -267,12 +283,13 @@ def print_results(results: dict[str, Any]) -> None:
 def _define_flags() -> None:
     # Not on import: tests import several benchmarks, whose flags share names.
     flags.DEFINE_enum("only", None, list(STAGES), "One stage instead of both.")
-    flags.DEFINE_integer(
+    flags.DEFINE_list(
         "batch",
-        None,
-        f"Pairs a step, at least 2; default {CPU_BATCH} on a CPU, else the paper config's.",
-        lower_bound=2,  # BatchNorm1d has nothing to normalise in one
+        [],
+        f"Pairs a step, from 2 on, or several such numbers; default {CPU_BATCH} on a CPU, else the "
+        "paper config's.",
     )
+    flags.DEFINE_bool("parts", False, "Takes JAX's step apart instead; without PyTorch's side.")
     flags.DEFINE_enum(
         "dtype",
         None,

@@ -5,7 +5,6 @@ the config, --print_config shows all of them, --dry_run says what the training w
 """
 
 import pathlib
-import re
 
 from absl import flags
 
@@ -39,7 +38,11 @@ def run() -> None:
 
 def main(arguments: list[str]) -> None:
     refuse(arguments)
-    profile = _steps_to_profile(_PROFILE_STEPS.value)
+    profile = None
+    if _PROFILE_STEPS.value is not None:
+        from textsr_jax.train import profiling
+
+        profile = profiling.parse(_PROFILE_STEPS.value)
     config = config_flag.resolved(config_flag.from_flag(_CONFIG))
     workdir = _WORKDIR.value
     if _DRY_RUN.value:
@@ -54,18 +57,6 @@ def main(arguments: list[str]) -> None:
     from textsr_jax.train import runner
 
     runner.train(config, pathlib.Path(workdir), command(), profile)
-
-
-def _steps_to_profile(value: str | None) -> tuple[int, int] | None:
-    found = re.fullmatch(r"(\d+),(\d+)", value or "", flags=re.ASCII)
-    if found and 1 <= int(found[1]) <= int(found[2]):
-        return int(found[1]), int(found[2])
-    if value is None:
-        return None
-    raise UserError(
-        f"--profile_steps={value}: write the first and the last step to trace, from 1 on, such as "
-        "10,15"
-    )
 
 
 def _join_processes() -> None:

@@ -1,10 +1,12 @@
 """Traces some steps of a stage with `jax.profiler`, and tells which operations took most time."""
 
 import pathlib
+import re
 from collections.abc import Callable
 
 import jax
 
+from textsr_jax.errors import UserError
 from textsr_jax.runtime import traces
 
 _ROWS = 12
@@ -12,6 +14,21 @@ _ROWS = 12
 
 # The first and the last step to trace, counted from 1 in every stage.
 Window = tuple[int, int]
+
+
+def parse(value: str) -> Window:
+    """The steps that `--profile_steps` names, such as "10,15".
+
+    Raises:
+      UserError: it is not two numbers of steps in their order.
+    """
+    found = re.fullmatch(r"(\d+),(\d+)", value, flags=re.ASCII)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise UserError(
+            f"--profile_steps={value}: write the first and the last step to trace, from 1 on, such "
+            "as 10,15"
+        )
+    return int(found[1]), int(found[2])
 
 
 class StepTrace:
