@@ -188,18 +188,8 @@ def training_batches(
 def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r}: benchmarks.train takes flags only")
-    if not torch.cuda.is_available():
-        # XLA takes as many threads as it finds cores when it starts.
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
-        torch.set_num_threads(THREADS)
-    # Both sides share a GPU's memory.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    gpu = jax.default_backend() == "gpu"
-    if gpu and not torch.cuda.is_available():
-        raise UserError("PyTorch sees no GPU where JAX sees one; install PyTorch's CUDA build")
+    gpu = prepare()
     dtype = flags.FLAGS.dtype or ("bfloat16" if gpu else "float32")
-    # For float32 on GPUs: TF32 on both sides.
-    torch.set_float32_matmul_precision("high")
     config = experiment(dtype, flags.FLAGS.data_root)
     results: dict[str, Any] = {"machine": machine(gpu), "dtype": dtype, "rows": []}
     if not flags.FLAGS.parts:
@@ -209,7 +199,7 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for stage in [flags.FLAGS.only] if flags.FLAGS.only else STAGES:
             default = config[stage].batch_size if gpu else CPU_BATCH
-            for size in _batch_sizes(flags.FLAGS.batch) or [default]:
+            for size in batch_sizes(flags.FLAGS.batch) or [default]:
                 batches = training_batches(stage, config, size, folder)
                 if flags.FLAGS.parts:
                     row = parts.measure(stage, config, next(batches), flags.FLAGS.runs)
@@ -223,6 +213,26 @@ def main(arguments: list[str]) -> None:
         print(f"figures: {flags.FLAGS.out}")
 
 
+def prepare() -> bool:
+    """Readies both sides, before JAX is asked for its devices; returns whether there is a GPU.
+
+    Raises:
+      UserError: JAX sees a GPU, and PyTorch does not.
+    """
+    if not torch.cuda.is_available():
+        # XLA takes as many threads as it finds cores when it starts.
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+        torch.set_num_threads(THREADS)
+    # Both sides share a GPU's memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    gpu = jax.default_backend() == "gpu"
+    if gpu and not torch.cuda.is_available():
+        raise UserError("PyTorch sees no GPU where JAX sees one; install PyTorch's CUDA build")
+    # For float32 on GPUs: TF32 on both sides.
+    torch.set_float32_matmul_precision("high")
+    return gpu
+
+
 def experiment(dtype: str, data_root: str = "") -> ConfigDict:
     """The paper's config in a compute dtype; without TextZoom's folders words are drawn."""
     config = paper.get_config()
@@ -231,7 +241,8 @@ def experiment(dtype: str, data_root: str = "") -> ConfigDict:
     return config
 
 
-def _batch_sizes(values: Sequence[str]) -> list[int]:
+def batch_sizes(values: Sequence[str]) -> list[int]:
+    """The numbers of `--batch`; raises `UserError` where one is less than 2."""
     for value in values:
         # BatchNorm1d has nothing to normalise in one.
         if not value.isdecimal() or int(value) < 2:
