@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.profiler import ProfileData
 
 from configs.paper import get_config, optimization
 from tests.conftest import same
@@ -419,7 +420,9 @@ def test_time_speed_and_a_trace_of_a_run_that_crashed_and_went_on(tmp_path, capf
     (trace,) = (tmp_path / "toy" / "logs" / "plugins" / "profile").iterdir()
     assert f"toy: trace of steps 10 to 12: {trace}" in told and "idle" in told
     assert {"perfetto_trace.json.gz"} < {path.name for path in trace.iterdir()}
-    assert list(trace.glob("*.xplane.pb"))
+    # What TensorBoard's plugin reads.
+    (path,) = trace.glob("*.xplane.pb")
+    assert "/host:CPU" in {plane.name for plane in ProfileData.from_file(str(path)).planes}
     # One run of every operation a step.
     (jitted,) = {one.count for one in traces.operations(trace).operations if "dot" in one.name}
     assert jitted % 3 == 0

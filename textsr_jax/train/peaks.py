@@ -81,7 +81,7 @@ def of_all_devices(dtype: str) -> Peak:
         return Peak(count * flops, f"{count} x {kind}", source)
     cpu = jax.default_backend() == "cpu"
     count = jax.process_count() if cpu else jax.device_count()
-    name = f"{_cores()} cores of {platform.machine()}" if cpu else kind
+    name = f"{platform.machine()} CPU with {_cores()} threads" if cpu else kind
     measured = f"the fastest matrix product of side {_side()}"
     return Peak(count * _kept(name, dtype), f"{count} x {name}", measured)
 
@@ -105,6 +105,7 @@ def _side() -> int:
 
 
 def _cores() -> int:
+    """How many threads the CPU runs of this process at once."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -79,12 +79,18 @@ class StepTrace:
         jax.profiler.start_trace(self._folder, create_perfetto_trace=True, profiler_options=options)
         self._running = True
 
-    def after(self, step: int, state: object) -> None:
-        """Ends the trace if the step that was begun is its last; `state` is what it returns."""
+    def after(self, step: int, state: object) -> bool:
+        """Ends the trace if the step that was begun is its last; `state` is what it returns.
+
+        Returns:
+          Whether it ended the trace, which takes seconds.
+        """
         self._last = step
-        if self._window is not None and self._running and step >= self._window[1]:
+        ends = self._window is not None and self._running and step >= self._window[1]
+        if ends:
             jax.block_until_ready(state)
             self.close()
+        return ends
 
     def close(self) -> None:
         """Ends a trace that is running, and prints its table."""

@@ -87,8 +87,9 @@ class StageReports:
     def advance(self, step: int, state: object) -> None:
         """Moves the bar on to a step that was begun, and that returns `state`."""
         self._bar.update()
-        self._trace.after(step, state)
-        if not self._begun:
+        with self._goodput.during("saving"):
+            traced = self._trace.after(step, state)
+        if traced or not self._begun:
             # The first step compiles, which tells nothing of the speed.
             self._begun = True
             self.restart_clock(step)

@@ -31,7 +31,7 @@ def flops(function: Any, *arguments: Any) -> float:
     """
     shapes = _shapes(arguments)
     # For a GPU it says nothing before it has compiled (jax 0.11).
-    with counted(), jax.default_device(jax.devices("cpu")[0]):
+    with counted(), jax.default_device(jax.local_devices(backend="cpu")[0]):
         # A function of its own: what jit has traced elsewhere has other arithmetic.
         lowered = jax.jit(lambda *given: function(*given)).lower(*shapes)
         return float(lowered.cost_analysis()["flops"])
@@ -88,7 +88,7 @@ class Speed:
         facts: dict[str, Any],
     ):
         self._name, self._settings, self._facts = name, settings, facts
-        self._count = count
+        self._count, self._begun = count, "flops_a_step" in facts
         self._counting: concurrent.futures.Future[float] | None = None
         self._peak: peaks.Peak | None = None
         if settings.steps >= _LEAST_STEPS and jax.process_index() == 0:
@@ -102,8 +102,9 @@ class Speed:
 
     def count(self, *arguments: Any) -> None:
         """Begins to count the step that takes these arguments, unless it was counted before."""
-        if self._peak is None or self._counting or "flops_a_step" in self._facts:
+        if self._peak is None or self._begun:
             return
+        self._begun = True
         pool = concurrent.futures.ThreadPoolExecutor(1)
         self._counting = pool.submit(self._count, *_shapes(arguments))
         pool.shutdown(wait=False)
@@ -134,7 +135,6 @@ class Speed:
             except Exception as error:  # JAX raises many kinds; the training goes on without
                 reason = (str(error).strip() or repr(error)).splitlines()[0]
                 _logger.warning("%s: cannot count a step's FLOPs (%s)", self._name, reason)
-                self._facts["flops_a_step"] = None
         return self._facts.get("flops_a_step")
 
 
