@@ -18,8 +18,8 @@ from absl import flags
 from benchmarks import needs_extra
 from textsr_jax.cli.scripts import refuse, run_script
 from textsr_jax.runtime import provenance
+from textsr_jax.runtime.atomic import write_json
 from textsr_jax.runtime.compilation import keep_compiled
-from textsr_jax.storage.atomic import write_json
 
 with needs_extra(__name__):
     import torch

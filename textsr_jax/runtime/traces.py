@@ -109,7 +109,7 @@ def count(events: Iterable[dict[str, Any]]) -> Operations:
         _union([event for place in by_line for event in by_line[place] if place[0] == pid])
         for pid in {pid for pid, _ in by_line}
     )
-    seconds: collections.Counter[str] = collections.Counter()
+    seconds: dict[str, float] = collections.defaultdict(float)
     counts_by_name: collections.Counter[str] = collections.Counter()
     for line_events in by_line.values():
         for name, own in _own_times(line_events):

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from textsr_jax.errors import UserError
-from textsr_jax.storage import atomic
+from textsr_jax.runtime import atomic
 
 FILE = "goodput.json"
 # What time goes into. "steps" are those that were kept, "lost" those that were not; "waiting" is
@@ -140,7 +140,7 @@ class Goodput:
         Where that fails, the training goes on: saving its checkpoint will say why.
         """
         self._written = self._clock()
-        content = {
+        content: dict[str, Any] = {
             "goodput": self.shares()["steps"],
             "seconds": self.seconds,
             "starts": self._starts,

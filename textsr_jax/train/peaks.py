@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from textsr_jax.errors import UserError
+from textsr_jax.runtime import atomic
 from textsr_jax.runtime.compilation import cache_folder
-from textsr_jax.storage import atomic
 
 FILE = "matrix_peaks.json"
 # The side of a matrix product that keeps a device's matrix units busy.

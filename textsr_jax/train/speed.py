@@ -33,8 +33,8 @@ def flops(function: Any, *arguments: Any) -> float:
     # For a GPU it says nothing before it has compiled (jax 0.11).
     with counted(), jax.default_device(jax.local_devices(backend="cpu")[0]):
         # A function of its own: what jit has traced elsewhere has other arithmetic.
-        lowered = jax.jit(lambda *given: function(*given)).lower(*shapes)
-        return float(lowered.cost_analysis()["flops"])
+        analysis: Any = jax.jit(lambda *given: function(*given)).lower(*shapes).cost_analysis()
+        return float(analysis["flops"])
 
 
 def step_flops(
