@@ -81,7 +81,7 @@ def of_all_devices(dtype: str) -> Peak:
         return Peak(count * flops, f"{count} x {kind}", source)
     cpu = jax.default_backend() == "cpu"
     count = jax.process_count() if cpu else jax.device_count()
-    name = f"{platform.machine()} CPU with {_cores()} threads" if cpu else kind
+    name = f"{_cores()}-thread {platform.machine()} CPU" if cpu else kind
     measured = f"the fastest matrix product of side {_side()}"
     return Peak(count * _kept(name, dtype), f"{count} x {name}", measured)
 
