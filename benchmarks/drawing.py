@@ -9,6 +9,7 @@ turns, so that other work on the machine slows both down. A table, and JSON.
 import os
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -81,38 +82,50 @@ def generator_rate(cores: int, words: int) -> float:
         return rate(pairs, words)[1]
 
 
-def main(arguments: list[str]) -> None:
-    refuse(arguments)
+def measure(words: int, rounds: int, batches: Sequence[int]) -> dict[str, Any]:
+    """Words a second of the generator and of JAX, in turns.
+
+    Args:
+      words: of each round, at least.
+      rounds: how many; medians count.
+      batches: how many words JAX draws at once; a row for each.
+
+    Returns:
+      `machine`, `words`, and `rows` with `what`, `batch`, `by`, `words_per_s`, `rounds`, `ratio` to
+      the generator, and `start_s`, the seconds until JAX had drawn its first batch.
+    """
     cores = len(os.sched_getaffinity(0))
-    words, rounds = flags.FLAGS.words, flags.FLAGS.rounds
-    drawers = {batch: Drawer(int(batch)) for batch in flags.FLAGS.batches}
-    rates: dict[str, list[float]] = {}
+    drawers = {batch: Drawer(batch) for batch in batches}
+    rates: dict[int | None, list[float]] = {}
     for _ in tqdm(range(rounds), desc="measuring", unit="round", disable=None):
-        rates.setdefault("generator", []).append(generator_rate(cores, words))
+        rates.setdefault(None, []).append(generator_rate(cores, words))
         for batch, drawer in drawers.items():
             rates.setdefault(batch, []).append(drawer.rate(words))
     device = jax.devices()[0]
-    base = statistics.median(rates["generator"])
-    rows = []
-    for name, found in rates.items():
-        rows.append(
-            {
-                "what": "generator" if name == "generator" else "in JAX",
-                "batch": None if name == "generator" else int(name),
-                "by": f"{cores} processes" if name == "generator" else device.device_kind,
-                "words_per_s": statistics.median(found),
-                "rounds": found,
-                "ratio": statistics.median(found) / base,
-                "start_s": None if name == "generator" else drawers[name].start_s,
-            }
-        )
-    results = {"machine": machine(), "words": words, "rows": rows}
+    base = statistics.median(rates[None])
+    rows = [
+        {
+            "what": "generator" if batch is None else "in JAX",
+            "batch": batch,
+            "by": f"{cores} processes" if batch is None else device.device_kind,
+            "words_per_s": statistics.median(found),
+            "rounds": found,
+            "ratio": statistics.median(found) / base,
+            "start_s": None if batch is None else drawers[batch].start_s,
+        }
+        for batch, found in rates.items()
+    ]
+    return {"machine": machine(), "words": words, "rows": rows}
+
+
+def print_results(results: dict[str, Any]) -> None:
+    """The rows of `measure` as a table."""
     table = new_table(
         f"words a second: {results['machine']}",
         ["what", "by"],
         ["batch", "words/s", "ratio", "s to\nthe first"],
     )
-    for row in rows:
+    for row in results["rows"]:
         table.add_row(
             row["what"],
             row["by"],
@@ -122,6 +135,13 @@ def main(arguments: list[str]) -> None:
             "-" if row["start_s"] is None else f"{row['start_s']:.1f}",
         )
     print_table(table, keys=2)
+
+
+def main(arguments: list[str]) -> None:
+    refuse(arguments)
+    batches = [int(batch) for batch in flags.FLAGS.batches]
+    results = measure(flags.FLAGS.words, flags.FLAGS.rounds, batches)
+    print_results(results)
     if flags.FLAGS.out:
         write_json(flags.FLAGS.out, results)
         print(f"figures: {flags.FLAGS.out}")

@@ -2,14 +2,14 @@
 
 Both sides train the paper's networks from the same stand-in weights on the same batch, in turns.
 Prints a table of times, of the share of the chip's measured matrix peak and of the time spent
-waiting for data; writes JSON.
+waiting for data; writes JSON. With --parts it takes JAX's step apart instead.
 """
 
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -25,16 +25,24 @@ from configs import paper
 from textsr_jax import data
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
-from textsr_jax.models.layers.convolution import counted
 from textsr_jax.report.tables import print_table
 from textsr_jax.runtime.atomic import write_json
 
 with needs_extra(__name__):
     import torch
 
-    from benchmarks import torch_training
-    from benchmarks.trained_stages import SEED, STAGES, Work, rates, step_functions, work
+    from benchmarks import parts, torch_training
+    from benchmarks.trained_stages import (
+        SEED,
+        STAGES,
+        Work,
+        pure_step,
+        rates,
+        step_functions,
+        work,
+    )
     from textsr_jax.data.batching import Batch, Replaced, train_batches
+    from textsr_jax.train import speed
 
 THREADS = 2
 SIDES = {
@@ -65,7 +73,7 @@ def measure(work: Work, batches: Iterator[Batch], runs: int, *, gpu: bool) -> di
     batch = next(batches)
     step, state = step_functions(work)
     frozen, ready = jax.device_put((work.frozen, batch))
-    flops = _flops(work, state, frozen, ready)
+    flops = speed.flops(pure_step(work), state, frozen, ready)
     compiled = step.lower(state, frozen, ready).compile()
     states_of = {"jax": state}
     functions = {"jax": (compiled, ready)}
@@ -124,15 +132,6 @@ def measure(work: Work, batches: Iterator[Batch], runs: int, *, gpu: bool) -> di
     }
 
 
-def _flops(work: Work, *arguments: Any) -> float:
-    """Of a step, as XLA counts them before it optimises."""
-    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
-    # For a GPU it says nothing before it has compiled (jax 0.11).
-    with counted(), jax.default_device(jax.devices("cpu")[0]):
-        step, _ = step_functions(work)
-        return float(step.lower(*shapes).cost_analysis()["flops"])
-
-
 def in_turns(sides: dict[str, Callable[[], None]], runs: int, title: str) -> dict[str, float]:
     """Median seconds of each side, as `NAME_s`, behind a first run that does not count."""
     times: dict[str, list[float]] = {side: [] for side in sides}
@@ -189,6 +188,37 @@ def training_batches(
 def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r}: benchmarks.train takes flags only")
+    gpu = prepare()
+    dtype = flags.FLAGS.dtype or ("bfloat16" if gpu else "float32")
+    config = experiment(dtype, flags.FLAGS.data_root)
+    results: dict[str, Any] = {"machine": machine(gpu), "dtype": dtype, "rows": []}
+    if not flags.FLAGS.parts:
+        results["matrix_peak_flops"] = matrix_peak(
+            dtype, 8192 if gpu else 2048, torch.device("cuda" if gpu else "cpu")
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        for stage in [flags.FLAGS.only] if flags.FLAGS.only else STAGES:
+            default = config[stage].batch_size if gpu else CPU_BATCH
+            for size in batch_sizes(flags.FLAGS.batch) or [default]:
+                batches = training_batches(stage, config, size, folder)
+                if flags.FLAGS.parts:
+                    row = parts.measure(stage, config, next(batches), flags.FLAGS.runs)
+                else:
+                    row = measure(work(stage, config), batches, flags.FLAGS.runs, gpu=gpu)
+                results["rows"].append(row)
+                if flags.FLAGS.out:
+                    write_json(flags.FLAGS.out, results)
+    (parts.print_parts(results["rows"]) if flags.FLAGS.parts else print_results(results))
+    if flags.FLAGS.out:
+        print(f"figures: {flags.FLAGS.out}")
+
+
+def prepare() -> bool:
+    """Readies both sides, before JAX is asked for its devices; returns whether there is a GPU.
+
+    Raises:
+      UserError: JAX sees a GPU, and PyTorch does not.
+    """
     if not torch.cuda.is_available():
         # XLA takes as many threads as it finds cores when it starts.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
@@ -198,29 +228,26 @@ def main(arguments: list[str]) -> None:
     gpu = jax.default_backend() == "gpu"
     if gpu and not torch.cuda.is_available():
         raise UserError("PyTorch sees no GPU where JAX sees one; install PyTorch's CUDA build")
-    dtype = flags.FLAGS.dtype or ("bfloat16" if gpu else "float32")
     # For float32 on GPUs: TF32 on both sides.
     torch.set_float32_matmul_precision("high")
+    return gpu
+
+
+def experiment(dtype: str, data_root: str = "") -> ConfigDict:
+    """The paper's config in a compute dtype; without TextZoom's folders words are drawn."""
     config = paper.get_config()
-    config.data.root = flags.FLAGS.data_root
+    config.data.root = data_root
     config.sr.dtype = config.ocr.dtype = config.focus.dtype = dtype
-    peak = matrix_peak(dtype, 8192 if gpu else 2048, torch.device("cuda" if gpu else "cpu"))
-    results: dict[str, Any] = {
-        "machine": machine(gpu),
-        "dtype": dtype,
-        "matrix_peak_flops": peak,
-        "rows": [],
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        for stage in [flags.FLAGS.only] if flags.FLAGS.only else STAGES:
-            batch_size = flags.FLAGS.batch or (config[stage].batch_size if gpu else CPU_BATCH)
-            batches = training_batches(stage, config, batch_size, folder)
-            results["rows"].append(measure(work(stage, config), batches, flags.FLAGS.runs, gpu=gpu))
-            if flags.FLAGS.out:
-                write_json(flags.FLAGS.out, results)
-    print_results(results)
-    if flags.FLAGS.out:
-        print(f"figures: {flags.FLAGS.out}")
+    return config
+
+
+def batch_sizes(values: Sequence[str]) -> list[int]:
+    """The numbers of `--batch`; raises `UserError` where one is less than 2."""
+    for value in values:
+        # BatchNorm1d has nothing to normalise in one.
+        if not value.isdecimal() or int(value) < 2:
+            raise UserError(f"--batch={','.join(values)}: {value!r} is no whole number from 2 on")
+    return [int(value) for value in values]
 
 
 def machine(gpu: bool) -> str:
@@ -267,12 +294,13 @@ def print_results(results: dict[str, Any]) -> None:
 def _define_flags() -> None:
     # Not on import: tests import several benchmarks, whose flags share names.
     flags.DEFINE_enum("only", None, list(STAGES), "One stage instead of both.")
-    flags.DEFINE_integer(
+    flags.DEFINE_list(
         "batch",
-        None,
-        f"Pairs a step, at least 2; default {CPU_BATCH} on a CPU, else the paper config's.",
-        lower_bound=2,  # BatchNorm1d has nothing to normalise in one
+        [],
+        f"Pairs a step, from 2 on, or several such numbers; default {CPU_BATCH} on a CPU, else the "
+        "paper config's.",
     )
+    flags.DEFINE_bool("parts", False, "Takes JAX's step apart instead; without PyTorch's side.")
     flags.DEFINE_enum(
         "dtype",
         None,

@@ -116,16 +116,24 @@ def stand_in(model: str, network: Network) -> Variables:
     return convert.to_tree(table, tensors, network.template)
 
 
+def pure_step(work: Work) -> steps.Step:
+    """JAX's step as the training loop makes it."""
+    settings = work.settings
+    return steps.make_step(
+        work.loss,
+        states.make_optimizer(settings),
+        accumulate=settings.accumulate,
+        decay=settings.average,
+    )
+
+
 def step_functions(work: Work) -> tuple[Callable[..., Any], states.TrainState]:
-    """JAX's step as the training loop compiles it, and the state before the first."""
-    optimizer = states.make_optimizer(work.settings)
+    """The step as the training loop compiles it, and the state before the first."""
     # A step takes its state's arrays over.
     variables = jax.tree.map(jnp.array, work.variables)
+    optimizer = states.make_optimizer(work.settings)
     state = states.create(variables, optimizer, jax.random.key(SEED))
-    pure = steps.make_step(
-        work.loss, optimizer, accumulate=work.settings.accumulate, decay=work.settings.average
-    )
-    return jax.jit(pure, donate_argnums=0), state
+    return jax.jit(pure_step(work), donate_argnums=0), state
 
 
 def rates(settings: ConfigDict, count: int) -> list[float]:

@@ -42,6 +42,14 @@ def test_a_misspelt_field_gets_the_nearest_name():
 
 
 @pytest.mark.slow
+def test_steps_to_trace_are_two_numbers():
+    line = complaint(
+        run("train.py", "--config=configs/tiny.py", "--workdir=w", "--profile_steps=15,10")
+    )
+    assert line.startswith("error: --profile_steps=15,10: write the first and the last step to ")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py", "quantize.py", "read.py"])
 def test_help_lists_the_flags(script):
     shown = run(script, "--help")

@@ -1,7 +1,5 @@
 """The dry run: what it says of a stage against what can be counted otherwise."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -144,14 +142,6 @@ def test_a_config_that_cannot_be_trained_is_refused(config):
         UserError, match=r"config\.stages='stage3': must be one or more of stage0, .*did you mean"
     ):
         runner.outlines(config)
-
-
-def test_the_matrix_rate_counts_a_product_and_its_sum(monkeypatch):
-    clock = iter(range(100))
-    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: float(next(clock)))
-    monkeypatch.setattr(dry_run, "_MATRIX", {jax.default_backend(): 64})
-    assert dry_run._matrix_flops("float32") == 2 * 64**3
-    assert math.isfinite(dry_run._matrix_flops(jnp.bfloat16))
 
 
 @pytest.mark.parametrize(

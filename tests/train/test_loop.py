@@ -10,12 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.profiler import ProfileData
 
 from configs.paper import get_config, optimization
 from tests.conftest import same
+from tests.train.test_logs import events
 from textsr_jax.data.batching import Batch
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.models import Network
+from textsr_jax.runtime import traces
 from textsr_jax.storage import checkpoints
 from textsr_jax.storage.checkpoints import Checkpoints, SavedCheckpoints
 from textsr_jax.train import loop
@@ -102,7 +105,14 @@ class Judge:
         return Validation(self._score(variables), {"score": 0.0})
 
 
-def run(workdir, batches, loss, score=lambda variables: -distance(variables), **changes):
+def run(
+    workdir,
+    batches,
+    loss,
+    score=lambda variables: -distance(variables),
+    profile=None,
+    **changes,
+):
     settings = SETTINGS.copy_and_resolve_references()
     settings.update(changes)
     stage = loop.Stage(
@@ -115,7 +125,7 @@ def run(workdir, batches, loss, score=lambda variables: -distance(variables), **
         key_of=lambda number: f"record {number}",
         judge=Judge(score),
     )
-    loop.run(stage, workdir, PLACEMENT, jax.random.key(0), "again")
+    loop.run(stage, workdir, PLACEMENT, jax.random.key(0), "again", None, profile)
 
 
 def last(workdir):
@@ -396,3 +406,45 @@ def test_a_damaged_list_of_batches_is_one_line(tmp_path, content):
     (tmp_path / "toy" / "skipped.json").write_text(content)
     with pytest.raises(UserError, match=r"skipped\.json: cannot read it .*; restore or delete it"):
         run(tmp_path, Batches(), poisoned())
+
+
+@pytest.mark.slow
+def test_time_speed_and_a_trace_of_a_run_that_crashed_and_went_on(tmp_path, capfd):
+    settings = {"steps": 60, "checkpoint_every": 10, "validate_every": 30}
+    with pytest.raises(Crash):
+        run(tmp_path, Batches(crash=48), poisoned(), profile=(10, 12), **settings)
+    content = json.loads((tmp_path / "toy" / "goodput.json").read_text())
+    assert content["seconds"]["lost"] == 0
+    behind = content["seconds"]["steps"] - content["seconds_of_steps_before_checkpoint"]["40"]
+    told = capfd.readouterr().err
+    (trace,) = (tmp_path / "toy" / "logs" / "plugins" / "profile").iterdir()
+    assert f"toy: trace of steps 10 to 12: {trace}" in told and "idle" in told
+    assert {"perfetto_trace.json.gz"} < {path.name for path in trace.iterdir()}
+    # What TensorBoard's plugin reads.
+    (path,) = trace.glob("*.xplane.pb")
+    assert "/host:CPU" in {plane.name for plane in ProfileData.from_file(str(path)).planes}
+    # One run of every operation a step.
+    (jitted,) = {one.count for one in traces.operations(trace).operations if "dot" in one.name}
+    assert jitted % 3 == 0
+
+    run(tmp_path, Batches(), poisoned(), profile=(10, 12), **settings)
+    told = capfd.readouterr().err
+    assert "toy: no trace of steps 10 to 12: the stage goes on from step 40" in told
+    assert "in steps that were kept" in told and "TFLOP/s" in told
+    content = json.loads((tmp_path / "toy" / "goodput.json").read_text())
+    seconds, facts = content["seconds"], content["facts"]
+    assert content["starts"] == 2 and seconds["lost"] == pytest.approx(behind) and behind > 0
+    assert min(seconds.values()) >= 0
+    assert all(seconds[kind] > 0 for kind in ("compiling", "restoring", "validating", "saving"))
+    assert content["goodput"] == pytest.approx(seconds["steps"] / sum(seconds.values()))
+    rate = facts["in_steps"]["tflops_per_s"]
+    assert rate == pytest.approx(facts["flops_a_step"] * 60 / seconds["steps"] / 1e12, rel=0.01)
+    # Forward and the kernel's gradient of each sample: 3 products and sums each.
+    assert facts["flops_a_step"] > 2 * 2 * 3 * SETTINGS.batch_size
+    logged = {
+        (value.tag, event.step)
+        for event in events(tmp_path / "toy" / "logs")
+        for value in event.summary.value
+    }
+    for tag in ("train/tflops_per_s", "train/of_peak", "train/data_wait", "goodput/lost"):
+        assert (tag, 60) in logged

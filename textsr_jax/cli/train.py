@@ -23,6 +23,12 @@ _DISTRIBUTED = flags.DEFINE_string(
     "Trains with other processes: auto finds them (SLURM, TPU pods, Open MPI, Kubernetes); "
     "HOST:PORT,COUNT,INDEX names process 0's address, how many there are, which one this is.",
 )
+_PROFILE_STEPS = flags.DEFINE_string(
+    "profile_steps",
+    None,
+    "Traces these steps of each stage, the first and the last, such as 10,15, for TensorBoard's "
+    "and Perfetto's viewers, and prints which operations took most time.",
+)
 
 
 def run() -> None:
@@ -32,6 +38,11 @@ def run() -> None:
 
 def main(arguments: list[str]) -> None:
     refuse(arguments)
+    profile = None
+    if _PROFILE_STEPS.value is not None:
+        from textsr_jax.train import profiling
+
+        profile = profiling.parse(_PROFILE_STEPS.value)
     config = config_flag.resolved(config_flag.from_flag(_CONFIG))
     workdir = _WORKDIR.value
     if _DRY_RUN.value:
@@ -45,7 +56,7 @@ def main(arguments: list[str]) -> None:
     _join_processes()
     from textsr_jax.train import runner
 
-    runner.train(config, pathlib.Path(workdir), command())
+    runner.train(config, pathlib.Path(workdir), command(), profile)
 
 
 def _join_processes() -> None:

@@ -6,9 +6,7 @@ compiled: at the paper's sizes compiling takes many minutes on a CPU.
 
 import dataclasses
 import math
-import statistics
 import sys
-import time
 from typing import Any
 
 import jax
@@ -18,13 +16,10 @@ from textsr_jax.config.settings import Experiment
 from textsr_jax.models import Variables, count_parameters
 from textsr_jax.models.layers.convolution import counted
 from textsr_jax.report.tables import new_table, print_table
-from textsr_jax.train import names, runner
+from textsr_jax.train import peaks, runner
 from textsr_jax.train import state as states
 from textsr_jax.train.mesh import Placement
 from textsr_jax.train.specs import Outline
-
-# The side of a matrix product that keeps a chip's matrix units busy.
-_MATRIX = {"cpu": 1024, "gpu": 8192, "tpu": 8192}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,20 +75,20 @@ def report(config: Experiment) -> list[Estimate]:
     """
     _say("dry run: building the networks' shapes and counting the words")
     outlines, placement = runner.outlines(config)
-    peaks: dict[str, float] = {}
+    rates: dict[str, float] = {}
     costs: dict[tuple[int, bool, bool, bool], _Cost] = {}
     found = []
     for number, outline in enumerate(outlines, 1):
         _say(f"{outline.name} ({number} of {len(outlines)}): tracing a step")
-        dtype = _compute_dtype(config, outline.name)
-        if dtype not in peaks:
-            peaks[dtype] = placement.mesh.size * _matrix_flops(dtype)
+        dtype = outline.dtype
+        if dtype not in rates:
+            rates[dtype] = placement.mesh.size * peaks.matrix_flops(dtype)
         # Two stages may train the same network by the same loss, and tracing takes seconds.
         settings = outline.settings
         kind = id(outline.network), settings.augment, settings.on_device, bool(outline.drawn)
         if kind not in costs:
             costs[kind] = _cost(outline)
-        found.append(_estimate(outline, placement, costs[kind], peaks[dtype]))
+        found.append(_estimate(outline, placement, costs[kind], rates[dtype]))
     table = new_table(
         f"{placement.mesh.size} x {jax.devices()[0].device_kind}, not trained",
         ["stage"],
@@ -116,11 +111,11 @@ def report(config: Experiment) -> list[Estimate]:
             "-" if one.epoch_s is None else _duration(one.epoch_s),
         )
     print_table(table)
-    rates = ", ".join(f"{rate / 1e12:.3f} TFLOP/s in {name}" for name, rate in peaks.items())
+    told = ", ".join(f"{rate / 1e12:.3f} TFLOP/s in {name}" for name, rate in rates.items())
     print(
         "step, GB: the state, a gradient, the batch and what the forward pass keeps for the\n"
         "gradient, as the step is written. XLA may keep less, and takes working space.\n"
-        f"at least: the arithmetic at the rate of large matrix products, here {rates}.\n"
+        f"at least: the arithmetic at the rate of large matrix products, here {told}.\n"
         "Training reaches a part of it: docs/results/speed.md."
     )
     if any(one.drawn for one in found):
@@ -130,12 +125,6 @@ def report(config: Experiment) -> list[Estimate]:
 
 def _say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
-
-
-def _compute_dtype(config: Experiment, stage: str) -> str:
-    if stage == names.PRETRAIN_FOCUS:
-        return config.focus.dtype
-    return config.ocr.dtype if stage in (names.PRETRAIN_OCR, names.STAGE2) else config.sr.dtype
 
 
 def _state(outline: Outline) -> states.TrainState:
@@ -216,20 +205,6 @@ def _placed_bytes(tree: object, shardings: object) -> int:
 
 def _bytes(leaf: jax.ShapeDtypeStruct) -> int:
     return leaf.dtype.itemsize * math.prod(leaf.shape)
-
-
-def _matrix_flops(dtype: str) -> float:
-    """Arithmetic a second of one device in a large matrix product; the median of five."""
-    size = _MATRIX.get(jax.default_backend(), 2048)
-    left, right = jax.random.normal(jax.random.key(0), (2, size, size)).astype(dtype)
-    multiply = jax.jit(jnp.matmul)
-    multiply(left, right).block_until_ready()
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        multiply(left, right).block_until_ready()
-        times.append(time.perf_counter() - start)
-    return 2 * size**3 / statistics.median(times)
 
 
 def _duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import sys
 from collections.abc import Callable, Mapping
@@ -17,9 +18,12 @@ from textsr_jax.storage.checkpoints import SavedCheckpoints
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
 from textsr_jax.train import stopping
+from textsr_jax.train.goodput import Goodput
 from textsr_jax.train.mesh import Placement
+from textsr_jax.train.profiling import Window
 from textsr_jax.train.reports import StageReports
 from textsr_jax.train.skipped import Outcome, SkippedBatches
+from textsr_jax.train.speed import Speed, step_flops
 from textsr_jax.train.stage_files import UNVALIDATED, StageFiles
 from textsr_jax.train.state import TrainState
 from textsr_jax.train.steps import Loss, Step, make_step
@@ -46,6 +50,7 @@ class Stage:
       data: fingerprints of what it is trained on, by what that is called. A run goes on only with
         the same data.
       around: what becomes of the pure step, as `drawn_words.with_drawn_words`; None for nothing.
+      dtype: the compute dtype, which decides what the devices can do at most.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Stage:
     judge: Judge
     data: Mapping[str, str] = dataclasses.field(default_factory=dict)
     around: Callable[[Step], Step] | None = None
+    dtype: str = "float32"
 
 
 def is_finished(workdir: pathlib.Path, name: str, steps: int) -> bool:
@@ -75,7 +81,13 @@ def is_finished(workdir: pathlib.Path, name: str, steps: int) -> bool:
 
 
 def run(
-    stage: Stage, workdir: pathlib.Path, placement: Placement, key: jax.Array, again: str
+    stage: Stage,
+    workdir: pathlib.Path,
+    placement: Placement,
+    key: jax.Array,
+    again: str,
+    begun: float | None = None,
+    profile: Window | None = None,
 ) -> None:
     """Runs a stage from its last checkpoint, or from the beginning, to its end.
 
@@ -88,12 +100,17 @@ def run(
     After `settings.patience` validations in a row without a better score the stage ends early. The
     checkpoints hold the count.
 
+    `goodput.json` in the stage's folder says what the time went into, earlier starts included, and
+    how fast the steps were.
+
     Args:
       stage: what to train.
       workdir: the stage's folder is made there.
       placement: where arrays lie on the devices.
       key: of all that is random in the stage.
       again: the command that goes on with the run, for the message when it is stopped.
+      begun: when the making of the stage began, by `time.perf_counter`; None for now.
+      profile: the steps to trace; None for none.
 
     Raises:
       Stopped: after Ctrl-C or SIGTERM; everything is saved.
@@ -101,7 +118,9 @@ def run(
         full, or its checkpoints were trained on other data.
     """
     with stopping.listening(again) as signals:
-        _Loop(stage, workdir, placement, key, again, signals).run()
+        goodput = Goodput(workdir / stage.name, begun)
+        with contextlib.closing(goodput):
+            _Loop(stage, workdir, placement, key, again, signals, goodput, profile).run()
 
 
 class _Loop:
@@ -110,6 +129,8 @@ class _Loop:
     Args:
       stage, workdir, placement, key, again: as of `run`.
       signals: whether the user asked to stop.
+      goodput: the account of its time.
+      profile: as of `run`.
     """
 
     def __init__(
@@ -120,11 +141,14 @@ class _Loop:
         key: jax.Array,
         again: str,
         signals: stopping.Stop,
+        goodput: Goodput,
+        profile: Window | None,
     ):
         self._stage, self._settings, self._placement = stage, stage.settings, placement
         self._key, self._again, self._signals = key, again, signals
+        self._goodput = goodput
         self._folder = workdir / stage.name
-        self._files = StageFiles(self._folder, stage.data)
+        self._files = StageFiles(self._folder, stage.data, goodput)
         self._optimizer = states.make_optimizer(stage.settings)
         self._template = jax.eval_shape(lambda: self._fresh(jax.random.key(0), jax.random.key(0)))
         self._shardings = placement.shardings(self._template)
@@ -132,8 +156,7 @@ class _Loop:
         # Steps whose outcome was not looked at: it is when the next step is under way, so that
         # devices need not wait.
         self._unseen: list[Outcome] = []
-        # Whether some process was asked to stop, for several processes: known a step later.
-        self._asked: list[jax.Array] = []
+        self._stop = stopping.Vote(signals, placement.any)
         self.begin()
         if self._number:
             meshes.say(f"{stage.name}: resumed at step {self._number}", file=sys.stderr)
@@ -152,8 +175,11 @@ class _Loop:
             pure_step, donate_argnums=0, out_shardings=(self._shardings, None)
         )
         self._frozen = placement.place(stage.frozen)
+        count = functools.partial(step_flops, stage.loss, stage.settings, stage.around)
+        speed = Speed(stage.name, stage.settings, stage.dtype, count, goodput.facts)
+        logs = self._folder / "logs"
         self._reports = StageReports(
-            stage.name, self._folder / "logs", self._number, stage.settings
+            stage.name, logs, self._number, stage.settings, goodput, speed, profile
         )
 
     def run(self) -> None:
@@ -165,10 +191,12 @@ class _Loop:
         ):
             self._validate_if_missing()
             self._reports.restart_clock(self._number)
-            while self._number < self._settings.steps and not self._record["stopped_early"]:
-                self.step()
+            with self._goodput.during("steps"):
+                while self._number < self._settings.steps and not self._record["stopped_early"]:
+                    self.step()
             self._files.wait()
             self._files.prune()
+            self._reports.end(self._number)
             if self._signals.agreed():
                 raise self._stopped("stopped after its end")
 
@@ -187,23 +215,27 @@ class _Loop:
 
     def step(self) -> None:
         """Trains on one batch; logs, validates, saves and stops where that is due."""
-        batch = next(self._stage.batches)
+        with self._goodput.waiting():
+            batch = next(self._stage.batches)
         self._record["drawn"] += 1
         if self._record["drawn"] in self._skipped:
             return
         batch = self._placement.shard_batch(batch)
-        self._state, parts = self._step_function(self._state, self._frozen, batch)
+        self._reports.before(self._number + 1, self._state, self._frozen, batch)
+        with self._goodput.compiling():
+            self._state, parts = self._step_function(self._state, self._frozen, batch)
+        self._goodput.stepped(parts["finite"])
         self._number += 1
         self._unseen.append(Outcome(self._number, self._record["drawn"], batch.index, parts))
         log, validate = self._is_due(_LOG_EVERY), self._is_due(self._settings.validate_every)
-        save, stop = self._is_due(self._settings.checkpoint_every), self._asked_to_stop()
+        save, stop = self._is_due(self._settings.checkpoint_every), self._stop.known()
         bad = self._first_not_finite(all_steps=log or validate or save or stop)
         if bad is not None:
             self._go_back(bad)
             return
         if log:
-            self.log(parts)
-        self._reports.advance()
+            self._reports.scalars(self._number, parts)
+        self._reports.advance(self._number, self._state)
         if validate:
             # It may take long, so a stop ends it.
             stop = not self.validate() or bool(self._placement.any(bool(self._signals)))
@@ -211,21 +243,15 @@ class _Loop:
         if save or stop or self._record["stopped_early"]:
             self._save()
         if stop:
-            self.stop()
+            self._files.wait()
+            raise self._stopped("stopped and saved")
         if self._record["stopped_early"] and self._number < self._settings.steps:
-            self._reports.say(
-                f"{self._stage.name}: ends early at step {self._number}: {self._record['waited']} "
-                f"validations without a better score than that of step {self._record['best_step']}"
-            )
-
-    def log(self, parts: dict[str, jax.Array]) -> None:
-        """Logs the scalars of the last step."""
-        self._reports.scalars(self._number, parts)
+            self._reports.ends_early(self._number, self._record)
 
     def validate(self) -> bool:
         """Judges the model and keeps the best; returns whether it was not stopped meanwhile."""
         try:
-            with self._signals.at_once():
+            with self._goodput.during("validating"), self._signals.at_once():
                 result = self._stage.judge.run(self._state.variables)
         except KeyboardInterrupt:
             if self._signals.insisted:
@@ -243,28 +269,12 @@ class _Loop:
         self._reports.validation(step, result)
         return True
 
-    def stop(self) -> None:
-        """Ends the run behind a save.
-
-        Raises:
-          Stopped: always.
-        """
-        self._files.wait()
-        raise self._stopped("stopped and saved")
-
     def _fresh(self, initial_key: jax.Array, key: jax.Array) -> TrainState:
         variables, averaged = self._stage.initial(initial_key), self._settings.average > 0
         return states.create(variables, self._optimizer, key, averaged=averaged)
 
     def _is_due(self, every: int) -> bool:
         return self._number % every == 0 or self._number == self._settings.steps
-
-    def _asked_to_stop(self) -> bool:
-        """Whether to stop: one answer for all processes."""
-        if jax.process_count() == 1:
-            return bool(self._signals)
-        self._asked.append(self._placement.any(bool(self._signals)))
-        return len(self._asked) > 1 and bool(self._asked.pop(0))
 
     def _first_not_finite(self, all_steps: bool) -> Outcome | None:
         """Looks at the steps before the last one, or at that one too: the first that went wrong."""

@@ -9,6 +9,7 @@ scores best on data held out from training; `judges` says how.
 import contextlib
 import dataclasses
 import pathlib
+import time
 from collections.abc import Callable
 
 import jax
@@ -22,19 +23,26 @@ from textsr_jax.storage import locks, workdirs
 from textsr_jax.train import checks, loop, plan, run_file, stopping, trained_on
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train.names import STAGE1, WORDS
+from textsr_jax.train.profiling import Window
 from textsr_jax.train.specs import Outline, StageSpec
 from textsr_jax.train.stages import stage0
 from textsr_jax.train.training import Training, open_training
 from textsr_jax.train.words import TrainingWords
 
 
-def train(config: ConfigDict | Experiment, workdir: pathlib.Path, again: str) -> None:
+def train(
+    config: ConfigDict | Experiment,
+    workdir: pathlib.Path,
+    again: str,
+    profile: Window | None = None,
+) -> None:
     """Runs the stages of `config.stages` in `workdir`; each goes on where it was left.
 
     Args:
       config: the experiment.
       workdir: gets a folder for each stage, the config, and run.json.
       again: the command that goes on with the run, for the message when it is stopped.
+      profile: the steps of each stage to trace; None for none.
 
     Raises:
       UserError: a config or a data set that cannot be trained, a stage whose start is missing, or
@@ -58,8 +66,10 @@ def train(config: ConfigDict | Experiment, workdir: pathlib.Path, again: str) ->
                 continue
             steps = f"{settings.steps:,} steps of {settings.batch_size}"
             meshes.say(f"{place}, {spec.about}: {steps}")
+            begun = time.perf_counter()
             stage = ready.pop(spec.name, None) or spec.make(training, spec)
-            loop.run(stage, workdir, training.placement, spec.key(config), again)
+            key = spec.key(config)
+            loop.run(stage, workdir, training.placement, key, again, begun, profile)
             stopping.check()
 
 

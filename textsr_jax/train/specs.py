@@ -27,6 +27,7 @@ class Outline:
       frozen: shapes of the frozen variables, as of `loop.Stage`.
       batch: shapes and dtypes of a whole batch.
       records: how many records there are, which make an epoch; 0 where all words are drawn.
+      dtype: the compute dtype.
       drawn: how many words of a batch are drawn in the step.
       beside: shapes of what else lies on the devices: images, and what words are drawn from.
     """
@@ -38,6 +39,7 @@ class Outline:
     frozen: Any
     batch: Any
     records: int
+    dtype: str
     drawn: int = 0
     beside: Any = None
 
@@ -62,6 +64,7 @@ class StageSpec:
       learns: the network that it trains, and its loss on whole batches of images.
       make: loads or makes what the stage needs.
       outline: describes the stage without loading or making anything.
+      computes: the part of the config whose `dtype` it computes in: "sr", "ocr" or "focus".
       needed: whether a training that asks for the stage has something to train in it.
     """
 
@@ -75,12 +78,18 @@ class StageSpec:
     learns: Callable[[Training], tuple[Network, Loss]]
     make: Callable[[Training, "StageSpec"], loop.Stage]
     outline: Callable[[Training, "StageSpec"], Outline]
+    computes: str
     needed: Callable[[Training], bool] = _always
 
     def settings_of(self, config: Experiment) -> Optimization:
         """The stage's `optimization` settings in a config."""
         settings: Optimization = operator.attrgetter(self.settings)(config)
         return settings
+
+    def dtype(self, config: Experiment) -> str:
+        """The stage's compute dtype."""
+        dtype: str = config[self.computes].dtype
+        return dtype
 
     def training_set(self, training: Training) -> TrainingSet:
         """The words that the stage learns from; no sources where it draws all of them itself.

@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -81,6 +81,27 @@ class Stop:
         if self.insisted or (self._alone and not self._deferred):
             raise KeyboardInterrupt
         print("\nstopping after this step; once more to stop at once", file=sys.stderr)
+
+
+class Vote:
+    """Whether to stop after a step: one answer for all processes, which have to ask together.
+
+    Args:
+      stop: whether this process was asked to stop.
+      anywhere: `Placement.any`.
+    """
+
+    def __init__(self, stop: Stop, anywhere: Callable[[bool], jax.Array]):
+        self._stop, self._anywhere = stop, anywhere
+        # Of several processes the answer is known a step later, so that devices need not wait.
+        self._asked: list[jax.Array] = []
+
+    def known(self) -> bool:
+        """The answer; where there are several processes, that of the step before."""
+        if jax.process_count() == 1:
+            return bool(self._stop)
+        self._asked.append(self._anywhere(bool(self._stop)))
+        return len(self._asked) > 1 and bool(self._asked.pop(0))
 
 
 @contextlib.contextmanager

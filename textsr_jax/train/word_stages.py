@@ -89,6 +89,7 @@ def make_stage(
         judge=judge,
         data=spec.training_set(training).fingerprints,
         around=around,
+        dtype=spec.dtype(config),
     )
 
 
@@ -128,6 +129,7 @@ def make_outline(
             settings.batch_size, config.max_length, images=bool(drawn) or not settings.on_device
         ),
         records=count,
+        dtype=spec.dtype(config),
         drawn=drawn,
         beside=beside,
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import time
 from collections.abc import Callable
 
 import jax
@@ -125,8 +126,9 @@ def ocr_stage(suffix: str, sr_variables: Variables, start: Variables) -> StageSp
 def _tune(training: Training, spec: StageSpec, start: Variables, again: str) -> Variables:
     """The best model of a stage, which is run if it has not ended."""
     if not spec.is_finished(training):
-        key = spec.key(training.config)
-        loop.run(spec.make(training, spec), training.workdir, training.placement, key, again)
+        begun, key = time.perf_counter(), spec.key(training.config)
+        stage = spec.make(training, spec)
+        loop.run(stage, training.workdir, training.placement, key, again, begun)
     template = checkpoints.abstract(start)
     loaded = checkpoints.load_best(training.workdir, spec.name, template)
     if loaded is None:

@@ -46,4 +46,5 @@ SPEC = StageSpec(
     learns=_learns,
     make=_make,
     outline=stage1.outline,
+    computes="sr",
 )

@@ -64,6 +64,7 @@ OCR = StageSpec(
     learns=_learns_ocr,
     make=_make_ocr,
     outline=word_stages.make_outline,
+    computes="ocr",
     needed=lambda training: not training.config.init.ocr,
 )
 
@@ -78,5 +79,6 @@ FOCUS = StageSpec(
     learns=_learns_focus,
     make=_make_focus,
     outline=word_stages.make_outline,
+    computes="focus",
     needed=_focus_is_needed,
 )

@@ -58,6 +58,7 @@ def _make(training: Training, spec: StageSpec) -> loop.Stage:
         key_of=functools.partial(_key, train),
         judge=PhotographJudge(training, rescaler, held_out, settings.crop),
         data={"photographs": train.fingerprint, "validation photographs": held_out.fingerprint},
+        dtype=spec.dtype(training.config),
     )
 
 
@@ -95,6 +96,7 @@ def _outline(training: Training, spec: StageSpec) -> Outline:
         frozen={},
         batch=photograph_folders.shapes(settings.batch_size, settings.crop),
         records=len(photographs),
+        dtype=spec.dtype(training.config),
     )
 
 
@@ -109,4 +111,5 @@ SPEC = StageSpec(
     learns=_learns,
     make=_make,
     outline=_outline,
+    computes="sr",
 )

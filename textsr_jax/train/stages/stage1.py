@@ -107,5 +107,6 @@ SPEC = StageSpec(
     learns=_learns,
     make=_make,
     outline=outline,
+    computes="sr",
     needed=lambda training: training.sr_is_trainable,
 )

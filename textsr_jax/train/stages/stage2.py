@@ -94,4 +94,5 @@ SPEC = StageSpec(
     learns=_learns,
     make=_make,
     outline=outline,
+    computes="ocr",
 )
