@@ -77,6 +77,19 @@ def compare_stages() -> None:
     print(json.dumps({name: _compare(name) for name in ("joint", "focus", "stage0")}))
 
 
+def filled(template):
+    """Variables of a template, without the time that compiling the networks' own drawing takes."""
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        if path[-1].key in ("scale", "var"):
+            return np.ones(leaf.shape, leaf.dtype)
+        drawn = rng.normal(size=leaf.shape) / np.sqrt(max(1, np.prod(leaf.shape[:-1])))
+        return drawn.astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(fill, template)
+
+
 def _compare(name):
     runs = {}
     for pmap in (False, True):
@@ -93,13 +106,13 @@ def _compare(name):
             spec = {"joint": joint.SPEC, "focus": pretrain.FOCUS}[name]
             network, _ = spec.learns(training)
             loss, batch = word_stages.make_loss(training, spec), words()
-        frozen = training.focus.init(jax.random.key(9)) if name == "joint" else {}
+        frozen = filled(training.focus.template) if name == "joint" else {}
         # Adam would make steps of full size of gradients that are nothing but rounding; short ones
         # do not make more of it where a maximum changes place.
         optimizer = optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(0.005, momentum=0.9))
         accumulate = 2 if name == "stage0" else 1
         step = steps.make_step(loss, optimizer, accumulate=accumulate, pmap=pmap)
-        first = states.create(network.init(jax.random.key(0)), optimizer, jax.random.key(1))
+        first = states.create(filled(network.template), optimizer, jax.random.key(1))
         state, scalars = placement.place(first), []
         step = jax.jit(
             placement.over_devices(step), out_shardings=(placement.shardings(state), None)
@@ -107,14 +120,13 @@ def _compare(name):
         for _ in range(3):
             state, parts = step(state, placement.place(frozen), placement.shard_batch(batch))
             # The gradient's norm jumps where a maximum of a pooling changes place.
-            scalars.append(
-                {key: float(parts[key]) for key in sorted(parts.keys() - {"gradient_norm"})}
-            )
+            names = sorted(parts.keys() - {"gradient_norm"})
+            scalars.append({key: float(parts[key]) for key in names})
         runs[pmap] = scalars, state
     moved = jax.tree.map(error, first.params, state.params)
     errors = jax.tree.map(error, *(state.variables for _, state in runs.values()))
     return {
-        "names": [*scalars[0]],
+        "names": names,
         "scalars": max(
             error(one[key], other[key])
             for one, other in zip(*(run for run, _ in runs.values()), strict=True)
