@@ -219,7 +219,6 @@ def compare_runs() -> None:
 @pytest.mark.slow
 def test_stages_have_the_numbers_of_jit():
     found = on_eight_devices("compare_stages", "test_pmapped")
-    print(found)
     assert {"position", "recognition", "reading", "characters_right"} <= {*found["joint"]["names"]}
     for stage in found.values():
         assert stage["scalars"] < 1e-5
@@ -230,6 +229,5 @@ def test_stages_have_the_numbers_of_jit():
 @pytest.mark.slow
 def test_runs_have_the_numbers_of_jit_and_go_on_either_way():
     for found in on_eight_devices("compare_runs", "test_pmapped"):
-        print(found)
         assert found["step"] == 9 and found["same"]
         assert max(found["errors"].values()) < 1e-5

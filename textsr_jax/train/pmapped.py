@@ -80,7 +80,7 @@ def _row_draws(rows: int) -> Hashable:
     def seed(seed: jax.Array) -> jax.Array:
         return jnp.append(threefry_prng_impl.seed(seed), jnp.uint32(0))
 
-    def fold_in(key: jax.Array, data: jax.Array) -> jax.Array:
+    def fold_in(key: jax.Array, data: int) -> jax.Array:
         return jnp.append(threefry_prng_impl.fold_in(key[:2], data), key[2])
 
     def split(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
