@@ -104,7 +104,7 @@ def get_config(variant: str = "") -> ConfigDict:
         dtype="float32",
     )
     config.init = part(sr="", resampler="", ocr="", focus="", pretrain="", grow=False)
-    config.parallel = part(fsdp=1, rules=((".*/(kernel|embedding)", -1),))
+    config.parallel = part(fsdp=1, pmap=False, rules=((".*/(kernel|embedding)", -1),))
 
     # ---- decoding: the published beam search and nothing beside it
 

@@ -16,6 +16,7 @@ def test_dropout_makes_no_other_network():
 
 def test_the_first_difference_is_that_of_a_field_that_changes_models():
     free = TBSRN.replace(stages="stage2", decoding={"temperature": 2.0}, data={"data_dir": "x"})
+    free = free.replace(parallel={"pmap": True})
     assert first_difference(TBSRN, free) is None
     other = free.replace(stage2={"images": "hr"}, seed=1)
     assert first_difference(TBSRN, other) == ("seed", 0, 1)

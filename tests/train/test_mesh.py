@@ -14,12 +14,12 @@ import pytest
 from flax import nnx
 
 from configs.paper import get_config
-from tests.conftest import WORDS, micro_config, word_image
+from tests.conftest import WORDS, word_image
 from textsr_jax import text
 from textsr_jax.data.batching import Batch
 from textsr_jax.errors import UserError
 from textsr_jax.images import to_float
-from textsr_jax.models import Network, build_focus, build_ocr, build_sr
+from textsr_jax.models import Network
 from textsr_jax.train import augmentation, steps
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
@@ -158,51 +158,6 @@ def words() -> Batch:
     )
 
 
-def compare_pmap() -> None:
-    """Prints how far ten steps under `jax.pmap` over eight devices are from those under jit."""
-    config = micro_config("", "")
-    sr, ocr, focus = build_sr(config.sr), build_ocr(config.ocr), build_focus(config.focus)
-    frozen = focus.init(jax.random.key(9))
-    stages = {
-        "stage1": (sr, lambda axis: steps.super_resolution_loss(sr, focus, config.stage1, axis)),
-        "stage2": (ocr, lambda axis: steps.recognizer_loss(ocr, axis)),
-    }
-    # Adam would make steps of full size of gradients that are nothing but rounding; short ones do
-    # not make more of it where a maximum changes place.
-    optimizer = optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(0.005, momentum=0.9))
-    batch = words()
-    parts_of_it = jax.tree.map(lambda a: a.reshape(8, -1, *a.shape[1:]), batch)
-    found = {}
-    for name, (network, loss) in stages.items():
-        first = states.create(network.init(jax.random.key(0)), optimizer, jax.random.key(1))
-        one = jax.jit(steps.make_step(loss(None), optimizer))
-        many = jax.pmap(
-            steps.make_step(loss("devices"), optimizer, axis_name="devices"),
-            axis_name="devices",
-            in_axes=(None, None, 0),
-            out_axes=None,
-        )
-        state, mapped = first, first
-        scalars, others = [], []
-        for _ in range(STEPS):
-            state, parts = one(state, frozen, batch)
-            mapped, mapped_parts = many(mapped, frozen, parts_of_it)
-            # The gradient's norm jumps where a maximum of a pooling changes place.
-            names = sorted(parts.keys() - {"gradient_norm"})
-            scalars.append([float(parts[key]) for key in names])
-            others.append([float(mapped_parts[key]) for key in names])
-        moved = jax.tree.map(error, first.params, state.params)
-        found[name] = {
-            "scalars": error(scalars, others),
-            "variables": max(
-                jax.tree.leaves(jax.tree.map(error, state.variables, mapped.variables))
-            ),
-            "moved": max(jax.tree.leaves(moved)),
-            "names": names,
-        }
-    print(json.dumps(found))
-
-
 def compare_augmentation() -> None:
     """Prints how far images lie apart that one device or eight changed, and how far they moved."""
     batch, found = words(), {}
@@ -219,13 +174,14 @@ def compare_augmentation() -> None:
     print(json.dumps(found))
 
 
-def on_eight_devices(function: str):
+def on_eight_devices(function: str, module: str = "test_mesh"):
+    """What a function of a module of these tests prints in a process with eight devices."""
     environment = os.environ | {
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
         "JAX_PLATFORMS": "cpu",
     }
     finished = subprocess.run(
-        [sys.executable, "-c", f"from tests.train import test_mesh; test_mesh.{function}()"],
+        [sys.executable, "-c", f"from tests.train import {module}; {module}.{function}()"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -234,16 +190,6 @@ def on_eight_devices(function: str):
     )
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout)
-
-
-@pytest.mark.slow
-def test_pmap_gives_the_same_numbers():
-    found = on_eight_devices("compare_pmap")
-    assert found["stage1"]["names"][-2:] == ["position", "recognition"]
-    for stage in found.values():
-        assert stage["scalars"] < 1e-5
-        assert stage["variables"] < 1e-5
-        assert stage["moved"] > 1e-3
 
 
 @pytest.mark.slow

@@ -209,6 +209,11 @@ def _check_together(values: Mapping[str, Any], refuse: Refuse) -> None:
             f"config.focus.width={width}: must be a multiple of config.focus.heads={heads}, and by "
             f"an even number more than config.focus.embedding={embedding}"
         )
+    if values["parallel.pmap"] and values["parallel.fsdp"] > 1:
+        raise refuse(
+            f"config.parallel.fsdp={values['parallel.fsdp']}: must be 1 with "
+            "config.parallel.pmap=True, by which every device holds all parameters"
+        )
     beam, steps = values["decoding.beam"], values["decoding.steps"]
     if beam * steps > _MOST_DECODING:
         raise refuse(

@@ -23,6 +23,7 @@ _FREE = (
     "stages",
     "data.data_dir",
     "data.synthetic.workers",
+    "parallel.pmap",
     "quantization.",
     "decoding.language_weight",
     "decoding.second_look",

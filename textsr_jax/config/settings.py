@@ -112,6 +112,8 @@ class Parallel(Part):
 
     # The number of devices is a multiple of it. 1: every device holds all parameters.
     fsdp: int = machine(1, Whole(1, 2**20), "devices that share each parameter")
+    # The same numbers as by jit over a mesh, on the devices of one process; fsdp has to be 1.
+    pmap: bool = machine(False, Flag(), "training steps run by jax.pmap, not by jit over a mesh")
     # (regular expression of a path, axis); the first match wins.
     rules: tuple[tuple[str, int], ...] = machine(
         ((".*/(kernel|embedding)", -1),), Axes(), "which axis is split, by path"

@@ -3,9 +3,9 @@
 They are pure functions of arrays, and work inside jit and under any sharding of the batch.
 
 Some losses are means over characters, steps or words, of which equal parts of a batch hold unequal
-numbers. Where a part is seen alone, `whole` holds those of the whole batch (accumulation), and
-`axis_name` names the axis of devices (`jax.pmap`). Then the plain mean of what all parts and
-devices return is the loss of the whole batch, and the mean of their gradients is its gradient.
+numbers. Where a part is seen alone, by accumulation or on a device of `jax.pmap`, `whole` holds
+those of the whole batch. Then the plain mean of what all parts return is the loss of the whole
+batch, and the mean of their gradients is its gradient.
 """
 
 from textsr_jax.losses.means import share_of_count

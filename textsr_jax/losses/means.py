@@ -4,26 +4,21 @@ import jax
 import jax.numpy as jnp
 
 
-def share_of_count(
-    counted: jax.Array, whole: jax.Array | None = None, axis_name: str | None = None
-) -> jax.Array:
+def share_of_count(counted: jax.Array, whole: jax.Array | None = None) -> jax.Array:
     """The divisor that makes a mean of a sum over `counted`: its count, at least 1; a scalar.
 
-    With `whole` or `axis_name` it is an even share of the count over all parts and devices. Each of
-    them divides its own sum by it. The plain mean of their results is then the mean over everything
-    that is counted.
+    With `whole` it is an even share of the count over all parts of the batch. Each of them divides
+    its own sum by it. The plain mean of their results is then the mean over everything that is
+    counted.
 
     Args:
       counted: bool or float (batch, ...), 1 where something counts, otherwise 0.
       whole: the same for the whole batch, of which `counted` is one of several equal parts; None
         where `counted` is whole.
-      axis_name: of devices that each see their own part; None under jit.
     """
     count, shares = (counted if whole is None else whole).sum(), 1
     if whole is not None:
         shares = len(whole) // len(counted)
-    if axis_name is not None:
-        count, shares = jax.lax.psum(count, axis_name), shares * jax.lax.axis_size(axis_name)
     count = jnp.maximum(count, 1)
     return count if shares == 1 else count / shares
 

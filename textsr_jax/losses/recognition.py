@@ -22,7 +22,6 @@ def cross_entropy(
     smoothing: float = 0.0,
     *,
     whole: jax.Array | None = None,
-    axis_name: str | None = None,
 ) -> jax.Array:
     """CDistNet's loss: cross-entropy, a mean over the targets that are not pads; a float32 scalar.
 
@@ -32,14 +31,13 @@ def cross_entropy(
       smoothing: probability taken from the true class, and spread evenly over all others, the pad
         among them; 0.1 in the published training.
       whole: the targets of the whole batch; None where `targets` is whole.
-      axis_name: of devices that each see their own part; see `textsr_jax.losses`.
     """
     true = true_log_probability(logits, targets)
     others = jax.nn.log_softmax(logits).sum(axis=-1) - true
     losses = -(1 - smoothing) * true - smoothing / (logits.shape[-1] - 1) * others
     mask = targets != text.PAD
     whole = None if whole is None else whole != text.PAD
-    return (losses * mask).sum() / share_of_count(mask, whole, axis_name)
+    return (losses * mask).sum() / share_of_count(mask, whole)
 
 
 def ctc_loss(
@@ -47,7 +45,6 @@ def ctc_loss(
     characters: Array,
     *,
     whole: Array | None = None,
-    axis_name: str | None = None,
 ) -> jax.Array:
     """CRNN's loss: -log p(word), summed over all alignments, a mean over the words.
 
@@ -60,7 +57,6 @@ def ctc_loss(
       logits: float (batch, frames, classes); class 0 is the blank.
       characters: int32 (batch, length), from `text.Alphabet.encode`: 0 after the last character.
       whole: the characters of the whole batch; None where `characters` is whole.
-      axis_name: of devices that each see their own part; see `textsr_jax.losses`.
 
     Returns:
       A float32 scalar; 0 where no word of the batch has an alignment.
@@ -83,7 +79,7 @@ def ctc_loss(
     )
     fits = fitting(characters)
     whole_fits = None if whole is None else fitting(whole)
-    return jnp.where(fits, losses, 0).sum() / share_of_count(fits, whole_fits, axis_name)
+    return jnp.where(fits, losses, 0).sum() / share_of_count(fits, whole_fits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,12 +89,10 @@ class BatchLosses:
     Attributes:
       characters: int32 (batch, length), the words as `text.Alphabet.encode` gives them.
       whole: those of the whole batch; None where `characters` is whole.
-      axis_name: of devices that each see their own part; see `textsr_jax.losses`.
     """
 
     characters: Array
     whole: Array | None = None
-    axis_name: str | None = None
 
     def cross_entropy(
         self,
@@ -116,18 +110,16 @@ class BatchLosses:
         """
         own = targets(self.characters)
         whole = None if self.whole is None else targets(self.whole)
-        value = cross_entropy(
-            logits, own, smoothing=smoothing, whole=whole, axis_name=self.axis_name
-        )
+        value = cross_entropy(logits, own, smoothing=smoothing, whole=whole)
         present = own != text.PAD
         all_present = None if whole is None else whole != text.PAD
         right = ((jnp.argmax(logits, -1) == own) & present).sum()
-        right = right / share_of_count(present, all_present, self.axis_name)
+        right = right / share_of_count(present, all_present)
         return value, {"characters_right": right}
 
     def ctc(self, logits: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """`ctc_loss` of logits (batch, frames, classes), and nothing more for the log."""
-        value = ctc_loss(logits, self.characters, whole=self.whole, axis_name=self.axis_name)
+        value = ctc_loss(logits, self.characters, whole=self.whole)
         return value, {}
 
 

@@ -48,7 +48,6 @@ def position_loss(
     mask: Array | None = None,
     *,
     whole: Array | None = None,
-    axis_name: str | None = None,
 ) -> jax.Array:
     """Mean absolute difference of two attention maps; a float32 scalar.
 
@@ -61,14 +60,11 @@ def position_loss(
       mask: float (batch, steps), 1 up to the end of a label (`text.focus_tokens`), then 0. None
         averages over all steps.
       whole: the mask of the whole batch, whose longest label counts; None where `mask` is whole.
-      axis_name: of devices that each see their own part; see `textsr_jax.losses`.
     """
     difference = jnp.abs(sr_attention - hr_attention).mean(axis=(0, 1, 3))
     if mask is None:
         return difference.mean()
     steps = (mask if whole is None else whole).max(axis=0)
-    if axis_name is not None:
-        steps = jax.lax.pmax(steps, axis_name)
     return (difference * steps).sum() / steps.sum()
 
 
@@ -117,7 +113,6 @@ def weighted_cross_entropy(
     weights: Array | None = None,
     *,
     whole: jax.Array | None = None,
-    axis_name: str | None = None,
 ) -> jax.Array:
     """The recognition part of the text-focus loss, a mean over the batch's characters; a scalar.
 
@@ -129,12 +124,11 @@ def weighted_cross_entropy(
       mask: float (batch, steps), 1 where a character counts (the end does), else 0.
       weights: w > 0, float (classes, classes), as `weight_table` makes them; None is 1 everywhere.
       whole: the mask of the whole batch; None where `mask` is whole.
-      axis_name: of devices that each see their own part; see `textsr_jax.losses`.
     """
     if weights is not None:
         logits = logits + jnp.log(jnp.asarray(weights))[targets]
     losses = -true_log_probability(logits, targets)
-    return (losses * mask).sum() / share_of_count(mask, whole, axis_name)
+    return (losses * mask).sum() / share_of_count(mask, whole)
 
 
 def text_focus_loss(
@@ -151,7 +145,6 @@ def text_focus_loss(
     position_weight: float = POSITION_WEIGHT,
     recognition_weight: float = RECOGNITION_WEIGHT,
     whole: jax.Array | None = None,
-    axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The text-focus loss: MSE + 10 position + 0.0005 recognition.
 
@@ -170,7 +163,6 @@ def text_focus_loss(
       image_error: the error of SR against HR in the total: `mse` as published, or `log_mse`.
       position_weight, recognition_weight: of these parts in the total, by default as published.
       whole: the mask of the whole batch; None where `mask` is whole.
-      axis_name: of devices that each see their own part; see `textsr_jax.losses`.
 
     Returns:
       The total, and its parts before weighting, {"mse", "position", "recognition"}; all float32
@@ -182,11 +174,9 @@ def text_focus_loss(
     parts = {
         "mse": mse(sr, jax.lax.stop_gradient(hr)),
         "position": position_loss(
-            attention, jax.lax.stop_gradient(hr_attention), mask, whole=whole, axis_name=axis_name
+            attention, jax.lax.stop_gradient(hr_attention), mask, whole=whole
         ),
-        "recognition": weighted_cross_entropy(
-            logits, targets, mask, weights, whole=whole, axis_name=axis_name
-        ),
+        "recognition": weighted_cross_entropy(logits, targets, mask, weights, whole=whole),
     }
     total = (
         image_error(sr, jax.lax.stop_gradient(hr))

@@ -108,18 +108,18 @@ class Network:
         network._expand = self._expand
         return network
 
-    def synchronized(self, axis_name: str | None) -> "Network":
+    def synchronized(self, axis_name: str) -> "Network":
         """Returns this network with BatchNorm's statistics taken over all devices of an axis.
 
         Args:
-          axis_name: of `jax.pmap`, where each device sees its own part of the batch; None under
-            jit, which sees the whole batch.
+          axis_name: of `jax.pmap`, where each device sees its own part of the batch. In evaluation
+            the network computes as before, without devices too.
         """
 
         def change(module: nnx.Module) -> None:
             module.set_attributes(nnx.BatchNorm, axis_name=axis_name, raise_if_not_found=False)
 
-        return self if axis_name is None else self.with_layers(change)
+        return self.with_layers(change)
 
     def init(self, key: jax.Array) -> Variables:
         """Draws new variables from `key`."""

@@ -48,9 +48,7 @@ def change_pairs(batch: Batch, key: jax.Array) -> Batch:
       key: decides every change.
     """
     keys = jax.random.split(key, 5)
-    order = jax.vmap(lambda key: jax.random.permutation(key, 3))(
-        jax.random.split(keys[0], len(batch.hr))
-    )
+    order = jnp.argsort(_uniform(keys[0], batch.hr, 0, 1, 3))
     changes = _chance(keys[1], batch.hr, 0.5)
     scale = jnp.where(changes, _uniform(keys[2], batch.hr, 0.8, 1.2), 1)
     shift = jnp.where(changes, _uniform(keys[3], batch.hr, -25, 25), 0)

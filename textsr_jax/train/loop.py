@@ -168,7 +168,9 @@ class _Loop:
             self._optimizer,
             accumulate=stage.settings.accumulate,
             decay=stage.settings.average,
+            pmap=placement.pmap,
         )
+        pure_step = placement.over_devices(pure_step)
         if stage.around is not None:
             pure_step = stage.around(pure_step)
         self._step_function = jax.jit(

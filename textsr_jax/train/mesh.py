@@ -17,6 +17,9 @@ from jax.typing import ArrayLike
 
 from textsr_jax.config.settings import Parallel
 from textsr_jax.errors import UserError
+from textsr_jax.models import Network
+from textsr_jax.train import pmapped
+from textsr_jax.train.steps import Step
 
 DATA, FSDP = "data", "fsdp"
 # A tree of arrays, of which a copy is returned.
@@ -33,10 +36,12 @@ class Placement:
         axis is split over `fsdp`. Every device has a copy of an array that no pattern matches, or
         whose axis does not divide evenly. The path of an optimiser's array ends in the path of its
         parameter.
+      pmap: whether training steps run by `jax.pmap` over the mesh's devices.
     """
 
     mesh: Mesh
     rules: tuple[tuple[str, int], ...] = ()
+    pmap: bool = False
 
     def shardings(self, tree: object) -> Any:
         """The `NamedSharding` of each array, or `jax.ShapeDtypeStruct`, of a tree."""
@@ -57,6 +62,17 @@ class Placement:
     def batch_sharding(self) -> NamedSharding:
         """The sharding of every array of a batch."""
         return NamedSharding(self.mesh, PartitionSpec((DATA, FSDP)))
+
+    def synchronized(self, network: Network) -> Network:
+        """The network as it is trained here: BatchNorm's statistics are those of whole batches."""
+        return network.synchronized(pmapped.DEVICES) if self.pmap else network
+
+    def over_devices(self, step: Step) -> Step:
+        """The step of `steps.make_step`, made with the same `pmap`, as a function of whole batches.
+
+        It is pure, and to be compiled.
+        """
+        return pmapped.over_devices(step, [*self.mesh.devices.flat]) if self.pmap else step
 
     def place(self, tree: Tree) -> Tree:
         """Copies of a tree's arrays, placed as `shardings` says. Every process has them whole."""
@@ -158,11 +174,13 @@ def make_placement(config: Parallel, devices: Sequence[jax.Device] | None = None
     """The placement that `config.parallel` asks for.
 
     Args:
-      config: has `fsdp`, over how many devices parameters are split; and `rules`, as `Placement`.
+      config: has `fsdp`, over how many devices parameters are split; `rules` and `pmap`, as
+        `Placement`.
       devices: those to use; None for all devices of all processes.
 
     Raises:
-      UserError: the number of devices is not a multiple of `fsdp`, or a rule is not one.
+      UserError: the number of devices is not a multiple of `fsdp`, a rule is not one, or several
+        processes are to train by pmap.
     """
     devices = jax.devices() if devices is None else list(devices)
     if config.fsdp < 1 or len(devices) % config.fsdp:
@@ -180,8 +198,14 @@ def make_placement(config: Parallel, devices: Sequence[jax.Device] | None = None
                 f"config.parallel.rules: {rule!r} is not a regular expression and an axis "
                 f"({error}); write rules such as ('.*/kernel', -1)"
             ) from error
+    if config.pmap and jax.process_count() > 1:
+        raise UserError(
+            f"config.parallel.pmap=True: it trains in one process, and here are "
+            f"{jax.process_count()}; set it False"
+        )
     mesh = Mesh(np.asarray(devices).reshape(-1, config.fsdp), (DATA, FSDP))
-    return Placement(mesh, tuple((pattern, int(axis)) for pattern, axis in config.rules))
+    rules = tuple((pattern, int(axis)) for pattern, axis in config.rules)
+    return Placement(mesh, rules, config.pmap)
 
 
 def check_batch_size(batch_size: int, field: str, accumulate: int = 1) -> None:

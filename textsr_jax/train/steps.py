@@ -21,6 +21,7 @@ from textsr_jax.data.photograph_folders import Crops
 from textsr_jax.images import Array, to_float
 from textsr_jax.models import Network, Variables, join, part_of
 from textsr_jax.models.layers.pixels import to_gray
+from textsr_jax.train import pmapped
 from textsr_jax.train.state import TrainState
 
 Parts = dict[str, jax.Array]
@@ -37,7 +38,7 @@ def make_step(
     *,
     accumulate: int = 1,
     decay: float = 0.0,
-    axis_name: str | None = None,
+    pmap: bool = False,
 ) -> Step:
     """The pure step: (state, frozen variables, batch) to (state, scalars for the log).
 
@@ -53,8 +54,9 @@ def make_step(
       decay: of the weights' moving average, in a state that has one: average x decay + weights x
         (1 - decay). The first steps use (1 + step) / (10 + step) where that is less, so that the
         average soon forgets where the weights began.
-      axis_name: the axis of `jax.pmap`, which gives each device its part of the batch and the same
-        state. The loss takes it too. None under jit, which sees the whole batch.
+      pmap: whether the step is for `pmapped.over_devices`: each device has its rows of the batch
+        and the same state. The loss stays as it is, but for BatchNorm in the network that it
+        trains (`Placement.synchronized`). False under jit, which sees the whole batch.
     """
 
     def gradient_of(
@@ -69,11 +71,14 @@ def make_step(
     def accumulated(
         params: dict[str, Any], stats: Any, frozen: Variables, batch: Batch, key: jax.Array
     ) -> tuple[Any, Any, Parts]:
+        whole = {}
+        if isinstance(batch, Batch):
+            whole["whole"] = batch.characters if batch.whole is None else batch.whole
+            batch = batch.replace(whole=None)
         # Each part takes samples from all over the batch, so that every device has some of each.
         split = jax.tree.map(
             lambda a: a.reshape(-1, accumulate, *a.shape[1:]).swapaxes(0, 1), batch
         )
-        whole = {"whole": batch.characters} if isinstance(batch, Batch) else {}
 
         def add(carry: tuple[Any, Any], part: tuple[Batch, jax.Array]) -> Any:
             total, stats = carry
@@ -90,11 +95,13 @@ def make_step(
 
     def step(state: TrainState, frozen: Variables, batch: Batch) -> tuple[TrainState, Parts]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        if axis_name is not None:
-            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+        if pmap:
+            rows = len(jax.tree.leaves(batch)[0]) // accumulate
+            key = pmapped.row_key(key, jax.lax.axis_index(pmapped.DEVICES), rows)
+            batch = pmapped.with_whole(batch)
         compute = gradient_of if accumulate == 1 else accumulated
         made = compute(state.params, state.stats, frozen, batch, key)
-        gradient, stats, parts = made if axis_name is None else jax.lax.pmean(made, axis_name)
+        gradient, stats, parts = jax.lax.pmean(made, pmapped.DEVICES) if pmap else made
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         norm = optax.global_norm(gradient)
@@ -162,12 +169,12 @@ def with_augmentation(loss: Loss, change: Callable[[Batch, jax.Array], Batch]) -
     return augmented
 
 
-def recognizer_loss(ocr: Network, axis_name: str | None = None) -> Loss:
+def recognizer_loss(ocr: Network) -> Loss:
     """The recogniser's own loss (`models.Recognizer`) on `batch.hr`.
 
-    Stage 2 uses this loss with SR images in `batch.hr`. `axis_name` is that of `make_step`.
+    Stage 2 uses this loss with SR images in `batch.hr`.
     """
-    read = _reading(ocr, axis_name)
+    read = _reading(ocr)
 
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
@@ -178,18 +185,17 @@ def recognizer_loss(ocr: Network, axis_name: str | None = None) -> Loss:
     return loss
 
 
-def _reading(ocr: Network, axis_name: str | None) -> Callable[..., tuple[jax.Array, Parts, Any]]:
+def _reading(ocr: Network) -> Callable[..., tuple[jax.Array, Parts, Any]]:
     """A function of (variables, images, batch, key) to the loss, scalars and statistics.
 
     Images are float (batch, 32, 128, 3), RGB in [0, 1], and gradients reach them. The batch gives
     the labels.
     """
-    ocr = ocr.synchronized(axis_name)
 
     def read(
         variables: Variables, images: jax.Array, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, Parts, Any]:
-        words = losses.BatchLosses(batch.characters, batch.whole, axis_name)
+        words = losses.BatchLosses(batch.characters, batch.whole)
         (value, parts), stats = ocr.train(
             variables, images, words, rngs=nnx.Rngs(dropout=key), method="loss"
         )
@@ -198,12 +204,8 @@ def _reading(ocr: Network, axis_name: str | None) -> Callable[..., tuple[jax.Arr
     return read
 
 
-def focus_loss(focus: Network, axis_name: str | None = None) -> Loss:
-    """The text-focus recogniser's cross-entropy on grey HR images, the mean over characters.
-
-    `axis_name` is that of `make_step`.
-    """
-    focus = focus.synchronized(axis_name)
+def focus_loss(focus: Network) -> Loss:
+    """The text-focus recogniser's cross-entropy on grey HR images, the mean over characters."""
 
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
@@ -212,11 +214,9 @@ def focus_loss(focus: Network, axis_name: str | None = None) -> Loss:
         gray, rngs = to_gray(to_float(batch.hr)), nnx.Rngs(dropout=key)
         (logits, _), stats = focus.train(variables, gray, inputs, rngs=rngs)
         whole = _whole_mask(batch)
-        value = losses.weighted_cross_entropy(
-            logits, targets, mask, whole=whole, axis_name=axis_name
-        )
+        value = losses.weighted_cross_entropy(logits, targets, mask, whole=whole)
         right = ((jnp.argmax(logits, -1) == targets) * mask).sum()
-        right = right / losses.share_of_count(mask, whole, axis_name)
+        right = right / losses.share_of_count(mask, whole)
         return value, ({"loss": value, "characters_right": right}, stats)
 
     return loss
@@ -236,7 +236,6 @@ def super_resolution_loss(
     sr: Network,
     focus: Network,
     config: Stage1Settings,
-    axis_name: str | None = None,
     *,
     weights: Array | None = None,
 ) -> Loss:
@@ -249,10 +248,9 @@ def super_resolution_loss(
       sr: what is trained.
       focus: the text-focus recogniser.
       config: `stage1`: the images' `error` and the weights of the parts.
-      axis_name: that of `make_step`.
       weights: of confusions between characters, from `losses.weight_table`; None for 1 everywhere.
     """
-    sr, compare = sr.synchronized(axis_name), _comparison(focus, config, weights, axis_name)
+    compare = _comparison(focus, config, weights)
 
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
@@ -270,7 +268,6 @@ def joint_loss(
     focus: Network,
     config: Stage1Settings,
     reading: float,
-    axis_name: str | None = None,
     *,
     weights: Array | None = None,
 ) -> Loss:
@@ -282,10 +279,8 @@ def joint_loss(
       sr, ocr: what is trained, under these names in the variables (`models.join`).
       focus, config, weights: as for `super_resolution_loss`.
       reading: the weight of the recogniser's loss.
-      axis_name: that of `make_step`.
     """
-    sr, compare = sr.synchronized(axis_name), _comparison(focus, config, weights, axis_name)
-    read = _reading(ocr, axis_name)
+    compare, read = _comparison(focus, config, weights), _reading(ocr)
 
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
@@ -305,7 +300,7 @@ def joint_loss(
 
 
 def _comparison(
-    focus: Network, config: Stage1Settings, weights: Array | None, axis_name: str | None
+    focus: Network, config: Stage1Settings, weights: Array | None
 ) -> Callable[[Variables, jax.Array, Batch], tuple[jax.Array, Parts]]:
     """A function of (frozen variables, SR images, batch) to stage 1's unscaled loss and parts."""
     image_error = losses.IMAGE_ERRORS[config.error]
@@ -330,7 +325,6 @@ def _comparison(
             position_weight=config.position,
             recognition_weight=config.recognition,
             whole=_whole_mask(batch),
-            axis_name=axis_name,
         )
 
     return text_focus if has_text_focus(config) else error_alone

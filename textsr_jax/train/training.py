@@ -83,14 +83,16 @@ def open_training(
       UserError: the devices do not fit `config.parallel`, or the file of `config.stage1.confusion`
         cannot be read.
     """
-    path = config.stage1.confusion
+    path, placement = config.stage1.confusion, meshes.make_placement(config.parallel)
+    sr = build_sr(config.sr) if sr is None else sr
+    ocr = build_ocr(config.ocr, text.ALPHABETS[config.alphabet]) if ocr is None else ocr
     return Training(
         config=config,
         workdir=workdir,
-        placement=meshes.make_placement(config.parallel),
-        sr=build_sr(config.sr) if sr is None else sr,
-        ocr=build_ocr(config.ocr, text.ALPHABETS[config.alphabet]) if ocr is None else ocr,
-        focus=build_focus(config.focus),
+        placement=placement,
+        sr=placement.synchronized(sr),
+        ocr=placement.synchronized(ocr),
+        focus=placement.synchronized(build_focus(config.focus)),
         words=TrainingWords(config, load_words),
         # Read at once, so that a wrong path is found before hours of pre-training.
         confusion_weights=confusions.load_weights(path) if path else None,

@@ -20,7 +20,7 @@ from textsr_jax.train.training import Training
 
 def _learns(training: Training) -> tuple[Network, steps.Loss]:
     config = training.config
-    rescaler = build_rescaler(config.resampler, config.sr)
+    rescaler = training.placement.synchronized(build_rescaler(config.resampler, config.sr))
     return rescaler, steps.rescaling_loss(rescaler, config.stage0)
 
 
