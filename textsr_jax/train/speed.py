@@ -9,7 +9,7 @@ import jax
 
 from textsr_jax.config.settings import Optimization
 from textsr_jax.models.layers.convolution import counted
-from textsr_jax.train import peaks
+from textsr_jax.train import peaks, pmapped
 from textsr_jax.train import state as states
 from textsr_jax.train.state import TrainState
 from textsr_jax.train.steps import Loss, Parts, Step, make_step
@@ -63,6 +63,8 @@ def step_flops(
         jax.eval_shape(around(note), *_shapes((state, frozen, batch)))
         frozen, batch = inner
     step = make_step(loss, states.make_optimizer(settings), decay=settings.average)
+    # Networks that run by `pmap` name its axis. Here one device has the whole batch.
+    step = jax.vmap(step, in_axes=None, out_axes=None, axis_size=1, axis_name=pmapped.DEVICES)
     return flops(step, state, frozen, batch)
 
 
