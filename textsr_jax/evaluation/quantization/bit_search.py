@@ -248,7 +248,10 @@ class BitSearch:
         return made[0], made[1]
 
     def _size(self, bits: Bits) -> float:
-        return sum(size * bits[group] for group, size in self.sizes.items()) / 1e6
+        return sum(
+            quantization.size_mbit(getattr(self._baseline, part), self.rules(bits, part))
+            for part in ("sr", "ocr")
+        )
 
 
 def group_of(path: str) -> str:
