@@ -259,9 +259,9 @@ def _pixels(glyphs: _Glyphs, number: jax.Array) -> jax.Array:
       glyphs: of which they are chosen.
       number: int32 (COLUMNS,), -1 for none.
     """
-    here = _Glyphs(*(values[number] for values in glyphs))
+    here = settled(_Glyphs(*(values[number] for values in glyphs)))
     x = ((np.arange(COLUMNS) - here.column + 0.5) / here.size).astype(jnp.int32)
-    base = here.start + x * here.height
+    base = settled(here.start + x * here.height)
     row = jnp.arange(ROWS) - here.row[:, None]
     inside = (row >= 0) & (row < here.rows[:, None]) & (number >= 0)[:, None]
     inside &= (np.arange(ROWS) > 0) & (np.arange(ROWS) < ROWS - 1)
