@@ -292,7 +292,7 @@ def keep(
     return strata.change(enlarged, words, pictures, *kept, up)
 
 
-def chosen(picks: jax.Array, *chances: Scalar) -> jax.Array:
+def chosen(picks: Scalar, *chances: Scalar) -> jax.Array:
     """Which of several things happens, by numbers from [0, 1): int32; their count for none."""
     edges = jnp.cumsum(jnp.stack([jnp.asarray(chance) for chance in chances]))
     return jnp.sum(jnp.asarray(picks)[..., None] >= edges, axis=-1)

@@ -148,7 +148,7 @@ def sample(mask: jax.Array, places: Places) -> jax.Array:
     blank = jnp.zeros(rows + 1, mask.dtype)
     values = settled(jnp.concatenate([settled(jnp.where(rim, 0, mask)).ravel(), blank]))
     # The four pixels of every square in one number: one look instead of four.
-    squares: jax.Array | int = 0
+    squares = jnp.zeros(columns * rows, jnp.uint32)
     for place, start in enumerate((0, 1, rows, rows + 1)):
         part = values[start : start + columns * rows].astype(jnp.uint32)
         squares |= part << (8 * place)
