@@ -28,7 +28,8 @@ from textsr_jax.storage.shipped import SHIPPED
 
 with needs_extra(__name__):
     from textsr_jax.data import lmdb_folders
-    from textsr_jax.data.drawing.camera import CameraSettings, Chances, photograph
+    from textsr_jax.data.drawing.camera import photograph
+    from textsr_jax.data.drawing.chances import CameraSettings, Chances
     from textsr_jax.data.drawing.degradation import degrade
 
 LOSSES = tuple(Chances.__dataclass_fields__)

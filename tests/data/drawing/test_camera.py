@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from textsr_jax.data.drawing import camera
-from textsr_jax.data.drawing.camera import CameraSettings, Chances
+from textsr_jax.data.drawing.chances import CameraSettings, Chances
 from textsr_jax.data.synthetic import rendering
 
 # Compiled once: the settings are an argument.

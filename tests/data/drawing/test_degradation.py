@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from textsr_jax.data.drawing import degradation
-from textsr_jax.data.drawing.camera import CameraSettings, Chances
+from textsr_jax.data.drawing.chances import CameraSettings, Chances
 from textsr_jax.data.synthetic import degradation as prepared
 from textsr_jax.data.synthetic import rendering
 

@@ -3,6 +3,7 @@
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -48,3 +49,22 @@ def test_the_order_is_random():
 def test_rows_of_free_places_are_those_of_the_last_word():
     values = strata.rows(np.array([10, 20, 30]), np.array([1, 3, 0]))
     np.testing.assert_array_equal(values, [20, 30, 10])
+
+
+def test_a_change_is_that_of_the_members_alone():
+    order = strata.shuffle(jax.random.key(3), 10)
+    values, others = jnp.arange(10.0), jnp.full(10, 100.0)
+    numbers = np.asarray(strata.quantiles(order))
+    sizes = []
+
+    def add(value, other):
+        sizes.append(value)
+        return value + other
+
+    for low, high in ((0.2, 0.55), (0.0, 0.0), (np.float32(0.2), np.float32(0.55))):
+        words = strata.members(order, low, high)
+        found = np.asarray(strata.change(add, words, values, others))
+        member = (numbers >= np.float32(low)) & (numbers < np.float32(high))
+        np.testing.assert_array_equal(found, np.where(member, values + 100, values))
+    # Nothing is computed for an empty share; a share that is known late takes all words.
+    assert len(sizes) == 2 and len(words) == 10

@@ -4,13 +4,15 @@ Two rounds of losses, as in Real-ESRGAN (Wang et al., 2021): a photograph, and h
 """
 
 import math
+from collections.abc import Callable
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
-from textsr_jax.data.drawing import jpeg, kernels, resampling, sensor
+from textsr_jax.data.drawing import colours, jpeg, kernels, resampling, sensor, strata
+from textsr_jax.data.drawing.chances import CameraSettings, Chances, Orders, orders
 from textsr_jax.data.drawing.resampling import BOX, CUBIC, LANCZOS, LINEAR, Scalar, settled
+from textsr_jax.data.drawing.strata import Strata
 
 HEIGHT, WIDTH = 32, 128  # of a word crop, in pixels
 # The largest word in a photograph. Those that are larger lose nothing that a crop could show.
@@ -22,94 +24,12 @@ DOWN = (BOX, BOX, BOX, LINEAR, CUBIC, LANCZOS)
 UP = (*6 * (CUBIC,), LINEAR, LINEAR, LANCZOS, BOX)
 
 
-class Chances(flax.struct.PyTreeNode):
-    """How often a camera loses what: parts of all pictures, 0 to 1.
-
-    Attributes:
-      anisotropic: Gaussian blur along a line at any angle, less across it.
-      defocus, motion: blur by a disc and along a line. A picture has one blur of the three.
-      rolling, interlaced: rows that a rolling shutter moved, and the comb of interlaced video.
-        A picture has one of the two.
-      dark, overexposed: too little light, made up for by the camera, or too much; one of the two.
-      noise: noise of every pixel, before the blur, after it, or after the sharpening.
-      mosaic: noise of a sensor with a Bayer pattern; a picture has one noise of the two.
-      halo: sharpening, which leaves halos.
-      tiny: text of 6 to 12 pixels of height.
-      jpeg: compression of what the camera saw.
-      shrunk: the picture was kept smaller, and is enlarged again.
-      again: compression of the picture as it was kept.
-    """
-
-    anisotropic: float = 0.0
-    defocus: float = 0.0
-    motion: float = 0.0
-    rolling: float = 0.0
-    interlaced: float = 0.0
-    dark: float = 0.0
-    overexposed: float = 0.0
-    noise: float = 0.0
-    mosaic: float = 0.0
-    halo: float = 0.0
-    tiny: float = 0.0
-    jpeg: float = 0.0
-    shrunk: float = 0.0
-    again: float = 0.0
-
-
-class CameraSettings(flax.struct.PyTreeNode):
-    """How often and how much pictures lose; an argument of jitted functions.
-
-    Attributes:
-      photograph: what happens to the high-resolution picture of a word.
-      degrade: what happens to its low-resolution picture, beyond the losses of its difficulty.
-      height: the median height of a word in its photograph, in pixels.
-      spread: the standard deviation of the height's logarithm.
-      soft: the part of the photographs with an even Gaussian blur, beside the other blurs.
-      grey: the part of the photographs without colour.
-    """
-
-    photograph: Chances = Chances(
-        anisotropic=0.04,
-        defocus=0.04,
-        motion=0.04,
-        rolling=0.02,
-        interlaced=0.01,
-        dark=0.02,
-        overexposed=0.1,
-        noise=0.4,
-        mosaic=0.12,
-        halo=0.15,
-        tiny=0.02,
-        jpeg=0.65,
-        shrunk=0.04,
-        again=0.15,
-    )
-    degrade: Chances = Chances(
-        anisotropic=0.15,
-        defocus=0.15,
-        motion=0.15,
-        rolling=0.02,
-        interlaced=0.02,
-        dark=0.03,
-        overexposed=0.03,
-        noise=0.75,
-        mosaic=0.25,
-        halo=0.2,
-        tiny=0.08,
-        jpeg=0.9,
-        shrunk=0.15,
-        again=0.2,
-    )
-    height: float = 34.0
-    spread: float = 0.45
-    soft: float = 0.12
-    grey: float = 0.05
-
-
 def photograph(
     key: jax.Array, scene: jax.Array, aspect: Scalar, settings: CameraSettings
 ) -> jax.Array:
     """The scene as a camera and a file format leave it, fitted to the size of a word crop.
+
+    For many scenes `photograph_batch` is faster.
 
     Args:
       key: where all randomness comes from.
@@ -120,24 +40,72 @@ def photograph(
     Returns:
       float32 (32, 128, 3), RGB, whole numbers from 0 to 255.
     """
-    chances = settings.photograph
-    of_dice, of_size, of_blur, of_much, of_camera, of_storage = jax.random.split(key, 6)
-    dice = settled(jax.random.uniform(of_dice, (5,)))
-    size = native_size(of_size, aspect, settings)
-    picture = scene.transpose(0, 2, 1)
-    picture = resampling.resize(
-        picture, (scene.shape[0], scene.shape[1]), size, drawn(DOWN, dice[0]), GRID
-    )
-    kernel = _blur(of_blur, size[0], settings)
-    strength, quality = jnp.abs(jax.random.normal(of_much, (2,))) * jnp.array([3.5, 26.0])
-    shared = jnp.where(dice[1] < 0.5, 1.0, 0.0)
-    picture = shoot(of_camera, picture, chances, kernel, scene.mean(), size[0], strength, shared)
-    luma = 0.299 * picture[:, 0] + 0.587 * picture[:, 1] + 0.114 * picture[:, 2]
-    picture = jnp.where(dice[2] < settings.grey, luma[:, None], picture)
-    quality = jnp.floor(jnp.clip(95 - quality, 30, 95))
-    picture = jnp.where(dice[3] < chances.jpeg, jpeg.compress(picture, quality), picture)
-    picture = keep(of_storage, picture, size, (HEIGHT, WIDTH), chances)
-    return picture.transpose(0, 2, 1)
+    aspects = jnp.asarray(aspect, jnp.float32)[None]
+    return photograph_batch(key[None], scene[None], aspects, settings)[0]
+
+
+def photograph_batch(
+    keys: jax.Array, scenes: jax.Array, aspects: jax.Array, settings: CameraSettings
+) -> jax.Array:
+    """`photograph` for many scenes, each array with the words as its first axis.
+
+    Rare losses come in exact shares of the batch, in random order. Where the chances are Python
+    numbers and no traced arrays, they are computed for their share only.
+
+    Args:
+      keys: (batch,) keys. The first also decides which words have which losses.
+      scenes: float32 (batch, 64, 256, 3).
+      aspects: float32 (batch,).
+      settings: see there.
+    """
+    chances, count = settings.photograph, len(keys)
+    own = jax.vmap(lambda key: jax.random.split(key, 7))(keys)
+    order = orders(own[0, 6], count)
+    dice = numbers(own[:, 0], 3)
+    size = jax.vmap(native_size, (0, 0, None))(own[:, 1], aspects, settings)
+    height = size[0]
+    much = jax.vmap(lambda key: jnp.abs(jax.random.normal(key, (2,))))(own[:, 3])
+    strength, quality = 3.5 * much[:, 0], jnp.floor(jnp.clip(95 - 26 * much[:, 1], 30, 95))
+
+    def small(
+        scene: jax.Array, height: jax.Array, width: jax.Array, kind: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        rows, columns, _ = scene.shape
+        planes = settled(scene.transpose(0, 2, 1))
+        picture = resampling.resize(planes, (rows, columns), (height, width), kind, GRID)
+        return picture, planes.mean()
+
+    pictures, means = settled(jax.vmap(small)(scenes, *size, drawn(DOWN, dice[:, 0])))
+
+    def blurred(
+        picture: jax.Array, key: jax.Array, pick: jax.Array, height: jax.Array
+    ) -> jax.Array:
+        return kernels.convolve(picture, _blur(key, pick, height, settings))
+
+    def blur(pictures: jax.Array) -> jax.Array:
+        part = chances.anisotropic + chances.defocus + chances.motion + settings.soft
+        words = strata.members(order.blur, 0.0, part)
+        picks = strata.quantiles(order.blur)
+        return strata.change(blurred, words, pictures, own[:, 2], picks, height)
+
+    shared = jnp.where(dice[:, 1] < 0.5, 1.0, 0.0)
+    pictures = shoot(own[:, 4], pictures, chances, order, blur, means, height, strength, shared)
+    luma = colours.luma(pictures, axis=2)[:, :, None]
+    grey = (dice[:, 2] < settings.grey)[:, None, None, None]
+    pictures = settled(jnp.where(grey, luma, pictures))
+    pictures = compress(pictures, quality, order.jpeg, chances.jpeg)
+    pictures = keep(own[:, 5], pictures, size, (HEIGHT, WIDTH), chances, order)
+    return pictures.transpose(0, 1, 3, 2)
+
+
+def numbers(keys: jax.Array, count: int) -> jax.Array:
+    """Random numbers from [0, 1): float32 (keys, count)."""
+    return settled(jax.vmap(lambda key: jax.random.uniform(key, (count,)))(keys))
+
+
+def compress(pictures: jax.Array, quality: jax.Array, order: Strata, part: Scalar) -> jax.Array:
+    """The pictures, of which a part was compressed, each with its own quality."""
+    return strata.change(jpeg.compress, strata.members(order, 0.0, part), pictures, quality)
 
 
 def native_size(
@@ -146,16 +114,16 @@ def native_size(
     """The height and the width of a word in its photograph: whole numbers, at most `GRID`."""
     of_height, of_tiny = jax.random.split(key)
     height = settings.height * jnp.exp(settings.spread * jax.random.normal(of_height))
-    pick, less = settled(jax.random.uniform(of_tiny, (2,)))
+    pick, less = jax.random.uniform(of_tiny, (2,))
     height = jnp.clip(height, 12, GRID[0])
     height = jnp.where(pick < settings.photograph.tiny, 12 - 6 * less * less, height)
     return settled((jnp.round(height), jnp.round(jnp.clip(height * aspect, 10, GRID[1]))))
 
 
-def _blur(key: jax.Array, height: Scalar, settings: CameraSettings) -> jax.Array:
+def _blur(key: jax.Array, pick: Scalar, height: Scalar, settings: CameraSettings) -> jax.Array:
     """The blur (7, 7) that lens and hand give some photographs: soft, smeared, out of focus."""
     of_soft, of_dice = jax.random.split(key)
-    pick, much, less, turn, level = settled(jax.random.uniform(of_dice, (5,)))
+    much, less, turn, level = jax.random.uniform(of_dice, (4,))
     soft = 0.7 * jnp.abs(jax.random.normal(of_soft))
     chances = settings.photograph
     kind = chosen(pick, chances.anisotropic, chances.defocus, chances.motion, settings.soft)
@@ -182,69 +150,81 @@ def blur_kernel(
 
 
 def shoot(
-    key: jax.Array,
-    picture: jax.Array,
+    keys: jax.Array,
+    pictures: jax.Array,
     chances: Chances,
-    kernel: jax.Array | None,
-    mean: Scalar,
-    height: Scalar,
-    strength: Scalar,
-    shared: Scalar,
+    order: Orders,
+    blur: Callable[[jax.Array], jax.Array] | None,
+    mean: jax.Array,
+    height: jax.Array,
+    strength: jax.Array,
+    shared: jax.Array,
 ) -> jax.Array:
     """What lens, shutter, sensor and processor make of the light; each by its chance.
 
     Args:
-      key: where all randomness comes from.
-      picture: float32 (rows, 3, columns), RGB, 0 to 255.
-      chances: how often what happens; of the blurs only `kernel` counts.
-      kernel: (7, 7), the blur; None for none.
-      mean: (), the picture's mean level without its repeated rim.
-      height: (), its height without it.
-      strength: (), standard deviation of the noise, levels.
-      shared: (), how much the noise of two colours correlates, 0 to 1.
+      keys: (batch,), where the words' randomness comes from.
+      pictures: float32 (batch, rows, 3, columns), RGB, 0 to 255.
+      chances: how often what happens; of the blurs only `blur` counts.
+      order: which words have which losses.
+      blur: blurs some of the pictures; None for no blur.
+      mean: (batch,), a picture's mean level without its repeated rim.
+      height: (batch,), its height without it.
+      strength: (batch,), standard deviation of the noise, levels.
+      shared: (batch,), how much the noise of two colours correlates, 0 to 1.
 
     Returns:
-      As `picture`: whole numbers from 0 to 255.
+      As `pictures`: whole numbers from 0 to 255.
     """
-    of_dice, of_noise = jax.random.split(key)
-    mean, height, strength, shared = settled(
-        tuple(jnp.asarray(x, jnp.float32) for x in (mean, height, strength, shared))
-    )
-    light, rows, sense, order, sharp, *dice = settled(jax.random.uniform(of_dice, (16,)))
+    own = jax.vmap(jax.random.split)(keys)
+    light, when, *dice = numbers(own[:, 0], 13).T
     light = chosen(light, chances.dark, chances.overexposed)
     # Little light fills a part of the sensor's levels; the camera then raises them, and the noise.
     dark = light == 0
     part = jnp.where(dark, 0.25 + 0.35 * dice[0], 1.0)
-    over = sensor.overexpose(picture, mean, 170 + 55 * dice[0], 50 * dice[1])
-    picture = jnp.where(light == 1, over, part * picture)
-    sense = chosen(sense, chances.mosaic, chances.noise)
+    sense = chosen(strata.quantiles(order.mosaic), chances.mosaic, chances.noise)
     strength = jnp.where(sense < 2, strength, 0.0)
     strength = jnp.where(dark, jnp.clip(strength, 1, 1 + 2 * dice[2]), strength)
-    fields = sensor.normal(of_noise, picture.shape)
-    noise = strength * correlated(fields, shared)
+    fields = jax.vmap(sensor.normal, (0, None))(own[:, 1], pictures.shape[1:])
     # Real-ESRGAN draws the order of its losses. Blur and sharpening are linear, so noise that
     # comes later is added later.
-    when = jnp.where(order < 0.15, 0, jnp.where(order < 0.75, 1, 2))
-    when = jnp.where(sense == 0, 3, when)
-    if kernel is None:
-        when = jnp.maximum(when, 1)
-    else:
-        picture = kernels.convolve(picture + jnp.where(when == 0, noise, 0.0), kernel)
-    picture = _moved(picture, chosen(rows, chances.rolling, chances.interlaced), height, dice[3:8])
-    phase = (jnp.stack(dice[8:10]) < 0.5).astype(jnp.int32)
-    raw = sensor.mosaic(picture, strength * fields[:, 0], phase)
-    picture = jnp.where(sense == 0, raw, picture + jnp.where(when == 1, noise, 0.0))
-    gain = 1 + jnp.where(dark, 0.8, 0.0) * dice[2] * (1 / part - 1)
-    picture = jnp.round(jnp.clip(picture, 0, 255)) * gain
-    amount = jnp.where(sharp < chances.halo, 0.3 + 0.9 * dice[9], 0.0)
-    picture = kernels.sharpen(picture, amount, 0.6 + 0.8 * dice[10])
-    return jnp.round(jnp.clip(picture + jnp.where(when == 2, noise, 0.0), 0, 255))
+    when = jnp.where(when < 0.15, 0, jnp.where(when < 0.75, 1, 2))
+    when = jnp.where(sense == 0, 3, when if blur else jnp.maximum(when, 1))
+    noises = settled([jnp.where(when == time, strength, 0.0) for time in range(3)])
+
+    def noisy(time: int, pictures: jax.Array) -> jax.Array:
+        grain = jax.vmap(correlated)(fields, shared)
+        return pictures + noises[time][:, None, None, None] * grain
+
+    over = jax.vmap(sensor.overexpose)(pictures, mean, 170 + 55 * dice[0], 50 * dice[1])
+    light, part = (values[:, None, None, None] for values in (light, part))
+    pictures = jnp.where(light == 1, over, part * pictures)
+    pictures = settled(pictures) if blur is None else blur(settled(noisy(0, pictures)))
+    moved = chosen(strata.quantiles(order.rows), chances.rolling, chances.interlaced)
+    words = strata.members(order.rows, 0.0, chances.rolling + chances.interlaced)
+    sides = jnp.stack(dice[3:7], axis=1)
+    pictures = strata.change(_moved, words, pictures, moved, height, sides)
+    words = strata.members(order.mosaic, 0.0, chances.mosaic)
+    phase = (jnp.stack(dice[7:9], axis=1) < 0.5).astype(jnp.int32)
+    pictures = strata.change(_mosaic, words, pictures, fields[:, :, 0], strength, phase)
+    gain = 1 + jnp.where(dark, 0.8, 0.0) * dice[2] * (1 / part.ravel() - 1)
+    pictures = jnp.round(jnp.clip(noisy(1, pictures), 0, 255)) * gain[:, None, None, None]
+    words = strata.members(order.halo, 0.0, chances.halo)
+    sharp = 0.3 + 0.9 * dice[9], 0.6 + 0.8 * dice[10]
+    pictures = strata.change(kernels.sharpen, words, settled(pictures), *sharp)
+    return settled(jnp.round(jnp.clip(noisy(2, pictures), 0, 255)))
 
 
-def _moved(picture: jax.Array, kind: jax.Array, height: Scalar, dice: list[jax.Array]) -> jax.Array:
+def _mosaic(
+    picture: jax.Array, field: jax.Array, strength: jax.Array, phase: jax.Array
+) -> jax.Array:
+    return sensor.mosaic(picture, strength * field, phase)
+
+
+def _moved(picture: jax.Array, kind: jax.Array, height: Scalar, dice: jax.Array) -> jax.Array:
     """The picture with rows that a rolling shutter (0) or interlacing (1) moved."""
     rows = picture.shape[0]
-    sides = jnp.stack(dice[:3]) * 2 - 1
+    sides = dice[:3] * 2 - 1
     part = rows / height
     skew = jnp.clip(0.12 * height * sides[0], -3, 3) * part
     wobble = jnp.minimum(0.03 * height, 1.0) * sides[1]
@@ -255,53 +235,71 @@ def _moved(picture: jax.Array, kind: jax.Array, height: Scalar, dice: list[jax.A
 
 
 def keep(
-    key: jax.Array,
-    picture: jax.Array,
-    size: tuple[Scalar, Scalar],
+    keys: jax.Array,
+    pictures: jax.Array,
+    size: tuple[jax.Array, jax.Array],
     crop: tuple[int, int],
     chances: Chances,
+    order: Orders,
 ) -> jax.Array:
     """The second round: the picture was kept in another size, compressed again, and fitted.
 
     What was shrunk first and compressed then has the blocks of the smaller size.
 
     Args:
-      key: where all randomness comes from.
-      picture: float32 (rows, 3, columns), of which the upper left part of size `size` counts.
+      keys: (batch,), where the words' randomness comes from.
+      pictures: float32 (batch, rows, 3, columns), of which the upper left part counts.
+      size: height and width of that part, (batch,) each.
       crop: the size to fit to, multiples of 16.
       chances: `shrunk` and `again` count.
+      order: which words have which losses.
 
     Returns:
-      float32 (crop[0], 3, crop[1]): whole numbers from 0 to 255.
+      float32 (batch, crop[0], 3, crop[1]): whole numbers from 0 to 255.
     """
-    dice = settled(jax.random.uniform(key, (6,)))
-    shrunk = dice[0] < chances.shrunk
+    dice = numbers(keys, 4)
+    shrunk = strata.quantiles(order.shrunk) < chances.shrunk
     # Words stay at least 12 pixels high, if they were.
     height = jnp.minimum(size[0], crop[0])
     low = jnp.clip(12 / height, 0.5, 1)
-    less = low + (1 - low) * dice[1]
+    less = low + (1 - low) * dice[:, 0]
     height = jnp.where(shrunk, jnp.round(less * height), crop[0])
     width = jnp.where(shrunk, jnp.round(less * jnp.minimum(size[1], crop[1])), crop[1])
-    kept = height, jnp.maximum(width, 8)
-    up = drawn(UP, dice[2])
-    picture = resampling.resize(
-        picture, size, kept, jnp.where(shrunk, drawn(DOWN, dice[3]), up), crop
-    )
-    picture = jnp.round(jnp.clip(picture, 0, 255))
-    quality = jnp.floor(50 + 46 * dice[4])
-    picture = jnp.where(dice[5] < chances.again, jpeg.compress(picture, quality), picture)
-    # Nothing changes where the picture has the crop's size.
-    fitted = resampling.resize(picture, kept, crop, up, crop)
-    return jnp.round(jnp.clip(fitted, 0, 255))
+    kept = settled((height, jnp.maximum(width, 8)))
+    up = drawn(UP, dice[:, 1])
+    kinds = settled(jnp.where(shrunk, drawn(DOWN, dice[:, 2]), up))
+
+    def fitted(
+        picture: jax.Array,
+        old: tuple[jax.Array, jax.Array],
+        new: tuple[Scalar, Scalar],
+        kind: jax.Array,
+    ) -> jax.Array:
+        resized = settled(resampling.resize(picture, old, new, kind, crop))
+        return jnp.round(jnp.clip(resized, 0, 255))
+
+    pictures = settled(jax.vmap(fitted)(pictures, size, kept, kinds))
+    quality = jnp.floor(50 + 46 * dice[:, 3])
+    pictures = compress(pictures, quality, order.again, chances.again)
+
+    def enlarged(
+        picture: jax.Array, height: jax.Array, width: jax.Array, kind: jax.Array
+    ) -> jax.Array:
+        return fitted(picture, (height, width), crop, kind)
+
+    # The others have the crop's size already.
+    words = strata.members(order.shrunk, 0.0, chances.shrunk)
+    return strata.change(enlarged, words, pictures, *kept, up)
 
 
-def chosen(pick: jax.Array, *chances: Scalar) -> jax.Array:
-    """Which of several things happens, by a number from [0, 1): int32; their count for none."""
-    return jnp.sum(pick >= jnp.cumsum(jnp.stack([jnp.asarray(c) for c in chances])))
+def chosen(picks: Scalar, *chances: Scalar) -> jax.Array:
+    """Which of several things happens, by numbers from [0, 1): int32; their count for none."""
+    edges = jnp.cumsum(jnp.stack([jnp.asarray(chance) for chance in chances]))
+    return jnp.sum(jnp.asarray(picks)[..., None] >= edges, axis=-1)
 
 
 def drawn(kinds: tuple[int, ...], pick: jax.Array) -> jax.Array:
-    """One of `kinds`, each as likely, by a number from [0, 1)."""
+    """One of `kinds`, each as likely, by numbers from [0, 1)."""
     return jnp.asarray(kinds)[jnp.int32(pick * len(kinds))]
 
 

@@ -16,8 +16,10 @@ from textsr_jax.config.settings import Synthetic
 from textsr_jax.data.batching import Batch
 from textsr_jax.data.drawing import camera, degradation, painting
 from textsr_jax.data.drawing.atlas import Atlas, make_atlas
-from textsr_jax.data.drawing.camera import HEIGHT, WIDTH, CameraSettings
+from textsr_jax.data.drawing.camera import HEIGHT, WIDTH
+from textsr_jax.data.drawing.chances import CameraSettings
 from textsr_jax.data.drawing.lettering import letters_batch
+from textsr_jax.data.drawing.resampling import settled
 from textsr_jax.data.drawing.vocabulary import (
     MOST_MARKS,
     Vocabulary,
@@ -33,7 +35,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.images import Array
 
 # To be raised whenever the same key and fonts begin to give other words.
-VERSION = 1
+VERSION = 2
 
 # All but words with spaces, for which `letters` has no room.
 _KINDS = tuple(kind for kind in forms.KINDS if kind != "text")
@@ -47,8 +49,8 @@ class DrawSettings(flax.struct.PyTreeNode):
     Attributes:
       atlas: the letters of all faces.
       vocabulary: what words say.
-      camera: what the camera and the low resolution do to them.
       classes: int32 (256,), of `vocabulary.character_table`.
+      camera: what the camera and the low resolution do to them.
       batch_size: the number of words.
       plain: how many of them are clear prints and not photographs.
       max_length: the width of `Batch.characters`; no word has more letters and digits.
@@ -56,8 +58,8 @@ class DrawSettings(flax.struct.PyTreeNode):
 
     atlas: Atlas
     vocabulary: Vocabulary
-    camera: CameraSettings
     classes: Array
+    camera: CameraSettings = flax.struct.field(pytree_node=False)
     batch_size: int = flax.struct.field(pytree_node=False)
     plain: int = flax.struct.field(pytree_node=False)
     max_length: int = flax.struct.field(pytree_node=False)
@@ -100,7 +102,7 @@ def draw_settings(
     return DrawSettings(
         atlas=_atlas(),
         vocabulary=_vocabulary(words.words, words.min_length, most),
-        camera=jax.tree.map(jnp.float32, CameraSettings() if camera is None else camera),
+        camera=CameraSettings() if camera is None else camera,
         classes=character_table(alphabet.characters),
         batch_size=batch_size,
         plain=round(words.plain * batch_size),
@@ -146,13 +148,11 @@ def draw(key: jax.Array, settings: DrawSettings) -> Batch:
         hr.append(scenes.reshape(plain, HEIGHT, 2, WIDTH, 2, 3).mean(axis=(2, 4)))
     if plain < count:
         scenes = painting.paint_batch(of_paint[plain:], signs)
-        photograph = jax.vmap(camera.photograph, (0, 0, 0, None))
-        hr.append(photograph(of_camera[plain:], scenes, signs.aspect, settings.camera))
-    images = jnp.round(jnp.concatenate(hr))
+        hr.append(camera.photograph_batch(of_camera[plain:], scenes, signs.aspect, settings.camera))
+    images = settled(jnp.round(jnp.concatenate(hr)))
     difficulties = [generation.difficulty("train", index) for index in range(count)]
-    lr = jax.vmap(degradation.degrade, (0, 0, 0, None))(
-        of_loss, images, jnp.array([*map(_DIFFICULTIES.index, difficulties)]), settings.camera
-    )
+    numbers = jnp.array([*map(_DIFFICULTIES.index, difficulties)])
+    lr = degradation.degrade_batch(of_loss, images, numbers, settings.camera)
     labels = jax.vmap(characters, (0, None, None))(codes, settings.max_length, settings.classes)
     return Batch(
         lr=_to_uint8(lr),

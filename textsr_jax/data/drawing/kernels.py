@@ -92,8 +92,9 @@ def sharpen(picture: jax.Array, amount: Scalar, blur: Scalar) -> jax.Array:
     taps = jnp.exp(-0.5 * (_SIDE / jnp.maximum(blur, 1e-3)) ** 2)
     taps = settled(taps / taps.sum())
     padded = _framed(picture, REACH, REACH)
-    rows = settled(sum(taps[i] * padded[i : i + height] for i in range(2 * REACH + 1)))
-    blurred = sum(taps[i] * rows[..., i : i + width] for i in range(2 * REACH + 1))
+    steps = range(2 * REACH + 1)
+    rows = settled(sum((taps[i] * padded[i : i + height] for i in steps), jnp.zeros(())))
+    blurred = sum(taps[i] * rows[..., i : i + width] for i in steps)
     return picture + amount * (picture - blurred)
 
 

@@ -3,7 +3,6 @@
 Follows `synthetic.lettering`, as array code. Kerning is left out.
 """
 
-import math
 from typing import NamedTuple
 
 import flax.struct
@@ -12,15 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from textsr_jax.data.drawing import atlas as glyph_atlas
-from textsr_jax.data.drawing import masks, view
+from textsr_jax.data.drawing import effects, masks, strata, view
 from textsr_jax.data.drawing.atlas import LEVELS, Atlas
+from textsr_jax.data.drawing.effects import COLUMNS, ROWS, Flat
+from textsr_jax.data.drawing.resampling import settled
 from textsr_jax.data.drawing.vocabulary import MAX_CODES
 from textsr_jax.data.synthetic import lettering as shares
-from textsr_jax.data.synthetic.fonts import CAP_HEIGHT
+from textsr_jax.data.synthetic.view import HEIGHT, WIDTH
 
-# The flat drawing of a word: an array of columns. A column is 1, 2 or 4 pixels wide, whatever lets
-# the word fit. A longer word would be narrower than that, so its letters stand closer.
-ROWS, COLUMNS = 96, 512
 _PAD = 32  # columns before and behind the word
 
 _FAR = 1e6
@@ -40,23 +38,6 @@ class Letters(flax.struct.PyTreeNode):
     halo: jax.Array
     shadow: jax.Array
     aspect: jax.Array
-
-
-class Flat(NamedTuple):
-    """A word drawn flat.
-
-    Attributes:
-      ink: uint8 (COLUMNS, ROWS), column after column; its rim is blank.
-      step: float32, the width of a column in pixels; a row is 1 pixel high.
-      capital: float32, the height of a capital in pixels.
-      box: int32 (4,), the word's first column, the column behind it, its first row, and the row
-        below it. Words near it are outside.
-    """
-
-    ink: jax.Array
-    step: jax.Array
-    capital: jax.Array
-    box: jax.Array
 
 
 class _Glyphs(NamedTuple):
@@ -113,12 +94,17 @@ def letters_batch(
     flat_key, bold_key, halo_key, shadow_key, dot_key, view_key = jax.random.split(key, 6)
     flat_keys = jax.random.split(flat_key, count)
     flat = jax.vmap(compose, in_axes=(0, None, 0, 0))(flat_keys, atlas, codes, plain)
-    flat = _bold(bold_key, flat, plain)
-    ink, halo = _halo(halo_key, flat, plain)
-    shadow = _shadow(shadow_key, flat._replace(ink=jnp.maximum(ink, halo)), plain)
-    ink = _dotted(dot_key, flat._replace(ink=ink), plain)
-    view_keys = jax.random.split(view_key, count)
-    return jax.vmap(_seen)(view_keys, flat, ink, halo, shadow)
+    flat = effects.bold(bold_key, flat, plain)
+    ink, halo, with_halo = effects.halo(halo_key, flat, plain)
+    shadow, with_shadow = effects.shadow(shadow_key, flat._replace(ink=ink), halo, plain)
+    ink = effects.dotted(dot_key, flat._replace(ink=ink), plain)
+    places, aspect = jax.vmap(_places)(jax.random.split(view_key, count), flat)
+    return Letters(
+        ink=jax.vmap(masks.sample)(ink, places).reshape(count, HEIGHT, WIDTH),
+        halo=_seen(strata.rows(halo, with_halo), with_halo, places),
+        shadow=_seen(shadow, with_shadow, places),
+        aspect=aspect,
+    )
 
 
 def compose(key: jax.Array, atlas: Atlas, codes: jax.Array, plain: jax.Array) -> Flat:
@@ -248,7 +234,12 @@ def _drawn(atlas: Atlas, word: _Glyphs, near: _Glyphs) -> jax.Array:
     one = _pixels(word, first)
     # The neighbour's rows or columns are not the word's.
     other, beside = _pixels(word, last), _pixels(near, _covering(near)[1])
-    return jnp.maximum(atlas.pixels[one], atlas.pixels[jnp.where(beside > 0, beside, other)])
+    other = jnp.where(beside > 0, beside, other)
+    taken = (
+        atlas.pixels.at[settled(places).ravel()].get(mode="promise_in_bounds")
+        for places in (one, other)
+    )
+    return settled(jnp.maximum(*taken)).reshape(COLUMNS, ROWS)
 
 
 def _covering(glyphs: _Glyphs) -> tuple[jax.Array, jax.Array]:
@@ -268,9 +259,9 @@ def _pixels(glyphs: _Glyphs, number: jax.Array) -> jax.Array:
       glyphs: of which they are chosen.
       number: int32 (COLUMNS,), -1 for none.
     """
-    here = _Glyphs(*(values[number] for values in glyphs))
+    here = settled(_Glyphs(*(values[number] for values in glyphs)))
     x = ((np.arange(COLUMNS) - here.column + 0.5) / here.size).astype(jnp.int32)
-    base = here.start + x * here.height
+    base = settled(here.start + x * here.height)
     row = jnp.arange(ROWS) - here.row[:, None]
     inside = (row >= 0) & (row < here.rows[:, None]) & (number >= 0)[:, None]
     inside &= (np.arange(ROWS) > 0) & (np.arange(ROWS) < ROWS - 1)
@@ -280,115 +271,15 @@ def _pixels(glyphs: _Glyphs, number: jax.Array) -> jax.Array:
     return jnp.where(inside, base[:, None] + y, 0)
 
 
-def _shuffled(key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """A random order of the words, and a random number in [0, 1) for each, from low to high.
-
-    A share of the words is then a slice of the order, and each word's chance is exact.
-    """
-    order_key, number_key = jax.random.split(key)
-    numbers = (jnp.arange(count) + jax.random.uniform(number_key, (count,))) / count
-    return jax.random.permutation(order_key, count), numbers
-
-
-def _slice(count: int, low: float, high: float) -> slice:
-    """The words in a random order whose numbers may lie between `low` and `high`."""
-    return slice(math.floor(count * low), math.ceil(count * high))
-
-
-def _between(values: tuple[float, float], amount: jax.Array) -> jax.Array:
-    return values[0] + (values[1] - values[0]) * amount
-
-
-def _taken(flat: Flat, words: jax.Array) -> Flat:
-    return jax.tree.map(lambda leaf: leaf[words], flat)
-
-
-def _bold(key: jax.Array, flat: Flat, plain: jax.Array) -> Flat:
-    """The words, some of them bolder than their face."""
-    order_key, amount_key = jax.random.split(key)
-    words, numbers = _shuffled(order_key, len(plain))
-    part = _slice(len(words), 0, shares.BOLD)
-    words, bold = words[part], numbers[part] < shares.BOLD
-    some = _taken(flat, words)
-    amount = _between(shares.BOLD_STROKE, jax.random.uniform(amount_key, words.shape))
-    stroke = jnp.where(bold & ~plain[words], amount * some.capital / CAP_HEIGHT, 0.0)
-    ink = jax.vmap(masks.bolder)(some.ink, stroke, some.step)
-    return flat._replace(ink=flat.ink.at[words].set(ink))
-
-
-def _halo(key: jax.Array, flat: Flat, plain: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The ink, of which some is hollow, and outlines and glows; uint8 (words, COLUMNS, ROWS)."""
-    order_key, stroke_key, glow_key = jax.random.split(key, 3)
-    order, numbers = _shuffled(order_key, len(plain))
-    ink, halo = flat.ink, jnp.zeros_like(flat.ink)
-
-    part = _slice(len(order), 0, shares.OUTLINED)
-    words, effect = order[part], numbers[part]
-    some = _taken(flat, words)
-    amount = _between(shares.OUTLINE_STROKE, jax.random.uniform(stroke_key, words.shape))
-    outline = jax.vmap(masks.outline)(some.ink, amount * some.capital / CAP_HEIGHT, some.step)
-    outlined = (effect < shares.OUTLINED) & ~plain[words]
-    hollow = (outlined & (effect < shares.HOLLOW))[:, None, None]
-    # The ink of hollow letters is the outline alone.
-    ink = ink.at[words].set(jnp.where(hollow, outline - jnp.minimum(outline, some.ink), some.ink))
-    halo = halo.at[words].set(jnp.where(outlined[:, None, None] & ~hollow, outline, 0))
-
-    part = _slice(len(order), shares.OUTLINED, shares.GLOWING)
-    words, effect = order[part], numbers[part]
-    some = _taken(flat, words)
-    blur = _between(shares.GLOW_BLUR, jax.random.uniform(glow_key, words.shape))
-    glow = jax.vmap(masks.blurred)(some.ink, blur * some.capital / CAP_HEIGHT, some.step)
-    glow = 2 * jnp.minimum(glow, 127)
-    glowing = (effect >= shares.OUTLINED) & (effect < shares.GLOWING) & ~plain[words]
-    halo = halo.at[words].max(jnp.where(glowing[:, None, None], glow, 0))
-    return ink, halo
-
-
-def _shadow(key: jax.Array, flat: Flat, plain: jax.Array) -> jax.Array:
-    """Shadows, uint8 (words, COLUMNS, ROWS): of blocks, or soft and beside the word."""
-    order_key, reach_key, angle_key, blur_key = jax.random.split(key, 4)
-    order, numbers = _shuffled(order_key, len(plain))
-    reach = flat.capital * _between(shares.SHADOW_REACH, jax.random.uniform(reach_key, order.shape))
-    angle = jax.random.uniform(angle_key, order.shape, maxval=2 * math.pi)
-    x, y = reach * jnp.cos(angle) / flat.step, reach * jnp.sin(angle)
-    blur = _between(shares.SHADOW_BLUR, jax.random.uniform(blur_key, order.shape))
-    shadow = jnp.zeros_like(flat.ink)
-    blocks = shares.BLOCK * shares.SHADOWED
-    for block, low, high in ((True, 0.0, blocks), (False, blocks, shares.SHADOWED)):
-        part = _slice(len(order), low, high)
-        words, effect = order[part], numbers[part]
-        some = _taken(flat, words)
-        if block:
-            cast = jax.vmap(masks.swept)(some.ink, x[words], y[words])
-        else:
-            cast = jax.vmap(masks.moved)(some.ink, jnp.round(x[words]), jnp.round(y[words]))
-            deviation = blur[words] * some.capital / CAP_HEIGHT
-            cast = jax.vmap(masks.blurred)(cast, deviation, some.step)
-        casts = (effect >= low) & (effect < high) & ~plain[words]
-        shadow = shadow.at[words].max(jnp.where(casts[:, None, None], cast, 0))
-    return shadow
-
-
-def _dotted(key: jax.Array, flat: Flat, plain: jax.Array) -> jax.Array:
-    """The ink, of which some is as a board of lamps shows it; uint8 (words, COLUMNS, ROWS)."""
-    order_key, pitch_key = jax.random.split(key)
-    order, numbers = _shuffled(order_key, len(plain))
-    part = _slice(len(order), 0, shares.DOTTED)
-    words, dotted = order[part], (numbers[part] < shares.DOTTED) & ~plain[order[part]]
-    some = _taken(flat, words)
-    dots = _between(shares.DOTS, jax.random.uniform(pitch_key, words.shape))
-    turn = (2 * math.pi * dots / some.capital)[:, None]
-    x = jnp.cos(turn * some.step[:, None] * np.arange(COLUMNS))
-    y = jnp.cos(turn * np.arange(ROWS))
-    lamps = jnp.clip(0.75 + 0.5 * (x[:, :, None] + y[:, None, :]), 0, 1)
-    ink = (some.ink * lamps).astype(jnp.uint8)
-    return flat.ink.at[words].set(jnp.where(dotted[:, None, None], ink, some.ink))
-
-
-def _seen(
-    key: jax.Array, flat: Flat, ink: jax.Array, halo: jax.Array, shadow: jax.Array
-) -> Letters:
-    """One word as the scene shows it."""
+def _places(key: jax.Array, flat: Flat) -> tuple[masks.Places, jax.Array]:
+    """Where the scene's pixels lie on the flat drawing, and the crop's aspect."""
     x, y, aspect = view.look(key, masks.edges(flat.ink, flat.box, flat.step))
-    seen = masks.sample(jnp.stack([ink, halo, shadow]), x / flat.step - 0.5, y - 0.5)
-    return Letters(ink=seen[0], halo=seen[1], shadow=seen[2], aspect=aspect)
+    return masks.places(x / flat.step - 0.5, y - 0.5, (COLUMNS, ROWS)), aspect
+
+
+def _seen(mask: jax.Array, words: jax.Array, places: masks.Places) -> jax.Array:
+    """Masks of some words as the scene shows them, float32 (all words, 64, 256)."""
+    count = len(places.corner)
+    some = masks.Places(*(strata.rows(values, words) for values in places))
+    seen = jax.vmap(masks.sample)(mask, some).reshape(-1, HEIGHT, WIDTH)
+    return jnp.zeros((count, HEIGHT, WIDTH)).at[words].set(seen, mode="drop")

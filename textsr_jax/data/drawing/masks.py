@@ -3,10 +3,14 @@
 A mask is uint8 (columns, rows), 0 to 255. A row is 1 pixel high, a column `step` pixels wide.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from textsr_jax.data.drawing.resampling import settled
 from textsr_jax.data.drawing.view import Edges
 
 _WIDEST = 6  # pixels, the reach of an outline
@@ -50,7 +54,9 @@ def bolder(mask: jax.Array, stroke: jax.Array, step: jax.Array) -> jax.Array:
     values = mask.astype(jnp.float32)
     for _ in range(2):
         for axis, share in ((0, stroke / step), (1, stroke)):
-            values = values + jnp.minimum(share / 2, 1) * (_highest(values, axis) - values)
+            near = _around(values, axis, 1)
+            highest = jnp.maximum(jnp.maximum(near(-1), near(1)), values)
+            values = values + jnp.minimum(share / 2, 1) * (highest - values)
     return _whole(values)
 
 
@@ -62,10 +68,10 @@ def outline(mask: jax.Array, stroke: jax.Array, step: jax.Array) -> jax.Array:
     # Ink is counted from its full pixels on, which lie within it by nearly one pixel.
     stroke = stroke + 0.75
     limit = (stroke + 1) ** 2
-    values = mask.astype(jnp.float32) / 255
+    values = mask
     for axis, width in ((0, step), (1, jnp.ones_like(step))):
         values = _parabolas(values, axis, width * width / limit)
-    squared = (1 - values) * limit
+    squared = (1 - values.astype(jnp.float32) / 255) * limit
     return _whole(255 * jnp.clip((stroke**2 - squared) / (2 * stroke) + 0.5, 0, 1))
 
 
@@ -78,8 +84,8 @@ def blurred(mask: jax.Array, deviation: jax.Array, step: jax.Array) -> jax.Array
             # Near taps first; each pass takes as much of the variance as three equal taps have.
             share = jnp.clip(variance / (2 * distance**2), 0, 1 / 3)
             variance -= 2 * distance**2 * share
-            around = _shifted(values, axis, distance) + _shifted(values, axis, -distance)
-            values = jax.lax.optimization_barrier(values + share * (around - 2 * values))
+            near = _around(values, axis, distance)
+            values = values + share * (near(-distance) + near(distance) - 2 * values)
     return _whole(values)
 
 
@@ -88,7 +94,10 @@ def moved(mask: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     columns, rows = mask.shape
     column = (np.arange(columns) - x.astype(jnp.int32)) % columns
     row = (np.arange(rows) - y.astype(jnp.int32)) % rows
-    return mask[column[:, None], row]
+    # Numbers in one line: XLA's CPU code for gathering along two axes is slow.
+    places = settled(settled(column * rows)[:, None] + settled(row))
+    moved = mask.ravel().at[places.ravel()].get(mode="promise_in_bounds")
+    return settled(moved).reshape(columns, rows)
 
 
 def swept(mask: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -96,63 +105,91 @@ def swept(mask: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     steps = 2**_SWEEPS - 1
     for sweep in range(_SWEEPS):
         part = 2**sweep / steps
-        mask = jnp.maximum(mask, moved(mask, jnp.round(part * x), jnp.round(part * y)))
+        behind = moved(mask, jnp.round(part * x), jnp.round(part * y))
+        mask = settled(jnp.maximum(mask, behind))
     return mask
 
 
-def sample(masks: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """The values of three masks between their pixels, float32 (3, height, width) in [0, 1].
+class Places(NamedTuple):
+    """Where the pixels of the scene lie on the flat drawing, row after row; each (pixels,).
+
+    Attributes:
+      corner: int32, which pixel of a mask lies to the left and above.
+      right, below: float32 in [0, 1), how far from there.
+    """
+
+    corner: jax.Array
+    right: jax.Array
+    below: jax.Array
+
+
+def places(x: jax.Array, y: jax.Array, shape: tuple[int, int]) -> Places:
+    """For `sample`.
 
     Args:
-      masks: uint8 (3, columns, rows). Nothing is seen of their rims nor beyond.
       x, y: float32 (height, width), columns and rows, 0 at the centre of the first.
+      shape: columns and rows of the masks.
     """
-    _, columns, rows = masks.shape
+    columns, rows = shape
+    x = jnp.clip(x, 0, columns - 1.001).ravel()
+    y = jnp.clip(y, 0, rows - 1.001).ravel()
+    left, top = x.astype(jnp.int32), y.astype(jnp.int32)
+    return Places(*settled((left * rows + top, x - left, y - top)))
+
+
+def sample(mask: jax.Array, places: Places) -> jax.Array:
+    """The values of a mask between its pixels, float32 (pixels,) in [0, 1].
+
+    Nothing is seen of its rim nor beyond.
+    """
+    columns, rows = mask.shape
     column, row = np.arange(columns)[:, None], np.arange(rows)
     rim = (column == 0) | (column == columns - 1) | (row == 0) | (row == rows - 1)
-    layers = masks.astype(jnp.uint32)
-    packed = layers[0] | (layers[1] << 8) | (layers[2] << 16)
-    packed = jnp.where(rim, 0, packed).ravel()
-    x = jnp.clip(x, 0, columns - 1.001)
-    y = jnp.clip(y, 0, rows - 1.001)
-    left, top = x.astype(jnp.int32), y.astype(jnp.int32)
-    right, below = x - left, y - top
-    corner = left * rows + top
-    weights = (1 - right) * (1 - below), (1 - right) * below, right * (1 - below), right * below
-    taps = [packed[corner + offset] for offset in (0, 1, rows, rows + 1)]
-    return jnp.stack(
-        [
-            sum(
-                weight * ((tap >> shift) & 255).astype(jnp.float32)
-                for weight, tap in zip(weights, taps, strict=True)
-            )
-            / 255
-            for shift in (0, 8, 16)
-        ]
+    blank = jnp.zeros(rows + 1, mask.dtype)
+    values = settled(jnp.concatenate([settled(jnp.where(rim, 0, mask)).ravel(), blank]))
+    # The four pixels of every square in one number: one look instead of four.
+    squares = jnp.zeros(columns * rows, jnp.uint32)
+    for place, start in enumerate((0, 1, rows, rows + 1)):
+        part = values[start : start + columns * rows].astype(jnp.uint32)
+        squares |= part << (8 * place)
+    taps = settled(squares).at[places.corner].get(mode="promise_in_bounds")
+    one, two, three, four = (
+        ((settled(taps) >> (8 * place)) & 255).astype(jnp.float32) for place in range(4)
     )
+    left, right = one + places.below * (two - one), three + places.below * (four - three)
+    return (left + places.right * (right - left)) / 255
 
 
 def _parabolas(values: jax.Array, axis: int, factor: jax.Array) -> jax.Array:
-    """The highest of the parabolas that hang from every value along an axis."""
-    highest = values
+    """The highest of the parabolas that hang from every value along an axis, uint8.
+
+    Args:
+      values: a mask.
+      factor: (), how far a parabola falls at a distance of 1, as a part of 255.
+    """
+    near, highest = _around(values, axis, _WIDEST), values
     for distance in range(1, _WIDEST + 1):
-        around = jnp.maximum(_shifted(values, axis, distance), _shifted(values, axis, -distance))
-        highest = jnp.maximum(highest, around - factor * distance**2)
-    return jax.lax.optimization_barrier(highest)
+        fall = jnp.minimum(jnp.round(255 * factor * distance**2), 255).astype(jnp.uint8)
+        around = jnp.maximum(near(-distance), near(distance))
+        highest = jnp.maximum(highest, jnp.maximum(around, fall) - fall)
+    return settled(highest)
 
 
-def _highest(values: jax.Array, axis: int) -> jax.Array:
-    """The highest of each value and its two neighbours along an axis."""
-    around = jnp.maximum(_shifted(values, axis, 1), _shifted(values, axis, -1))
-    return jax.lax.optimization_barrier(jnp.maximum(values, around))
+def _around(values: jax.Array, axis: int, reach: int) -> Callable[[int], jax.Array]:
+    """Gives the values moved by at most `reach` along an axis, with zeros in their place.
 
+    They are slices of one array: XLA's CPU code for `lax.pad` within other code is slow.
+    """
+    size = values.shape[axis]
+    shape = tuple(reach if i == axis else length for i, length in enumerate(values.shape))
+    blank = jnp.zeros(shape, values.dtype)
+    padded = settled(jnp.concatenate([blank, settled(values), blank], axis=axis))
 
-def _shifted(values: jax.Array, axis: int, distance: int) -> jax.Array:
-    """The values moved by a distance along an axis, with zeros in their place."""
-    edges = [(0, 0, 0), (0, 0, 0)]
-    edges[axis] = (distance, -distance, 0)
-    return jax.lax.pad(values, jnp.zeros((), values.dtype), edges)
+    def moved(distance: int) -> jax.Array:
+        return jax.lax.slice_in_dim(padded, reach - distance, reach - distance + size, axis=axis)
+
+    return moved
 
 
 def _whole(values: jax.Array) -> jax.Array:
-    return (values + 0.5).astype(jnp.uint8)
+    return settled((values + 0.5).astype(jnp.uint8))

@@ -4,16 +4,35 @@ A picture lies in the upper left corner of an array of fixed size, and goes on w
 """
 
 import math
-from typing import cast
+from typing import TypeVar, cast
 
 import jax
 import jax.numpy as jnp
+from jax.experimental import xla_metadata
+
+Values = TypeVar("Values")
 
 # A number that may be known only while the program runs.
 Scalar = jax.Array | float
 
-# Keeps XLA from computing a value anew for every pixel or tap that needs it.
-settled = jax.lax.optimization_barrier
+
+def settled(values: Values) -> Values:
+    """The values, computed once and not anew for every pixel or tap that needs them.
+
+    XLA's CPU compiler takes `optimization_barrier` away before it fuses loops (jaxlib 0.10). It
+    leaves a call alone that must not be inlined; this one returns its arguments.
+    """
+    return jax.lax.platform_dependent(values, cpu=_called, default=jax.lax.optimization_barrier)
+
+
+def _called(values: Values) -> Values:
+    with xla_metadata.set_xla_metadata(inlineable="false"):
+        return jax.jit(_itself)(values)
+
+
+def _itself(values: Values) -> Values:
+    return values
+
 
 # Pillow's filters, by number. Their footprints are 1, 2, 4 and 6 pixels of the coarser grid wide.
 BOX, LINEAR, CUBIC, LANCZOS = range(4)
