@@ -97,8 +97,8 @@ def make_step(
         gradient, stats, parts = made if axis_name is None else jax.lax.pmean(made, axis_name)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        norm = optax.global_norm(gradient)
-        finite = jnp.isfinite(jnp.stack([parts["finite"], norm, optax.global_norm(updates)])).all()
+        norm = optax.tree.norm(gradient)
+        finite = jnp.isfinite(jnp.stack([parts["finite"], norm, optax.tree.norm(updates)])).all()
         parts = parts | {"gradient_norm": norm, "finite": finite}
         keep = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
         state = dataclasses.replace(
