@@ -27,7 +27,7 @@ def cases():
         yield from ((file, name, "bfloat16") for name in arrays if name in held)
 
 
-@pytest.mark.parametrize(("file", "array", "dtype"), cases())
+@pytest.mark.parametrize(("file", "array", "dtype"), list(cases()))
 def test_golden_array(file, array, dtype):
     assert file in BOUNDS, f"{file}.npz: nothing reads it"
     found = [each for each in golden_outputs.comparisons(file, dtype) if each.array == array]

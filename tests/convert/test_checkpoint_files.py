@@ -205,6 +205,8 @@ def test_files_of_other_kinds_are_named_as_such(content, kind, suffix, tmp_path)
     assert f"{path}: {kind}" in complaint(path).replace("a checkpoint in ", "")
 
 
+# PyTorch is about to leave TorchScript, but people have its files.
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_zip_archives_of_other_things(tmp_path):
     scripted = tmp_path / "scripted.pt"
     torch.jit.script(torch.nn.Linear(2, 3)).save(scripted)

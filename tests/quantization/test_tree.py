@@ -186,7 +186,9 @@ def units(values, dtype):
     return np.spacing(values + values.max()) * (1 if dtype == "float32" else 2**16)
 
 
-@pytest.mark.parametrize(("rule", "dtype"), zip(RULES, ["float32", "bfloat16"] * 2, strict=True))
+@pytest.mark.parametrize(
+    ("rule", "dtype"), list(zip(RULES, ["float32", "bfloat16"] * 2, strict=True))
+)
 def test_simulated_values_are_those_of_the_packed_tree(rule, dtype):
     # Unpacking is compiled for each number of bits, and for each choice of them for channels.
     @settings(max_examples=5 if rule.granularity == "channel-bits" else 20)

@@ -154,7 +154,9 @@ def test_a_first_batch_that_fails_leaves_the_next_one_free():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+# The fork that JAX, and Python from 3.12 on, warn of is what is tested.
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_says_that_it_cannot_read():
     function = Concurrent(jax.jit(lambda batch: 2 * batch))
     assert [*function([np.float32(2)])] == [4]

@@ -205,8 +205,8 @@ def test_words_of_unequal_lengths_accumulate_to_the_gradient_of_the_batch(kind):
         after, parts = step(state, frozen, words)
         made[accumulate] = jax.tree.map(jnp.subtract, after.params, state.params), parts
     (whole, whole_parts), (split, split_parts) = made[1], made[2]
-    size = float(optax.global_norm(whole))
-    difference = float(optax.global_norm(jax.tree.map(jnp.subtract, whole, split)))
+    size = float(optax.tree.norm(whole))
+    difference = float(optax.tree.norm(jax.tree.map(jnp.subtract, whole, split)))
     assert size > 1e-3 and difference < 3e-5 * size
     for name, value in whole_parts.items():
         assert float(split_parts[name]) == pytest.approx(float(value), rel=2e-5), name
@@ -278,7 +278,7 @@ def test_padded_steps_change_neither_the_focus_loss_nor_its_gradient():
         float(parts["characters_right"]), rel=1e-5
     )
     difference = jax.tree.map(jnp.subtract, gradient, padded_gradient)
-    assert optax.global_norm(difference) < 1e-4 * optax.global_norm(gradient)
+    assert optax.tree.norm(difference) < 1e-4 * optax.tree.norm(gradient)
 
 
 def test_known_attention_changes_nothing_but_the_work():
@@ -392,11 +392,11 @@ def test_the_joint_loss_is_the_sum_of_both_and_its_gradient_reaches_both_network
         "ocr": jax.tree.map(lambda a: reading * a, ocr_gradient),
     }
     for name, tree in expected.items():
-        size = float(optax.global_norm(tree))
-        error = float(optax.global_norm(jax.tree.map(jnp.subtract, gradient[name], tree)))
+        size = float(optax.tree.norm(tree))
+        error = float(optax.tree.norm(jax.tree.map(jnp.subtract, gradient[name], tree)))
         assert size > 0 and error < 1e-4 * size
     # What the recogniser asks of the SR model is part of it.
-    assert float(optax.global_norm(through)) > 0
+    assert float(optax.tree.norm(through)) > 0
     for name, tree in {"sr": sr_stats, "ocr": ocr_stats}.items():
         assert jax.tree.structure(stats[name]) == jax.tree.structure(tree)
         for leaf, wanted in zip(jax.tree.leaves(stats[name]), jax.tree.leaves(tree), strict=True):

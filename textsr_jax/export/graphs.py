@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -286,6 +287,9 @@ def _trace(
     ]
     with needs("onnx"), _quiet():
         from jax2onnx import to_onnx
+        from jax2onnx.plugins.jax.core import jit
+    # jax2onnx 0.17 asks JAX's private module for a class that JAX 0.12 has in the public one alone.
+    jit.jcore = jax.extend.core
     with _quiet():
         model = to_onnx(
             function,

@@ -81,7 +81,7 @@ def accelerated(network: NetworkT) -> NetworkT:
     layers: set[str] = set()
 
     def change(module: nnx.Module) -> None:
-        for path, layer in module.iter_modules():
+        for path, layer in nnx.iter_modules(module):
             if _suits(layer):
                 layers.add("/".join(map(str, (*path, "kernel"))))
                 # Flax declares the type of the very tuple; ours may hold a `_Kernel`.

@@ -125,7 +125,8 @@ class SavedCheckpoints:
 
     def _restore(self, step: int, **items: Any) -> Any:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            # Where the template has no shardings Orbax warns that it takes those of the file.
+            warnings.simplefilter("ignore", UserWarning)
             handler = ocp.CompositeCheckpointHandler()
             with contextlib.closing(ocp.Checkpointer(handler)) as checkpointer:
                 folder = self.directory / str(step)

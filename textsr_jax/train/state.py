@@ -114,7 +114,7 @@ def _clip(most: float) -> optax.GradientTransformation:
     """
 
     def clip(gradient: optax.Updates, state: Any, params: Any = None) -> tuple[Any, Any]:
-        factor = jnp.minimum(1.0, most / optax.global_norm(gradient))
+        factor = jnp.minimum(1.0, most / optax.tree.norm(gradient))
         return jax.tree.map(lambda leaf: leaf * factor, gradient), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), clip)

@@ -104,9 +104,9 @@ def make_step(
         gradient, stats, parts = jax.lax.pmean(made, pmapped.DEVICES) if pmap else made
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         # A norm of the updates would compute them again.
-        finite = jnp.isfinite(jnp.stack([parts["finite"], norm, optax.global_norm(params)])).all()
+        finite = jnp.isfinite(jnp.stack([parts["finite"], norm, optax.tree.norm(params)])).all()
         parts = parts | {"gradient_norm": norm, "finite": finite}
         keep = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
         state = dataclasses.replace(

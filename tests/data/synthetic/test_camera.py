@@ -28,7 +28,7 @@ def test_spread_by_a_disc_keeps_the_light_and_widens_with_it(radius, places):
 
 def test_spread_leaves_flat_pictures_alone_up_to_their_rims():
     flat = Image.new("RGB", (12, 12), (10, 200, 90))
-    assert set(camera.spread(flat, 2 * camera.DISC).getdata()) == {(10, 200, 90)}
+    assert set(camera.spread(flat, 2 * camera.DISC).get_flattened_data()) == {(10, 200, 90)}
 
 
 def test_compress_loses_more_at_lower_quality():
