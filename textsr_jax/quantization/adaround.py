@@ -26,7 +26,7 @@ def adaround(
     statistics: Statistics,
     rules: Sequence[Rule],
     *,
-    steps: int = 1000,
+    steps: int = 500,
     learning_rate: float = 0.1,
     weight: float = 3.0,
 ) -> Tree:
