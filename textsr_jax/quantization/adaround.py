@@ -115,7 +115,9 @@ def _learned(
         annealed = jnp.clip((progress - _WARM_UP) / (1 - _WARM_UP), 0, 1)
         exponent = _HARD + (_SOFT - _HARD) * (1 + jnp.cos(annealed * jnp.pi)) / 2
         undecided = (1 - jnp.abs(2 * h - 1) ** exponent).sum()
-        output = (change * jnp.einsum("bij,bjc->bic", moments, change)).sum()
+        # With this factor 2 the gradient is that of the quadratic form, of one product of matrices.
+        along = jax.lax.stop_gradient(jnp.einsum("bij,bjc->bic", moments, change))
+        output = 2 * (change * along).sum()
         return output + jnp.where(progress < _WARM_UP, 0, weight) * undecided
 
     def adam(index: jax.Array, state: Any) -> Any:

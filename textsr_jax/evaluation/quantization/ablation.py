@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -107,7 +108,7 @@ def ablate(
       tune: fine-tunes the models; None to leave out what is fine-tuned.
 
     Returns:
-      The scores of the unquantised models, and the settings: by selection, method and bits.
+      The scores of the unquantised models, and the settings: by bits, selection and method.
 
     Raises:
       UserError: the data set has no training words.
@@ -129,35 +130,37 @@ def ablate(
     ) as bar:
         plain = journal.row("none", lambda: baseline.score(baseline.sr, baseline.ocr))
         bar.update()
-        for selection, name in SELECTIONS.items():
-            for method in methods:
-                for width in bits:
-                    rules = {
-                        part: baseline.rules(
-                            part, set=name, rules=(), bits=width, correct=False, **method.settings
-                        )
-                        for part in ("sr", "ocr")
-                    }
+        for width, selection, method in itertools.product(bits, SELECTIONS, methods):
+            rules = {
+                part: baseline.rules(
+                    part,
+                    set=SELECTIONS[selection],
+                    rules=(),
+                    bits=width,
+                    correct=False,
+                    **method.settings,
+                )
+                for part in ("sr", "ocr")
+            }
 
-                    def measure(method: Method = method, rules: dict[str, Rules] = rules) -> Row:
-                        start = {"sr": baseline.sr, "ocr": baseline.ocr}
-                        if method.tuned and tune is not None:
-                            start["sr"], start["ocr"] = tune(rules)
-                        for part, tree in start.items():
-                            if method.round is None:
-                                start[part] = quantization.simulate(tree, rules[part])
-                            else:
-                                packed = method.round(tree, statistics()[part], rules[part])
-                                start[part] = quantization.dequantize(packed)
-                        return baseline.score(**start)
+            def measure(method: Method = method, rules: dict[str, Rules] = rules) -> Row:
+                start = {"sr": baseline.sr, "ocr": baseline.ocr}
+                if method.tuned and tune is not None:
+                    start["sr"], start["ocr"] = tune(rules)
+                for part, tree in start.items():
+                    if method.round is None:
+                        start[part] = quantization.simulate(tree, rules[part])
+                    else:
+                        packed = method.round(tree, statistics()[part], rules[part])
+                        start[part] = quantization.dequantize(packed)
+                return baseline.score(**start)
 
-                    row = journal.row(f"{selection}, {method.name}, {width:g} bits", measure)
-                    size = sum(
-                        quantization.size_mbit(getattr(baseline, part), rules[part])
-                        for part in rules
-                    )
-                    found.append(Ablated(selection, method.name, width, size, row))
-                    bar.update()
+            row = journal.row(f"{selection}, {method.name}, {width:g} bits", measure)
+            size = sum(
+                quantization.size_mbit(getattr(baseline, part), rules[part]) for part in rules
+            )
+            found.append(Ablated(selection, method.name, width, size, row))
+            bar.update()
     return plain, found
 
 
