@@ -58,13 +58,7 @@ def collect(apply: Callable[[Tree, Any], Any], tree: Tree, batches: Iterable[Any
     for batch in batches:
         count += 1
         arrays, form = jax.tree.flatten(batch)
-        shapes = (
-            form,
-            tuple(
-                (np.shape(array), jax.dtypes.canonicalize_dtype(jnp.result_type(array)))
-                for array in arrays
-            ),
-        )
+        shapes = form, tuple(jax.eval_shape(lambda *x: x, *arrays))
         if shapes not in compiled:
             compiled[shapes] = _compile(apply, leaves, structure, batch, kernels)
         run, targets = compiled[shapes]
@@ -181,10 +175,9 @@ def _compile(
     kernels: _Kernels,
 ) -> tuple[Callable[..., list[jax.Array]], list[Any]]:
     """A compiled function from leaves and a batch's arrays to moments, and their targets."""
-    shapes = [jax.ShapeDtypeStruct(np.shape(leaf), np.result_type(leaf)) for leaf in leaves]
     closed = jax.make_jaxpr(
         lambda leaves, batch: apply(jax.tree.unflatten(structure, leaves), batch)
-    )(shapes, batch)
+    )(leaves, batch)
     targets: list[Any] = []
 
     def run(leaves: Values, arrays: Values) -> list[jax.Array]:
