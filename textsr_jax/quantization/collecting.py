@@ -34,8 +34,8 @@ def collect(apply: Callable[[Tree, Any], Any], tree: Tree, batches: Iterable[Any
     others or converted before its product, and used several times: sums add up. Where columns of a
     kernel meet different inputs, as in a convolution with groups of feature maps, all inputs count
     for all columns. Kernels of a `jax.lax.scan` over layers get a sum for each layer. Products that
-    sum over a kernel's last axis give nothing, and neither do those within `while` and `cond` or
-    with kernels that were computed from them. Tied leaves share one sum.
+    sum over a kernel's last axis give nothing. Neither do products within `while` and `cond`, or
+    with arrays that were computed from kernels. Tied leaves share one sum.
 
     Args:
       apply: any function of a tree like `tree` and a batch; what it returns plays no part.

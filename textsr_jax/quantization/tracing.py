@@ -90,7 +90,8 @@ def _inlined(equation: Any, platform: set[Var]) -> ClosedJaxpr | None:
     """The function that an operation calls once with its inputs, or with the last of them."""
     if equation.primitive.name == "cond":
         # Every branch for a platform computes the same; the last one is for all platforms.
-        of_platform = equation.invars[0] in platform
+        index = equation.invars[0]
+        of_platform = isinstance(index, Var) and index in platform
         return equation.params["branches"][-1] if of_platform else None
     if equation.primitive.name in ("scan", "while"):
         return None
