@@ -142,8 +142,8 @@ class _Kernels:
     def statistics(self) -> Statistics:
         """The sums by path, in blocks."""
         by_kernel: dict[int, list[tuple[np.ndarray, np.ndarray]]] = collections.defaultdict(list)
-        for (kernel, rows), moments in self._sums.items():
-            by_kernel[kernel].append((np.frombuffer(rows, np.int64), moments))
+        for (kernel, digits), moments in self._sums.items():
+            by_kernel[kernel].append((np.frombuffer(digits, np.int64), moments))
         found = {}
         for kernel, parts in sorted(by_kernel.items()):
             total = math.prod(self._shapes[kernel][:-1])
