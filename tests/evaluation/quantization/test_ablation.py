@@ -12,6 +12,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.evaluation import protocol
 from textsr_jax.evaluation.quantization import ablation
 from textsr_jax.evaluation.quantization.baseline import Baseline
+from textsr_jax.models.layers.pixels import RGB_MEAN
 from textsr_jax.models.network import leaves_by_path
 from textsr_jax.storage.models import Models
 
@@ -64,7 +65,7 @@ def test_every_method_is_scored_once_and_looks_at_training_words(trained, tmp_pa
 
     # The first convolution sees the training words: its middle taps see every pixel once.
     sr, ocr = seen
-    words = [pairs.train[index].lr / 255.0 for index in range(len(pairs.train))]
+    words = [pairs.train[index].lr / 255.0 - RGB_MEAN for index in range(len(pairs.train))]
     squares = np.square(words).sum((0, 1, 2))
     np.testing.assert_allclose(np.diag(sr["edsr/head/kernel"][0])[12:15], squares, rtol=1e-4)
     kernels = {path for path in leaves_by_path(baseline.ocr["params"]) if path.endswith("kernel")}
