@@ -125,6 +125,7 @@ def test_images_that_are_not_there_or_no_images(tmp_path):
         (["quantize.py", "--search", "--sensitivity"], "take one of them"),
         (["quantize.py", "--search", "--max_drop=1", "--bits=4"], "--search chooses bits"),
         (["quantize.py", "--sensitivity", "--out=m"], "--sensitivity packs nothing"),
+        (["quantize.py", "--ablation", "--target=sr"], "--ablation tries all"),
         (["evaluate.py", "--workdir=w", "--model=m"], "take one of them"),
         (["evaluate.py", "--model=none.safetensors"], "none.safetensors: no such workdir"),
         (["evaluate.py"], "are not here; name a folder with"),

@@ -23,16 +23,23 @@ def test_the_files_of_a_study_and_of_a_search_are_drawn_again(tmp_path, monkeypa
         "uniform": [{"size_mbit": 8.0, "bits": 4, **row(20, 48).as_json()}],
         "front": [{"size_mbit": size, **row(19, 40).as_json()} for size in (32.0, 6.0)],
     }
+    ablated = {"selection": "kernels", "method": "GPTQ", "bits": 3, "size_mbit": 4.0}
+    ablation = {
+        "title": "ways",
+        "unquantised": row(20, 50).as_json(),
+        "ablation": [ablated | row(19, 48).as_json()],
+    }
     figures, encoded = [], plots.encoded
     monkeypatch.setattr(
         plots, "encoded", lambda *given: figures.append(given[0]) or encoded(*given)
     )
-    for name, content in (("study", study), ("search", found)):
+    for name, content in (("study", study), ("search", found), ("ablation", ablation)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
         assert draw_plots.draw(tmp_path / f"{name}.json") == tmp_path / f"{name}.png"
     assert figures[0].get_suptitle() == "study of words"
     assert list(figures[0].axes[0].lines[0].get_ydata()) == [18, 20]
     assert list(figures[1].axes[0].lines[1].get_xdata()) == [32, 6]
+    assert list(figures[2].axes[0].lines[0].get_xydata()[0]) == [3, 48]
     for content, expected in (("{}", "lacks what is drawn"), ("[", "is not JSON")):
         (tmp_path / "other.json").write_text(content)
         with pytest.raises(UserError, match=expected):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from textsr_jax.evaluation.protocol import Row
+from textsr_jax.evaluation.quantization.ablation import Ablated
 from textsr_jax.evaluation.quantization.sensitivity import LayerType
 from textsr_jax.report import plots
 
@@ -55,6 +56,24 @@ def test_a_front_shows_series_winner_and_the_unquantised_models():
     assert list(psnr.lines[0].get_ydata()) == [19, 20]
     assert list(accuracy.lines[1].get_xydata()[0]) == [6, 47]
     assert list(accuracy.lines[2].get_xydata()[0]) == [32, 50]
+
+
+def test_an_ablation_has_a_line_for_each_method_in_each_panel():
+    settings = [
+        Ablated(selection, method, bits, 5.0, row(18 + bits, 10 * bits + extra))
+        for selection in ("paper's", "kernels")
+        for method, extra in (("nearest", 0), ("GPTQ", 5))
+        for bits in (4, 2)
+    ]
+    figure = plots.ablation(row(23, 50), settings, "title")
+    accuracy, kernels, psnr, _ = figure.axes
+    assert (accuracy.get_title(), kernels.get_title()) == ("paper's", "kernels")
+    assert list(accuracy.lines[1].get_xdata()) == [2, 4]
+    assert list(accuracy.lines[1].get_ydata()) == [25, 45]
+    assert list(psnr.lines[0].get_ydata()) == [20, 22]
+    assert psnr.lines[2].get_ydata()[0] == 23
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["nearest", "GPTQ"]
 
 
 def test_points_that_lie_together_share_a_note():

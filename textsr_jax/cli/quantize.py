@@ -1,8 +1,9 @@
 """Quantises models with ACIQ, scores and packs them: python quantize.py --workdir=W --out=FILE
 
 It scores every setting and prints the paper's Table 2. The modes --paper_sizes, --sensitivity,
---search and --finetune do something else; each prints a table and writes JSON. With --out it packs
-one setting. --config.FIELD=VALUE changes a field of the config, --print_config shows all of them.
+--ablation, --search and --finetune do something else; each prints a table and writes JSON. With
+--out it packs one setting. --config.FIELD=VALUE changes a field of the config, --print_config shows
+all of them.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ _PAPER_SIZES = flags.DEFINE_bool(
 _SENSITIVITY = flags.DEFINE_bool(
     "sensitivity", False, "Quantises every layer type alone; writes a plot too."
 )
+_ABLATION = flags.DEFINE_bool(
+    "ablation", False, "Scores every way to quantise at --bits (default: 2,3,4); writes a plot too."
+)
 _SEARCH = flags.DEFINE_bool("search", False, "Chooses bits for every group of layers.")
 _BUDGET = flags.DEFINE_float("budget_mbit", None, "With --search: the size allowed, 10^6 bits.")
 _MAX_DROP = flags.DEFINE_float(
@@ -84,13 +88,16 @@ def main(arguments: list[str]) -> None:
     priors = [_choice("prior", value, _PRIORS) for value in _PRIOR.value or ()]
     if _OUT.value and not (_SEARCH.value or _FINETUNE.value):
         _check_packs_one()
-    if _SENSITIVITY.value or _SEARCH.value:
+    if _SENSITIVITY.value or _SEARCH.value or _ABLATION.value:
         require("matplotlib", "plots")
     from textsr_jax.experiments import quantization
 
     job = _job(config_flag.from_flag(_CONFIG, _WORKDIR.value))
     if _SENSITIVITY.value:
         quantization.run_sensitivity(job, targets, bits or _ALL_BITS)
+    elif _ABLATION.value:
+        workdir = job.folder if _WORKDIR.value else None
+        quantization.run_ablation(job, bits or (2, 3, 4), workdir, command())
     elif _SEARCH.value:
         quantization.run_search(job, _BUDGET.value, _MAX_DROP.value, _MAX_PSNR_DROP.value)
     elif _FINETUNE.value:
@@ -103,7 +110,9 @@ def main(arguments: list[str]) -> None:
 
 def _check_modes() -> None:
     """Refuses modes and flags that do not go together."""
-    modes = [flag for flag in (_PAPER_SIZES, _SENSITIVITY, _SEARCH, _FINETUNE) if flag.value]
+    modes = [
+        flag for flag in (_PAPER_SIZES, _SENSITIVITY, _ABLATION, _SEARCH, _FINETUNE) if flag.value
+    ]
     if len(modes) > 1:
         raise UserError(f"--{modes[0].name} and --{modes[1].name}: take one of them")
     limits = [flag for flag in (_BUDGET, _MAX_DROP, _MAX_PSNR_DROP) if flag.value is not None]
@@ -118,8 +127,12 @@ def _check_modes() -> None:
     for flag in (_BITS, _PRIOR, _TARGET) if _SEARCH.value else ():
         if flag.value:
             raise UserError(f"--{flag.name}: --search chooses bits for both models; leave it out")
-    if _SENSITIVITY.value and _OUT.value:
-        raise UserError("--out: --sensitivity packs nothing; leave it out")
+    for flag in (_PRIOR, _TARGET) if _ABLATION.value else ():
+        if flag.value:
+            raise UserError(f"--{flag.name}: --ablation tries all; leave it out")
+    for mode in (_SENSITIVITY, _ABLATION):
+        if mode.value and _OUT.value:
+            raise UserError(f"--out: --{mode.name} packs nothing; leave it out")
 
 
 def _check_packs_one() -> None:

@@ -1,6 +1,7 @@
 """Draws plots of JSON files once more: python -m textsr_jax.experiments.draw_plots FILE.json...
 
-The files are those that quantize.py --sensitivity and --search wrote. Each becomes FILE.png.
+The files are those that quantize.py --sensitivity, --search and --ablation wrote. Each becomes
+FILE.png.
 """
 
 import json
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError, fix_for
 from textsr_jax.evaluation.protocol import Row
+from textsr_jax.evaluation.quantization.ablation import Ablated
 from textsr_jax.evaluation.quantization.sensitivity import LayerType
 from textsr_jax.runtime import atomic
 
@@ -23,7 +25,7 @@ UNIFORM, BY_GROUP = "paper's selection, uniform bits", "bits chosen by group of 
 
 
 def draw(path: str | pathlib.Path) -> pathlib.Path:
-    """Draws the JSON file of a study of layer types or of a search.
+    """Draws the JSON file of a study of layer types, of a search or of an ablation.
 
     Args:
       path: the JSON file; the plot is written beside it.
@@ -32,7 +34,7 @@ def draw(path: str | pathlib.Path) -> pathlib.Path:
       The path of the PNG.
 
     Raises:
-      UserError: the file cannot be read, or is neither of the two; or the PNG cannot be written.
+      UserError: the file cannot be read, or is none of these; or the PNG cannot be written.
     """
     path = pathlib.Path(path)
     try:
@@ -44,11 +46,16 @@ def draw(path: str | pathlib.Path) -> pathlib.Path:
     except ValueError as error:
         raise UserError(f"{path}: is not JSON ({error}); name another file") from error
     try:
-        figure = _sensitivity(content) if "layer_types" in content else _front(content)
+        if "layer_types" in content:
+            figure = _sensitivity(content)
+        elif "ablation" in content:
+            figure = _ablation(content)
+        else:
+            figure = _front(content)
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: lacks what is drawn ({error}); name a file that quantize.py --sensitivity or "
-            "--search wrote"
+            f"{path}: lacks what is drawn ({error}); name a file that quantize.py --sensitivity, "
+            "--search or --ablation wrote"
         ) from error
     picture = path.with_suffix(".png")
     write(picture, figure)
@@ -97,13 +104,23 @@ def _front(content: Mapping[str, Any]) -> "Figure":
     )
 
 
+def _ablation(content: Mapping[str, Any]) -> "Figure":
+    from textsr_jax.report import plots
+
+    settings = [
+        Ablated(one["selection"], one["method"], one["bits"], one["size_mbit"], _row(one))
+        for one in content["ablation"]
+    ]
+    return plots.ablation(_row(content["unquantised"]), settings, content["title"])
+
+
 def _row(content: Mapping[str, Any]) -> Row:
     return Row(content["sr"], content["ocr"], content["splits"], content["mean"], {})
 
 
 def main(arguments: list[str]) -> None:
     if not arguments:
-        raise UserError("name the JSON files of quantize.py --sensitivity or --search to draw")
+        raise UserError("name the JSON files of quantize.py --sensitivity, --search or --ablation")
     for path in arguments:
         print(draw(path))
 

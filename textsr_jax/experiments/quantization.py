@@ -9,8 +9,8 @@ from typing import Any
 
 from textsr_jax import data, quantization
 from textsr_jax.evaluation.protocol import Row
-from textsr_jax.evaluation.quantization import bit_search, combinations, sensitivity
-from textsr_jax.evaluation.quantization.baseline import Baseline, Setting
+from textsr_jax.evaluation.quantization import ablation, bit_search, combinations, sensitivity
+from textsr_jax.evaluation.quantization.baseline import Baseline, Rules, Setting
 from textsr_jax.experiments import draw_plots
 from textsr_jax.models import Variables
 from textsr_jax.report import tables
@@ -158,6 +158,36 @@ def run_search(
         tables.print_settings([packed], f"{job.out}: {job.what}")
 
 
+def run_ablation(job: Job, bits: Sequence[float], workdir: pathlib.Path | None, again: str) -> None:
+    """Scores every way to quantise, and draws a plot.
+
+    Args:
+      job: what all modes start from.
+      bits: whole numbers from 2 to 8.
+      workdir: where models are fine-tuned too; None to leave that out.
+      again: the command that goes on with the run.
+    """
+    if workdir is None:
+        _ablate(job, bits, None)
+        return
+    from textsr_jax.train import stopping
+
+    with stopping.listening(again), locks.held(workdir):
+        _ablate(job, bits, lambda rules: _tuned(job.baseline, rules, workdir, again))
+
+
+def _ablate(job: Job, bits: Sequence[float], tune: ablation.Tune | None) -> None:
+    plain, settings = ablation.ablate(job.baseline, job.pairs, bits, job.measured, tune)
+    tables.print_ablation(plain, settings, f"ways to quantise: {job.what}")
+    path = job.write(
+        "ablation",
+        title=f"Ways to quantise: {job.what}",
+        unquantised=plain.as_json(),
+        ablation=[setting.as_json() for setting in settings],
+    )
+    print(f"plot: {draw_plots.draw(path)}")
+
+
 def run_fine_tune(job: Job, bits: Sequence[float], workdir: pathlib.Path, again: str) -> None:
     """Fine-tunes the models, quantised, at each number of bits, and prints what it gains."""
     from textsr_jax.train import stopping
@@ -190,29 +220,19 @@ def _fine_tuned(
 ) -> tuple[Setting, Setting]:
     """Returns the settings before and after fine-tuning; packs the latter into `job.out`."""
     from textsr_jax.train import names
-    from textsr_jax.train.stages.finetune import fine_tune_quantized
 
     baseline = job.baseline
     rules = {part: baseline.rules(part, bits=width) for part in ("sr", "ocr")}
 
-    def simulate(part: str) -> Callable[[Variables], Variables]:
-        return lambda tree: quantization.simulate(tree, rules[part])
-
     def setting(baseline: Baseline, name: str) -> Setting:
-        row = baseline.score(simulate("sr")(baseline.sr), simulate("ocr")(baseline.ocr))
+        row = baseline.score(
+            quantization.simulate(baseline.sr, rules["sr"]),
+            quantization.simulate(baseline.ocr, rules["ocr"]),
+        )
         size = sum(quantization.size_mbit(getattr(baseline, part), rules[part]) for part in rules)
         return Setting(name, width, baseline.config.quantization.sr.prior, size, None, row)
 
-    subject = [baseline.subject, {part: list(map(vars, rules[part])) for part in rules}]
-    sr, ocr = fine_tune_quantized(
-        baseline.config,
-        workdir,
-        (baseline.sr, simulate("sr")),
-        (baseline.ocr, simulate("ocr")),
-        hashlib.sha256(json.dumps(subject, sort_keys=True).encode()).hexdigest()[:8],
-        again,
-    )
-    tuned = baseline.with_variables(sr, ocr)
+    tuned = baseline.with_variables(*_tuned(baseline, rules, workdir, again))
     after = setting(tuned, "SR + OCR, fine-tuned")
     if job.out:
         parts = (names.FINETUNE_SR, names.FINETUNE_OCR)
@@ -221,6 +241,26 @@ def _fine_tuned(
         print(packed.ranges)
         after = dataclasses.replace(after, stored_bytes=packed.stored_bytes)
     return setting(baseline, "SR + OCR"), after
+
+
+def _tuned(
+    baseline: Baseline, rules: dict[str, Rules], workdir: pathlib.Path, again: str
+) -> tuple[Variables, Variables]:
+    """The SR model and the recogniser after fine-tuning under rules, not quantised."""
+    from textsr_jax.train.stages.finetune import fine_tune_quantized
+
+    def simulate(part: str) -> Callable[[Variables], Variables]:
+        return lambda tree: quantization.simulate(tree, rules[part])
+
+    subject = [baseline.subject, {part: list(map(vars, rules[part])) for part in rules}]
+    return fine_tune_quantized(
+        baseline.config,
+        workdir,
+        (baseline.sr, simulate("sr")),
+        (baseline.ocr, simulate("ocr")),
+        hashlib.sha256(json.dumps(subject, sort_keys=True).encode()).hexdigest()[:8],
+        again,
+    )
 
 
 def _as_json(settings: Sequence[Setting]) -> list[dict[str, Any]]:

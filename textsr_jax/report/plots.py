@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from textsr_jax.errors import needs
-from textsr_jax.report.values import LayerTypeScores, Scores
+from textsr_jax.report.values import AblatedScores, LayerTypeScores, Scores
 
 with needs("plots"):
     from matplotlib.axes import Axes
@@ -134,6 +134,51 @@ def front(
         for number, (_, points) in enumerate(series):
             _note(axes, points, score, COLOURS[number % len(COLOURS)])
     figure.suptitle(title)
+    return figure
+
+
+def ablation(plain: Scores, settings: Sequence[AblatedScores], title: str) -> Figure:
+    """Draws accuracy and PSNR over bits, a line for each method, a column for each selection.
+
+    Args:
+      plain: scores of the unquantised models, a grey line.
+      settings: what `evaluation.quantization.ablation.ablate` returned.
+      title: what was measured, on which data.
+    """
+    selections = list(dict.fromkeys(setting.selection for setting in settings))
+    methods = list(dict.fromkeys(setting.method for setting in settings))
+    figure = Figure(figsize=(4.4 * len(selections), 8), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(2, len(selections), sharey="row", squeeze=False)
+    for row, score in zip(panels, ("accuracy", "psnr"), strict=True):
+        for axes, selection in zip(row, selections, strict=True):
+            for number, method in enumerate(methods):
+                line = sorted(
+                    (setting.bits, setting.row.mean[score])
+                    for setting in settings
+                    if (setting.selection, setting.method) == (selection, method)
+                )
+                axes.plot(
+                    *zip(*line, strict=True),
+                    color=COLOURS[number % len(COLOURS)],
+                    linestyle=_STYLES[number // len(COLOURS) % len(_STYLES)],
+                    marker="o",
+                    markersize=3.5,
+                    label=method,
+                )
+            axes.axhline(plain.mean[score], color="0.5", linewidth=1)
+            axes.set_xticks(sorted({setting.bits for setting in settings}))
+            _label(axes, selection, "bits", score)
+    figure.legend(
+        *panels[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        fontsize=7.5,
+        frameon=False,
+        title="grey: unquantised",
+        title_fontsize=7.5,
+    )
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

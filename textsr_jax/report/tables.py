@@ -8,7 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from textsr_jax.report.values import LayerTypeScores, PhotographScores, Scores, SettingScores
+from textsr_jax.report.values import (
+    AblatedScores,
+    LayerTypeScores,
+    PhotographScores,
+    Scores,
+    SettingScores,
+)
 
 # More characters than any table takes.
 _WIDE = 10_000
@@ -118,6 +124,29 @@ def print_sensitivity(plain: Scores, layer_types: Sequence[LayerTypeScores], tit
         for name, parameters, scores in rows:
             figures = [_number(scores[width].mean[score], places) for width in widths]
             table.add_row(name, f"{parameters:,}", *figures)
+        print_table(table)
+
+
+def print_ablation(plain: Scores, settings: Sequence[AblatedScores], title: str) -> None:
+    """Prints PSNR, accuracy and size at each number of bits: a table each, a row a method."""
+    widths = sorted({setting.bits for setting in settings})
+    scores = {name: plain.mean[name] for name in ("psnr", "accuracy")}
+    print(f"{title}; unquantised {scores['psnr']:.2f} dB and {scores['accuracy']:.2f} %")
+    for selection in dict.fromkeys(setting.selection for setting in settings):
+        shown = [setting for setting in settings if setting.selection == selection]
+        figures = [
+            f"{what}\n{width:g} bits" for what in ("dB", "%", "10^6 bits") for width in widths
+        ]
+        table = new_table(f"quantised: {selection}", ["method"], figures)
+        for method in dict.fromkeys(setting.method for setting in shown):
+            by_bits = {setting.bits: setting for setting in shown if setting.method == method}
+            ways = [by_bits[width] for width in widths]
+            table.add_row(
+                method,
+                *(_number(way.row.mean["psnr"], 2) for way in ways),
+                *(_number(way.row.mean["accuracy"], 2) for way in ways),
+                *(_number(way.size_mbit, 2) for way in ways),
+            )
         print_table(table)
 
 

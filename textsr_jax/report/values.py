@@ -91,6 +91,29 @@ class LayerTypeScores(Protocol):
     def rows(self) -> Mapping[Any, Scores]: ...
 
 
+class AblatedScores(Protocol):
+    """The scores of the models, quantised in one way.
+
+    Attributes:
+      selection: what is quantised.
+      method: how.
+      bits: of all that is quantised.
+      size_mbit: of the live parameters, 10^6 bits.
+      row: the scores.
+    """
+
+    @property
+    def selection(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def bits(self) -> float: ...
+    @property
+    def size_mbit(self) -> float: ...
+    @property
+    def row(self) -> Scores: ...
+
+
 class PhotographDetail(Protocol):
     """The middle of a photograph.
 
