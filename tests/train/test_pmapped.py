@@ -70,7 +70,7 @@ def test_what_pmap_cannot_do_is_refused(monkeypatch):
 
 
 def compare_stages() -> None:
-    """Prints how far three steps by pmap over eight devices are from those by jit.
+    """Prints how far five steps by pmap over eight devices are from those by jit.
 
     The joint stage's loss holds those of pre-training, stage 1 and stage 2.
     """
@@ -117,7 +117,7 @@ def _compare(name):
         step = jax.jit(
             placement.over_devices(step), out_shardings=(placement.shardings(state), None)
         )
-        for _ in range(3):
+        for _ in range(5):
             state, parts = step(state, placement.place(frozen), placement.shard_batch(batch))
             # The gradient's norm jumps where a maximum of a pooling changes place.
             names = sorted(parts.keys() - {"gradient_norm"})
