@@ -64,7 +64,7 @@ def in_turn(blocks: Sequence[nnx.Module], x: jax.Array, *, remat: bool = False) 
     states = [first, *(nnx.state(block) for block in blocks[1:])]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
-    def turn(x: jax.Array, state: nnx.State) -> tuple[jax.Array, None]:
+    def turn(x: jax.Array, state: Any) -> tuple[jax.Array, None]:
         return wrap(nnx.merge(structure, state))(x), None
 
     return jax.lax.scan(turn, x, stacked)[0]
@@ -183,7 +183,8 @@ def _backward(
     def of_kernel_on_cpu(x: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> jax.Array:
         if _keeps_size(kernel, strides, padding):
             return winograd.kernel_gradient(x, cotangent)
-        return kernel_gradient(x, cotangent, kernel.shape[:2], strides, padding)
+        rows, columns = kernel.shape[:2]
+        return kernel_gradient(x, cotangent, (rows, columns), strides, padding)
 
     def of_input_on_cpu(kernel: jax.Array, x: jax.Array, cotangent: jax.Array) -> jax.Array:
         if _keeps_size(kernel, strides, padding) and min(kernel.shape[2:]) >= _MIN_CHANNELS:

@@ -76,13 +76,13 @@ def kernel_gradient(x: jax.Array, cotangent: jax.Array) -> jax.Array:
     """
     x, cotangent = _to_even(x), _to_even(cotangent)
 
-    def of_part(x: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, ...]:
+    def of_part(x: jax.Array, cotangent: jax.Array) -> list[jax.Array]:
         tiles = zip(_transformed_inputs(x), _transformed_cotangents(cotangent), strict=True)
-        return tuple(_flat(tile).T @ _flat(given) for tile, given in tiles)
+        return [_flat(tile).T @ _flat(given) for tile, given in tiles]
 
-    Products = tuple[jax.Array, ...]
-
-    def add(total: Products, part: tuple[jax.Array, jax.Array]) -> tuple[Products, None]:
+    def add(
+        total: list[jax.Array], part: tuple[jax.Array, jax.Array]
+    ) -> tuple[list[jax.Array], None]:
         return jax.tree.map(jnp.add, total, of_part(*part)), None
 
     inputs, outputs = x.shape[-1], cotangent.shape[-1]
@@ -90,8 +90,11 @@ def kernel_gradient(x: jax.Array, cotangent: jax.Array) -> jax.Array:
     if parts == 1:
         products = of_part(x, cotangent)
     else:
-        split = tuple(array.reshape(parts, -1, *array.shape[1:]) for array in (x, cotangent))
-        products = jax.lax.scan(add, (jnp.zeros((inputs, outputs), x.dtype),) * 16, split)[0]
+        split = (
+            x.reshape(parts, -1, *x.shape[1:]),
+            cotangent.reshape(parts, -1, *cotangent.shape[1:]),
+        )
+        products = jax.lax.scan(add, [jnp.zeros((inputs, outputs), x.dtype)] * 16, split)[0]
     return jnp.stack([jnp.stack(row) for row in _along_both(_taps, products)])
 
 
