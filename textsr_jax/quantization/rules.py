@@ -208,7 +208,9 @@ def from_config(config: Mapping[str, Any], network: str, field: str) -> tuple[Ru
     Raises:
       UserError: an unknown field or set, or an invalid setting. The message names the place.
     """
-    defaults = {name: config[name] for name in SETTINGS}
+    # Files that are older than a setting have what was done before it was there.
+    unset = {field.name: field.default for field in dataclasses.fields(Rule)}
+    defaults = {name: config.get(name, unset[name]) for name in SETTINGS}
     found: list[Rule] = []
     try:
         for number, entry in enumerate(config["rules"]):
