@@ -36,10 +36,6 @@ SIDES: dict[str, tuple[str, Callable[[Network], Network]]] = {
     "int8, bfloat16": ("bfloat16", accelerated),
 }
 
-_RUNS = flags.DEFINE_integer("runs", 20, "How often each side runs; at least 5.", lower_bound=5)
-_BATCH = flags.DEFINE_multi_integer("batch", [1, 16, 64], "Images at once; repeat it for more.")
-_OUT = flags.DEFINE_string("out", str(RESULTS), "The JSON file.")
-
 
 def main(arguments: list[str]) -> None:
     if arguments:
@@ -50,13 +46,15 @@ def main(arguments: list[str]) -> None:
         ("CDistNet, encoding", _ocr, HR_SIZE, "encode"),
     ):
         variables = packed(build("float32"))
-        for batch in _BATCH.value:
+        for batch in flags.FLAGS.batch:
             images = jax.random.uniform(jax.random.key(1), (batch, *size[::-1], 3))
-            seconds = measure(build, variables, images, method, _RUNS.value)
+            seconds = measure(build, variables, images, method, flags.FLAGS.runs)
             rows.append({"network": title, "batch": batch, "seconds": seconds})
-            write_json(_OUT.value, {"machine": machine(), "runs": _RUNS.value, "rows": rows})
+            write_json(
+                flags.FLAGS.out, {"machine": machine(), "runs": flags.FLAGS.runs, "rows": rows}
+            )
     _print(rows)
-    print(f"figures: {_OUT.value}")
+    print(f"figures: {flags.FLAGS.out}")
 
 
 def packed(network: Network) -> Variables:
@@ -124,5 +122,13 @@ def _print(rows: list[dict[str, Any]]) -> None:
     print_table(table)
 
 
+def _define_flags() -> None:
+    # Not on import: tests import several benchmarks, whose flags share names.
+    flags.DEFINE_integer("runs", 20, "How often each side runs; at least 5.", lower_bound=5)
+    flags.DEFINE_multi_integer("batch", [1, 16, 64], "Images at once; repeat it for more.")
+    flags.DEFINE_string("out", str(RESULTS), "The JSON file.")
+
+
 if __name__ == "__main__":
+    _define_flags()
     run_script(main)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError, fix_for
 from textsr_jax.evaluation.protocol import Row
-from textsr_jax.evaluation.quantization.ablation import Ablated
 from textsr_jax.evaluation.quantization.sensitivity import LayerType
 from textsr_jax.runtime import atomic
 
@@ -105,6 +104,8 @@ def _front(content: Mapping[str, Any]) -> "Figure":
 
 
 def _ablation(content: Mapping[str, Any]) -> "Figure":
+    # It reads training words, with packages of an extra.
+    from textsr_jax.evaluation.quantization.ablation import Ablated
     from textsr_jax.report import plots
 
     settings = [
