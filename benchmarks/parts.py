@@ -263,7 +263,7 @@ def _updates(optimizer: optax.GradientTransformation, params: Any, *, in_step: b
 
     def optimise(params: Any, opt_state: Any, gradient: Any) -> Any:
         updates, opt_state = optimizer.update(gradient, opt_state, params)
-        norms = optax.global_norm(gradient), optax.global_norm(updates)
+        norms = optax.tree.norm(gradient), optax.tree.norm(updates)
         return optax.apply_updates(params, updates), opt_state, norms
 
     def average(old: Any, new: Any) -> Any:

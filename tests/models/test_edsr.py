@@ -53,9 +53,9 @@ def test_bfloat16_is_close_and_comes_out_as_float32(variables):
 
 @pytest.mark.slow
 def test_a_wide_one_computes_what_plain_convolutions_do(monkeypatch):
-    """By Winograd's algorithm, its blocks as the turns of a loop."""
+    """By Winograd's algorithm, in both directions."""
     monkeypatch.setattr(convolution, "_MIN_BYTES", 0)
-    network = Network(lambda rngs: EDSR(blocks=3, channels=128, rngs=rngs))
+    network = Network(lambda rngs: EDSR(blocks=1, channels=128, rngs=rngs))
     variables = network.init(jax.random.key(0))
     lr = jax.random.uniform(jax.random.key(1), (2, 5, 6, 3))
 
@@ -67,7 +67,6 @@ def test_a_wide_one_computes_what_plain_convolutions_do(monkeypatch):
         return jax.jit(jax.grad(loss, has_aux=True)).lower(variables)
 
     ours = compiled()
-    assert "stablehlo.while" in ours.as_text()
     with convolution.counted():
         plain = compiled()
     # One for each layer and gradient there; here of head and tail, which are narrow.

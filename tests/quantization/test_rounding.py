@@ -39,7 +39,7 @@ def layers():
         one, two, three = jax.random.split(jax.random.key(number), 3)
         # Inputs that go together, as those of real layers do.
         x = jax.random.normal(one, (64, 10)) @ jax.random.normal(two, (10, 40))
-        return x, jnp.cumsum(jax.random.normal(three, (2, 8, 8, 4)), 1)
+        return x, jnp.cumsum(jax.random.normal(three, (2, 8, 8, 4)), axis=1)
 
     return tree, apply, [batch(1), batch(2)]
 

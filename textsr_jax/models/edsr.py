@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from textsr_jax.models.layers.convolution import KERNEL_INIT, Conv, in_turn
+from textsr_jax.models.layers.convolution import KERNEL_INIT, Conv
 from textsr_jax.models.layers.pixels import RGB_MEAN, SCALE, pixel_shuffle
 
 
@@ -83,7 +83,10 @@ class EDSR(nnx.Module):
         """
         mean = np.asarray(RGB_MEAN, np.float32)
         head = self.head(lr - mean)
-        features = in_turn(self.blocks, head, remat=self.remat and train)
+        features = head
+        for block in self.blocks:
+            run = jax.checkpoint(block) if self.remat and train else block
+            features = run(features)
         features = self.body_end(features) + head
         features = self.shuffle(self.upsample(features), SCALE)
         sr = self.tail(features)

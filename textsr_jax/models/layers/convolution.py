@@ -3,7 +3,7 @@
 import contextlib
 import contextvars
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -38,36 +38,6 @@ class Conv(nnx.Conv):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **{"conv_general_dilated": convolve, **kwargs})
-
-
-def in_turn(blocks: Sequence[nnx.Module], x: jax.Array, *, remat: bool = False) -> jax.Array:
-    """Calls equal blocks of convolutions, each with the result of the one before.
-
-    On a CPU they are the turns of a loop, so that XLA compiles one of them: Winograd's algorithm
-    takes seconds to compile.
-
-    Args:
-      blocks: modules with the same structure and shapes, each a function of an array of one shape.
-      x: what the first one takes.
-      remat: whether a gradient computes each block again in place of keeping its inner results.
-    """
-    wrap = jax.checkpoint if remat else lambda run: run
-    convolutions = [node for _, node in nnx.iter_graph(blocks[0]) if isinstance(node, Conv)]
-    own = all(node.conv_general_dilated is convolve for node in convolutions)
-    # The copies that the loop takes of its parameters cost time on an accelerator.
-    alone = jax.default_backend() == "cpu" and jax.device_count() == 1
-    if not (own and alone) or _counted.get() or len(blocks) < 3:
-        for block in blocks:
-            x = wrap(block)(x)
-        return x
-    structure, first = nnx.split(blocks[0])
-    states = [first, *(nnx.state(block) for block in blocks[1:])]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-
-    def turn(x: jax.Array, state: Any) -> tuple[jax.Array, None]:
-        return wrap(nnx.merge(structure, state))(x), None
-
-    return jax.lax.scan(turn, x, stacked)[0]
 
 
 @contextlib.contextmanager
