@@ -58,10 +58,15 @@ def measure(shape: tuple[int, ...], runs: int) -> dict[str, tuple[float, float]]
         jax.random.normal(keys[1], (size, size, inputs, outputs)),
         jax.random.normal(keys[2], (*images, outputs)),
     )
-    ours = functions(size)
+
+    def compiled() -> dict[str, Callable[..., jax.Array]]:
+        # New functions each time: JAX traces a function once.
+        made = functions(size)
+        return {part: jax.jit(function).lower(*given).compile() for part, function in made.items()}
+
     with convolution.counted():
-        plain = {part: jax.jit(made).lower(*given).compile() for part, made in ours.items()}
-    fast = {part: jax.jit(made).lower(*given).compile() for part, made in ours.items()}
+        plain = compiled()
+    fast = compiled()
     times: dict[str, tuple[list[float], list[float]]] = {part: ([], []) for part in PARTS}
     for turn in tqdm(range(runs + 1), desc=str(shape), unit="turn", disable=None):
         for part in PARTS:
