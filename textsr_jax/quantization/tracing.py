@@ -97,7 +97,8 @@ def _inlined(equation: Any, platform: set[Var]) -> ClosedJaxpr | None:
         return None
     for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         inner = equation.params.get(key)
-        if isinstance(inner, Jaxpr):
+        # From JAX 0.12 on both are one class.
+        if isinstance(inner, Jaxpr) and not isinstance(inner, ClosedJaxpr):
             inner = ClosedJaxpr(inner, ())
         if isinstance(inner, ClosedJaxpr) and len(inner.jaxpr.invars) == len(equation.invars):
             return inner
@@ -163,8 +164,12 @@ def _moved(equation: Any, views: Views) -> Views:
 def _scan(equation: Any, inputs: Values, views: Views) -> tuple[Values, list[Product]]:
     """Runs a loop whose step notes products; results of the loop are no views."""
     parameters = equation.params
-    length, constants = parameters["length"], parameters["num_consts"]
-    start = constants + parameters["num_carry"]
+    length = parameters["length"]
+    if "ft_in" in parameters:  # from JAX 0.12 on: what it takes, as flat trees
+        constants, carried, _ = (len(part.vals) for part in parameters["ft_in"].unpack())
+    else:
+        constants, carried = parameters["num_consts"], parameters["num_carry"]
+    start = constants + carried
     inner: Views = []
     for number, view in enumerate(views):
         if view is None or constants <= number < start:
