@@ -7,9 +7,9 @@ import pytest
 
 from textsr_jax.errors import UserError
 from textsr_jax.quantization import Rule, dequantize, quantize
-from textsr_jax.quantization.adaround import adaround
 from textsr_jax.quantization.collecting import collect
-from textsr_jax.quantization.gptq import gptq
+from textsr_jax.quantization.rounding_adaround import adaround
+from textsr_jax.quantization.rounding_gptq import gptq
 from textsr_jax.quantization.tree import unpacked_codes
 
 METHODS = {"gptq": gptq, "adaround": adaround}

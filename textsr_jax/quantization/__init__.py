@@ -11,13 +11,13 @@ Pure functions of pytrees. JAX and numpy are all that they need.
     values = quant.dequantize(quant.load("tree.safetensors"))
 """
 
-from textsr_jax.quantization.adaround import adaround
 from textsr_jax.quantization.collecting import Statistics, collect
 from textsr_jax.quantization.fidelity import LeafError, TreeError, error
 from textsr_jax.quantization.flax_modules import nnx
 from textsr_jax.quantization.gguf_files import from_gguf, quantize_gguf, to_gguf
-from textsr_jax.quantization.gptq import gptq
 from textsr_jax.quantization.qwix_arrays import from_qwix, to_qwix
+from textsr_jax.quantization.rounding_adaround import adaround
+from textsr_jax.quantization.rounding_gptq import gptq
 from textsr_jax.quantization.rules import RULE_SETS, Rule, layer_types, rule_set, selection
 from textsr_jax.quantization.sizes import Size, held_bytes, size, size_mbit
 from textsr_jax.quantization.training import straight_through

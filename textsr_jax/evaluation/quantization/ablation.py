@@ -19,9 +19,9 @@ from textsr_jax.evaluation.quantization.baseline import Baseline, Rules
 from textsr_jax.evaluation.quantization.journal import Journal
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Variables
-from textsr_jax.quantization.adaround import adaround
 from textsr_jax.quantization.collecting import Statistics, collect
-from textsr_jax.quantization.gptq import gptq
+from textsr_jax.quantization.rounding_adaround import adaround
+from textsr_jax.quantization.rounding_gptq import gptq
 
 # What is quantised: the name of a selection, and that of its rule set as in a config.
 SELECTIONS = {"the paper's selection": "", "all kernels": "kernels"}
