@@ -238,7 +238,7 @@ def _from_blocks(
     raw = blocks.reshape(-1, 2 + BLOCK * bits // 8)
     steps = np.ascontiguousarray(raw[:, :2]).view(np.float16)[:, 0].astype(np.float32)
     if not np.isfinite(steps).all():
-        raise UserError(f"{place}: a block is not finite as float16; rescale or mend the tensor")
+        raise UserError(f"{place}: a block is not finite as float16; rescale or correct the tensor")
     if bits == 4:
         # The low halves of the bytes come first.
         codes = np.concatenate([raw[:, 2:] & 15, raw[:, 2:] >> 4], axis=1)
