@@ -7,12 +7,15 @@ alone; the safetensors library reads the arrays too.
 import hashlib
 import json
 import math
+import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+
+from textsr_jax.errors import UserError
 
 _DIGEST = "sha256"
 _NO_DIGEST = "0" * 64
@@ -78,6 +81,28 @@ def size(arrays: Mapping[str, np.ndarray], record: str, mark: str) -> int:
     """The length of `to_bytes(arrays, record, mark)`, from shapes and dtypes alone."""
     taken = sum(array.size * array.itemsize for array in arrays.values())
     return len(_header_bytes(arrays, record, mark)) + taken
+
+
+def read_content(path: pathlib.Path, kind: str, maker: str) -> bytes:
+    """The bytes of a file.
+
+    Args:
+      path: the file.
+      kind: what it should be, such as "a packed file".
+      maker: what writes such files.
+
+    Raises:
+      UserError: the file is missing, a folder, or cannot be read.
+    """
+    if not path.is_file():
+        what = f"is a folder, not {kind}" if path.is_dir() else "no such file"
+        raise UserError(f"{path}: {what}; name one that {maker} wrote")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot read it ({error.strerror}); see to its permissions"
+        ) from error
 
 
 def read_record(content: bytes, mark: str) -> object:

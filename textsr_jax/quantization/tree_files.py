@@ -89,15 +89,7 @@ def load(path: str | pathlib.Path, like: Tree = None) -> Tree:
       UserError: the file is missing, damaged or no saved tree; `like` is missing or does not fit.
     """
     path = pathlib.Path(path)
-    if not path.is_file():
-        what = "is a folder, not a saved tree" if path.is_dir() else "no such file"
-        raise UserError(f"{path}: {what}; name one that quantization.save wrote")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot read it ({error.strerror}); see to its permissions"
-        ) from error
+    content = sealed_files.read_content(path, "a saved tree", "quantization.save")
     try:
         record = _checked(path, sealed_files.read_record(content, _MARK))
         leaves = _leaves(record, sealed_files.read_arrays(content))

@@ -103,15 +103,7 @@ def load(path: str | pathlib.Path) -> PackedModels:
       UserError: the file is missing, damaged, of another version, or not a packed file.
     """
     path = pathlib.Path(path)
-    if not path.is_file():
-        what = "is a folder, not a packed file" if path.is_dir() else "no such file"
-        raise UserError(f"{path}: {what}; name one that quantize.py --out wrote")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot read it ({error.strerror}); see to its permissions"
-        ) from error
+    content = sealed_files.read_content(path, "a packed file", "quantize.py --out")
     try:
         return _parse(content)
     except Damaged as error:
