@@ -40,6 +40,7 @@ class Judge:
       read: reads a picture as it is; ours take pictures of 32x128 only.
       read_crop: reads an image of any size, SR included. None for readers without an SR model,
         which read crops by `read`.
+      read_scored: reads a picture and says how sure it is, in [0, 1]; None where a reader cannot.
       megabytes: the size of the files with its weights, in 10^6 bytes; None for a workdir.
     """
 
@@ -47,6 +48,7 @@ class Judge:
     read: Read
     megabytes: float | None
     read_crop: Read | None = None
+    read_scored: Callable[[np.ndarray], tuple[str, float]] | None = None
 
 
 def ours(model: pathlib.Path) -> list[Judge]:
@@ -97,6 +99,8 @@ def pp_ocr_4(threads: int) -> Judge:
 def pp_ocr(name: str, model: pathlib.Path, characters: pathlib.Path | None, threads: int) -> Judge:
     """A recogniser of PP-OCRv5 or v6 in ONNX Runtime, by RapidOCR 3.
 
+    Its score is RapidOCR's, the mean probability of the letters.
+
     Args:
       name: of the judge.
       model: the ONNX file.
@@ -122,11 +126,16 @@ def pp_ocr(name: str, model: pathlib.Path, characters: pathlib.Path | None, thre
         }
     )
 
-    def read(image: np.ndarray) -> str:
-        words = engine(_blue_first(image)).txts
-        return words[0].strip() if words else ""
+    def read_scored(image: np.ndarray) -> tuple[str, float]:
+        found = engine(_blue_first(image))
+        if not found.txts:
+            return "", 0.0
+        return found.txts[0].strip(), min(1.0, float(found.scores[0]))
 
-    return Judge(name, read, _megabytes(model))
+    def read(image: np.ndarray) -> str:
+        return read_scored(image)[0]
+
+    return Judge(name, read, _megabytes(model), read_scored=read_scored)
 
 
 def pp_ocr_5(threads: int) -> Judge:

@@ -13,11 +13,11 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from benchmarks import needs_extra
+from benchmarks import judges, needs_extra
 from textsr_jax import reading
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.decoding.word_search import WordSearch
-from textsr_jax.errors import UserError, installing, require
+from textsr_jax.errors import UserError, require
 from textsr_jax.evaluation import risk
 from textsr_jax.experiments import draw_plots, fit_temperature
 from textsr_jax.images import HR_SIZE, resize
@@ -32,47 +32,28 @@ with needs_extra(__name__):
     from textsr_jax.data.records import Record
 
 THREADS = 2
-OURS, ALONE, PEER = "ours", "ours, the recogniser alone", "PP-OCRv6 small"
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
 # LR images, uint8 (16, 64, 3), RGB, to readings at temperature 1.
 Read = Callable[[Sequence[np.ndarray]], list[reading.Reading]]
 
 
-def pp_ocr(threads: int) -> Read:
-    """PP-OCRv6's small recogniser in ONNX Runtime, by RapidOCR 3, on bicubic images.
-
-    Its confidence is RapidOCR's score, the mean probability of the letters.
+def peer(threads: int) -> Read:
+    """PP-OCRv6's small recogniser on bicubic images.
 
     Raises:
       UserError: RapidOCR is not installed.
     """
-    try:
-        from rapidocr import RapidOCR
-    except ImportError as error:
-        raise UserError(
-            f"{PEER}: RapidOCR is not installed ({error}); {installing('benchmarks')}"
-        ) from error
-    runtime = "EngineConfig.onnxruntime"
-    engine = RapidOCR(
-        params={
-            "Global.use_det": False,
-            "Global.use_cls": False,
-            "Global.log_level": "error",
-            f"{runtime}.intra_op_num_threads": threads,
-            f"{runtime}.inter_op_num_threads": 1,
-        }
-    )
+    judge = judges.pp_ocr_6_small(threads)
+    read_scored = judge.read_scored
+    assert read_scored is not None
 
     def read(images: Sequence[np.ndarray]) -> list[reading.Reading]:
         found = []
-        for image in tqdm(images, desc=PEER, unit="word", disable=None):
-            # It takes the channels in OpenCV's order.
-            result = engine(np.ascontiguousarray(resize(image, HR_SIZE)[..., ::-1]))
-            text = result.txts[0] if result.txts else ""
-            score = float(result.scores[0]) if result.scores else 0.0
+        for image in tqdm(images, desc=judge.name, unit="word", disable=None):
+            text, score = read_scored(resize(image, HR_SIZE))
             # It has no scores of letters.
-            found.append(reading.Reading(text, min(1.0, score), (score,) * len(text)))
+            found.append(reading.Reading(text, score, (score,) * len(text)))
         return found
 
     return read
@@ -114,10 +95,10 @@ def measure(
 def our_readers(model: pathlib.Path) -> dict[str, Read]:
     """Our models as they read and, if that differs, the recogniser's best beam by one look."""
     config = packed_files.load(model).experiment(model).replace(decoding={"temperature": 1.0})
-    readers = {OURS: reading.load(model, config=config).read}
+    readers = {judges.OURS: reading.load(model, config=config).read}
     if WordSearch.of(config.decoding).margin is not None:
         alone = config.replace(decoding={"language_weight": 0.0, "second_look": 0.0})
-        readers[ALONE] = reading.load(model, config=alone).read
+        readers[judges.ALONE] = reading.load(model, config=alone).read
     return readers
 
 
@@ -152,10 +133,10 @@ def main(arguments: list[str]) -> None:
 
     # XLA takes as many threads as it finds cores when it starts, which is in the first network.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
-    model, peer = pathlib.Path(flags.FLAGS.model), pp_ocr(THREADS)
+    model, read_peer = pathlib.Path(flags.FLAGS.model), peer(THREADS)
     sources, name = fit_temperature.words(model, flags.FLAGS.data_root, flags.FLAGS.drawn)
     held_out = [*sources[fit_temperature.VALIDATION], *sources[fit_temperature.DRAWN]]
-    readers = {**our_readers(model), PEER: peer}
+    readers = {**our_readers(model), judges.V6_SMALL: read_peer}
     test = sources[fit_temperature.TEST]
     rows = [measure(reader, read, held_out, test) for reader, read in readers.items()]
     _print(rows)

@@ -16,8 +16,8 @@ from textsr_jax.train.steps import Loss, Parts, Step, make_step
 
 _logger = logging.getLogger(__name__)
 
-# A shorter stage is over before its speed can be told from its start. Counting takes seconds.
-_LEAST_STEPS = 50
+# A shorter stage is over before its step is counted, which takes seconds.
+_LEAST_STEPS = 10
 
 
 def flops(function: Any, *arguments: Any) -> float:
@@ -71,7 +71,7 @@ def step_flops(
 class Speed:
     """A stage's arithmetic a second. It is counted in a thread while the step is compiled.
 
-    Stages of fewer than 50 steps are not counted.
+    Stages of fewer than 10 steps are not counted.
 
     Args:
       name: the stage's name, for messages.
