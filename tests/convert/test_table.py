@@ -249,6 +249,7 @@ def test_every_published_model_has_a_table():
         "edsr",
         "tbsrn",
         "tsrn",
+        "tpgsr",
         "resampler",
         "text_focus",
         "cdistnet",

@@ -41,6 +41,10 @@ def _tsrn(fields: Mapping[str, Any]) -> float:
     return fields["channels"] ** 2 * (24 * fields["blocks"] + 45)
 
 
+def _tpgsr(fields: Mapping[str, Any]) -> float:
+    return _tsrn(fields) + 9 * 512 * 192 + fields["channels"] * fields["prior_channels"]
+
+
 def _stn(fields: Mapping[str, Any]) -> float:
     *_, last = channels = fields["channels"]
     return _convolutions((3, *channels)) + (2 * last + 40) * fields["features"]
@@ -88,6 +92,8 @@ NETWORKS: dict[str, Callable[[Mapping[str, Any]], float]] = {
     "sr.edsr": _edsr,
     "sr.tbsrn": _tbsrn,
     "sr.tsrn": _tsrn,
+    "sr.tpgsr": _tpgsr,
+    "sr.prior": _crnn,
     "sr.stn": _stn,
     "resampler": _resampler,
     "ocr.cdistnet": _cdistnet,

@@ -112,6 +112,20 @@ _SETS: dict[str, tuple[str, ...]] = {
     "tbsrn-stn-linear": (r"stn/fc[12]/(kernel|bias)",),
     "tbsrn-batch-norm": (r"tbsrn/.*(bn|bn[12])/(scale|bias)", r"stn/.*bn/(scale|bias)"),
     "tbsrn-layer-norm": (r"tbsrn/blocks/\d+/enhancer/norm[12]/(scale|bias)",),
+    "tpgsr-convolution": (
+        r"tpgsr/(head|body_end|upsample|tail|blocks/\d+/convs/conv[12])/(kernel|bias)",
+        r"stn/convs/\d+/conv/(kernel|bias)",
+    ),
+    "tpgsr-recurrent": (r"tpgsr/blocks/\d+/gru[12]/.*/(kernel|bias)",),
+    "tpgsr-interpreter": (r"tpgsr/interpreter/convs/\d+/kernel",),
+    "tpgsr-prior-convolution": (r"prior/\d+/convs/\d+/conv/(kernel|bias)",),
+    "tpgsr-prior-recurrent": (r"prior/\d+/rnn/.*/(kernel|bias)",),
+    "tpgsr-stn": (r"stn/.*/(kernel|bias|scale)",),
+    "tpgsr-stn-linear": (r"stn/fc[12]/(kernel|bias)",),
+    "tpgsr-batch-norm": (
+        r"tpgsr/.*(bn|bn[12]|bns/\d+)/(scale|bias)",
+        r"(stn|prior)/.*bn/(scale|bias)",
+    ),
     "cdistnet-convolution": (r"(backbone|rectifier)/.*/conv/(kernel|bias)",),
     "cdistnet-linear": (
         r"mdcdp/.*/linear[12]/(kernel|bias)",

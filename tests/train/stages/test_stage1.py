@@ -11,9 +11,10 @@ import pytest
 from tests.conftest import micro_config, same
 from tests.train.last_states import last_state
 from textsr_jax.config import variants
-from textsr_jax.errors import Stopped
-from textsr_jax.models import build_sr
-from textsr_jax.storage import checkpoints
+from textsr_jax.errors import Stopped, UserError
+from textsr_jax.models import build_prior, build_sr
+from textsr_jax.storage import checkpoints, parameter_files
+from textsr_jax.storage.parameter_files import ParameterFile
 from textsr_jax.train import loop, reports, runner
 from textsr_jax.train.logs import Logs
 
@@ -74,6 +75,29 @@ def test_every_sr_network_trains_as_edsr_does(trained, data_root, tmp_path, name
     assert all(jax.tree.leaves(moved))
     sr = network(best, np.full((1, 16, 64, 3), 0.5, np.float32))
     assert np.isfinite(sr).all()
+
+
+def test_a_guided_network_trains_its_recogniser_too(data_root, tmp_path):
+    config = variants.tpgsr(micro_config(data_root, tmp_path / "data"))
+    config.stages, config.stage1.batch_size = "stage1", 8
+    with pytest.raises(
+        UserError, match=r"stage1\.prior=1 needs a recogniser .* config\.init\.prior"
+    ):
+        runner.train(config, tmp_path / "w", "again")
+    teacher = build_prior(config.sr).init(jax.random.key(7))
+    path = tmp_path / "crnn.params"
+    parameter_files.save(path, ParameterFile("crnn", "ocr", {"name": "crnn"}, teacher))
+    config.init.prior = str(path)
+    runner.train(config, tmp_path / "w", "again")
+    network = build_sr(config.sr)
+    template = checkpoints.abstract(network.template)
+    best, _ = checkpoints.load_best(tmp_path / "w", "stage1", template)
+    assert set(best["params"]) == {"stn", "tpgsr", "prior"}
+    start = network.init(jax.random.fold_in(jax.random.key(config.seed), 2))["params"]
+    start["prior"] = {"0": teacher["params"]}
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), best["params"], start)
+    # Six steps of Adam move nothing far: the recogniser started where its teacher is.
+    assert all(0 < leaf < 0.02 for leaf in jax.tree.leaves(moved))
 
 
 def test_without_text_focus_its_recogniser_is_neither_trained_nor_needed(
