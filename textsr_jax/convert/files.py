@@ -114,7 +114,11 @@ def import_file(model: str, source: str, out: str, entry: str | None = None) -> 
     settings: dict[str, Any] = {} if part in ("focus", "resampler") else {"name": model}
     if (stages := _stages(variables)) > 1:
         settings[model] = {"stages": stages}
-    record = {"key": checkpoint.key, "names": list(checkpoint.tensors), "dtypes": dtypes}
+    record: dict[str, Any] = {
+        "key": checkpoint.key,
+        "names": list(checkpoint.tensors),
+        "dtypes": dtypes,
+    }
     if prior_keys:
         record["prior_keys"] = prior_keys
     file = ParameterFile(model, part, settings, variables)

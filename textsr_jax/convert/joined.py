@@ -55,7 +55,8 @@ def parts(
     """
     if len(outs) == 1:
         return [checkpoint]
-    found, rest = [], dict(checkpoint.tensors)
+    found: list[Checkpoint] = []
+    rest = dict(checkpoint.tensors)
     while inside := {name: t for name, t in rest.items() if name.startswith(_prefix(len(found)))}:
         rest = {name: t for name, t in rest.items() if name not in inside}
         stage = len(found)

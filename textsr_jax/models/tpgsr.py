@@ -78,7 +78,8 @@ class TPGSR(SRResNet):
         """
         del rngs
         (prior,) = beside
-        return (self.interpreter(prior, head.shape[1:3], train=train),)
+        _, height, width, _ = head.shape
+        return (self.interpreter(prior, (height, width), train=train),)
 
 
 class GuidedBlock(nnx.Module):

@@ -6,6 +6,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from textsr_jax import losses
@@ -45,11 +46,15 @@ def guided_loss(
         lr, rngs = to_float(batch.lr), nnx.Rngs(dropout=key)
         made, stats = sr.train(variables, lr, rngs=rngs, method="stages")
         compared = [compare(frozen, stage.images, batch) for stage in made]
-        value, parts = sum(value for value, _ in compared), compared[-1][1]
+        value, parts = _sum([value for value, _ in compared]), compared[-1][1]
         if config.prior:
             truth = jax.nn.softmax(teacher(frozen["teacher"], to_float(batch.hr)))
             found = [losses.text_prior_loss(stage.prior, truth) for stage in made]
-            value, parts = value + config.prior * sum(found), parts | {"prior": found[-1]}
+            value, parts = value + config.prior * _sum(found), parts | {"prior": found[-1]}
         return config.scale * value, ({"loss": value} | parts, stats)
 
     return loss
+
+
+def _sum(values: list[jax.Array]) -> jax.Array:
+    return jnp.stack(values).sum()
