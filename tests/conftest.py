@@ -176,7 +176,7 @@ def micro_config(data_root: pathlib.Path, data_dir: pathlib.Path) -> ConfigDict:
     config.data.synthetic.workers = 1
     config.sr.edsr.blocks = 1
     config.sr.edsr.channels = 8
-    for network in (config.sr.tbsrn, config.sr.tsrn, config.sr.tpgsr):
+    for network in (config.sr.tbsrn, config.sr.tsrn, config.sr.tpgsr, config.sr.tatt):
         network.blocks, network.channels = 1, 8
     config.sr.tpgsr.prior_channels = 4
     config.sr.prior.channels = (4, 4, 4, 4, 8, 8, 8)

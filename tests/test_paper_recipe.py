@@ -26,7 +26,7 @@ def stages(config):
     }
 
 
-GUIDED = ("tpgsr", "tpgsr3")
+GUIDED = ("tpgsr", "tpgsr3", "tatt")
 
 
 @pytest.mark.parametrize("name", GUIDED)
@@ -35,7 +35,9 @@ def test_stage_1_of_guided_networks_is_their_published_training(name):
     stage = config.stage1
     assert (stage.schedule, stage.learning_rate, stage.warmup) == ("constant", 1e-3, 0)
     assert (stage.b1, stage.b2, stage.eps, stage.weight_decay) == (0.5, 0.999, 1e-8, 0)
-    assert (stage.batch_size, stage.clip, stage.augment) == (48, 0.25, False)
+    turned = name == "tatt"
+    assert (stage.batch_size, stage.clip, stage.augment) == (64 if turned else 48, 0.25, False)
+    assert (stage.structure, stage.turn) == ((0.1, 5) if turned else (0, 0))
     # 100 x (MSE + 1e-4 gradient prior + text prior)
     assert (stage.scale, stage.error, stage.gradient, stage.prior) == (100, "mse", 1e-4, 1)
     assert (stage.position, stage.recognition) == (0, 0)

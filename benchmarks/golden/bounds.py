@@ -82,6 +82,23 @@ BOUNDS = {
         "grad" + L2: Bound("relative L2", 1e-4, None),  # 5.6e-6
         "stat": Bound("absolute", 1e-5, None),  # 3.3e-7
     },
+    "tatt": {
+        "prior": Bound("absolute", 1e-5, None),
+        "features": Bound("absolute", 2e-4, None),
+        "attention": Bound("absolute", 1e-6, None),
+        "output": Bound("absolute", 1e-4, None),
+    },
+    "tatt_loss": {
+        "turned": Bound("absolute", 1e-4, None),
+        "mse": Bound("relative", 1e-4, None),
+        "gradient": Bound("relative", 1e-4, None),
+        "prior": Bound("relative", 1e-4, None),
+        "structure": Bound("relative", 1e-4, None),
+        "total": Bound("relative", 1e-4, None),
+        "grad": Bound("of the largest", 1e-4, None),
+        "grad" + L2: Bound("relative L2", 1e-4, None),
+        "stat": Bound("absolute", 1e-5, None),
+    },
     "resampler": {
         "kernels": Bound("absolute", 1e-4, 0.01),  # 5.4e-7, 4.0e-3
         "offsets_h": Bound("absolute", 1e-4, 0.02),  # 1.1e-6, 7.8e-3
@@ -144,6 +161,8 @@ INPUTS = {
     "tsrn": ("image",),
     "tpgsr": ("image",),
     "tpgsr_loss": ("lr", "hr"),
+    "tatt": ("image",),
+    "tatt_loss": ("lr", "hr", "angles", "shapes"),
     "resampler": ("image",),
     "text_focus_recognizer": ("image_gray", "labels"),
     "text_focus_loss": ("sr", "hr", "labels", "confusion"),

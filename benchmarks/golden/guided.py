@@ -19,11 +19,18 @@ from textsr_jax.models import build_focus, build_prior, build_sr
 from textsr_jax.models.crnn import prepare
 from textsr_jax.models.layers.pixels import with_mask
 from textsr_jax.train.guided import guided_loss
+from textsr_jax.train.turning import turn
 
 # The network of tpgsr_loss.npz.
 _SMALL_TPGSR = {
     "name": "tpgsr",
     "tpgsr": {"blocks": 1, "channels": 16, "prior_channels": 8},
+    "prior": {"hidden": 16},
+}
+# The network of tatt_loss.npz.
+_SMALL_TATT = {
+    "name": "tatt",
+    "tatt": {"blocks": 1, "channels": 8, "dropout": 0.0},
     "prior": {"hidden": 16},
 }
 
@@ -83,6 +90,37 @@ def tpgsr_loss(arrays, dtype):
     del dtype
     hr = to_float(golden_vectors.images(arrays["hr"]))
     return {"mask": with_mask(hr)[..., 3], **_step(arrays, "tpgsr", _SMALL_TPGSR)}
+
+
+def tatt(arrays, dtype):
+    """The network in evaluation, with its attention to the frames of the prior."""
+    lr = to_float(golden_vectors.images(arrays["image"]))
+    network, variables = golden_vectors.imported("tatt", int(arrays["seed"]), dtype)
+
+    @jax.jit
+    def enlarge(variables, lr, prior):
+        module = network.module(variables).tatt
+        head = module.head(lr)
+        head = jax.numpy.where(head > 0, head, head * module.slope[...])
+        return module(lr, prior), *module.interpreter(head, prior)
+
+    prior = _read(lr, 0, arrays, dtype)
+    output, features, attention = enlarge(variables, with_mask(lr), prior)
+    return {
+        "prior": prior,
+        "output": _first(output),
+        "features": _first(features)[1:2],
+        "attention": attention.reshape(len(lr), -1, attention.shape[-1])[1:2],
+    }
+
+
+def tatt_loss(arrays, dtype):
+    """A training step of a small network without dropout, with the turns of the file."""
+    del dtype
+    lr = to_float(golden_vectors.images(arrays["lr"]))
+    turns = arrays["angles"], arrays["shapes"]
+    found = _step(arrays, "tatt", _SMALL_TATT, turns=lambda key, count, degrees: turns)
+    return {"turned": _first(turn(with_mask(lr), *turns))[:2], **found}
 
 
 def _step(arrays, model, sizes, **others):

@@ -332,6 +332,8 @@ _OUTPUTS = {
     "tsrn": functools.partial(_with_stn, "tsrn"),
     "tpgsr": guided.tpgsr,
     "tpgsr_loss": guided.tpgsr_loss,
+    "tatt": guided.tatt,
+    "tatt_loss": guided.tatt_loss,
     "resampler": _resampler,
     "text_focus_recognizer": _text_focus_recognizer,
     "text_focus_loss": _text_focus_loss,

@@ -6,7 +6,7 @@ from configs import demo, paper, small, tiny
 from textsr_jax.config.variants import VARIANTS
 from textsr_jax.errors import UserError
 
-# The published training of TPGSR; a config may have some of these values already.
+# The published training of TPGSR and TATT; a config may have some of these values already.
 RECIPE = {
     "stage1.batch_size": 48,
     "stage1.learning_rate": 1e-3,
@@ -23,12 +23,19 @@ RECIPE = {
     "stage1.prior": 1.0,
 }
 
+RECIPES = {
+    "tpgsr": RECIPE,
+    "tpgsr3": RECIPE,
+    "tatt": RECIPE | {"stage1.batch_size": 64, "stage1.structure": 0.1, "stage1.turn": 5.0},
+}
+
 # What each changes in a config that starts from nothing.
 CHANGES = {
     "tbsrn": {"sr.name": "tbsrn"},
     "tsrn": {"sr.name": "tsrn"},
     "tpgsr": {"sr.name": "tpgsr"},
     "tpgsr3": {"sr.name": "tpgsr", "sr.tpgsr.stages": 3},
+    "tatt": {"sr.name": "tatt"},
     "bicubic": {"sr.name": "bicubic", "sr.apply_stn": "never"},
     "hr": {"stage2.images": "hr"},
     "joint": {"stages": "pretrain,joint"},
@@ -51,13 +58,12 @@ def differing(config, base, prefix=""):
 def test_a_variant_changes_its_fields_alone(preset, variant):
     config, base = preset.get_config(variant), preset.get_config()
     found = differing(config, base)
-    if variant.startswith("tpgsr"):
-        recipe = {name: found.pop(name, base.stage1[name[7:]]) for name in RECIPE}
-        assert recipe == RECIPE
+    expected = RECIPES.get(variant, {})
+    assert {name: found.pop(name, base.stage1[name[7:]]) for name in expected} == expected
     assert found == CHANGES[variant]
 
 
-@pytest.mark.parametrize("variant", ["tbsrn", "tsrn", "tpgsr", "bicubic"])
+@pytest.mark.parametrize("variant", ["tbsrn", "tsrn", "tpgsr", "tatt", "bicubic"])
 def test_another_sr_network_starts_afresh(variant):
     assert demo.get_config().init.sr and not demo.get_config(variant).init.sr
 

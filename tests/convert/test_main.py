@@ -43,7 +43,7 @@ def state_dict(model, seed=0):
 
 def as_published(model, tensors):
     """The content of the published file."""
-    if model in ("tbsrn", "tsrn", "tpgsr"):
+    if model in ("tbsrn", "tsrn", "tpgsr", "tatt"):
         return {
             "state_dict_G": tensors,
             "info": {"arch": model, "iters": 7, "epochs": 3, "up_scale_factor": 2},
@@ -107,7 +107,7 @@ def test_a_published_file_makes_the_tree_and_comes_back_exactly(model, saved, tm
     file, back = there_and_back(model, saved(published), tmp_path)
     assert file.model == model
     assert same(file.variables, expected(model, tensors))
-    if model in ("tbsrn", "tsrn", "tpgsr"):
+    if model in ("tbsrn", "tsrn", "tpgsr", "tatt"):
         assert back.keys() == {"state_dict_G"}
         assert same_bits(published["state_dict_G"], back["state_dict_G"])
     else:

@@ -250,6 +250,7 @@ def test_every_published_model_has_a_table():
         "tbsrn",
         "tsrn",
         "tpgsr",
+        "tatt",
         "resampler",
         "text_focus",
         "cdistnet",

@@ -55,6 +55,23 @@ class TPGSRSizes(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TATTSizes(Part):
+    """TATT's sizes, and how its text prior is used."""
+
+    blocks: int = network(5, _COUNT, "residual blocks")
+    channels: int = network(64, _CHANNELS, "width of every block; even, a multiple of heads")
+    heads: int = network(4, _COUNT, "heads of attention")
+    encoder_layers: int = network(1, Whole(0, 64), "layers of the text prior's encoder")
+    decoder_layers: int = network(2, Whole(1, 64), "layers in which pixels look at the prior")
+    # Published weights need "batch": there an image's result depends on its place in a batch.
+    queries: str = network(
+        "batch", Choice(("batch", "columns")), "what the GRU of the pixels' queries runs along"
+    )
+    mask: bool = network(True, Flag(), "a mask of dark pixels is the fourth channel")
+    dropout: float = recipe(0.1, _FRACTION, "rate of dropout in training")
+
+
+@dataclass(frozen=True, kw_only=True)
 class STNSizes(Part):
     """The sizes of the STN."""
 
@@ -75,7 +92,7 @@ class CRNNSizes(Part):
 
 
 # The networks that a text prior guides; they use the fields under "sr.prior".
-GUIDED = ("tpgsr",)
+GUIDED = ("tpgsr", "tatt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +100,13 @@ class SRSettings(Part):
     """The SR model: an STN and one of the networks."""
 
     name: str = network(
-        "edsr", Choice(("edsr", "tbsrn", "tsrn", "tpgsr", "bicubic")), "which network"
+        "edsr", Choice(("edsr", "tbsrn", "tsrn", "tpgsr", "tatt", "bicubic")), "which network"
     )
     edsr: EDSRSizes = EDSRSizes()
     tbsrn: TBSRNSizes = TBSRNSizes()
     tsrn: TSRNSizes = TSRNSizes()
     tpgsr: TPGSRSizes = TPGSRSizes()
+    tatt: TATTSizes = TATTSizes()
     # The recognisers of the text prior, one for each stage.
     prior: CRNNSizes = CRNNSizes()
     # The STN rectifies LR images in training alone (as the published code), always, or never.

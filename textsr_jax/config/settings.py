@@ -238,8 +238,12 @@ class Stage1Settings(DrawnOptimization):
     recognition: float = recipe(0.0005, _WEIGHT, "weight of the recognition part of the loss")
     # As TSRN, TPGSR and TATT are published: 1e-4, without the text-focus recogniser's parts.
     gradient: float = recipe(0.0, _WEIGHT, "weight of the gradient prior's part of the loss")
-    # For sr.name=tpgsr; the teacher is init.prior. The published weight is 1.
+    # For sr.name=tpgsr and tatt; the teacher is init.prior. The published weight is 1.
     prior: float = recipe(0.0, _WEIGHT, "weight of the text prior's distance from its teacher's")
+    # For sr.name=tatt, whose published values are 0.1 and 5: the images of a word as it is and of
+    # the same word turned back shall be alike.
+    structure: float = recipe(0.0, _WEIGHT, "weight of the structure consistency of turned words")
+    turn: float = recipe(0.0, Number(0, 45), "degrees by which words are turned at most")
     scale: float = recipe(100.0, _WEIGHT, "weight of the whole loss")
     # A .npy file of 62 x 62 counts for the recognition part; empty: all characters weigh alike.
     confusion: str = machine("", Text(), "a confusion matrix that weighs characters")

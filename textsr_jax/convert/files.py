@@ -53,6 +53,7 @@ PUBLISHED = {
     "tbsrn": _Published("sr", key="state_dict_G"),
     "tsrn": _Published("sr", key="state_dict_G"),
     "tpgsr": _Published("sr", key="state_dict_G"),
+    "tatt": _Published("sr", key="state_dict_G"),
     "resampler": _Published("resampler", prefix="module."),
     "text_focus": _Published("focus", prefix="module."),
     "cdistnet": _Published("ocr"),

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from textsr_jax.convert import cdistnet, crnn, edsr, resampler, tbsrn, text_focus, tpgsr, tsrn
+from textsr_jax.convert import cdistnet, crnn, edsr, resampler, tatt, tbsrn, text_focus, tpgsr, tsrn
 from textsr_jax.convert.table import (
     bare_name,
     leaves,
@@ -16,7 +16,7 @@ from textsr_jax.convert.table import (
     to_tree,
 )
 from textsr_jax.errors import UserError
-from textsr_jax.models import GUIDED, OCR_NETWORKS, Network, build_focus, build_ocr, build_sr
+from textsr_jax.models import OCR_NETWORKS, Network, build_focus, build_ocr, build_sr
 from textsr_jax.models.resampler import Resampler
 
 TABLES = {
@@ -24,6 +24,7 @@ TABLES = {
     "tbsrn": tbsrn.TABLE,
     "tsrn": tsrn.TABLE,
     "tpgsr": tpgsr.TABLE,
+    "tatt": tatt.TABLE,
     "resampler": resampler.TABLE,
     "crnn": crnn.TABLE,
     "text_focus": text_focus.TABLE,
@@ -38,7 +39,7 @@ PUBLISHED_ONLY = {
 }
 
 # Models whose checkpoints hold the STN, where they were trained with it.
-WITH_STN = ("tbsrn", "tsrn", "tpgsr")
+WITH_STN = ("tbsrn", "tsrn", "tpgsr", "tatt")
 _STN_PREFIX = "stn_head."
 _PRIOR = re.compile(r"prior\.(\d)\.")
 
@@ -56,7 +57,7 @@ def network(model: str, *, stn: bool = False, stages: int = 1, dtype: str = "flo
       dtype: the compute dtype, float32 or bfloat16.
     """
     settings: dict[str, Any] = {"name": model, "dtype": dtype}
-    if model in GUIDED:
+    if stages > 1:
         settings[model] = {"stages": stages}
     if model == "text_focus":
         return build_focus({"dtype": dtype})

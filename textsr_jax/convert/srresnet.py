@@ -4,7 +4,7 @@ from textsr_jax.convert import stn
 
 RENAMES = (
     *stn.RENAMES,
-    (r"^(tbsrn|tsrn|tpgsr)\.", ""),
+    (r"^(tbsrn|tsrn|tpgsr|tatt)\.", ""),
     (r"^head\.", "block1.0."),
     (r"^slope$", "block1.1.weight"),
     (r"^blocks\.(\d+)\.", r"block{\1+2}."),

@@ -34,6 +34,7 @@ from textsr_jax.models.resampler import Resampler
 from textsr_jax.models.rescaling import Rescaler
 from textsr_jax.models.stn import STN
 from textsr_jax.models.super_resolution import SuperResolver
+from textsr_jax.models.tatt import TATT
 from textsr_jax.models.tbsrn import TBSRN
 from textsr_jax.models.text_focus import TextFocusRecognizer
 from textsr_jax.models.text_prior import GuidedResolver
@@ -63,10 +64,14 @@ SR_NETWORKS: Builders = {
     "tbsrn": TBSRN,
     "tsrn": TSRN,
     "tpgsr": TPGSR,
+    "tatt": TATT,
     "bicubic": Bicubic,
 }
-# Those that are given a text prior, by `GuidedResolver`.
-GUIDED = ("tpgsr",)
+# Those that are given a text prior, and how `GuidedResolver` uses it by default, as published.
+GUIDED: Mapping[str, Mapping[str, Any]] = {
+    "tpgsr": {"dropout": 0.25, "detached": False},
+    "tatt": {"dropout": 0.0, "detached": True},
+}
 OCR_NETWORKS: Builders = {"cdistnet": CDistNet, "crnn": CRNN}
 
 
@@ -116,7 +121,9 @@ def _build_guided(
 ) -> Network:
     name, sizes = config["name"], _arguments(config, config["name"])
     stages, mask = sizes.pop("stages", 1), sizes.pop("mask", True)
-    dropout = sizes.pop("prior_dropout", 0.25)
+    uses = dict(GUIDED[name])
+    if "prior_dropout" in sizes:
+        uses["dropout"] = sizes.pop("prior_dropout")
     channels = MASKED if mask else 3
     dtype = _compute_dtype(config["dtype"], "sr")
 
@@ -124,7 +131,7 @@ def _build_guided(
         network = SR_NETWORKS[name](**sizes, image_channels=channels, dtype=dtype, rngs=rngs)
         priors = [_make_prior(config, rngs) for _ in range(stages)]
         stn = make_stn(rngs, channels)
-        return GuidedResolver(name, network, priors, stn, mode, mask=mask, dropout=dropout)
+        return GuidedResolver(name, network, priors, stn, mode, mask=mask, **uses)
 
     return Network(build)
 

@@ -26,10 +26,12 @@ class GuidedImages(NamedTuple):
       images: float32 (batch, 32, 128, 4), RGB and the mask around [0, 1], not clipped; 3 channels
         without a mask.
       prior: float32 (batch, 26, classes), the probabilities that the stage's recogniser gave.
+      others: what the stage made of other LR images with the same prior; None without them.
     """
 
     images: jax.Array
     prior: jax.Array
+    others: jax.Array | None = None
 
 
 class GuidedResolver(nnx.Module):
@@ -48,6 +50,7 @@ class GuidedResolver(nnx.Module):
       apply_stn: when the STN runs; see `SuperResolver`.
       mask: whether the network's images have a mask, made of the LR images.
       dropout: part of a batch, its first images, whose prior is zero in training, as published.
+      detached: whether no gradient of the images reaches the recognisers, or a stage before.
     """
 
     def __init__(
@@ -60,10 +63,11 @@ class GuidedResolver(nnx.Module):
         *,
         mask: bool,
         dropout: float,
+        detached: bool,
     ):
         check_mode(apply_stn)
         self.name, self.apply_stn = name, apply_stn
-        self.mask, self.dropout = mask, dropout
+        self.mask, self.dropout, self.detached = mask, dropout, detached
         if stn is not None:
             self.stn = stn
         setattr(self, name, network)
@@ -75,10 +79,34 @@ class GuidedResolver(nnx.Module):
         return self.stages(lr, train=train, rngs=rngs)[-1].images[..., :3]
 
     def stages(
-        self, lr: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None
+        self,
+        lr: jax.Array,
+        others: jax.Array | None = None,
+        *,
+        train: bool = False,
+        rngs: nnx.Rngs | None = None,
     ) -> list[GuidedImages]:
-        """What every stage makes of LR images; gradients go back through all of them."""
-        given, read = with_mask(lr) if self.mask else lr, lr
+        """What every stage makes of LR images.
+
+        Args:
+          lr: float (batch, 16, 64, 3), RGB in [0, 1]. A fourth channel is taken as the mask.
+          others: images like `lr` that the network enlarges too, with the priors of `lr`.
+          train: normalises by the batch, updates statistics, and drops priors.
+          rngs: for dropout in training.
+        """
+
+        def enlarge(images: jax.Array, prior: jax.Array) -> jax.Array:
+            if self.mask and images.shape[-1] == 3:
+                images = with_mask(images)
+            images = images if self.mask else images[..., :3]
+            # In each stage, as published: the STN's statistics move once a stage.
+            if self.apply_stn == "always" or (train and self.apply_stn == "train"):
+                images = self.stn(images, train=train)
+            made: jax.Array = getattr(self, self.name)(images, prior, train=train, rngs=rngs)
+            return made
+
+        cut = jax.lax.stop_gradient if self.detached else lambda values: values
+        read = lr[..., :3]
         found: list[GuidedImages] = []
         for recognizer in self.prior:
             prior = jax.nn.softmax(recognizer(read, train=train))
@@ -86,11 +114,8 @@ class GuidedResolver(nnx.Module):
             if train:
                 silent = jnp.arange(len(lr)) < int(self.dropout * len(lr))
                 shown = jnp.where(silent[:, None, None], 0, prior)
-            rectified = given
-            # In each stage, as published: the STN's statistics move once a stage.
-            if self.apply_stn == "always" or (train and self.apply_stn == "train"):
-                rectified = self.stn(given, train=train)
-            images = getattr(self, self.name)(rectified, shown, train=train, rngs=rngs)
-            found.append(GuidedImages(images, prior))
-            read = images[..., :3]
+            images = enlarge(lr, cut(shown))
+            again = None if others is None else enlarge(others, cut(shown))
+            found.append(GuidedImages(images, prior, again))
+            read = cut(images[..., :3])
         return found

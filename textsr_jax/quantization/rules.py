@@ -126,6 +126,26 @@ _SETS: dict[str, tuple[str, ...]] = {
         r"tpgsr/.*(bn|bn[12]|bns/\d+)/(scale|bias)",
         r"(stn|prior)/.*bn/(scale|bias)",
     ),
+    "tatt-convolution": (
+        r"tatt/(head|body_end|upsample|tail|blocks/\d+/convs/conv[12])/(kernel|bias)",
+        r"stn/convs/\d+/conv/(kernel|bias)",
+    ),
+    "tatt-recurrent": (r"tatt/(blocks/\d+/gru[12]|interpreter/places_gru)/.*/(kernel|bias)",),
+    "tatt-attention": (r"tatt/interpreter/(en|de)coder/\d+/(in_proj|out_proj)/(kernel|bias)",),
+    "tatt-linear": (
+        r"tatt/interpreter/frame/(kernel|bias)",
+        r"tatt/interpreter/(en|de)coder/\d+/linear[12]/(kernel|bias)",
+    ),
+    "tatt-places": (r"tatt/interpreter/places",),
+    "tatt-prior-convolution": (r"prior/\d+/convs/\d+/conv/(kernel|bias)",),
+    "tatt-prior-recurrent": (r"prior/\d+/rnn/.*/(kernel|bias)",),
+    "tatt-stn": (r"stn/.*/(kernel|bias|scale)",),
+    "tatt-stn-linear": (r"stn/fc[12]/(kernel|bias)",),
+    "tatt-batch-norm": (
+        r"tatt/.*(bn|bn[12])/(scale|bias)",
+        r"(stn|prior)/.*bn/(scale|bias)",
+    ),
+    "tatt-layer-norm": (r"tatt/interpreter/.*norm[12]?/(scale|bias)",),
     "cdistnet-convolution": (r"(backbone|rectifier)/.*/conv/(kernel|bias)",),
     "cdistnet-linear": (
         r"mdcdp/.*/linear[12]/(kernel|bias)",

@@ -20,6 +20,17 @@ def whole_mask(batch: Batch) -> jax.Array | None:
     return None if batch.whole is None else text.focus_tokens(batch.whole)[2]
 
 
+def true_images(images: jax.Array, batch: Batch) -> jax.Array:
+    """The HR images of a batch, float, with a mask where `images` have one.
+
+    The batch may hold masks too, as pixels of a fourth channel.
+    """
+    hr = to_float(batch.hr)
+    if images.shape[-1] != MASKED:
+        return hr[..., :3]
+    return hr if hr.shape[-1] == MASKED else with_mask(hr)
+
+
 def has_text_focus(config: Stage1Settings) -> bool:
     """Whether the SR loss with these weights, those of `stage1`, reads a recogniser."""
     return bool(config.position or config.recognition)
@@ -33,10 +44,6 @@ def comparison(
     The images may have masks, which the HR images are given too.
     """
     image_error = losses.IMAGE_ERRORS[config.error]
-
-    def true_images(images: jax.Array, batch: Batch) -> jax.Array:
-        hr = to_float(batch.hr)
-        return with_mask(hr) if images.shape[-1] == MASKED else hr
 
     def error_alone(frozen: Variables, images: jax.Array, batch: Batch) -> tuple[jax.Array, Parts]:
         hr = true_images(images, batch)
@@ -66,7 +73,7 @@ def comparison(
         frozen: Variables, images: jax.Array, batch: Batch
     ) -> tuple[jax.Array, Parts]:
         value, parts = compare(frozen, images, batch)
-        gradient = losses.gradient_prior_loss(images[..., :3], to_float(batch.hr))
+        gradient = losses.gradient_prior_loss(images[..., :3], to_float(batch.hr)[..., :3])
         return value + config.gradient * gradient, parts | {"gradient": gradient}
 
     return with_gradients if config.gradient else compare
