@@ -30,6 +30,7 @@ _SMALL_TPGSR = {
 # The network of tatt_loss.npz.
 _SMALL_TATT = {
     "name": "tatt",
+    "apply_stn": "never",
     "tatt": {"blocks": 1, "channels": 8, "dropout": 0.0},
     "prior": {"hidden": 16},
 }
@@ -140,14 +141,19 @@ def _step(arrays, model, sizes, **others):
     )
     loss = guided_loss(network, build_focus(config.focus), teacher, config.stage1, **others)
 
-    @jax.jit
     @functools.partial(jax.grad, has_aux=True)
     def differentiate(params, stats, frozen, batch):
         given = {"params": params, "stats": stats}
         total, (parts, stats) = loss(given, frozen, batch, jax.random.key(0))
         return total, (total, parts, stats)
 
-    gradient, (total, parts, stats) = differentiate(*variables.values(), frozen, batch)
+    @jax.jit
+    def step(*arguments):
+        gradient, (total, parts, stats) = differentiate(*arguments)
+        # XLA computes nothing of what the file does not hold.
+        return _picked(gradient, table, arrays), total, parts, _picked(stats, table, arrays)
+
+    gradient, total, parts, stats = step(*variables.values(), frozen, batch)
     found = to_state_dict(table, {"params": gradient, "stats": stats})
     outputs = {name: parts[name] for name in parts if name in arrays} | {"total": total}
     for name in arrays:
@@ -157,6 +163,16 @@ def _step(arrays, model, sizes, **others):
         if kind == "grad":
             outputs[name + L2] = found[tensor]
     return outputs
+
+
+def _picked(tree, table, arrays):
+    """The tree with None for every leaf whose gradient or value is not in the file."""
+
+    def pick(keys, leaf):
+        name = table.published_name("/".join(key.key for key in keys))
+        return leaf if {f"grad_{name}", f"stat_{name}"} & arrays.keys() else None
+
+    return jax.tree_util.tree_map_with_path(pick, tree)
 
 
 def _stand_in(table, network, arrays, prefix=""):

@@ -86,23 +86,6 @@ def test_a_stage_reads_the_images_of_the_stage_before(guided):
     assert np.abs(stages[1].images - stages[0].images).max() > 1e-4
 
 
-def test_the_first_quarter_of_a_batch_is_trained_without_its_prior(guided):
-    network, variables, lr = guided
-
-    @jax.jit
-    def compare(variables, lr):
-        prior = jax.nn.softmax(network.module(variables).prior[0](lr, train=True))
-        shown = prior, prior.at[0].set(0)
-        by_hand = [
-            network.module(variables).tpgsr(with_mask(lr), prior, train=True) for prior in shown
-        ]
-        return network.train(variables, lr, method="stages")[0][0].images, *by_hand
-
-    images, with_all, with_three = compare(variables, lr)
-    np.testing.assert_allclose(images, with_three, rtol=0, atol=1e-5)
-    assert np.abs(images - with_all).max() > 1e-3
-
-
 def test_odd_widths_are_refused():
     with pytest.raises(UserError, match=r"config\.sr\.tpgsr\.channels=7: must be even"):
         Network(lambda rngs: TPGSR(channels=7, rngs=rngs))
