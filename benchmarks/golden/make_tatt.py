@@ -33,7 +33,7 @@ _GRADIENTS = (
     "infoGen.activation.weight",
     "infoGen.init_factor.weight",
     "infoGen.transformer.encoder.layers.0.self_attn.in_proj_weight",
-    "infoGen.transformer.decoder.layers.1.multihead_attn.in_proj_weight",
+    "infoGen.transformer.decoder.layers.1.multihead_attn.in_proj_bias",
     "prior.0.rnn.1.embedding.weight",
 )
 _STATISTICS = ("block2.bn2.running_mean",)

@@ -43,7 +43,7 @@ def guided_loss(
 
     Each stage adds what `super_resolution_loss` has for its images, and `prior` x the distance of
     its prior from the one that the teacher gives for the HR images. With masks, the images' error
-    is that of four channels. Where `turn` is not 0, all words are turned at random, and each stage
+    is that of four channels. All words are turned at random by up to `turn` degrees, and each stage
     adds `structure` x (1 - likeness). `metrics.tri_ssim` compares its images, those of the words
     turned back, turned again, and the HR images for it. `frozen` is that of
     `super_resolution_loss`, and under "teacher" the teacher's variables, which are read only where
@@ -62,7 +62,7 @@ def guided_loss(
     ) -> tuple[jax.Array, tuple[Parts, Any]]:
         of_dropout, of_turns = jax.random.split(key)
         lr, others = to_float(batch.lr), None
-        if config.turn:
+        if config.turn or config.structure:
             angles, shapes = turns(of_turns, len(lr), config.turn)
             lr, hr = (
                 turn(with_mask(images), angles, shapes) for images in (lr, to_float(batch.hr))
@@ -74,7 +74,7 @@ def guided_loss(
         made, stats = sr.train(variables, lr, others, rngs=rngs, method="stages")
         compared = [compare(frozen, stage.images, batch) for stage in made]
         value, parts = _sum([value for value, _ in compared]), compared[-1][1]
-        if config.turn and config.structure:
+        if config.structure:
             likeness = [
                 metrics.tri_ssim(
                     turn(stage.others, angles, shapes),
