@@ -246,7 +246,10 @@ class LSTM(nnx.Module):
 
         shape = (sequence.shape[1], kernel.shape[0])
         start = (jnp.zeros(shape, kernel.dtype), jnp.zeros(shape, jnp.float32))
-        return jax.lax.scan(step, start, given, reverse=self.reverse)[1]
+        if not self.reverse:
+            return jax.lax.scan(step, start, given)[1]
+        # jax2onnx (0.13) takes no scan with `reverse=True`.
+        return jax.lax.scan(step, start, given[::-1])[1][::-1]
 
 
 def _linear(inputs: int, outputs: int, dtype: jnp.dtype | None, rngs: nnx.Rngs) -> nnx.Linear:

@@ -156,18 +156,22 @@ class TransposedConv(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps (batch, frames, inputs) to (batch, 2 frames - 1, outputs), by stride 1 to + 2."""
-        dtype = self.dtype or jnp.float32
-        # The middle row, mirrored, as the convolution of the input with zeros between its frames.
-        kernel = self.kernel[...][1, ::-1].astype(dtype)
+        x = x.astype(self.dtype or jnp.float32)
+        if self.stride == 2:
+            # Zeros between frames. jax2onnx (0.13) takes no `lhs_dilation`, which would do it.
+            pairs = jnp.stack([x, jnp.zeros_like(x)], axis=2)
+            x = pairs.reshape(x.shape[0], 2 * x.shape[1], x.shape[2])[:, :-1]
+        # The middle row, mirrored.
+        kernel = self.kernel[...][1:2, ::-1].swapaxes(2, 3).astype(x.dtype)
         padding = 1 if self.stride == 2 else 2
-        return jax.lax.conv_general_dilated(
-            x.astype(dtype),
+        made = jax.lax.conv_general_dilated(
+            x[:, None],
             kernel,
-            (1,),
-            [(padding, padding)],
-            lhs_dilation=(self.stride,),
-            dimension_numbers=("NWC", "WOI", "NWC"),
+            (1, 1),
+            [(0, 0), (padding, padding)],
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
+        return made[:, 0]
 
 
 @functools.lru_cache
