@@ -29,6 +29,8 @@ _NETWORKS = {
     "edsr": ("EDSR-32x256", "usn.pth"),
     "tbsrn": ("TBSRN", "state_dict_G"),
     "tsrn": ("TSRN", "state_dict_G"),
+    "tpgsr": ("TPGSR, one stage, with its CRNN", "state_dict_G"),
+    "tatt": ("TATT with its CRNN", "state_dict_G"),
     "resampler": ("resampler's kernel network", "kgn.pth"),
     "text_focus": ("text-focus recogniser", "pretrain_transformer.pth"),
     "cdistnet": ("CDistNet", "model_epoch_N.pth"),

@@ -112,6 +112,7 @@ NETWORKS = {
     "edsr": _super_resolution,
     "tbsrn": _super_resolution,
     "tsrn": _super_resolution,
+    "tpgsr": _super_resolution,
     "resampler": _resampler,
     "text_focus": _text_focus,
     "cdistnet": _cdistnet,

@@ -10,7 +10,8 @@ Command:
   python train.py --config=configs/paper.py --workdir=runs/paper --config.data.root=TEXTZOOM
 TEXTZOOM holds the LMDB folders train1, train2, test/easy, test/medium and test/hard.
 The paper's baselines and ablations are variants of this file, or of any other:
-  --config=configs/paper.py:VARIANT with tbsrn, tsrn, bicubic, hr, joint or no_text_focus;
+  --config=configs/paper.py:VARIANT with tbsrn, tsrn, tpgsr, tpgsr3, tatt, bicubic, hr, joint
+  or no_text_focus;
 textsr_jax/config/variants.py has the command, the cost and the score of each.
 
 Cost: 42.6 and 46.5 million live parameters; for accelerators. A step of stage 1 is about 250 GFLOP
@@ -65,6 +66,20 @@ def get_config(variant: str = "") -> ConfigDict:
         edsr=part(blocks=32, channels=256, residual_scale=0.1, remat=False),
         tbsrn=part(blocks=5, channels=64, heads=4, dropout=0.1),
         tsrn=part(blocks=5, channels=64),
+        tpgsr=part(
+            blocks=5, channels=64, prior_channels=32, stages=1, mask=True, prior_dropout=0.25
+        ),
+        tatt=part(
+            blocks=5,
+            channels=64,
+            heads=4,
+            encoder_layers=1,
+            decoder_layers=2,
+            queries="batch",
+            mask=True,
+            dropout=0.1,
+        ),
+        prior=part(channels=(64, 128, 256, 256, 512, 512, 512), hidden=256),
         apply_stn="train",  # as the published code; it does not rectify in evaluation
         stn=part(channels=(32, 64, 128, 256, 256, 256), features=512),
         dtype="float32",
@@ -103,7 +118,7 @@ def get_config(variant: str = "") -> ConfigDict:
         dropout=0.1,
         dtype="float32",
     )
-    config.init = part(sr="", resampler="", ocr="", focus="", pretrain="", grow=False)
+    config.init = part(sr="", resampler="", ocr="", focus="", prior="", pretrain="", grow=False)
     config.parallel = part(fsdp=1, pmap=False, rules=((".*/(kernel|embedding)", -1),))
 
     # ---- decoding: the published beam search and nothing beside it
@@ -170,6 +185,10 @@ def get_config(variant: str = "") -> ConfigDict:
         error="mse",
         position=10.0,
         recognition=0.0005,
+        gradient=0.0,
+        prior=0.0,
+        structure=0.0,
+        turn=0.0,
         scale=100.0,
         confusion="",  # docs/concepts/deviations.md says where the published matrix is
         hr_cache_gb=9.0,  # TextZoom takes 8.4

@@ -27,8 +27,11 @@ def get_config(variant: str = "") -> ConfigDict:
     config.sr.edsr.blocks = 16
     config.sr.edsr.channels = 64
     config.sr.edsr.residual_scale = 1.0
-    config.sr.tbsrn.blocks = config.sr.tsrn.blocks = 3
-    config.sr.tbsrn.channels = config.sr.tsrn.channels = 32
+    for network in (config.sr.tbsrn, config.sr.tsrn, config.sr.tpgsr, config.sr.tatt):
+        network.blocks, network.channels = 3, 32
+    config.sr.tatt.dropout = 0.0
+    config.sr.prior.channels = (32, 64, 128, 128, 256, 256, 256)
+    config.sr.prior.hidden = 128
     config.sr.tbsrn.dropout = 0.0
     config.sr.stn.channels = (16, 32, 64, 64, 64, 64)
     config.sr.stn.features = 128

@@ -35,8 +35,11 @@ def get_config(variant: str = "") -> ConfigDict:
     config.sr.edsr.blocks = 4
     config.sr.edsr.channels = 32
     config.sr.edsr.residual_scale = 1.0
-    config.sr.tbsrn.blocks = config.sr.tsrn.blocks = 1
-    config.sr.tbsrn.channels = config.sr.tsrn.channels = 32
+    for network in (config.sr.tbsrn, config.sr.tsrn, config.sr.tpgsr, config.sr.tatt):
+        network.blocks, network.channels = 1, 32
+    config.sr.tatt.dropout = 0.0
+    config.sr.prior.channels = (16, 32, 64, 64, 128, 128, 128)
+    config.sr.prior.hidden = 64
     config.sr.tbsrn.dropout = 0.0
     config.sr.stn.channels = (8, 16, 32, 32, 32, 32)
     config.sr.stn.features = 64

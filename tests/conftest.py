@@ -180,8 +180,11 @@ def micro_config(data_root: pathlib.Path, data_dir: pathlib.Path) -> ConfigDict:
     config.data.synthetic.workers = 1
     config.sr.edsr.blocks = 1
     config.sr.edsr.channels = 8
-    config.sr.tbsrn.blocks = config.sr.tsrn.blocks = 1
-    config.sr.tbsrn.channels = config.sr.tsrn.channels = 8
+    for network in (config.sr.tbsrn, config.sr.tsrn, config.sr.tpgsr, config.sr.tatt):
+        network.blocks, network.channels = 1, 8
+    config.sr.tpgsr.prior_channels = 4
+    config.sr.prior.channels = (4, 4, 4, 4, 8, 8, 8)
+    config.sr.prior.hidden = 8
     config.sr.stn.channels = (4, 4, 4, 4, 4, 4)
     config.sr.stn.features = 8
     config.ocr.cdistnet.width = 16

@@ -26,10 +26,28 @@ def stages(config):
     }
 
 
+GUIDED = ("tpgsr", "tpgsr3", "tatt")
+
+
+@pytest.mark.parametrize("name", GUIDED)
+def test_stage_1_of_guided_networks_is_their_published_training(name):
+    config = PAPER_SIZED[name]
+    stage = config.stage1
+    assert (stage.schedule, stage.learning_rate, stage.warmup) == ("constant", 1e-3, 0)
+    assert (stage.b1, stage.b2, stage.eps, stage.weight_decay) == (0.5, 0.999, 1e-8, 0)
+    turned = name == "tatt"
+    assert (stage.batch_size, stage.clip, stage.augment) == (64 if turned else 48, 0.25, False)
+    assert (stage.structure, stage.turn) == ((0.1, 5) if turned else (0, 0))
+    # 100 x (MSE + 1e-4 gradient prior + text prior)
+    assert (stage.scale, stage.error, stage.gradient, stage.prior) == (100, "mse", 1e-4, 1)
+    assert (stage.position, stage.recognition) == (0, 0)
+    assert (config.sr.tpgsr.mask, config.sr.tpgsr.prior_dropout) == (True, 0.25)
+
+
 @pytest.mark.parametrize("name", PAPER_SIZED)
 def test_stage_1_is_the_text_focus_references(name):
     config = PAPER_SIZED[name]
-    for stage in (config.stage1, config.joint):
+    for stage in (config.joint,) if name in GUIDED else (config.stage1, config.joint):
         assert (stage.schedule, stage.learning_rate, stage.warmup) == ("constant", 1e-4, 0)
         assert (stage.b1, stage.b2, stage.eps, stage.weight_decay) == (0.5, 0.999, 1e-8, 0)
         assert (stage.batch_size, stage.clip, stage.augment) == (16, 0.25, False)
@@ -38,7 +56,7 @@ def test_stage_1_is_the_text_focus_references(name):
             float(np.float32(1e-4))
         }
     assert (config.stage1.scale, config.stage1.error) == (100, "mse")
-    if name != "no_text_focus":
+    if name not in ("no_text_focus", *GUIDED):
         assert (config.stage1.position, config.stage1.recognition) == (10, 0.0005)
     assert config.sr.tbsrn.dropout == config.focus.dropout == 0.1
 

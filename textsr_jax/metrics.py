@@ -51,6 +51,34 @@ def ssim(sr: jax.Array, hr: jax.Array, outside: Literal["zeros", "mirror"] = "ze
     return jnp.mean(luminance * structure, axis=(1, 2, 3))
 
 
+def tri_ssim(first: jax.Array, second: jax.Array, third: jax.Array) -> jax.Array:
+    """Structural similarity of three images, float32 (batch,); 1 for equal images.
+
+    "A text attention network for spatial deformation robust scene text image super-resolution" (Ma
+    et al., 2022). The windows and constants are those of `ssim`.
+
+    Args:
+      first, second, third: the images, float (batch, H, W, channels) in [0, 1].
+    """
+    images = (first, second, third)
+    pairs = ((first, second), (second, third), (third, first))
+    means = [_blur(image, "zeros") for image in images]
+    products = [means[0] * means[1], means[1] * means[2], means[2] * means[0]]
+    squares = [mean**2 for mean in means]
+    variances = [
+        _blur(image * image, "zeros") - square
+        for image, square in zip(images, squares, strict=True)
+    ]
+    covariances = [
+        _blur(one * other, "zeros") - product
+        for (one, other), product in zip(pairs, products, strict=True)
+    ]
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (sum(products) + c1) / (sum(squares) + c1)
+    structure = (sum(covariances) + c2) / (sum(variances) + c2)
+    return jnp.mean(luminance * structure, axis=(1, 2, 3))
+
+
 def luma(images: jax.Array) -> jax.Array:
     """The Y channel of YCbCr (ITU-R BT.601, as MATLAB's rgb2ycbcr), float (batch, H, W, 1).
 

@@ -61,6 +61,44 @@ BOUNDS = {
         "output_with_stn": Bound("absolute", 5e-4, 0.04),  # 9.7e-5, 1.7e-2
         "output_with_stn" + FROM_RECTIFIED: Bound("absolute", 1e-4, 0.04),  # 2.6e-6, 1.5e-2
     },
+    # In bfloat16 its parts, those of TSRN and CRNN, are held by their own vectors.
+    "tpgsr": {
+        "mask": Bound("unequal", 0, None),
+        "prior": Bound("absolute", 1e-5, None),  # 1.2e-8
+        "features": Bound("absolute", 1e-4, None),  # 7.9e-7
+        "output": Bound("absolute", 1e-4, None),  # 2.5e-6
+        "prior_3": Bound("absolute", 1e-5, None),  # 1.2e-8
+        "output_3": Bound("absolute", 1e-4, None),  # 3.4e-6
+    },
+    # A training step of a small network, with batches' statistics and the STN. The
+    # published code ran in float64 for it: in float32 its own gradients are off by up to 6e-3.
+    "tpgsr_loss": {
+        "mask": Bound("unequal", 0, None),
+        "mse": Bound("relative", 1e-4, None),
+        "gradient": Bound("relative", 1e-4, None),
+        "prior": Bound("relative", 1e-4, None),
+        "total": Bound("relative", 1e-4, None),
+        "grad": Bound("of the largest", 1e-4, None),  # 4.2e-6
+        "grad" + L2: Bound("relative L2", 1e-4, None),  # 5.6e-6
+        "stat": Bound("absolute", 1e-5, None),  # 3.3e-7
+    },
+    "tatt": {
+        "prior": Bound("absolute", 1e-5, None),
+        "features": Bound("absolute", 2e-4, None),
+        "attention": Bound("absolute", 1e-6, None),
+        "output": Bound("absolute", 1e-4, None),
+    },
+    "tatt_loss": {
+        "turned": Bound("absolute", 1e-4, None),
+        "mse": Bound("relative", 1e-4, None),
+        "gradient": Bound("relative", 1e-4, None),
+        "prior": Bound("relative", 1e-4, None),
+        "structure": Bound("relative", 1e-4, None),
+        "total": Bound("relative", 1e-4, None),
+        "grad": Bound("of the largest", 1e-4, None),
+        "grad" + L2: Bound("relative L2", 1e-4, None),
+        "stat": Bound("absolute", 1e-5, None),
+    },
     "resampler": {
         "kernels": Bound("absolute", 1e-4, 0.01),  # 5.4e-7, 4.0e-3
         "offsets_h": Bound("absolute", 1e-4, 0.02),  # 1.1e-6, 7.8e-3
@@ -121,6 +159,10 @@ INPUTS = {
     "edsr": ("image",),
     "tbsrn": ("image",),
     "tsrn": ("image",),
+    "tpgsr": ("image",),
+    "tpgsr_loss": ("lr", "hr"),
+    "tatt": ("image",),
+    "tatt_loss": ("lr", "hr", "angles", "shapes"),
     "resampler": ("image",),
     "text_focus_recognizer": ("image_gray", "labels"),
     "text_focus_loss": ("sr", "hr", "labels", "confusion"),

@@ -17,12 +17,14 @@ from benchmarks.torch_networks.edsr import EDSR
 from benchmarks.torch_networks.resampler import Resampler
 from benchmarks.torch_networks.tbsrn import TBSRN
 from benchmarks.torch_networks.text_focus import TextFocusRecognizer
+from benchmarks.torch_networks.tpgsr import TPGSR
 from benchmarks.torch_networks.tsrn import TSRN
 
 NETWORKS = {
     "edsr": EDSR,
     "tbsrn": TBSRN,
     "tsrn": TSRN,
+    "tpgsr": TPGSR,
     "resampler": Resampler,
     "text_focus": TextFocusRecognizer,
     "cdistnet": CDistNet,

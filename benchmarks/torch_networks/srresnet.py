@@ -1,4 +1,4 @@
-"""The frame around the blocks of TSRN and TBSRN in PyTorch: SRResNet x2, and their STN."""
+"""The frame around the blocks of TSRN, TBSRN and TPGSR in PyTorch: SRResNet x2, and their STN."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -27,14 +27,15 @@ class ConvPair(nn.Module):
 
 
 class SRResNet(nn.Module):
-    """RGB (batch, 3, 16, 64) in [0, 1] to (batch, 3, 32, 128), not clipped.
+    """Images (batch, C, 16, 64) in [0, 1] to (batch, C, 32, 128), not clipped; C is 3 or 4.
 
     As published, evaluation skips the STN: `net(net.stn(lr)[1])` does not.
     """
 
-    def __init__(self, block: Callable[[], nn.Module]):
+    def __init__(self, block: Callable[[], nn.Module], image_channels: int = 3):
         super().__init__()
-        self.block1 = nn.Sequential(nn.Conv2d(3, CHANNELS, 9, padding=4), nn.PReLU())
+        head = nn.Conv2d(image_channels, CHANNELS, 9, padding=4)
+        self.block1 = nn.Sequential(head, nn.PReLU())
         for index in range(BLOCKS):
             self.add_module(f"block{index + 2}", block())
         conv = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
@@ -42,16 +43,18 @@ class SRResNet(nn.Module):
         conv = nn.Conv2d(CHANNELS, 4 * CHANNELS, 3, padding=1)
         upsample = OrderedDict(conv=conv, shuffle=nn.PixelShuffle(2), mish=nn.Mish())
         self.block8 = nn.Sequential(
-            nn.Sequential(upsample), nn.Conv2d(CHANNELS, 3, 9, padding=4), nn.Tanh()
+            nn.Sequential(upsample),
+            nn.Conv2d(CHANNELS, image_channels, 9, padding=4),
+            nn.Tanh(),
         )
-        self.stn_head = STN()
+        self.stn_head = STN(image_channels)
 
     def stn(self, lr: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The STN's control points (batch, 20, 2), and the images rectified."""
         return self.stn_head(lr)
 
-    def forward(self, lr: torch.Tensor) -> torch.Tensor:
+    def forward(self, lr: torch.Tensor, *beside: torch.Tensor) -> torch.Tensor:
         head = x = self.block1(lr)
         for index in range(BLOCKS):
-            x = self.get_submodule(f"block{index + 2}")(x)
+            x = self.get_submodule(f"block{index + 2}")(x, *beside)
         return self.block8(head + self.block7(x))

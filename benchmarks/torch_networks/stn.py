@@ -1,4 +1,4 @@
-"""The STN of TBSRN and TSRN in PyTorch: a thin-plate-spline rectifier."""
+"""The STN of TBSRN, TSRN and TPGSR in PyTorch: a thin-plate-spline rectifier."""
 
 import torch
 import torch.nn.functional as F
@@ -34,12 +34,12 @@ def spline_matrix() -> torch.Tensor:
 
 
 class STN(nn.Module):
-    """Straightens images (batch, 3, 16, 64)."""
+    """Straightens images (batch, image channels, 16, 64)."""
 
-    def __init__(self):
+    def __init__(self, image_channels: int):
         super().__init__()
         layers = []
-        for inputs, outputs in zip((3, *CHANNELS), CHANNELS, strict=False):
+        for inputs, outputs in zip((image_channels, *CHANNELS), CHANNELS, strict=False):
             conv = nn.Conv2d(inputs, outputs, 3, padding=1)
             layers += [nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())]
             layers += [nn.MaxPool2d(2 if len(layers) < 8 else (1, 2))]

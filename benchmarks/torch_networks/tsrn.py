@@ -9,9 +9,9 @@ from benchmarks.torch_networks.srresnet import CHANNELS, ConvPair, SRResNet
 class GRUBlock(nn.Module):
     """A 1x1 convolution, then a bidirectional GRU along each row."""
 
-    def __init__(self):
+    def __init__(self, inputs: int = CHANNELS):
         super().__init__()
-        self.conv1 = nn.Conv2d(CHANNELS, CHANNELS, 1)
+        self.conv1 = nn.Conv2d(inputs, CHANNELS, 1)
         self.gru = nn.GRU(CHANNELS, CHANNELS // 2, bidirectional=True, batch_first=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

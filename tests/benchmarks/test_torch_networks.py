@@ -34,6 +34,10 @@ def with_stn(network, arrays):
     }
 
 
+def guided(network, arrays):
+    return {"output": (run(network, arrays["image"].astype(np.float32) / 255), 1e-4)}
+
+
 def resampler(network, arrays):
     found = run(network, arrays["image"])
     return {
@@ -83,6 +87,7 @@ OUTPUTS = {
     "edsr": edsr,
     "tbsrn": with_stn,
     "tsrn": with_stn,
+    "tpgsr": guided,
     "resampler": resampler,
     "text_focus": focus,
     "cdistnet": recogniser,

@@ -150,13 +150,17 @@ def test_every_value_that_a_field_may_have_survives_a_file(data):
 
 def test_a_field_that_changes_a_network_in_use_has_to_be_there():
     assert "config.sr.name is missing, and it changes the network" in complaint({})
-    unused = ("sr.tbsrn.", "sr.tsrn.", "ocr.crnn.")
+    unused = ("sr.tbsrn.", "sr.tsrn.", "sr.tpgsr.", "sr.tatt.", "sr.prior.", "ocr.crnn.")
     for name in NETWORK:
         if name.startswith(unused):
             assert field(checks.checked(without(name)), name) == FIELDS[name].missing
         else:
             assert f"config.{name} is missing, and it changes" in complaint(without(name))
-    assert checks.checked(without("sr.tbsrn", "sr.tsrn", "ocr.crnn", "resampler"))
+    networks = ("sr.tbsrn", "sr.tsrn", "sr.tpgsr", "sr.tatt", "sr.prior")
+    assert checks.checked(without(*networks, "ocr.crnn", "resampler"))
+    guided = without("sr.prior.hidden")
+    guided["sr"]["name"] = "tpgsr"
+    assert "config.sr.prior.hidden is missing" in complaint(guided)
     crnn = without("ocr.crnn.hidden")
     crnn["ocr"]["name"] = "crnn"
     assert "config.ocr.crnn.hidden is missing" in complaint(crnn)
@@ -189,9 +193,8 @@ def test_other_fields_that_are_missing_get_what_they_were_before_they_were_there
 
 def test_the_first_configs_have_todays_form():
     """They had one network for each task, its fields in the part itself; warm-up was in steps."""
-    content = without(
-        "stage2.synthetic", "ocr.crnn", "sr.tbsrn", "sr.tsrn", "resampler", "init.grow"
-    )
+    networks = ("sr.tbsrn", "sr.tsrn", "sr.tpgsr", "sr.tatt", "sr.prior")
+    content = without("stage2.synthetic", "ocr.crnn", *networks, "resampler", "init.grow")
     content["sr"] |= content["sr"].pop("edsr") | {"blocks": 7}
     content["sr"].pop("remat")
     content["ocr"] |= content["ocr"].pop("cdistnet") | {"width": 64}
@@ -337,13 +340,13 @@ def test_only_what_shapes_the_tree_makes_another_network():
 
 def test_sizes_are_estimated_well():
     """Within a factor of three; the published sizes are counted elsewhere."""
-    from textsr_jax.models import build_focus, build_ocr, build_sr, count_parameters
+    from textsr_jax.models import build_focus, build_ocr, build_sr, count_parameters, part_of
 
     config = tiny.get_config()
     config.sr.apply_stn = "never"
-    for name in ("edsr", "tbsrn", "tsrn"):
+    for name in ("edsr", "tbsrn", "tsrn", "tpgsr", "tatt"):
         config.sr.name = name
-        count = count_parameters(build_sr(config.sr).template)
+        count = count_parameters(part_of(build_sr(config.sr).template, name))
         assert 1 / 3 < sizes.parameters(f"sr.{name}", config.sr[name].to_dict()) / count < 3
     for name in ("cdistnet", "crnn"):
         config.ocr.name = name

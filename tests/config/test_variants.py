@@ -6,10 +6,36 @@ from configs import demo, paper, small, tiny
 from textsr_jax.config.variants import VARIANTS
 from textsr_jax.errors import UserError
 
+# The published training of TPGSR and TATT; a config may have some of these values already.
+RECIPE = {
+    "stage1.batch_size": 48,
+    "stage1.learning_rate": 1e-3,
+    "stage1.schedule": "constant",
+    "stage1.warmup": 0.0,
+    "stage1.b1": 0.5,
+    "stage1.clip": 0.25,
+    "stage1.augment": False,
+    "stage1.error": "mse",
+    "stage1.scale": 100.0,
+    "stage1.position": 0.0,
+    "stage1.recognition": 0.0,
+    "stage1.gradient": 1e-4,
+    "stage1.prior": 1.0,
+}
+
+RECIPES = {
+    "tpgsr": RECIPE,
+    "tpgsr3": RECIPE,
+    "tatt": RECIPE | {"stage1.batch_size": 64, "stage1.structure": 0.1, "stage1.turn": 5.0},
+}
+
 # What each changes in a config that starts from nothing.
 CHANGES = {
     "tbsrn": {"sr.name": "tbsrn"},
     "tsrn": {"sr.name": "tsrn"},
+    "tpgsr": {"sr.name": "tpgsr"},
+    "tpgsr3": {"sr.name": "tpgsr", "sr.tpgsr.stages": 3},
+    "tatt": {"sr.name": "tatt"},
     "bicubic": {"sr.name": "bicubic", "sr.apply_stn": "never"},
     "hr": {"stage2.images": "hr"},
     "joint": {"stages": "pretrain,joint"},
@@ -30,16 +56,20 @@ def differing(config, base, prefix=""):
 @pytest.mark.parametrize("preset", [paper, small, tiny])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_variant_changes_its_fields_alone(preset, variant):
-    assert differing(preset.get_config(variant), preset.get_config()) == CHANGES[variant]
+    config, base = preset.get_config(variant), preset.get_config()
+    found = differing(config, base)
+    expected = RECIPES.get(variant, {})
+    assert {name: found.pop(name, base.stage1[name[7:]]) for name in expected} == expected
+    assert found == CHANGES[variant]
 
 
-@pytest.mark.parametrize("variant", ["tbsrn", "tsrn", "bicubic"])
+@pytest.mark.parametrize("variant", ["tbsrn", "tsrn", "tpgsr", "tatt", "bicubic"])
 def test_another_sr_network_starts_afresh(variant):
     assert demo.get_config().init.sr and not demo.get_config(variant).init.sr
 
 
 def test_an_unknown_variant_is_one_line_with_all_of_them():
-    with pytest.raises(UserError, match=r"no variant 'tsbrn'; take one of tbsrn, tsrn, bicubic"):
+    with pytest.raises(UserError, match=r"no variant 'tsbrn'; take one of tbsrn, tsrn, tpgsr, "):
         paper.get_config("tsbrn")
 
 

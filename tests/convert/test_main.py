@@ -43,7 +43,7 @@ def state_dict(model, seed=0):
 
 def as_published(model, tensors):
     """The content of the published file."""
-    if model in ("tbsrn", "tsrn"):
+    if model in ("tbsrn", "tsrn", "tpgsr", "tatt"):
         return {
             "state_dict_G": tensors,
             "info": {"arch": model, "iters": 7, "epochs": 3, "up_scale_factor": 2},
@@ -107,11 +107,42 @@ def test_a_published_file_makes_the_tree_and_comes_back_exactly(model, saved, tm
     file, back = there_and_back(model, saved(published), tmp_path)
     assert file.model == model
     assert same(file.variables, expected(model, tensors))
-    if model in ("tbsrn", "tsrn"):
+    if model in ("tbsrn", "tsrn", "tpgsr", "tatt"):
         assert back.keys() == {"state_dict_G"}
         assert same_bits(published["state_dict_G"], back["state_dict_G"])
     else:
         assert same_bits(published, back)
+
+
+def test_a_network_and_its_recognisers_come_from_files_and_go_back(crnn, saved, tmp_path):
+    tensors = state_dict("tpgsr")
+    network = collections.OrderedDict(
+        (name, tensor) for name, tensor in tensors.items() if not name.startswith("prior.")
+    )
+    other = collections.OrderedDict((name, tensor + 1) for name, tensor in crnn.items())
+    contents = {"model": {"state_dict_G": network}, "first": crnn, "second": {"net": other}}
+    paths = [str(saved(content, f"{name}.pth")) for name, content in contents.items()]
+    out = tmp_path / "out.params"
+    lines = files.import_file("tpgsr", ",".join(paths), str(out))
+    assert lines[-1].endswith(
+        f"--config.sr.name=tpgsr --config.sr.tpgsr.stages=2 --config.init.sr={out}"
+    )
+    file = parameter_files.load(out)
+    assert file.settings == {"name": "tpgsr", "tpgsr": {"stages": 2}}
+    prior = file.variables["params"]["prior"]
+    whole = expected("crnn", crnn)["params"]
+    assert same(prior["0"], whole)
+    assert same(prior["1"]["convs"]["0"]["conv"]["bias"], whole["convs"]["0"]["conv"]["bias"] + 1)
+    backs = [str(tmp_path / f"back{number}.pth") for number in range(3)]
+    files.export_file("tpgsr", str(out), ",".join(backs))
+    for back, content in zip(backs, contents.values(), strict=True):
+        found = torch.load(back, weights_only=True)
+        (key,) = content if len(content) == 1 else (None,)
+        assert same_bits(
+            found if key is None else found[key], content if key is None else content[key]
+        )
+    message = complaint(files.export_file, "tpgsr", out, ",".join(backs[:2]))
+    assert "2 files; name one, or 3: the network's and one for each recogniser" in message
 
 
 def test_wrappings_that_are_not_the_published_one_are_restored(crnn, saved, tmp_path):

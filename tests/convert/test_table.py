@@ -249,6 +249,8 @@ def test_every_published_model_has_a_table():
         "edsr",
         "tbsrn",
         "tsrn",
+        "tpgsr",
+        "tatt",
         "resampler",
         "text_focus",
         "cdistnet",

@@ -40,6 +40,16 @@ def test_images_are_prepared_as_published():
     np.testing.assert_allclose(prepared[..., 0], expected, rtol=0, atol=1e-5)
 
 
+def test_low_images_are_resized_in_height_too():
+    images = np.random.default_rng(0).random((2, 16, 64, 3)).astype(np.float32)
+    resized = torch.nn.functional.interpolate(
+        torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), (32, 100), mode="bicubic"
+    )
+    red, green, blue = resized.numpy().transpose(1, 0, 2, 3)
+    expected = 0.299 * red + 0.587 * green + 0.114 * blue
+    np.testing.assert_allclose(prepare(images)[..., 0], expected, rtol=0, atol=1e-5)
+
+
 def test_bicubic_resizing_averages_four_pixels():
     matrix = _bicubic_matrix(128, 100)
     np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-6)

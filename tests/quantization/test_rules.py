@@ -169,12 +169,12 @@ def test_all_is_every_parameter_and_no_statistic(networks, network):
 
 
 # A block holds layers of several types; so do these, which are blocks.
-BLOCKS = {"edsr-head", "edsr-body", "edsr-tail", "edsr-stn", "tbsrn-stn"}
+BLOCKS = {"edsr-head", "edsr-body", "edsr-tail", "edsr-stn", "tbsrn-stn", "tpgsr-stn", "tatt-stn"}
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", (*NETWORKS, "tpgsr", "tatt"))
 def test_every_layer_type_selects_something_and_types_do_not_overlap(networks, network):
-    paths, names = networks[network], layer_types(network)
+    paths, names = networks.get(network) or sizes(network), layer_types(network)
     parts = {name: selected(paths, name) for name in names}
     assert all(parts.values())
     types = [name for name in names if name not in BLOCKS]
@@ -182,8 +182,8 @@ def test_every_layer_type_selects_something_and_types_do_not_overlap(networks, n
         assert not parts[one] & parts[other], (one, other)
     for one, other in itertools.combinations([name for name in names if name in BLOCKS], 2):
         assert not parts[one] & parts[other], (one, other)
-    # The types together are every parameter, but for TBSRN's PReLU.
-    everything = selected(paths, "all") - {"tbsrn/slope"}
+    # The types together are every parameter, but for the slopes of PReLUs.
+    everything = {path for path in selected(paths, "all") if not path.endswith("/slope")}
     assert set().union(*(parts[name] for name in types)) == everything
 
 

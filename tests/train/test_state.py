@@ -31,6 +31,14 @@ def trained(config, gradients=GRADIENTS):
     return np.asarray(params["w"])
 
 
+def test_the_clip_leaves_out_the_recognisers_of_a_text_prior():
+    gradient = {"tpgsr": jnp.asarray([3.0, 4.0]), "prior": {"0": jnp.asarray([30.0])}}
+    clip = states._clip(0.5)
+    clipped, _ = clip.update(gradient, clip.init(gradient))
+    np.testing.assert_allclose(clipped["tpgsr"], [0.3, 0.4], rtol=1e-6)
+    np.testing.assert_array_equal(clipped["prior"]["0"], [30.0])
+
+
 def by_hand(config, gradients=GRADIENTS):
     """AdamW behind a clip of the norm, as PyTorch's documentation writes it, in float64."""
     w, mean, square = START.copy(), np.zeros(3), np.zeros(3)

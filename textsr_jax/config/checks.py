@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from textsr_jax.config import sizes
 from textsr_jax.config.kinds import Refused
 from textsr_jax.config.names import nearest
+from textsr_jax.config.network_settings import GUIDED
 from textsr_jax.config.parts import Field
 from textsr_jax.config.settings import FIELDS, Experiment
 from textsr_jax.errors import UserError
@@ -184,6 +185,8 @@ def _in_use(name: str, values: Mapping[str, Any], found: Mapping[str, Any]) -> b
     if network == "stn":
         # This mode is checked later.
         return found.get("sr.apply_stn") != "never"
+    if network == "prior":
+        return values.get("sr.name") in GUIDED
     if part == "resampler":
         # The first configs had no stage 0.
         return any(other.startswith("resampler.") for other in found)

@@ -43,6 +43,35 @@ class TSRNSizes(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TPGSRSizes(Part):
+    """TPGSR's sizes, its stages, and how its text prior is used."""
+
+    blocks: int = network(5, _COUNT, "residual blocks")
+    channels: int = network(64, _CHANNELS, "width of every block; even")
+    prior_channels: int = network(32, _CHANNELS, "width of the interpreted text prior")
+    stages: int = network(1, Whole(1, 16), "passes, each with a recogniser of its own")
+    mask: bool = network(True, Flag(), "a mask of dark pixels is the fourth channel")
+    prior_dropout: float = recipe(0.25, _FRACTION, "part of a batch trained without a prior")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TATTSizes(Part):
+    """TATT's sizes, and how its text prior is used."""
+
+    blocks: int = network(5, _COUNT, "residual blocks")
+    channels: int = network(64, _CHANNELS, "width of every block; even, a multiple of heads")
+    heads: int = network(4, _COUNT, "heads of attention")
+    encoder_layers: int = network(1, Whole(0, 64), "layers of the text prior's encoder")
+    decoder_layers: int = network(2, Whole(1, 64), "layers in which pixels look at the prior")
+    # Published weights need "batch": there an image's result depends on its place in a batch.
+    queries: str = network(
+        "batch", Choice(("batch", "columns")), "what the GRU of the pixels' queries runs along"
+    )
+    mask: bool = network(True, Flag(), "a mask of dark pixels is the fourth channel")
+    dropout: float = recipe(0.1, _FRACTION, "rate of dropout in training")
+
+
+@dataclass(frozen=True, kw_only=True)
 class STNSizes(Part):
     """The sizes of the STN."""
 
@@ -53,13 +82,33 @@ class STNSizes(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CRNNSizes(Part):
+    """CRNN's sizes."""
+
+    channels: tuple[int, ...] = network(
+        (64, 128, 256, 256, 512, 512, 512), Wholes(7, 1, 4096), "channels of the convolutions"
+    )
+    hidden: int = network(256, _CHANNELS, "width of each direction of the LSTMs")
+
+
+# The networks that a text prior guides; they use the fields under "sr.prior".
+GUIDED = ("tpgsr", "tatt")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SRSettings(Part):
     """The SR model: an STN and one of the networks."""
 
-    name: str = network("edsr", Choice(("edsr", "tbsrn", "tsrn", "bicubic")), "which network")
+    name: str = network(
+        "edsr", Choice(("edsr", "tbsrn", "tsrn", "tpgsr", "tatt", "bicubic")), "which network"
+    )
     edsr: EDSRSizes = EDSRSizes()
     tbsrn: TBSRNSizes = TBSRNSizes()
     tsrn: TSRNSizes = TSRNSizes()
+    tpgsr: TPGSRSizes = TPGSRSizes()
+    tatt: TATTSizes = TATTSizes()
+    # The recognisers of the text prior, one for each stage.
+    prior: CRNNSizes = CRNNSizes()
     # The STN rectifies LR images in training alone (as the published code), always, or never.
     apply_stn: str = network("train", Choice(("train", "always", "never")), "when the STN runs")
     stn: STNSizes = STNSizes()
@@ -98,16 +147,6 @@ class CDistNetSizes(Part):
     )
     rectifier_features: int = network(256, _HIDDEN, "width of the rectifier's hidden layer")
     dropout: float = recipe(0.1, _FRACTION, "rate of dropout in training")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CRNNSizes(Part):
-    """CRNN's sizes."""
-
-    channels: tuple[int, ...] = network(
-        (64, 128, 256, 256, 512, 512, 512), Wholes(7, 1, 4096), "channels of the convolutions"
-    )
-    hidden: int = network(256, _CHANNELS, "width of each direction of the LSTMs")
 
 
 @dataclass(frozen=True, kw_only=True)

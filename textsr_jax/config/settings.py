@@ -100,6 +100,8 @@ class Starts(Part):
     resampler: str = machine("", Text(), "a parameter file or a workdir of a resampler")
     ocr: str = machine("", Text(), "the start of the recogniser, in place of pre-training")
     focus: str = machine("", Text(), "the text-focus recogniser, in place of pre-training")
+    # The recognisers of a text prior start from it, and learn from what it reads in HR images.
+    prior: str = machine("", Text(), "a CRNN, the start and the teacher of a text prior")
     pretrain: str = machine("", Text(), "a recogniser that pre-training goes on from")
     # The smaller CDistNet has the same width, and may write 0-9a-z alone. The larger one begins by
     # computing what it did; see `textsr_jax.models.growth`.
@@ -234,6 +236,14 @@ class Stage1Settings(DrawnOptimization):
     # Where this weight and the next one are 0, no text-focus recogniser is needed.
     position: float = recipe(10.0, _WEIGHT, "weight of the attention's part of the loss")
     recognition: float = recipe(0.0005, _WEIGHT, "weight of the recognition part of the loss")
+    # As TSRN, TPGSR and TATT are published: 1e-4, without the text-focus recogniser's parts.
+    gradient: float = recipe(0.0, _WEIGHT, "weight of the gradient prior's part of the loss")
+    # For sr.name=tpgsr and tatt; the teacher is init.prior. The published weight is 1.
+    prior: float = recipe(0.0, _WEIGHT, "weight of the text prior's distance from its teacher's")
+    # For sr.name=tatt, whose published values are 0.1 and 5: the images of a word as it is and of
+    # the same word turned back shall be alike.
+    structure: float = recipe(0.0, _WEIGHT, "weight of the structure consistency of turned words")
+    turn: float = recipe(0.0, Number(0, 45), "degrees by which words are turned at most")
     scale: float = recipe(100.0, _WEIGHT, "weight of the whole loss")
     # A .npy file of 62 x 62 counts for the recognition part; empty: all characters weigh alike.
     confusion: str = machine("", Text(), "a confusion matrix that weighs characters")

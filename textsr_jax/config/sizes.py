@@ -41,6 +41,16 @@ def _tsrn(fields: Mapping[str, Any]) -> float:
     return fields["channels"] ** 2 * (24 * fields["blocks"] + 45)
 
 
+def _tpgsr(fields: Mapping[str, Any]) -> float:
+    return _tsrn(fields) + 9 * 512 * 192 + fields["channels"] * fields["prior_channels"]
+
+
+def _tatt(fields: Mapping[str, Any]) -> float:
+    # The GRU is as wide as a column of 16 pixels.
+    layers = fields["encoder_layers"] + fields["decoder_layers"]
+    return _tsrn(fields) + fields["channels"] ** 2 * (4.5 * 256 + 16 + 6 * layers)
+
+
 def _stn(fields: Mapping[str, Any]) -> float:
     *_, last = channels = fields["channels"]
     return _convolutions((3, *channels)) + (2 * last + 40) * fields["features"]
@@ -88,6 +98,9 @@ NETWORKS: dict[str, Callable[[Mapping[str, Any]], float]] = {
     "sr.edsr": _edsr,
     "sr.tbsrn": _tbsrn,
     "sr.tsrn": _tsrn,
+    "sr.tpgsr": _tpgsr,
+    "sr.tatt": _tatt,
+    "sr.prior": _crnn,
     "sr.stn": _stn,
     "resampler": _resampler,
     "ocr.cdistnet": _cdistnet,

@@ -14,19 +14,20 @@ import numpy as np
 
 from textsr_jax import text
 from textsr_jax.config.names import nearest
-from textsr_jax.convert import checkpoint_files
+from textsr_jax.convert import checkpoint_files, joined
 from textsr_jax.convert.checkpoint_files import Checkpoint
 from textsr_jax.convert.published import (
     TABLES,
     WITH_STN,
     export_variables,
-    holds_stn,
     import_state_dict,
     network,
+    published_network,
 )
 from textsr_jax.convert.table import COMPUTED, UNUSED, bare_name, prefix
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.models import Network, build_focus, build_ocr, build_sr, count_parameters
+from textsr_jax.models.text_prior import PRIOR
 from textsr_jax.runtime import atomic
 from textsr_jax.storage import checkpoints, parameter_files, workdirs
 from textsr_jax.storage.parameter_files import Origin, ParameterFile
@@ -51,6 +52,8 @@ PUBLISHED = {
     "edsr": _Published("sr", prefix="module."),
     "tbsrn": _Published("sr", key="state_dict_G"),
     "tsrn": _Published("sr", key="state_dict_G"),
+    "tpgsr": _Published("sr", key="state_dict_G"),
+    "tatt": _Published("sr", key="state_dict_G"),
     "resampler": _Published("resampler", prefix="module."),
     "text_focus": _Published("focus", prefix="module."),
     "cdistnet": _Published("ocr"),
@@ -76,7 +79,8 @@ def import_file(model: str, source: str, out: str, entry: str | None = None) -> 
 
     Args:
       model: a key of `TABLES`.
-      source: a .pth or .safetensors file as published.
+      source: a .pth or .safetensors file as published; several for a model with a text prior, see
+        `joined`.
       out: the parameter file to write.
       entry: which entry of the file holds the tensors; None where there is one such entry.
 
@@ -93,8 +97,8 @@ def import_file(model: str, source: str, out: str, entry: str | None = None) -> 
             f"{source}: a parameter file already, of {held.model}: name it in "
             f"config.init.{held.part}; for the way back add --to-torch"
         )
-    checkpoint = checkpoint_files.read(source, entry)
-    template = network(model, stn=holds_stn(model, checkpoint.tensors)).template
+    checkpoint, prior_keys = joined.read(joined.split(model, source), entry)
+    template = published_network(model, checkpoint.tensors).template
     try:
         variables = import_state_dict(model, checkpoint.tensors, template)
     except UserError as error:
@@ -108,8 +112,16 @@ def import_file(model: str, source: str, out: str, entry: str | None = None) -> 
             if tensor.astype(np.float32).astype(tensor.dtype).tobytes() != tensor.tobytes():
                 aside[name] = tensor
     part = PUBLISHED[model].part
-    settings = {} if part in ("focus", "resampler") else {"name": model}
-    record = {"key": checkpoint.key, "names": list(checkpoint.tensors), "dtypes": dtypes}
+    settings: dict[str, Any] = {} if part in ("focus", "resampler") else {"name": model}
+    if (stages := _stages(variables)) > 1:
+        settings[model] = {"stages": stages}
+    record: dict[str, Any] = {
+        "key": checkpoint.key,
+        "names": list(checkpoint.tensors),
+        "dtypes": dtypes,
+    }
+    if prior_keys:
+        record["prior_keys"] = prior_keys
     file = ParameterFile(model, part, settings, variables)
     parameter_files.save(out, file, Origin(record, dropped | aside))
     live = len(checkpoint.tensors) - len(dropped)
@@ -125,7 +137,7 @@ def import_file(model: str, source: str, out: str, entry: str | None = None) -> 
         told = ", ".join(escaped(name, 64) for name in checkpoint.beside[:_MOST_TOLD])
         more = len(checkpoint.beside) - _MOST_TOLD
         lines.append(f"left out: {told}{f' and {more:,} more' if more > 0 else ''}")
-    return [*lines, f"written to {out}", *_usage(model, out)]
+    return [*lines, f"written to {out}", *_usage(model, out, stages)]
 
 
 def export_file(model: str, source: str, out: str) -> list[str]:
@@ -136,7 +148,8 @@ def export_file(model: str, source: str, out: str) -> list[str]:
     Args:
       model: a key of `TABLES`.
       source: a parameter file, or a workdir of train.py.
-      out: the file to write. `.safetensors` gives that format, any other ending PyTorch's own.
+      out: the file to write, or several, see `joined`. `.safetensors` gives that format, any other
+        ending PyTorch's own.
 
     Returns:
       Lines that say what was written.
@@ -162,11 +175,15 @@ def export_file(model: str, source: str, out: str) -> list[str]:
         checkpoint = Checkpoint(named, published.key)
     else:
         checkpoint = _original(origin, tensors)
-    suffix = pathlib.Path(out).suffix
-    if suffix == checkpoint_files.SAFETENSORS:
-        checkpoint = Checkpoint(checkpoint.tensors)
-    atomic.write_bytes(out, checkpoint_files.to_bytes(checkpoint, suffix))
-    lines = [title, f"written to {out}: {_wrapping(checkpoint)}"]
+    outs = joined.split(model, out)
+    keys = origin.record.get("prior_keys", ()) if origin else ()
+    lines = [title]
+    for path, content in zip(outs, joined.parts(checkpoint, outs, keys), strict=True):
+        suffix = pathlib.Path(path).suffix
+        if suffix == checkpoint_files.SAFETENSORS:
+            content = Checkpoint(content.tensors)
+        atomic.write_bytes(path, checkpoint_files.to_bytes(content, suffix))
+        lines.append(f"written to {path}: {_wrapping(content)}")
     if origin is None:
         lines += _differences(model, variables)
     return lines
@@ -276,7 +293,8 @@ def _differences(model: str, variables: dict[str, Any]) -> Iterator[str]:
         yield f"the STN is left out: the published {model} has none"
     if not with_stn and model in WITH_STN:
         yield f"there is no STN in it: build the published {model} without one"
-    published = table.published(network(model, stn=with_stn and model in WITH_STN).template)
+    like = network(model, stn=with_stn and model in WITH_STN, stages=_stages(variables))
+    published = table.published(like.template)
     tensors = export_variables(model, variables)
     if published != {name: tensor.shape for name, tensor in tensors.items()}:
         yield f"it is of another size than the published {model}: build that in the same size"
@@ -290,7 +308,12 @@ def _differences(model: str, variables: dict[str, Any]) -> Iterator[str]:
         yield from (f"  {pattern}" for pattern in readable)
 
 
-def _usage(model: str, out: str) -> Iterator[str]:
+def _stages(variables: Mapping[str, Any]) -> int:
+    """The recognisers of a text prior, one for each stage; 1 for a model without them."""
+    return max(1, len(variables["params"].get(PRIOR, {})))
+
+
+def _usage(model: str, out: str, stages: int) -> Iterator[str]:
     part = PUBLISHED[model].part
     if part == "resampler":
         yield (
@@ -299,4 +322,6 @@ def _usage(model: str, out: str) -> Iterator[str]:
         )
         return
     name = f" --config.{part}.name={model}" if part in ("sr", "ocr") else ""
+    if stages > 1:
+        name += f" --config.{part}.{model}.stages={stages}"
     yield f"use it: --config=configs/paper.py{name} --config.init.{part}={out}"

@@ -1,13 +1,14 @@
 """The published checkpoints that can be converted: their networks, name tables and tensors."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from textsr_jax.convert import cdistnet, crnn, edsr, resampler, tbsrn, text_focus, tsrn
+from textsr_jax.convert import cdistnet, crnn, edsr, resampler, tatt, tbsrn, text_focus, tpgsr, tsrn
 from textsr_jax.convert.table import (
     bare_name,
     leaves,
@@ -22,6 +23,8 @@ TABLES = {
     "edsr": edsr.TABLE,
     "tbsrn": tbsrn.TABLE,
     "tsrn": tsrn.TABLE,
+    "tpgsr": tpgsr.TABLE,
+    "tatt": tatt.TABLE,
     "resampler": resampler.TABLE,
     "crnn": crnn.TABLE,
     "text_focus": text_focus.TABLE,
@@ -36,22 +39,26 @@ PUBLISHED_ONLY = {
 }
 
 # Models whose checkpoints hold the STN, where they were trained with it.
-WITH_STN = ("tbsrn", "tsrn")
+WITH_STN = ("tbsrn", "tsrn", "tpgsr", "tatt")
 _STN_PREFIX = "stn_head."
+_PRIOR = re.compile(r"prior\.(\d)\.")
 
 # Fewer tensors than half of the smallest network's.
 _FEWEST = 16
 
 
-def network(model: str, *, stn: bool = False, dtype: str = "float32") -> Network:
+def network(model: str, *, stn: bool = False, stages: int = 1, dtype: str = "float32") -> Network:
     """Builds the network of a published checkpoint, in its published size.
 
     Args:
       model: a key of `TABLES`.
       stn: whether a super-resolution network has the STN in front.
+      stages: how many stages a network with a text prior has.
       dtype: the compute dtype, float32 or bfloat16.
     """
-    settings = {"name": model, "dtype": dtype}
+    settings: dict[str, Any] = {"name": model, "dtype": dtype}
+    if stages > 1:
+        settings[model] = {"stages": stages}
     if model == "text_focus":
         return build_focus({"dtype": dtype})
     if model == "resampler":
@@ -109,6 +116,15 @@ def holds_stn(model: str, names: Mapping[str, Any]) -> bool:
     return model in WITH_STN and any(bare_name(name).startswith(_STN_PREFIX) for name in names)
 
 
+def published_network(model: str, names: Mapping[str, Any]) -> Network:
+    """Builds the network of a published checkpoint of `model`, by the names of its tensors.
+
+    It has an STN if they hold one, and a stage for each recogniser of a text prior.
+    """
+    stages = {found[1] for name in names if (found := _PRIOR.match(bare_name(name)))}
+    return network(model, stn=holds_stn(model, names), stages=max(1, len(stages)))
+
+
 def _recognize(asked: str, state_dict: Mapping[str, np.ndarray]) -> str:
     """A hint for messages: which published checkpoint a state dict looks like."""
     shapes = {bare_name(name): np.shape(tensor) for name, tensor in state_dict.items()}
@@ -118,7 +134,7 @@ def _recognize(asked: str, state_dict: Mapping[str, np.ndarray]) -> str:
     fits, sizes = {}, {}
     for model in dict.fromkeys((asked, *TABLES)):
         table = TABLES[model]
-        template = network(model, stn=holds_stn(model, state_dict)).template
+        template = published_network(model, state_dict).template
         published = table.published(template)
         known = published.keys() & shapes.keys()
         foreign = [n for n in shapes.keys() - known if table.why_dropped(n) is None]

@@ -1,10 +1,10 @@
-"""Published names that TBSRN and TSRN checkpoints (state_dict_G) share, for their tables."""
+"""Published names that TBSRN, TSRN and TPGSR checkpoints (state_dict_G) share, for their tables."""
 
 from textsr_jax.convert import stn
 
 RENAMES = (
     *stn.RENAMES,
-    (r"^(tbsrn|tsrn)\.", ""),
+    (r"^(tbsrn|tsrn|tpgsr|tatt)\.", ""),
     (r"^head\.", "block1.0."),
     (r"^slope$", "block1.1.weight"),
     (r"^blocks\.(\d+)\.", r"block{\1+2}."),

@@ -1,4 +1,4 @@
-"""Published names of the STN inside TBSRN and TSRN checkpoints (state_dict_G), for their tables."""
+"""Published names of the STN inside SR checkpoints (state_dict_G), for their tables."""
 
 RENAMES = (
     # The published list counts the pooling layers too, so convolutions have even numbers.

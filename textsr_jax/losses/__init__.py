@@ -1,4 +1,4 @@
-"""Training losses: text-focus, learned downscaling, and the losses of recognition.
+"""Training losses: text-focus, text prior, learned downscaling, and those of recognition.
 
 They are pure functions of arrays, and work inside jit and under any sharding of the batch.
 
@@ -22,8 +22,10 @@ from textsr_jax.losses.text_focus import (
     weight_table,
     weighted_cross_entropy,
 )
+from textsr_jax.losses.text_prior import GRADIENT_WEIGHT, gradient_prior_loss, text_prior_loss
 
 __all__ = [
+    "GRADIENT_WEIGHT",
     "IMAGE_ERRORS",
     "POSITION_WEIGHT",
     "RECOGNITION_WEIGHT",
@@ -31,6 +33,7 @@ __all__ = [
     "WordLosses",
     "cross_entropy",
     "ctc_loss",
+    "gradient_prior_loss",
     "log_mse",
     "mse",
     "offset_distance",
@@ -39,6 +42,7 @@ __all__ = [
     "rescaling_loss",
     "share_of_count",
     "text_focus_loss",
+    "text_prior_loss",
     "weight_table",
     "weighted_cross_entropy",
 ]

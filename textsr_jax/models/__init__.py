@@ -20,6 +20,7 @@ from textsr_jax.models.bicubic import Bicubic
 from textsr_jax.models.cdistnet import CDistNet
 from textsr_jax.models.crnn import CRNN
 from textsr_jax.models.edsr import EDSR
+from textsr_jax.models.layers.pixels import MASKED
 from textsr_jax.models.network import (
     Network,
     Variables,
@@ -33,16 +34,21 @@ from textsr_jax.models.resampler import Resampler
 from textsr_jax.models.rescaling import Rescaler
 from textsr_jax.models.stn import STN
 from textsr_jax.models.super_resolution import SuperResolver
+from textsr_jax.models.tatt import TATT
 from textsr_jax.models.tbsrn import TBSRN
 from textsr_jax.models.text_focus import TextFocusRecognizer
+from textsr_jax.models.text_prior import GuidedResolver
+from textsr_jax.models.tpgsr import TPGSR
 from textsr_jax.models.tsrn import TSRN
 from textsr_jax.text import ALPHANUMERIC, Alphabet
 
 __all__ = [
+    "GUIDED",
     "Network",
     "Variables",
     "build_focus",
     "build_ocr",
+    "build_prior",
     "build_rescaler",
     "build_sr",
     "count_parameters",
@@ -57,7 +63,14 @@ SR_NETWORKS: Builders = {
     "edsr": EDSR,
     "tbsrn": TBSRN,
     "tsrn": TSRN,
+    "tpgsr": TPGSR,
+    "tatt": TATT,
     "bicubic": Bicubic,
+}
+# Those that are given a text prior, and how `GuidedResolver` uses it by default, as published.
+GUIDED: Mapping[str, Mapping[str, Any]] = {
+    "tpgsr": {"dropout": 0.25, "detached": False},
+    "tatt": {"dropout": 0.0, "detached": True},
 }
 OCR_NETWORKS: Builders = {"cdistnet": CDistNet, "crnn": CRNN}
 
@@ -72,7 +85,8 @@ def build_sr(config: Mapping[str, Any], variables: Variables | None = None) -> N
       config: the part `sr` of a config. `name` is one of `SR_NETWORKS`, `dtype` float32 or
         bfloat16, `apply_stn` one of `super_resolution.APPLY_STN`. The parts under `stn` and under
         the network's name are arguments of their constructors; the defaults are the published
-        sizes.
+        sizes. One of the networks `GUIDED` has `stages`, `mask` and `prior_dropout` there
+        too, which `GuidedResolver` takes, and its recognisers have the sizes under `prior`.
       variables: what the model will run with. Where they hold no STN, as in EDSR's published file,
         the model has none either.
 
@@ -88,15 +102,56 @@ def build_sr(config: Mapping[str, Any], variables: Variables | None = None) -> N
                 "it to 'train' or 'never', or train stage1 from them"
             )
         mode = "never"
-    make_network = _maker(SR_NETWORKS, config, "sr")
     stn_arguments = _arguments(config, "stn")
 
-    def build(rngs: nnx.Rngs) -> SuperResolver:
+    def make_stn(rngs: nnx.Rngs, image_channels: int) -> STN | None:
         # Without `dtype`: in bfloat16 the control points would be off by a quarter of a pixel.
-        rectifier = None if mode == "never" else STN(**stn_arguments, rngs=rngs)
-        return SuperResolver(name, make_network(rngs), rectifier, mode)
+        if mode == "never":
+            return None
+        return STN(**stn_arguments, image_channels=image_channels, rngs=rngs)
+
+    if name in GUIDED:
+        return _build_guided(config, make_stn, mode)
+    make_network = _maker(SR_NETWORKS, config, "sr")
+    return Network(lambda rngs: SuperResolver(name, make_network(rngs), make_stn(rngs, 3), mode))
+
+
+def _build_guided(
+    config: Mapping[str, Any], make_stn: Callable[[nnx.Rngs, int], STN | None], mode: str
+) -> Network:
+    name, sizes = config["name"], _arguments(config, config["name"])
+    stages, mask = sizes.pop("stages", 1), sizes.pop("mask", True)
+    uses = dict(GUIDED[name])
+    if "prior_dropout" in sizes:
+        uses["dropout"] = sizes.pop("prior_dropout")
+    channels = MASKED if mask else 3
+    dtype = _compute_dtype(config["dtype"], "sr")
+
+    def build(rngs: nnx.Rngs) -> GuidedResolver:
+        network = SR_NETWORKS[name](**sizes, image_channels=channels, dtype=dtype, rngs=rngs)
+        priors = [_make_prior(config, rngs) for _ in range(stages)]
+        stn = make_stn(rngs, channels)
+        return GuidedResolver(name, network, priors, stn, mode, mask=mask, **uses)
 
     return Network(build)
+
+
+def build_prior(config: Mapping[str, Any]) -> Network:
+    """Builds the recogniser that guides an SR network, a CRNN for 0-9a-z, and its teacher.
+
+    Args:
+      config: the part `sr` of a config; the part under `prior` holds arguments of `CRNN`.
+
+    Raises:
+      UserError: there is no such dtype.
+    """
+    _compute_dtype(config["dtype"], "sr")
+    return Network(lambda rngs: _make_prior(config, rngs))
+
+
+def _make_prior(config: Mapping[str, Any], rngs: nnx.Rngs) -> CRNN:
+    dtype = _compute_dtype(config["dtype"], "sr")
+    return CRNN(**_arguments(config, "prior"), dtype=dtype, rngs=rngs)
 
 
 def build_ocr(config: Mapping[str, Any], alphabet: Alphabet = ALPHANUMERIC) -> Network:

@@ -18,8 +18,10 @@ from textsr_jax.models.layers.pooling import max_pool
 from textsr_jax.models.recognizer import Loss, Losses, Search, Words
 from textsr_jax.text import ALPHANUMERIC, Alphabet
 
-# Width of the images that the network reads. Their height is 32, like that of its input.
-WIDTH = 100
+# The size of the images that the network reads.
+HEIGHT, WIDTH = 32, 100
+# The frames that it makes of them.
+FRAMES = 26
 
 # The kernel size of each convolution, those with BatchNorm, and those with pooling after them.
 _KERNELS = (3, 3, 3, 3, 3, 3, 2)
@@ -33,14 +35,18 @@ _LINEAR_INIT = nnx.initializers.xavier_uniform()
 
 
 def prepare(images: jax.Array) -> jax.Array:
-    """Images as the network sees them: (batch, 32, 128, 3) to grey (batch, 32, 100, 1), float32.
+    """Images as the network sees them: (batch, H, W, 3) to grey (batch, 32, 100, 1), float32.
 
     They are resized by PyTorch's bicubic interpolation. The published evaluation resizes the
     colours first. Both steps are linear, so their order does not matter.
     """
-    matrix = _bicubic_matrix(images.shape[2], WIDTH)
     highest = jax.lax.Precision.HIGHEST
-    return jnp.einsum("bhwc,vw->bhvc", to_gray(images), matrix, precision=highest)
+    across = _bicubic_matrix(images.shape[2], WIDTH)
+    gray = jnp.einsum("bhwc,vw->bhvc", to_gray(images), across, precision=highest)
+    if images.shape[1] == HEIGHT:
+        return gray
+    down = _bicubic_matrix(images.shape[1], HEIGHT)
+    return jnp.einsum("bhwc,gh->bgwc", gray, down, precision=highest)
 
 
 class CRNN(nnx.Module):
@@ -92,7 +98,7 @@ class CRNN(nnx.Module):
         """Logits of every frame.
 
         Args:
-          images: (batch, 32, 128, 3), RGB in [0, 1]; values outside are not clipped.
+          images: (batch, H, W, 3), RGB in [0, 1]; values outside are not clipped.
           train: normalise by the batch's statistics, and update the running ones.
 
         Returns:
@@ -240,7 +246,10 @@ class LSTM(nnx.Module):
 
         shape = (sequence.shape[1], kernel.shape[0])
         start = (jnp.zeros(shape, kernel.dtype), jnp.zeros(shape, jnp.float32))
-        return jax.lax.scan(step, start, given, reverse=self.reverse)[1]
+        if not self.reverse:
+            return jax.lax.scan(step, start, given)[1]
+        # jax2onnx (0.13) takes no scan with `reverse=True`.
+        return jax.lax.scan(step, start, given[::-1])[1][::-1]
 
 
 def _linear(inputs: int, outputs: int, dtype: jnp.dtype | None, rngs: nnx.Rngs) -> nnx.Linear:

@@ -1,4 +1,4 @@
-"""SRResNet x2: the frame around the blocks of TSRN and TBSRN.
+"""SRResNet x2: the frame around the blocks of TSRN, TBSRN and TPGSR.
 
 "Photo-realistic single image super-resolution using a generative adversarial network" (Ledig et
 al., 2017), with Mish, one-step upsampling and tanh as published with TSRN.
@@ -50,10 +50,11 @@ class SRResNet(nnx.Module):
     """Super-resolution x2 with blocks of any kind.
 
     Args:
-      make_block: makes a block, which is called as `block(features, train=train, rngs=rngs)` and
-        keeps the shape (batch, H, W, channels).
+      make_block: makes a block, which is called as `block(features, *beside, train=train,
+        rngs=rngs)` and keeps the shape (batch, H, W, channels).
       blocks: number of blocks.
       channels: width of the features.
+      image_channels: channels of the images, LR and SR; 4 with a mask (`layers.pixels.with_mask`).
       dtype: compute dtype; the parameters stay float32.
       rngs: draws the parameters.
     """
@@ -67,6 +68,7 @@ class SRResNet(nnx.Module):
         blocks: int,
         channels: int,
         *,
+        image_channels: int = 3,
         dtype: jnp.dtype | None,
         rngs: nnx.Rngs,
     ):
@@ -75,35 +77,55 @@ class SRResNet(nnx.Module):
                 inputs, outputs, (size, size), kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs
             )
 
-        self.head = conv(3, channels, 9)
+        self.head = conv(image_channels, channels, 9)
         # PReLU's one parameter, with PyTorch's first value.
         self.slope = nnx.Param(jnp.full(1, 0.25))
         self.blocks = nnx.List([make_block() for _ in range(blocks)])
         self.body_end = conv(channels, channels, 3)
         self.body_end_bn = nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
         self.upsample = conv(channels, SCALE**2 * channels, 3)
-        self.tail = conv(channels, 3, 9)
+        self.tail = conv(channels, image_channels, 9)
 
     def __call__(
-        self, lr: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None
+        self,
+        lr: jax.Array,
+        *beside: jax.Array,
+        train: bool = False,
+        rngs: nnx.Rngs | None = None,
     ) -> jax.Array:
         """Enlarges images twice.
 
         Args:
-          lr: float (batch, H, W, 3), RGB in [0, 1].
+          lr: float (batch, H, W, image channels), RGB in [0, 1], and the mask where there is one.
+          beside: other inputs, which `context` takes; none for most networks.
           train: normalises by the batch and updates the statistics.
           rngs: needed for dropout in training, where the blocks have any.
 
         Returns:
-          float32 (batch, 2 H, 2 W, 3), RGB around [0, 1], in (-1, 1) and not clipped.
+          float32 (batch, 2 H, 2 W, image channels), around [0, 1], in (-1, 1) and not clipped.
         """
         head = self.head(lr)
         head = jnp.where(head > 0, head, head * self.slope[...])
+        beside = self.context(head, *beside, train=train, rngs=rngs)
         features = head
         for block in self.blocks:
-            features = block(features, train=train, rngs=rngs)
+            features = block(features, *beside, train=train, rngs=rngs)
         features = self.body_end(features)
         features = self.body_end_bn(features, use_running_average=not train)
         features = self.upsample(head + features)
         features = mish(self.shuffle(features, SCALE))
         return jnp.tanh(self.tail(features).astype(jnp.float32))
+
+    def context(
+        self, head: jax.Array, *beside: jax.Array, train: bool, rngs: nnx.Rngs | None
+    ) -> tuple[jax.Array, ...]:
+        """What every block is given besides the features; a network may make it of its inputs.
+
+        Args:
+          head: the first features, (batch, H, W, channels).
+          beside: the other inputs of the network.
+          train: whether the network is trained.
+          rngs: for dropout in training.
+        """
+        del head, train, rngs
+        return beside

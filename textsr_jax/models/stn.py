@@ -101,6 +101,7 @@ class STN(nnx.Module):
       features: width of the fully connected layer.
       num_control_points: how many control points; even.
       image_size: (height, width) of the images; at least 16 x 32.
+      image_channels: channels of the images; 4 with a mask (`layers.pixels.with_mask`).
       dtype: compute dtype of the network; the warp is always float32.
       rngs: draws the parameters.
     """
@@ -111,6 +112,7 @@ class STN(nnx.Module):
         features: int = 512,
         num_control_points: int = 20,
         image_size: tuple[int, int] = (16, 64),
+        image_channels: int = 3,
         *,
         dtype: jnp.dtype | None = None,
         rngs: nnx.Rngs,
@@ -118,7 +120,7 @@ class STN(nnx.Module):
         self.convs = nnx.List(
             [
                 ConvBlock(inputs, outputs, dtype=dtype, rngs=rngs)
-                for inputs, outputs in zip((3, *channels[:-1]), channels, strict=True)
+                for inputs, outputs in zip((image_channels, *channels[:-1]), channels, strict=True)
             ]
         )
         height, width = image_size
@@ -144,7 +146,8 @@ class STN(nnx.Module):
         """Finds the text's borders.
 
         Args:
-          images: float (batch, height, width, 3), RGB in [0, 1], of the constructor's `image_size`.
+          images: float (batch, height, width, image channels), in [0, 1], of the constructor's
+            `image_size`.
           train: normalises by the batch and updates the statistics.
 
         Returns:
@@ -162,5 +165,5 @@ class STN(nnx.Module):
         return self.fc2(0.1 * x).reshape(x.shape[0], -1, 2)
 
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """Rectifies images, float (batch, height, width, 3); the result has the same shape."""
+        """Rectifies images, float (batch, height, width, channels); they keep their shape."""
         return rectify(images, self.control_points(images, train))

@@ -11,6 +11,14 @@ from textsr_jax.errors import UserError
 APPLY_STN = ("train", "always", "never")
 
 
+def check_mode(apply_stn: str) -> None:
+    """Raises `UserError` if this is not one of `APPLY_STN`."""
+    if apply_stn not in APPLY_STN:
+        raise UserError(
+            f"config.sr.apply_stn={apply_stn!r}: not a mode; take one of {', '.join(APPLY_STN)}"
+        )
+
+
 class SuperResolver(nnx.Module):
     """LR images (batch, 16, 64, 3) in [0, 1] to SR images (batch, 32, 128, 3), not clipped.
 
@@ -23,10 +31,7 @@ class SuperResolver(nnx.Module):
     """
 
     def __init__(self, name: str, network: nnx.Module, stn: nnx.Module | None, apply_stn: str):
-        if apply_stn not in APPLY_STN:
-            raise UserError(
-                f"config.sr.apply_stn={apply_stn!r}: not a mode; take one of {', '.join(APPLY_STN)}"
-            )
+        check_mode(apply_stn)
         self.name = name
         self.apply_stn = apply_stn
         if stn is not None:

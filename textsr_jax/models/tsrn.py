@@ -61,16 +61,30 @@ class SequentialBlock(nnx.Module):
 
 
 class GRUBlock(nnx.Module):
-    """A linear layer and a bidirectional GRU, which keep the number of channels."""
+    """A linear layer and a bidirectional GRU.
 
-    def __init__(self, channels: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
+    Args:
+      channels: width of the result, even.
+      inputs: width of the input; None for `channels`.
+      dtype: compute dtype.
+      rngs: draws the parameters.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        inputs: int | None = None,
+        *,
+        dtype: jnp.dtype | None,
+        rngs: nnx.Rngs,
+    ):
         self.linear = nnx.Linear(
-            channels, channels, kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs
+            inputs or channels, channels, kernel_init=KERNEL_INIT, dtype=dtype, rngs=rngs
         )
         self.gru = BidirectionalGRU(channels, channels // 2, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, *, axis: int) -> jax.Array:
-        """Runs along `axis` of `x` (batch, H, W, channels); the result is float32."""
+        """Runs along `axis` of `x` (batch, H, W, inputs): float32 (batch, H, W, channels)."""
         return jnp.moveaxis(self.gru(self.linear(jnp.moveaxis(x, axis, 0))), 0, axis)
 
 

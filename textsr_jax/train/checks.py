@@ -9,6 +9,7 @@ from textsr_jax import text
 from textsr_jax.config.settings import DrawnOptimization, Experiment, Optimization
 from textsr_jax.data import drawing
 from textsr_jax.errors import UserError
+from textsr_jax.models import GUIDED
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train.names import JOINT, STAGE0, STAGE1, STAGE2
 from textsr_jax.train.training import Training
@@ -94,11 +95,16 @@ def check_words(training: Training) -> None:
 
 
 def check_joint_trains(chosen: set[str], training: Training) -> None:
-    """Refuses the joint stage for an SR model without parameters.
+    """Refuses the joint stage for an SR model without parameters, or with a text prior.
 
     Raises:
-      UserError: the joint stage is chosen, and the SR model has none.
+      UserError: the joint stage is chosen, and the SR model is one of those.
     """
+    if JOINT in chosen and training.config.sr.name in GUIDED:
+        raise UserError(
+            f"config.stages={training.config.stages}: {JOINT} has no loss for the text prior of "
+            f"{training.config.sr.name}; take {STAGE1} and {STAGE2}"
+        )
     if JOINT in chosen and not training.sr_is_trainable:
         config = training.config
         raise UserError(

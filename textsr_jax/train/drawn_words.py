@@ -17,8 +17,9 @@ from textsr_jax.data.batching import NO_IMAGES, Batch
 from textsr_jax.data.drawing import DrawSettings
 from textsr_jax.images import Array
 from textsr_jax.models import Variables
+from textsr_jax.train.comparison import Parts
 from textsr_jax.train.state import TrainState
-from textsr_jax.train.steps import DeviceData, Parts, Step, take_images
+from textsr_jax.train.steps import DeviceData, Step, take_images
 
 # The step's own keys are the stage's with the numbers of steps, which do not reach this one.
 _KEY = 2**32 - 1

@@ -20,7 +20,7 @@ from textsr_jax.config.checks import checked
 from textsr_jax.config.settings import Data, Experiment
 from textsr_jax.runtime.compilation import keep_compiled
 from textsr_jax.storage import locks, workdirs
-from textsr_jax.train import checks, loop, plan, run_file, stopping, trained_on
+from textsr_jax.train import checks, loop, plan, run_file, starts, stopping, trained_on
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train.names import STAGE1, WORDS
 from textsr_jax.train.profiling import Window
@@ -109,6 +109,8 @@ def _checked(
     if chosen - {stage0.SPEC.chosen_by}:
         checks.check_words(training)
     checks.check_joint_trains(chosen, training)
+    if STAGE1 in chosen:
+        starts.has_teacher(config)
     return training
 
 

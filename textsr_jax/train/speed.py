@@ -11,8 +11,9 @@ from textsr_jax.config.settings import Optimization
 from textsr_jax.models.layers.convolution import counted
 from textsr_jax.train import peaks, pmapped
 from textsr_jax.train import state as states
+from textsr_jax.train.comparison import Parts
 from textsr_jax.train.state import TrainState
-from textsr_jax.train.steps import Loss, Parts, Step, make_step
+from textsr_jax.train.steps import Loss, Step, make_step
 
 _logger = logging.getLogger(__name__)
 

@@ -5,11 +5,13 @@ import sys
 import jax
 
 from textsr_jax import text
+from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
-from textsr_jax.models import Network, Variables, build_ocr, growth
+from textsr_jax.models import GUIDED, Network, Variables, build_ocr, build_prior, growth
 from textsr_jax.storage import checkpoints, workdirs
 from textsr_jax.storage.parameter_files import is_parameter_file
 from textsr_jax.train import mesh as meshes
+from textsr_jax.train import names
 from textsr_jax.train.specs import StageSpec
 from textsr_jax.train.training import Training
 
@@ -33,6 +35,36 @@ def load(training: Training, spec: StageSpec, part: str, network: Network) -> Va
         return load_recognizer(training, spec, init, f"config.init.ocr={init}")
     name = getattr(getattr(training.config, part), "name", part)
     return checkpoints.load_start(init, spec.name, part, name, network.template)
+
+
+def has_teacher(config: Experiment) -> bool:
+    """Whether stage 1 trains a text prior to be like that of a teacher.
+
+    Raises:
+      UserError: the config names no teacher then.
+    """
+    if config.sr.name not in GUIDED or not config.stage1.prior:
+        return False
+    if not config.init.prior:
+        raise UserError(
+            f"config.stage1.prior={config.stage1.prior:g} needs a recogniser to learn from; name a "
+            "CRNN for 0-9a-z in config.init.prior, or set it to 0"
+        )
+    return True
+
+
+def load_prior(training: Training) -> Variables:
+    """The CRNN that `config.init.prior` names, of the sizes in `config.sr.prior`.
+
+    Raises:
+      UserError: there is no such recogniser.
+    """
+    config = training.config
+    place = f"config.init.prior={config.init.prior}"
+    template = build_prior(config.sr).template
+    return checkpoints.load_start(
+        config.init.prior, names.PRETRAIN_OCR, "ocr", "crnn", template, place
+    )
 
 
 def load_best(training: Training, spec: StageSpec, part: str, network: Network) -> Variables:

@@ -9,6 +9,7 @@ import optax
 
 from textsr_jax.config.settings import Optimization
 from textsr_jax.models import Variables
+from textsr_jax.models.text_prior import PRIOR
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -109,19 +110,24 @@ def schedule(config: Optimization) -> optax.Schedule:
 def _clip(most: float) -> optax.GradientTransformation:
     """Scales gradients whose global norm is above `most` down to it, by one factor.
 
+    The recognisers that guide an SR model (`models.text_prior`) are neither counted nor scaled, as
+    published.
+
     `optax.clip_by_global_norm` divides each value instead (optax 0.2.8); with it XLA's Adam takes
     1.8 times as long on a CPU. PyTorch's `clip_grad_norm_` multiplies too.
     """
 
     def clip(gradient: optax.Updates, state: Any, params: Any = None) -> tuple[Any, Any]:
-        factor = jnp.minimum(1.0, most / optax.tree.norm(gradient))
-        return jax.tree.map(lambda leaf: leaf * factor, gradient), state
+        free = {PRIOR: gradient[PRIOR]} if PRIOR in gradient else {}
+        bound = {name: branch for name, branch in gradient.items() if name not in free}
+        factor = jnp.minimum(1.0, most / optax.tree.norm(bound))
+        return jax.tree.map(lambda leaf: leaf * factor, bound) | free, state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), clip)
 
 
 def make_optimizer(config: Optimization) -> optax.GradientTransformation:
-    """Clips the gradient's global norm, then Adam; AdamW if `weight_decay` is not 0."""
+    """Clips the gradient's global norm (`_clip`), then Adam; AdamW if `weight_decay` is not 0."""
     return optax.chain(
         _clip(config.clip),
         optax.adamw(

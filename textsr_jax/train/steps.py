@@ -22,9 +22,9 @@ from textsr_jax.images import Array, to_float
 from textsr_jax.models import Network, Variables, join, part_of
 from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.train import pmapped
+from textsr_jax.train.comparison import Parts, comparison, whole_mask
 from textsr_jax.train.state import TrainState
 
-Parts = dict[str, jax.Array]
 # The second argument holds variables, or `DeviceData`; the third is a `Batch` of words, or `Crops`
 # of photographs.
 Loss = Callable[[Variables, Any, Any, jax.Array], tuple[jax.Array, tuple[Parts, Any]]]
@@ -213,23 +213,13 @@ def focus_loss(focus: Network) -> Loss:
         inputs, targets, mask = text.focus_tokens(batch.characters)
         gray, rngs = to_gray(to_float(batch.hr)), nnx.Rngs(dropout=key)
         (logits, _), stats = focus.train(variables, gray, inputs, rngs=rngs)
-        whole = _whole_mask(batch)
+        whole = whole_mask(batch)
         value = losses.weighted_cross_entropy(logits, targets, mask, whole=whole)
         right = ((jnp.argmax(logits, -1) == targets) * mask).sum()
         right = right / losses.share_of_count(mask, whole)
         return value, ({"loss": value, "characters_right": right}, stats)
 
     return loss
-
-
-def _whole_mask(batch: Batch) -> jax.Array | None:
-    """The mask of `text.focus_tokens` for the whole batch; None if this is not a part of one."""
-    return None if batch.whole is None else text.focus_tokens(batch.whole)[2]
-
-
-def has_text_focus(config: Stage1Settings) -> bool:
-    """Whether the SR loss with these weights, those of `stage1`, reads a recogniser."""
-    return bool(config.position or config.recognition)
 
 
 def super_resolution_loss(
@@ -241,8 +231,9 @@ def super_resolution_loss(
 ) -> Loss:
     """The text-focus loss of stage 1; `frozen` holds the text-focus recogniser's variables.
 
-    If both weights of the recogniser's parts are 0, it is the images' error alone, and `frozen` is
-    not read. Attention maps that come with the batch are not computed again.
+    `gradient` x the gradient prior is added. If both weights of the recogniser's parts are 0, the
+    images' error stands in place of that loss, and `frozen` is not read. Attention maps that come
+    with the batch are not computed again.
 
     Args:
       sr: what is trained.
@@ -250,7 +241,7 @@ def super_resolution_loss(
       config: `stage1`: the images' `error` and the weights of the parts.
       weights: of confusions between characters, from `losses.weight_table`; None for 1 everywhere.
     """
-    compare = _comparison(focus, config, weights)
+    compare = comparison(focus, config, weights)
 
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
@@ -280,7 +271,7 @@ def joint_loss(
       focus, config, weights: as for `super_resolution_loss`.
       reading: the weight of the recogniser's loss.
     """
-    compare, read = _comparison(focus, config, weights), _reading(ocr)
+    compare, read = comparison(focus, config, weights), _reading(ocr)
 
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
@@ -297,37 +288,6 @@ def joint_loss(
         return value, ({"loss": value, "reading": read_value} | parts | more, stats["stats"])
 
     return loss
-
-
-def _comparison(
-    focus: Network, config: Stage1Settings, weights: Array | None
-) -> Callable[[Variables, jax.Array, Batch], tuple[jax.Array, Parts]]:
-    """A function of (frozen variables, SR images, batch) to stage 1's unscaled loss and parts."""
-    image_error = losses.IMAGE_ERRORS[config.error]
-
-    def error_alone(frozen: Variables, images: jax.Array, batch: Batch) -> tuple[jax.Array, Parts]:
-        hr = to_float(batch.hr)
-        return image_error(images, hr), {"mse": losses.mse(images, hr)}
-
-    def text_focus(frozen: Variables, images: jax.Array, batch: Batch) -> tuple[jax.Array, Parts]:
-        inputs, targets, mask = text.focus_tokens(batch.characters)
-        recognizer = focus.module(frozen)
-        return losses.text_focus_loss(
-            images,
-            to_float(batch.hr),
-            lambda images, inputs: recognizer(to_gray(images), inputs),
-            inputs,
-            targets,
-            mask,
-            weights,
-            hr_attention=batch.attention,
-            image_error=image_error,
-            position_weight=config.position,
-            recognition_weight=config.recognition,
-            whole=_whole_mask(batch),
-        )
-
-    return text_focus if has_text_focus(config) else error_alone
 
 
 def rescaling_loss(rescaler: Network, config: Stage0Settings) -> Loss:

@@ -2,13 +2,27 @@
 
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
-from textsr_jax.models.layers.pixels import pixel_shuffle, pixel_unshuffle, to_gray
+from textsr_jax.images import to_float
+from textsr_jax.models.layers.pixels import pixel_shuffle, pixel_unshuffle, to_gray, with_mask
 
 
 def test_gray_weighs_the_colours():
     colours = jnp.eye(3).reshape(1, 1, 3, 3)
     np.testing.assert_allclose(to_gray(colours)[0, 0, :, 0], [0.299, 0.587, 0.114], rtol=1e-6)
+
+
+def test_the_mask_is_pillows_gray_at_most_its_mean():
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 16, 3), np.uint8)
+    images[1], images[2] = 7, 7  # The second is plain, so all of it is as bright as its mean.
+    images[2, 3, 3] = 255
+    masked = np.asarray(with_mask(to_float(images)))
+    np.testing.assert_array_equal(masked[..., :3], to_float(images))
+    for image, mask in zip(images, masked[..., 3], strict=True):
+        gray = np.asarray(Image.fromarray(image).convert("L"))
+        np.testing.assert_array_equal(mask, gray <= gray.mean())
+    assert masked[1, ..., 3].all() and not masked[2, 3, 3, 3]
 
 
 def test_pixel_shuffle_takes_channels_in_the_published_order():

@@ -11,11 +11,15 @@ import pytest
 from tests.conftest import micro_config, same
 from tests.train.last_states import last_state
 from textsr_jax.config import variants
-from textsr_jax.errors import Stopped
-from textsr_jax.models import build_sr
-from textsr_jax.storage import checkpoints
+from textsr_jax.config.checks import checked
+from textsr_jax.errors import Stopped, UserError
+from textsr_jax.models import build_prior, build_sr
+from textsr_jax.storage import checkpoints, parameter_files
+from textsr_jax.storage.parameter_files import ParameterFile
 from textsr_jax.train import loop, reports, runner
 from textsr_jax.train.logs import Logs
+from textsr_jax.train.stages import stage1
+from textsr_jax.train.training import open_training
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +78,32 @@ def test_every_sr_network_trains_as_edsr_does(trained, data_root, tmp_path, name
     assert all(jax.tree.leaves(moved))
     sr = network(best, np.full((1, 16, 64, 3), 0.5, np.float32))
     assert np.isfinite(sr).all()
+
+
+def test_a_guided_network_starts_with_its_teacher_in_every_stage(data_root, tmp_path):
+    config = variants.tpgsr3(micro_config(data_root, tmp_path / "data"))
+    config.stages, config.sr.apply_stn = "stage1", "never"
+    with pytest.raises(
+        UserError, match=r"stage1\.prior=1 needs a recogniser .* config\.init\.prior"
+    ):
+        runner.train(config, tmp_path / "w", "again")
+    rng = np.random.default_rng(0)
+    teacher = jax.tree.map(
+        lambda leaf: rng.random(leaf.shape, np.float32), build_prior(config.sr).template
+    )
+    path = tmp_path / "crnn.params"
+    parameter_files.save(path, ParameterFile("crnn", "ocr", {"name": "crnn"}, teacher))
+    config.init.prior = str(path)
+    training = open_training(checked(config), tmp_path / "w")
+    stage = stage1.SPEC.make(training, stage1.SPEC)
+    assert same(stage.frozen["teacher"], teacher)
+    start = stage.initial(jax.random.key(0))
+    assert start["params"].keys() == {"tpgsr", "prior"}
+    for number in "01":
+        assert same(start["params"]["prior"][number], teacher["params"])
+        assert same(start["stats"]["prior"][number], teacher["stats"])
+    outline = stage1.SPEC.outline(training, stage1.SPEC)
+    assert jax.tree.structure(outline.frozen) == jax.tree.structure(stage.frozen)
 
 
 def test_without_text_focus_its_recogniser_is_neither_trained_nor_needed(

@@ -4,7 +4,7 @@ Both learn from HR images of words. A recogniser that `config.init` names takes 
 """
 
 from textsr_jax.models import Network
-from textsr_jax.train import loop, names, starts, steps, word_stages
+from textsr_jax.train import comparison, loop, names, starts, steps, word_stages
 from textsr_jax.train.judges import FocusJudge, RecognizerJudge
 from textsr_jax.train.specs import Initial, StageSpec
 from textsr_jax.train.training import Training
@@ -49,7 +49,7 @@ def _make_focus(training: Training, spec: StageSpec) -> loop.Stage:
 
 def _focus_is_needed(training: Training) -> bool:
     config = training.config
-    has_loss = steps.has_text_focus(config.stage1)
+    has_loss = comparison.has_text_focus(config.stage1)
     return training.sr_is_trainable and not config.init.focus and has_loss
 
 

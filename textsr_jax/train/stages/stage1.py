@@ -1,11 +1,16 @@
-"""Stage 1: trains the SR model on pairs of LR and HR images by the text-focus loss."""
+"""Stage 1: trains the SR model on pairs of LR and HR images by the text-focus loss.
+
+SR models that a text prior guides train their recognisers too.
+"""
 
 import jax
 
 from textsr_jax.errors import UserError
-from textsr_jax.models import Network, Variables
+from textsr_jax.models import GUIDED, Network, Variables, build_prior
+from textsr_jax.models.text_prior import PRIOR
 from textsr_jax.storage import checkpoints
-from textsr_jax.train import caches, loop, names, starts, steps, word_stages
+from textsr_jax.train import caches, comparison, loop, names, starts, steps, word_stages
+from textsr_jax.train.guided import guided_loss
 from textsr_jax.train.judges import SRJudge
 from textsr_jax.train.specs import Initial, Outline, StageSpec
 from textsr_jax.train.stages import pretrain, stage0
@@ -14,9 +19,14 @@ from textsr_jax.train.words import TrainingWords
 
 
 def _learns(training: Training) -> tuple[Network, steps.Loss]:
-    loss = steps.super_resolution_loss(
-        training.sr, training.focus, training.config.stage1, weights=training.confusion_weights
-    )
+    config, weights = training.config, training.confusion_weights
+    if config.sr.name in GUIDED:
+        teacher = build_prior(config.sr)
+        loss = guided_loss(training.sr, training.focus, teacher, config.stage1, weights=weights)
+    else:
+        loss = steps.super_resolution_loss(
+            training.sr, training.focus, config.stage1, weights=weights
+        )
     return training.sr, loss
 
 
@@ -36,7 +46,7 @@ def make_from(
       initial: makes the variables to start from.
       reader: variables of the recogniser that judges SR images; None without one.
     """
-    reader, frozen = training.placement.place(reader), focus_variables(training)
+    reader, focus = training.placement.place(reader), focus_variables(training)
     source = spec.training_set(training).everything
     return word_stages.make_stage(
         training,
@@ -44,21 +54,35 @@ def make_from(
         source,
         initial=initial,
         judge=SRJudge(training, lambda variables: (variables, reader)),
-        frozen=frozen,
-        attention=caches.hr_attention(training, spec, source, frozen),
+        frozen=focus | _teacher(training),
+        attention=caches.hr_attention(training, spec, source, focus),
     )
 
 
 def focus_variables(training: Training) -> Variables:
     """The variables of the text-focus recogniser; empty if the loss does without it."""
-    if not steps.has_text_focus(training.config.stage1):
+    if not comparison.has_text_focus(training.config.stage1):
         return {}
     return starts.load(training, pretrain.FOCUS, "focus", training.focus)
 
 
+def _teacher(training: Training) -> Variables:
+    """The variables of the recogniser that a guided model learns from, under "teacher"."""
+    if not starts.has_teacher(training.config):
+        return {}
+    return {"teacher": starts.load_prior(training)}
+
+
 def initial_sr(training: Training) -> Initial:
     """Makes the variables of the SR model that stage 1 starts from."""
-    start = _start(training)
+    start, config = _start(training), training.config
+    if start is None and config.sr.name in GUIDED and config.init.prior:
+        # All stages' recognisers start alike, as published.
+        found, stages = starts.load_prior(training), config.sr[config.sr.name].get("stages", 1)
+        start = {
+            part: {PRIOR: {str(stage): tree for stage in range(stages)}}
+            for part, tree in found.items()
+        }
     if start is None:
         return training.sr.init
 
@@ -91,8 +115,10 @@ def _start(training: Training) -> Variables | None:
 
 def outline(training: Training, spec: StageSpec) -> Outline:
     """The outline of a stage whose loss may read the text-focus recogniser."""
-    has_focus = steps.has_text_focus(training.config.stage1)
-    frozen = training.focus.template if has_focus else None
+    has_focus = comparison.has_text_focus(training.config.stage1)
+    frozen = training.focus.template if has_focus else {}
+    if starts.has_teacher(training.config):
+        frozen = frozen | {"teacher": build_prior(training.config.sr).template}
     return word_stages.make_outline(training, spec, frozen=frozen)
 
 
