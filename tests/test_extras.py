@@ -29,6 +29,7 @@ PACKAGES = {
     "convert": ("torch",),
     "qwix": ("qwix",),
     "gguf": ("gguf",),
+    "photos": ("onnxruntime", "pypdfium2", "rapidocr"),
 }
 EXTRAS = [package for packages in PACKAGES.values() for package in packages]
 

@@ -5,8 +5,8 @@ The model's file comes with the package `rapidocr`, under Apache-2.0; nothing el
 
 from __future__ import annotations
 
-import functools
 import importlib.util
+import itertools
 import math
 import os
 import pathlib
@@ -18,13 +18,10 @@ from scipy import ndimage
 
 from textsr_jax.errors import MissingPackage, UserError, installing, needs
 from textsr_jax.photos import quadrilaterals
-from textsr_jax.runtime.concurrency import bind_to_process
+from textsr_jax.runtime.concurrency import bind_to_process, once
 
-with needs("photos"):
-    import onnxruntime
-
-# The place of the file in the package.
-PACKAGE, FILE = "rapidocr", "models/PP-OCRv6_det_small.onnx"
+# The package that has the file, its place there, and the package that runs it.
+PACKAGE, FILE, RUNTIME = "rapidocr", "models/PP-OCRv6_det_small.onnx", "onnxruntime"
 
 # A photograph is enlarged until its shorter side has so many pixels, at most so much, and reduced
 # until its longer side has no more than so many. The first and the last are RapidOCR's.
@@ -53,6 +50,10 @@ class Detector:
     """
 
     def __init__(self, model: pathlib.Path):
+        # Imported here, since `model_file` has no use for it.
+        with needs("photos"):
+            import onnxruntime
+
         bind_to_process()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -97,13 +98,13 @@ class Detector:
 
         The tiles' probabilities are joined first, so that no line ends where a tile does.
         """
-        centres = np.array([box.mean(axis=0) for box in traces])
+        least, most = (np.array([end(box, axis=0) for box in traces]) for end in (np.min, np.max))
         joined = np.zeros(image.shape[:2], np.uint8)
         for rows in _tiles(image.shape[0]):
             for columns in _tiles(image.shape[1]):
                 (top, bottom), (left, right) = rows, columns
-                within = (centres >= (left, top)) & (centres < (right, bottom))
-                if not within.all(axis=1).any():
+                reached = (least < (right, bottom)) & (most > (left, top))
+                if not reached.all(axis=1).any():
                     continue
                 above, before = max(0, top - _SHARED), max(0, left - _SHARED)
                 tile = image[above : bottom + _SHARED, before : right + _SHARED]
@@ -130,23 +131,31 @@ class Detector:
         return found[0, 0]
 
 
-@functools.cache
+@once
 def shipped() -> Detector:
-    """Returns the detector that `rapidocr` brings; it is loaded once.
+    """Returns the detector that `rapidocr` brings; it is loaded once. Raises as `model_file`."""
+    return Detector(model_file())
+
+
+def model_file() -> pathlib.Path:
+    """Returns the file of the detector that `rapidocr` brings, without importing anything.
 
     Raises:
-      MissingPackage: the package is not installed.
-      UserError: it lacks the file.
+      MissingPackage: the package, or what runs the model, is not installed.
+      UserError: the package lacks the file.
     """
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingPackage(
-            f"{PACKAGE} is not installed; it comes with the extra [photos]: {installing('photos')}"
-        )
+    for package in (RUNTIME, PACKAGE):
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise MissingPackage(
+                f"{package} is not installed; it comes with the extra [photos]: "
+                f"{installing('photos')}"
+            )
+    assert spec is not None and spec.submodule_search_locations
     file = pathlib.Path(spec.submodule_search_locations[0], FILE)
     if not file.is_file():
         raise UserError(f"{file}: is missing; install rapidocr 3.10, which has it")
-    return Detector(file)
+    return file
 
 
 def _rectangles(text: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
@@ -192,7 +201,7 @@ def _tiles(length: int) -> list[tuple[int, int]]:
     """Returns where tiles begin and end along a side, without what they share."""
     count = math.ceil(length / (_TILE - 2 * _SHARED))
     ends = [round(length * number / count) for number in range(count + 1)]
-    return list(zip(ends[:-1], ends[1:], strict=True))
+    return list(itertools.pairwise(ends))
 
 
 def _without(boxes: list[np.ndarray], others: list[np.ndarray]) -> list[np.ndarray]:

@@ -6,9 +6,9 @@ import numpy as np
 
 from textsr_jax.photos import quadrilaterals
 
-# Two boxes stand on one line if their directions differ by at most this many degrees, one is at most
-# so many times as high as the other, their middles are level within this part of the lower one's
-# height, and at most so many heights are between them.
+# Two boxes stand on one line if their directions differ by at most this many degrees, one is no
+# more than so many times as high as the other, their middles are level within this part of the
+# lower one's height, and at most so many heights are between them.
 _TURNED, _HIGHER, _LEVEL, _BETWEEN = 10.0, 1.7, 0.4, 1.5
 # Two columns are this far apart, in heights of a usual line, and have so many lines at least.
 _GUTTER, _IN_COLUMN = 1.0, 2
@@ -56,14 +56,25 @@ def in_order(boxes: Sequence[np.ndarray]) -> list[int]:
 def _ordered(lines: list[int], corners: np.ndarray, usual: float) -> list[int]:
     if len(lines) < 2:
         return lines
-    columns = _cut(lines, corners[:, :, 0], _GUTTER * usual)
-    if len(columns) > 1 and min(map(len, columns)) >= _IN_COLUMN:
-        return [line for column in columns for line in _ordered(column, corners, usual)]
-    rows = _cut(lines, corners[:, :, 1], 0.0)
-    if len(rows) > 1:
-        return [line for row in rows for line in _ordered(row, corners, usual)]
-    if len(columns) > 1:
-        return [line for column in columns for line in _ordered(column, corners, usual)]
+
+    def columns(some: list[int]) -> list[list[int]]:
+        return _cut(some, corners[:, :, 0], _GUTTER * usual)
+
+    parts = columns(lines)
+    if len(parts) == 1 or min(map(len, parts)) < _IN_COLUMN:
+        # Rows with the same gutter stay together, so that their columns are seen.
+        parts = []
+        for row in _cut(lines, corners[:, :, 1], 0.0):
+            if parts and len(columns(parts[-1] + row)) > 1:
+                parts[-1] = parts[-1] + row
+            else:
+                parts.append(row)
+        if len(parts) == 1:
+            parts = _cut(lines, corners[:, :, 1], 0.0)
+        if len(parts) == 1:
+            parts = columns(lines)
+    if len(parts) > 1:
+        return [line for part in parts for line in _ordered(part, corners, usual)]
     middles = corners.mean(axis=1)
     return sorted(lines, key=lambda line: (middles[line, 1], middles[line, 0]))
 

@@ -14,7 +14,7 @@ import numpy as np
 from textsr_jax import reading
 from textsr_jax.decoding.english import log_ratio
 from textsr_jax.images import ImageLike, image_rgb
-from textsr_jax.photos import detector, ordering, quadrilaterals, splitting
+from textsr_jax.photos import ordering, quadrilaterals, splitting
 from textsr_jax.photos.page import Line, Page, Word
 from textsr_jax.reading import Reader, Reading, crops
 from textsr_jax.runtime.concurrency import once
@@ -76,6 +76,8 @@ def read_page(image: ImageLike, reader: Reader | None = None) -> Page:
       UserError: a file cannot be read or is too large, or the extra [photos] is not installed.
       ValueError: an array is not an image.
     """
+    from textsr_jax.photos import detector
+
     pixels = image_rgb(image, None)
     found = detector.shipped().lines(pixels)
     return page_of(pixels, found, reader or _shipped())

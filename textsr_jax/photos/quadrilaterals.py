@@ -64,7 +64,10 @@ def straightened(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     """
     width, height = (max(1, round(side)) for side in sides(box))
     # Only what is around the box; bicubic interpolation reads two pixels further.
-    least, most = np.floor(box.min(axis=0)).astype(int) - 2, np.ceil(box.max(axis=0)).astype(int) + 2
+    least, most = (
+        np.floor(box.min(axis=0)).astype(int) - 2,
+        np.ceil(box.max(axis=0)).astype(int) + 2,
+    )
     rows = np.arange(least[1], most[1]).clip(0, image.shape[0] - 1)
     columns = np.arange(least[0], most[0]).clip(0, image.shape[1] - 1)
     part = Image.fromarray(image[rows[:, None], columns])
@@ -93,7 +96,7 @@ def part(box: np.ndarray, left: float, right: float) -> np.ndarray:
 
 
 def _perspective(box: np.ndarray, width: float, height: float) -> list[float]:
-    """Returns Pillow's eight coefficients: from an upright image's coordinates to those of a box."""
+    """Returns Pillow's eight coefficients, from places in an upright image to those in a box."""
     rows, values = [], []
     upright = ((0, 0), (width, 0), (width, height), (0, height))
     for (x, y), (to_x, to_y) in zip(upright, box.tolist(), strict=True):

@@ -15,8 +15,9 @@ from textsr_jax.images import resize
 _ROWS, _AROUND = 32, 2.0
 # The outer rows on each side, as a part of all rows, that show the ground.
 _EDGE = 0.1
-# A column is blank if its ink is below this part of what columns of letters have.
-_BLANK = 0.25
+# A column is blank if its ink is below this part of what columns of letters have. What a row has in
+# all but this part of the columns is a rule, such as an underline.
+_BLANK, _RULED = 0.25, 0.2
 
 # In heights of letters: gaps that are narrower never end a word, wider ones always do.
 NEVER, ALWAYS = 0.15, 0.7
@@ -54,7 +55,8 @@ def gaps(line: np.ndarray) -> tuple[list[Gap], tuple[float, float]]:
     height, width = line.shape[:2]
     columns = max(1, round(width * _ROWS / height))
     ink = _ink(resize(line, (columns, _ROWS)))
-    letters = ink.mean(axis=0)
+    # The darkest stroke of a column, so that a hyphen is ink.
+    letters = ndimage.uniform_filter1d(ink, 3, axis=0)[1:-1].max(axis=0)
     strong = np.sort(letters)[int(0.8 * (len(letters) - 1))]
     blank = letters < _BLANK * strong
     inked = np.flatnonzero(~blank)
@@ -83,4 +85,5 @@ def _ink(line: np.ndarray) -> np.ndarray:
         ends.append(ndimage.median_filter(means, size=(window, 1), mode="nearest"))
     down = np.linspace(0, 1, len(pixels), dtype=np.float32)[:, None, None]
     ground = (1 - down) * ends[0] + down * ends[1]
-    return np.abs(pixels - ground).max(axis=2)
+    ink = np.abs(pixels - ground).max(axis=2)
+    return (ink - np.quantile(ink, _RULED, axis=1, keepdims=True)).clip(0)

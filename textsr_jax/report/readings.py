@@ -48,11 +48,3 @@ def line(item: ReadItem, reading: ReadText | None, format: str) -> str:
 def error_line(item: ReadItem) -> str:
     """Returns the line that says why an image could not be read."""
     return f"error: {escaped(item.error)}"
-
-
-def photograph_line(item: ReadItem) -> str:
-    """Returns the line that warns of a whole photograph, and says what to do with it."""
-    return (
-        f"warning: {escaped(item.source)}: seems to be a whole photograph, of which no text can be "
-        "trusted; crop its words, an image each, and read these"
-    )
