@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image
 
 from tests.photos import dark_text
@@ -12,7 +13,8 @@ from textsr_jax.photos.quadrilaterals import sides
 
 @pytest.fixture(scope="module")
 def dark(tmp_path_factory):
-    return detector.Detector(dark_text.write(tmp_path_factory.mktemp("model") / "dark.onnx"))
+    file = tmp_path_factory.mktemp("model") / "dark.onnx"
+    return detector.Detector(dark_text.write(file, joined=0, rim=0))
 
 
 def photograph(width, height, *bars):
@@ -23,10 +25,9 @@ def photograph(width, height, *bars):
     return image
 
 
-def expected(bar, across=0.0, down=0.0):
-    """The box of a bar: what the network adds around it, and how much further a line reaches."""
+def expected(bar):
+    """The box of a bar, which reaches further than the bar."""
     left, top, right, bottom = bar
-    left, top, right, bottom = left - across, top - down, right + across, bottom + down
     width, height = right - left, bottom - top
     # RapidOCR's rule, of the rectangle through the middles of the outer pixels.
     by = 1.6 * (width - 1) * (height - 1) / (2 * (width + height - 2)) - 0.5
@@ -37,7 +38,7 @@ def expected(bar, across=0.0, down=0.0):
 def test_boxes_are_in_pixels_of_a_photograph_of_the_network_s_size(dark):
     bar = (100, 200, 300, 240)
     (found,) = dark.lines(photograph(1024, 736, bar))
-    assert found == pytest.approx(expected(bar, 5, 1), abs=0.01)
+    assert found == pytest.approx(expected(bar), abs=0.01)
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -45,7 +46,7 @@ def test_a_small_photograph_is_enlarged_for_it(dark, scale):
     bar = (80, 80, 160, 112)
     small = tuple(side // scale for side in bar)
     (found,) = dark.lines(photograph(736 // scale, 736 // scale, small))
-    assert scale * found == pytest.approx(expected(bar, 5, 1), abs=4)
+    assert scale * found == pytest.approx(expected(bar), abs=4)
 
 
 def test_a_turned_line_has_a_turned_box(dark):
@@ -60,10 +61,6 @@ def test_a_turned_line_has_a_turned_box(dark):
 
 def test_colours_are_handed_over_blue_first(tmp_path):
     """What the networks were trained with; a wrong order costs accuracy and shows nowhere."""
-    import onnx
-    from onnx import TensorProto, helper
-
-    shape = [1, 3, "h", "w"]
     nodes = [
         helper.make_node("Slice", ["x", "start", "end", "axis"], ["blue"]),
         helper.make_node("Relu", ["blue"], ["y"]),
@@ -72,19 +69,11 @@ def test_colours_are_handed_over_blue_first(tmp_path):
         helper.make_tensor(name, TensorProto.INT64, [1], [value])
         for name, value in (("start", 0), ("end", 1), ("axis", 1))
     ]
-    graph = helper.make_graph(
-        nodes,
-        "blue",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1, "h", "w"])],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(model, tmp_path / "blue.onnx")
+    file = dark_text.save(tmp_path / "blue.onnx", nodes, constants)
     image = photograph(736, 736, (0, 0, 736, 736))
     image[100:150, 100:200, 0] = 255
     image[300:350, 100:200, 2] = 255
-    (found,) = detector.Detector(tmp_path / "blue.onnx").lines(image)
+    (found,) = detector.Detector(file).lines(image)
     assert found.mean(axis=0) == pytest.approx((150, 325))
 
 
@@ -95,11 +84,11 @@ def test_small_text_of_a_large_photograph_is_looked_for_in_tiles(dark):
     order = np.argsort(found[:, 0, 0])
     heights = [sides(box)[1] for box in found[order]]
     assert len(found) == 3
-    # The large one is of the whole photograph, where a pixel is 2.4; the others are to the pixel or so.
-    assert found[order[0]] == pytest.approx(expected(large, 12, 2.4), abs=6)
-    assert found[order[1]] == pytest.approx(expected(small, 5, 1), abs=2)
-    assert found[order[2]] == pytest.approx(expected(far, 5, 1), abs=2)
-    assert heights[0] > 100 and max(heights[1:]) < 30
+    # The large one is of the whole photograph, where a pixel is 2.4.
+    assert found[order[0]] == pytest.approx(expected(large), abs=6)
+    assert found[order[1]] == pytest.approx(expected(small), abs=2)
+    assert found[order[2]] == pytest.approx(expected(far), abs=2)
+    assert heights[0] > 100 and max(heights[1:]) < 50
 
 
 def test_a_photograph_without_text_has_no_boxes(dark):
@@ -109,7 +98,7 @@ def test_a_photograph_without_text_has_no_boxes(dark):
 
 def test_boxes_end_at_the_photograph_s_edge(dark):
     (found,) = dark.lines(photograph(1000, 736, (0, 0, 200, 40)))
-    assert found.min() == 0 and found[2] == pytest.approx(expected((-5, 0, 205, 41))[2], abs=20)
+    assert found.min() == 0 and found[2] == pytest.approx(expected((0, 0, 200, 40))[2], abs=1)
 
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):

@@ -84,8 +84,7 @@ class Detector:
         scales = np.array([text.shape[1] / width, text.shape[0] / height])
         found, traces = [], []
         for box, probability in _rectangles(text):
-            large = min(quadrilaterals.sides(box)) >= SMALL
-            if scale < 1 and not large:
+            if scale < 1 and min(quadrilaterals.sides(box)) < SMALL:
                 traces.append(box / scales)
             elif probability >= _LINE:
                 found.append(box / scales)
@@ -161,6 +160,8 @@ def model_file() -> pathlib.Path:
 def _rectangles(text: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
     """Yields the rectangles of connected text, with the mean of `text` in each before it grew.
 
+    The mean is 0 where a rectangle is too low for a line.
+
     Args:
       text: how likely each pixel is text, float32 in [0, 1] or uint8 up to 255, (height, width).
     """
@@ -168,7 +169,7 @@ def _rectangles(text: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
     labels, _ = ndimage.label(text > _TEXT * most, np.ones((3, 3)))
     for number, place in enumerate(ndimage.find_objects(labels), 1):
         rows, columns = place
-        if min(rows.stop - rows.start, columns.stop - columns.start) < _LEAST:
+        if max(rows.stop - rows.start, columns.stop - columns.start) < _LEAST:
             continue
         mask = labels[place] == number
         # The ends of each row, at the middle of the pixels.
@@ -177,14 +178,11 @@ def _rectangles(text: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
         points = np.stack([np.concatenate([first, last]), np.tile(row, 2)], axis=1) + 0.5
         box = quadrilaterals.smallest_rectangle(points)
         width, height = quadrilaterals.sides(box)
-        if min(width, height) < _LEAST:
-            continue
         probability = _mean_inside(text[place], box)
         corner = np.array([columns.start, rows.start])
         further = width * height * _FURTHER / (2 * (width + height))
-        box = quadrilaterals.grown(box + corner, further)
-        if min(quadrilaterals.sides(box)) >= _LEAST_GROWN:
-            yield box, probability
+        low = min(width, height) < _LEAST or min(width, height) + 2 * further < _LEAST_GROWN
+        yield quadrilaterals.grown(box + corner, further), 0.0 if low else probability
 
 
 def _mean_inside(values: np.ndarray, box: np.ndarray) -> float:

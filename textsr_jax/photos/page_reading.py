@@ -6,6 +6,7 @@ A gap in a line may end a word or not. The line is then read both ways, and what
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -190,10 +191,16 @@ def _cuts(strip: _Strip, start: float, end: float, doubtful: list[splitting.Gap]
     cuts = []
     for count in range(len(widest) + 1):
         at = sorted(widest[:count], key=lambda gap: gap.left)
-        starts = [start - margin, *(max(gap.right - margin, gap.left) for gap in at)]
-        ends = [*(min(gap.left + margin, gap.right) for gap in at), end + margin]
+        middles = [(gap.left + gap.right) / 2 for gap in at]
+        starts = [start, *(gap.right for gap in at)]
+        ends = [*(gap.left for gap in at), end]
+        # Blank space around a word belongs to it up to the margin, and to the middle of the gap.
+        limits = [0.0, *middles, 1.0]
         places = [
-            (max(0.0, left), min(1.0, right)) for left, right in zip(starts, ends, strict=True)
+            (max(left - margin, first), min(right + margin, last))
+            for left, right, (first, last) in zip(
+                starts, ends, itertools.pairwise(limits), strict=True
+            )
         ]
         # Of words that are cut at a gap, rather than not.
         cuts.append((places, sum(odds[:count])))
