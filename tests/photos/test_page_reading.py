@@ -46,7 +46,9 @@ class Bricks:
         edges = np.flatnonzero(np.diff(np.concatenate([[0], dark.astype(int), [0]])))
         for left, right in edges.reshape(-1, 2):
             red, _, blue = image[upper, (left + right) // 2]
-            first, second = (int(np.abs(np.array(LEVELS) - level).argmin()) for level in (red, blue))
+            first, second = (
+                int(np.abs(np.array(LEVELS) - level).argmin()) for level in (red, blue)
+            )
             text += ALPHANUMERIC.characters[6 * first + second]
         return text, math.log(0.95)
 

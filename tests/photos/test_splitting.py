@@ -38,9 +38,10 @@ def test_gaps_have_places_and_widths_in_heights_of_letters():
 
 
 def shaded(image):
-    ramp = np.linspace(0.4, 1.0, image.shape[1])[:, None] * np.linspace(1, 0.8, len(image))[
-        :, None, None
-    ]
+    ramp = (
+        np.linspace(0.4, 1.0, image.shape[1])[:, None]
+        * np.linspace(1, 0.8, len(image))[:, None, None]
+    )
     return (image * ramp).astype(np.uint8)
 
 

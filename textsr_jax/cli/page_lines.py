@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textsr_jax.data.sources import Item
 from textsr_jax.errors import MissingPackage, escaped
 from textsr_jax.reading import Reader, Reading, contents
+from textsr_jax.report import readings
 
 if TYPE_CHECKING:
     from textsr_jax.photos.page import Page
@@ -80,17 +81,9 @@ class PageReader:
           item: the image.
           page: its page; None if it was read as a crop.
         """
-        name = escaped(item.source)
         if page is not None:
-            return (
-                f"note: {name}: is a whole photograph, so its words were found first, as with "
-                "--page; --nopage reads it as one word"
-            )
-        why = f" ({self._missing})" if self._missing else ""
-        return (
-            f"warning: {name}: seems to be a whole photograph, of which no text can be trusted; "
-            f"crop its words, an image each, and read these, or let --page find them{why}"
-        )
+            return readings.page_line(item)
+        return readings.photograph_line(item, self._missing)
 
 
 def text(page: Page, source: str, format: str) -> str:
