@@ -21,10 +21,10 @@ from textsr_jax.runtime.concurrency import once
 
 # The log odds that a gap ends a word: 0 where it is so many times as wide as a usual gap between
 # letters, and so much more by the logarithm of that ratio.
-_EVEN, _WIDER = 2.3, 5.0
+_EVEN, _WIDER = 1.9, 5.0
 # The weight of likely English beside the recogniser's confidence, of which less does not count; and
 # what words of one and of two characters cost, because edges and frames are read as such.
-_ENGLISH, _LEAST_CONFIDENCE, _SHORT = 0.5, 1e-6, {1: 3.0, 2: 1.0}
+_ENGLISH, _LEAST_CONFIDENCE, _SHORT = 0.5, 1e-6, {1: 3.0, 2: 1.5}
 # A line has at most so many rows: twice what the recogniser sees.
 _MOST_ROWS = 2 * HR_SIZE[1]
 
