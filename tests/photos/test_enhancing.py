@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
 import textsr_jax
 from textsr_jax.errors import UserError
 from textsr_jax.images import HR_SIZE, LR_SIZE, resize
 from textsr_jax.photos import enhancing, quadrilaterals
 from textsr_jax.photos.page import Line, Page, Word
-from textsr_jax.reading import Reader
 
 
 def lanczos(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -65,12 +65,12 @@ def doubled(image: np.ndarray) -> np.ndarray:
 
 
 def test_halving_the_enlarged_photograph_nearly_gives_it_again():
-    smooth = resize(photograph(width=40, height=24), (160, 96))
+    image = resize(photograph(width=80, height=48), (160, 96))
     lost = [
-        np.square(resize(made, (160, 96)).astype(float) - smooth).mean()
-        for made in (doubled(smooth), lanczos(smooth, (320, 192)))
+        np.square(resize(made, (160, 96)).astype(float) - image).mean()
+        for made in (doubled(image), lanczos(image, (320, 192)))
     ]
-    assert lost[0] < 0.1 * lost[1]
+    assert lost[0] < 0.2 * lost[1]
 
 
 def test_edges_get_no_halos():
@@ -93,7 +93,7 @@ def test_photographs_are_enlarged_in_parts_that_join(monkeypatch):
 
 
 def test_a_model_that_adds_nothing_leaves_words_as_their_surroundings():
-    image = photograph()
+    image = resize(photograph(width=20, height=12), (160, 96))
     page = page_of(image, rectangle((60, 40), 60, 14, 8), rectangle((100, 80), 30, 14))
     made = enhancing.enhance_page(image, page, SRModel()).astype(float)
     assert np.abs(made - doubled(image)).max() <= 2
@@ -156,7 +156,7 @@ def test_wide_words_are_enlarged_in_windows_that_join():
     assert model.tiles > 3
     # Rows are alike in every window, so that joints would show.
     inside = np.s_[2 * 24 : 2 * 40, 2 * 62 : 2 * 258]
-    assert np.abs(enhanced - doubled(image))[inside].max() > 20
+    assert np.abs(enhanced - doubled(image))[inside].max() > 10
     assert np.ptp(enhanced[inside], axis=1).max() <= 2
 
 
@@ -187,21 +187,6 @@ def test_words_as_high_as_an_sr_image_stay_as_they_are():
     assert model.tiles == 0
 
 
-def test_words_that_are_not_sharp_become_sharper_than_the_photograph():
-    box = rectangle((80, 48), 80, 24)
-    inside = np.s_[38:58, 44:116]
-    stripes = np.where(np.arange(HR_SIZE[0]) % 8 < 4, 60, -60).reshape(1, 1, -1, 1)
-    sharp = photograph()
-    soft = resize(photograph(width=20, height=12), (160, 96))
-    changes = []
-    for image in (soft, sharp):
-        enhanced = enhancing.enhance_page(image, page_of(image, box), SRModel(stripes))
-        again = [resize(made, (160, 96)).astype(float) for made in (enhanced, doubled(image))]
-        changes.append(np.abs(again[0] - again[1])[inside].mean())
-    # A sharp word is, once halved, as it was.
-    assert changes[1] < 0.5 * changes[0]
-
-
 def test_photographs_that_are_not_of_the_page_or_too_large_are_refused():
     image = photograph()
     page = page_of(image, rectangle((80, 48), 64, 16))
@@ -212,21 +197,26 @@ def test_photographs_that_are_not_of_the_page_or_too_large_are_refused():
         enhancing.enhance_page(large, Page((), 4100, 4096), SRModel())
 
 
-@pytest.mark.slow
-def test_shipped_models_sharpen_words_of_a_drawn_photograph():
-    hr = np.full((256, 512, 3), (70, 110, 90), np.uint8)
-    picture = Image.fromarray(hr)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(34)
+def drawn(
+    font_size: int, *texts: tuple[tuple[int, int], str]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """A picture of 512 x 256 with texts, and the boxes of these when it is halved."""
+    picture = Image.fromarray(np.full((256, 512, 3), (70, 110, 90), np.uint8))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(font_size)
     boxes = []
-    for place, text in (((30, 30), "station"), ((260, 40), "central"), ((60, 120), "open daily")):
+    for place, text in texts:
         draw.text(place, text, fill=(235, 230, 200), font=font)
         left, top, right, bottom = draw.textbbox(place, text, font=font)
         boxes.append(np.array([[left, top], [right, top], [right, bottom], [left, bottom]]) / 2)
-    hr = np.asarray(picture)
+    return np.asarray(picture), boxes
+
+
+@pytest.mark.slow
+def test_shipped_models_sharpen_words_of_a_halved_photograph():
+    hr, boxes = drawn(34, ((30, 30), "station"), ((260, 40), "central"), ((60, 120), "open daily"))
     lr = resize(hr, (256, 128))
-    reader: Reader = textsr_jax.load()
     made = [
-        enhancing.enhance_page(lr, page_of(lr, *boxes), reader),
+        enhancing.enhance_page(lr, page_of(lr, *boxes), textsr_jax.load()),
         doubled(lr),
         resize(lr, (512, 256)),
     ]
@@ -237,3 +227,14 @@ def test_shipped_models_sharpen_words_of_a_drawn_photograph():
         # By 0.4 dB more than without the SR model, by 2 dB more than the bicubic filter.
         assert errors[0] < 0.9 * errors[1]
         assert errors[0] < 0.63 * errors[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("blur", "least", "most"), [(0, 1.0, 1.05), (3, 1.1, 1.3)])
+def test_shipped_models_make_edges_of_blurred_words_steeper(blur, least, most):
+    hr, boxes = drawn(44, ((60, 100), "open daily"))
+    lr = resize(ndimage.gaussian_filter(hr, (blur, blur, 0)), (256, 128))
+    made = enhancing.enhance_page(lr, page_of(lr, *boxes), textsr_jax.load()), doubled(lr)
+    steepest = [np.abs(np.diff(one.astype(float), axis=1)).max(axis=(0, 2)) for one in made]
+    word = slice(*(2 * boxes[0][:2, 0]).astype(int))
+    assert least < steepest[0][word].mean() / steepest[1][word].mean() < most
