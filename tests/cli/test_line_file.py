@@ -1,6 +1,7 @@
 """Lines in a file: a stopped run goes on, and what was torn is redone."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -24,7 +25,8 @@ def test_a_run_knows_what_an_earlier_one_wrote(tmp_path):
     assert second.done == {r"a\tb": 1, "c": 1} and second.bad == 1
     second.write(json.dumps({"source": "d", "words": []}))
     second.close()
-    assert [json.loads(line)["source"] for line in open(place)] == ["a\tb", "c", "d"]
+    lines = pathlib.Path(place).read_text().splitlines()
+    assert [json.loads(line)["source"] for line in lines] == ["a\tb", "c", "d"]
 
 
 def test_a_torn_line_is_cut_off(tmp_path):

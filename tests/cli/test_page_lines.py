@@ -1,6 +1,7 @@
 """Whole photographs in `read.py`: which they are, what is written of them, and what is said."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -125,5 +126,5 @@ def test_lines_go_to_a_file_and_a_stopped_run_goes_on(words, tmp_path, capsys):
     assert file.done == {"1.jpg": 1, "2.jpg": 1}
     write([photograph("3.jpg")], True, format="tsv", file=file)
     assert capsys.readouterr().out == ""
-    lines = [line.split("\t")[:2] for line in open(place).read().splitlines()]
+    lines = [line.split("\t")[:2] for line in pathlib.Path(place).read_text().splitlines()]
     assert lines == [[f"{n}.jpg", word] for n in (1, 2, 3) for word in ("town", "hall")]
