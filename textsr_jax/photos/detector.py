@@ -25,7 +25,7 @@ PACKAGE, FILE, RUNTIME = "rapidocr", "models/PP-OCRv6_det_small.onnx", "onnxrunt
 
 # A photograph is enlarged until its shorter side has so many pixels, at most so much, and reduced
 # until its longer side has no more than so many. The first and the last are RapidOCR's.
-SHORTEST, MOST_ENLARGED, LONGEST = 736, 4.0, 2000
+SHORTEST, MOST_ENLARGED, LONGEST = 736, 8.0, 2000
 # Sides of what the network takes are multiples of this.
 _MULTIPLE = 32
 

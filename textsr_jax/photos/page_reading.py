@@ -6,24 +6,27 @@ A gap in a line may end a word or not. The line is then read both ways, and what
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from textsr_jax import reading
 from textsr_jax.decoding.english import log_ratio
-from textsr_jax.images import ImageLike, image_rgb
+from textsr_jax.images import HR_SIZE, ImageLike, image_rgb, resize
 from textsr_jax.photos import ordering, quadrilaterals, splitting
 from textsr_jax.photos.page import Line, Page, Word
 from textsr_jax.reading import Reader, Reading, crops
 from textsr_jax.runtime.concurrency import once
 
-# The log odds that a gap ends a word: 0 at this width, and one more for each so many heights.
-_EVEN, _STEP = 0.35, 0.05
-# The weight of likely English beside the recogniser's confidence, of which less does not count.
-_ENGLISH, _LEAST_CONFIDENCE = 0.5, 1e-6
+# The log odds that a gap ends a word: 0 where it is so many times as wide as a usual gap between
+# letters, and so much more by the logarithm of that ratio.
+_EVEN, _WIDER = 1.9, 5.0
+# The weight of likely English beside the recogniser's confidence, of which less does not count; and
+# what words of one and of two characters cost, because edges and frames are read as such.
+_ENGLISH, _LEAST_CONFIDENCE, _SHORT = 0.5, 1e-6, {1: 3.0, 2: 1.5}
+# A line has at most so many rows: twice what the recogniser sees.
+_MOST_ROWS = 2 * HR_SIZE[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +58,62 @@ class _Strip:
         return _Strip(part, np.ascontiguousarray(self.image[:, start:end]))
 
 
-# The words of a strip, cut in one way, and the log odds of the gaps for it.
-_Cut = tuple[list[tuple[float, float]], float]
+# Two shares of a strip's width, between which a word may stand.
+_Place = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stretch:
+    """A part of a strip between gaps that end a word for sure.
+
+    Attributes:
+      gaps: the gaps in it that may end a word, from left to right.
+      ends: where it begins and ends, as shares of the strip's width.
+      limits: how far a word at its ends may reach.
+      margin: how much blank space belongs to a word, as a share of the width.
+    """
+
+    gaps: Sequence[splitting.Gap]
+    ends: _Place
+    limits: _Place
+    margin: float
+
+    def place(self, first: int, last: int) -> _Place:
+        """Returns the place between two gaps; -1 and the number of gaps are the ends."""
+        left, reach_left = self.ends[0], self.limits[0]
+        right, reach_right = self.ends[1], self.limits[1]
+        if first >= 0:
+            left, reach_left = self.gaps[first].right, self.gaps[first].middle
+        if last < len(self.gaps):
+            right, reach_right = self.gaps[last].left, self.gaps[last].middle
+        return max(left - self.margin, reach_left), min(right + self.margin, reach_right)
+
+    @property
+    def places(self) -> list[_Place]:
+        """All places where a word may stand."""
+        count = len(self.gaps)
+        return [self.place(i, j) for i in range(-1, count) for j in range(i + 1, count + 1)]
+
+    def best(self, evidence: Callable[[_Place], float]) -> list[_Place]:
+        """Returns the likeliest words, by dynamic programming over the gaps.
+
+        Args:
+          evidence: the log odds for what was read at a place.
+        """
+        best: dict[int, tuple[float, list[_Place]]] = {-1: (0.0, [])}
+        for last in range(len(self.gaps) + 1):
+            odds = 0.0
+            if last < len(self.gaps):
+                odds = _WIDER * math.log(self.gaps[last].ratio / _EVEN)
+            best[last] = max(
+                (
+                    (score + odds + evidence(place), [*words, place])
+                    for first, (score, words) in best.items()
+                    for place in [self.place(first, last)]
+                ),
+                key=lambda way: way[0],
+            )
+        return best[len(self.gaps)][1]
 
 
 def read_page(image: ImageLike, reader: Reader | None = None) -> Page:
@@ -110,7 +167,7 @@ def _lines_of_words(
     image: np.ndarray, boxes: Sequence[np.ndarray], reader: Reader
 ) -> Iterator[list[Word]]:
     """Yields the words of each line, from its beginning to its end, in no order of lines."""
-    strips = [_Strip(box, quadrilaterals.straightened(image, box)) for box in boxes]
+    strips = [_straightened(image, box) for box in boxes]
     wide = [strip for strip in strips if not strip.tall]
     found: list[list[Word]] = []
     tall = [strip for strip in strips if strip.tall]
@@ -124,33 +181,36 @@ def _lines_of_words(
         yield [word for number in numbers for word in found[number]]
 
 
+def _straightened(image: np.ndarray, box: np.ndarray) -> _Strip:
+    strip = quadrilaterals.straightened(image, box)
+    height, width = strip.shape[:2]
+    scale = min(1.0, _MOST_ROWS / min(height, width))
+    return _Strip(box, resize(strip, (max(1, round(scale * width)), max(1, round(scale * height)))))
+
+
 def _whole(words: Sequence[Word]) -> np.ndarray:
     return np.stack([words[0].box[0], *words[-1].box[1:3], words[0].box[3]])
 
 
 def _read_strips(strips: Sequence[_Strip], reader: Reader) -> list[list[Word]]:
     """Returns the words of each strip, from its beginning to its end."""
-    ways = [_ways(strip) for strip in strips]
-    # Each part once, however many ways have it.
-    parts: dict[tuple[int, tuple[float, float]], _Strip] = {}
-    for number, stretches in enumerate(ways):
-        for cuts in stretches:
-            for places, _ in cuts:
-                for place in places:
-                    if (number, place) not in parts:
-                        parts[number, place] = strips[number].between(*place)
+    stretches = [_stretches(strip) for strip in strips]
+    parts = {
+        (number, place): strips[number].between(*place)
+        for number, some in enumerate(stretches)
+        for stretch in some
+        for place in stretch.places
+    }
     texts = reader.read([part.image for part in parts.values()])
     read = dict(zip(parts, texts, strict=True))
     found = []
-    for number, stretches in enumerate(ways):
-        words = []
-        for cuts in stretches:
-            chosen, _ = max(
-                cuts, key=lambda cut: cut[1] + sum(_evidence(read[number, p]) for p in cut[0])
-            )
-            for place in chosen:
-                if read[number, place].text:
-                    words.append((parts[number, place], read[number, place]))
+    for number, some in enumerate(stretches):
+        words = [
+            (parts[number, place], read[number, place])
+            for stretch in some
+            for place in stretch.best(lambda place: _evidence(read[number, place]))  # noqa: B023
+            if read[number, place].text
+        ]
         turned = sum(len(one.text) * (1 if one.turned else -1) for _, one in words)
         if turned > 0:
             words.reverse()
@@ -165,43 +225,29 @@ def _word(strip: _Strip, one: Reading) -> Word:
 def _evidence(one: Reading) -> float:
     """Returns the log odds for a part's text, up to a constant."""
     sure = math.log(max(one.confidence, _LEAST_CONFIDENCE))
-    return sure + _ENGLISH * log_ratio(one.text)
+    return sure + _ENGLISH * log_ratio(one.text) - _SHORT.get(len(one.text), 0.0)
 
 
-def _ways(strip: _Strip) -> list[list[_Cut]]:
-    """Returns the stretches between wide gaps, and for each the ways to cut it into words."""
+def _stretches(strip: _Strip) -> list[_Stretch]:
+    """Returns the stretches between gaps that end a word for sure, from left to right."""
     found, (start, end) = splitting.gaps(strip.image)
-    ways, doubtful = [], []
-    for gap in found:
-        if gap.width >= splitting.ALWAYS:
-            ways.append(_cuts(strip, start, gap.left, doubtful))
-            start, doubtful = gap.right, []
-        elif gap.width >= splitting.NEVER:
-            doubtful.append(gap)
-    ways.append(_cuts(strip, start, end, doubtful))
-    return ways
-
-
-def _cuts(strip: _Strip, start: float, end: float, doubtful: list[splitting.Gap]) -> list[_Cut]:
-    """Returns the ways to cut a stretch: nowhere, at its widest gap, at the two widest, ..."""
     height, width = strip.image.shape[:2]
     margin = crops.MARGIN * height / width
-    widest = sorted(doubtful, key=lambda gap: -gap.width)[: splitting.MOST_DOUBTFUL]
-    odds = [(gap.width - _EVEN) / _STEP for gap in widest]
-    cuts = []
-    for count in range(len(widest) + 1):
-        at = sorted(widest[:count], key=lambda gap: gap.left)
-        middles = [(gap.left + gap.right) / 2 for gap in at]
-        starts = [start, *(gap.right for gap in at)]
-        ends = [*(gap.left for gap in at), end]
-        # Blank space around a word belongs to it up to the margin, and to the middle of the gap.
-        limits = [0.0, *middles, 1.0]
-        places = [
-            (max(left - margin, first), min(right + margin, last))
-            for left, right, (first, last) in zip(
-                starts, ends, itertools.pairwise(limits), strict=True
-            )
-        ]
-        # Of words that are cut at a gap, rather than not.
-        cuts.append((places, sum(odds[:count])))
-    return cuts
+    stretches = []
+    doubtful: list[splitting.Gap] = []
+    limit = 0.0
+    for gap in found:
+        if gap.always:
+            ends, limits = (start, gap.left), (limit, gap.middle)
+            stretches.append(_Stretch(_widest(doubtful), ends, limits, margin))
+            start, limit, doubtful = gap.right, gap.middle, []
+        elif not gap.never:
+            doubtful.append(gap)
+    stretches.append(_Stretch(_widest(doubtful), (start, end), (limit, 1.0), margin))
+    return stretches
+
+
+def _widest(gaps: Sequence[splitting.Gap]) -> list[splitting.Gap]:
+    """Returns the widest gaps, as many as are looked at, from left to right."""
+    widest = sorted(gaps, key=lambda gap: -gap.width)[: splitting.MOST_DOUBTFUL]
+    return sorted(widest, key=lambda gap: gap.left)

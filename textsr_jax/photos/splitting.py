@@ -1,26 +1,33 @@
 """Where the words of a straightened line may end: blank gaps between its letters, and their widths.
 
-A gap of a width may stand between words or between letters. `splits` names the likely ways to cut a
-line; `photos.page_reading` reads them and chooses.
+A gap of a width may stand between words or between letters. `photos.page_reading` reads a line cut
+at its likely gaps and in one piece, and chooses.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from scipy import ndimage
 
 from textsr_jax.images import resize
 
-# A line is measured at this height, in pixels, and its ground in windows of this width, in heights.
-_ROWS, _AROUND = 32, 2.0
-# The outer rows on each side, as a part of all rows, that show the ground.
-_EDGE = 0.1
+# A line is measured at this height, in pixels. The ground at a place is seen in this many heights
+# around it; so many columns share one measurement.
+_ROWS, _AROUND, _STEP = 32, 2.0, 8
+# The part of the pixels that is surely ground, and the rows at the edges, as a part of all, that may
+# show a frame.
+_GROUND, _EDGE = 0.25, 0.15
 # A column is blank if its ink is below this part of what columns of letters have. What a row has in
 # all but this part of the columns is a rule, such as an underline.
-_BLANK, _RULED = 0.25, 0.2
+_BLANK, _RULED = 0.35, 0.2
+# The usual gap between letters, in heights, where a line shows none, and the least that counts.
+_USUAL = 0.06
 
-# In heights of letters: gaps that are narrower never end a word, wider ones always do.
-NEVER, ALWAYS = 0.15, 0.7
+# Gaps that are narrower than so many heights, or usual gaps, never end a word.
+_NEVER, _NEVER_RATIO = 0.08, 1.5
+# Gaps that are wider than so many heights always do, and those of so many heights and usual gaps.
+_ALWAYS, _CLEARLY, _CLEARLY_RATIO = 0.6, 0.2, 3.3
 # The most gaps of one stretch that are in doubt; the widest are taken.
 MOST_DOUBTFUL = 4
 
@@ -31,19 +38,37 @@ class Gap:
 
     Attributes:
       left, right: where it is, as parts of the line's width.
-      width: in heights of the line's letters.
+      width: in heights of the line.
+      ratio: how many times as wide as a usual gap between letters of the line.
     """
 
     left: float
     right: float
     width: float
+    ratio: float
+
+    @property
+    def middle(self) -> float:
+        """Its middle, as a part of the line's width."""
+        return (self.left + self.right) / 2
+
+    @property
+    def always(self) -> bool:
+        """Whether the gap ends a word for sure."""
+        clearly = self.width >= _CLEARLY and self.ratio >= _CLEARLY_RATIO
+        return clearly or self.width >= _ALWAYS
+
+    @property
+    def never(self) -> bool:
+        """Whether it surely ends none."""
+        return self.width < _NEVER or self.ratio < _NEVER_RATIO
 
 
 def gaps(line: np.ndarray) -> tuple[list[Gap], tuple[float, float]]:
     """Returns the gaps between the letters of a line, and where its ink begins and ends.
 
-    Ink is what differs from the ground. The ground is taken from the line's upper and lower edge,
-    which the detector's boxes leave blank.
+    Ink is what differs from the ground in the direction of colours in which the line varies most.
+    Ground is the colour of most pixels.
 
     Args:
       line: uint8 (height, width, 3).
@@ -63,27 +88,41 @@ def gaps(line: np.ndarray) -> tuple[list[Gap], tuple[float, float]]:
     if not len(inked):
         return [], (0.0, 1.0)
     first, last = int(inked[0]), int(inked[-1]) + 1
-    rows = ink[:, ~blank].mean(axis=1)
-    high = np.flatnonzero(rows >= _BLANK * rows.max())
-    letter_height = int(high[-1] - high[0] + 1)
     edges = np.flatnonzero(np.diff(blank[first:last].astype(np.int8)))
-    found = []
     # The ink's ends are no gaps, so that edges come in pairs.
-    for left, right in edges.reshape(-1, 2) + first + 1:
-        found.append(Gap(left / columns, right / columns, float(right - left) / letter_height))
+    places = edges.reshape(-1, 2) + first + 1
+    widths = (places[:, 1] - places[:, 0]) / _ROWS
+    found = []
+    for (left, right), gap in zip(places.tolist(), widths.tolist(), strict=True):
+        narrower = widths[widths < gap]
+        usual = max(_USUAL, float(np.median(narrower))) if len(narrower) else _USUAL
+        found.append(Gap(left / columns, right / columns, gap, gap / usual))
     return found, (first / columns, last / columns)
 
 
 def _ink(line: np.ndarray) -> np.ndarray:
-    """Returns how far each pixel is from the ground around it, float32 (rows, columns)."""
+    """Returns how much ink each pixel has, float32 (rows without those of a frame, columns)."""
     pixels = line.astype(np.float32)
-    edge = max(1, round(_EDGE * len(pixels)))
-    window = min(2 * pixels.shape[1] - 1, round(_AROUND * len(pixels)))
-    ends = []
-    for rows in (pixels[:edge], pixels[-edge:]):
-        means = rows.mean(axis=0)
-        ends.append(ndimage.median_filter(means, size=(window, 1), mode="nearest"))
-    down = np.linspace(0, 1, len(pixels), dtype=np.float32)[:, None, None]
-    ground = (1 - down) * ends[0] + down * ends[1]
-    ink = np.abs(pixels - ground).max(axis=2)
-    return (ink - np.quantile(ink, _RULED, axis=1, keepdims=True)).clip(0)
+    colours = pixels.reshape(-1, 3) - pixels.mean(axis=(0, 1))
+    # The eigenvector of the greatest eigenvalue.
+    direction = np.linalg.eigh(colours.T @ colours)[1][:, -1]
+    levels = (colours @ direction).reshape(pixels.shape[:2])
+    edge = round(_EDGE * len(levels))
+    levels = levels[edge : len(levels) - edge]
+    # Less than half of the pixels are ink, so that they lie further from the mean around them.
+    around = levels - _around(levels, np.mean)
+    if np.mean(around**3) < 0:
+        levels = -levels
+    ink = (levels - _around(levels, lambda part: np.quantile(part, _GROUND))).clip(0)
+    return (ink - np.quantile(ink, _RULED, axis=1, keepdims=True)).clip(0).astype(np.float32)
+
+
+def _around(levels: np.ndarray, measure: Callable[[np.ndarray], np.floating]) -> np.ndarray:
+    """Returns what is measured around each column, float64 (columns,)."""
+    reach, columns = round(_AROUND * _ROWS / 2), levels.shape[1]
+    middles = np.arange(0, columns + _STEP, _STEP)
+    measured = [
+        float(measure(levels[:, max(0, x - reach) : x + reach + 1])) if x - reach < columns else 0.0
+        for x in middles.tolist()
+    ]
+    return np.interp(np.arange(columns), middles, measured)
