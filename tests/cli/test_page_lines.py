@@ -12,7 +12,7 @@ from textsr_jax.cli import page_lines, reading_lines
 from textsr_jax.cli.line_file import LineFile
 from textsr_jax.cli.page_lines import PageReader
 from textsr_jax.data.sources import Item
-from textsr_jax.errors import MissingPackage
+from textsr_jax.errors import MissingPackage, UserError
 from textsr_jax.photos import detector, page_reading
 from textsr_jax.photos.page import Line, Page, Word
 from textsr_jax.reading import Reader
@@ -128,3 +128,21 @@ def test_lines_go_to_a_file_and_a_stopped_run_goes_on(words, tmp_path, capsys):
     assert capsys.readouterr().out == ""
     lines = [line.split("\t")[:2] for line in pathlib.Path(place).read_text().splitlines()]
     assert lines == [[f"{n}.jpg", word] for n in (1, 2, 3) for word in ("town", "hall")]
+
+
+def test_a_photograph_is_written_at_twice_its_size(words, tmp_path, capsys):
+    path = tmp_path / "sharp.png"
+    output = reading_lines.Output(pages=PageReader(True, str(path)))
+    assert reading_lines.write_lines([photograph()], 1, lambda: Reader(Shades()), output) == 0
+    assert capsys.readouterr().out == "hall.jpg:\ntown hall\n"
+    made = np.asarray(Image.open(path))
+    assert made.shape == (960, 1280, 3)
+    halved = np.asarray(Image.fromarray(made).resize((640, 480), Image.Resampling.BICUBIC))
+    assert np.abs(halved.astype(float) - PHOTOGRAPH).mean() < 2
+
+
+def test_what_is_no_place_for_a_png_is_refused_before_anything_is_read(words, tmp_path):
+    with pytest.raises(UserError, match=r"--enhance=sharp.jpg: name a file that ends in .png"):
+        PageReader(True, "sharp.jpg")
+    with pytest.raises(UserError, match="its folder does not exist"):
+        PageReader(True, str(tmp_path / "missing" / "sharp.png"))

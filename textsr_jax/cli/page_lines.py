@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
+from PIL import Image
+
+from textsr_jax.cli.pictures import check_png
 from textsr_jax.data.sources import Item
 from textsr_jax.errors import MissingPackage, escaped
 from textsr_jax.reading import Reader, Reading, contents
 from textsr_jax.report import readings
+from textsr_jax.runtime import atomic
 
 if TYPE_CHECKING:
     from textsr_jax.photos.page import Page
@@ -20,13 +25,17 @@ class PageReader:
     Args:
       wanted: whether all images are whole photographs; None to read those as pages that clearly
         are.
+      enhanced: a PNG for the photograph at twice its size, with sharper words; None for none.
 
     Raises:
       MissingPackage: pages are wanted, and the extra [photos] is not installed.
+      UserError: `enhanced` is no name of a PNG, or its folder does not exist.
     """
 
-    def __init__(self, wanted: bool | None):
-        self.wanted = wanted
+    def __init__(self, wanted: bool | None, enhanced: str | None = None):
+        if enhanced:
+            check_png("enhance", enhanced)
+        self.wanted, self._enhanced = wanted, enhanced
         self._missing = ""
         if wanted is False:
             return
@@ -58,6 +67,10 @@ class PageReader:
           item: it has an image.
           reading: what was read in it as a crop; None if it was not.
           reader: reads the words.
+
+        Raises:
+          UserError: the photograph at twice its size is wanted, and it is too large for that or the
+            file cannot be written.
         """
         surely = self.surely(item)
         if not surely and not (self.possible and _photograph(item, reading)):
@@ -66,6 +79,8 @@ class PageReader:
 
         assert item.image is not None
         page = read_page(item.image, reader)
+        if self._enhanced:
+            _save_enhanced(item.image, page, reader, self._enhanced)
         return page if surely or page.words else None
 
     def tells(self, item: Item, reading: Reading | None, page: Page | None) -> bool:
@@ -105,6 +120,14 @@ def error_text(item: Item, format: str) -> str:
     if format != "jsonl":
         return ""
     return json.dumps({"source": item.source, "words": None, "error": item.error})
+
+
+def _save_enhanced(image: np.ndarray, page: Page, reader: Reader, path: str) -> None:
+    from textsr_jax.photos.enhancing import enhance_page
+
+    enhanced = enhance_page(image, page, reader)
+    with atomic.replacing(path, fix="name another file in --enhance") as stream:
+        Image.fromarray(enhanced).save(stream, format="PNG")
 
 
 def _photograph(item: Item, reading: Reading | None) -> bool:

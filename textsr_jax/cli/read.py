@@ -71,6 +71,11 @@ _OUT = flags.DEFINE_string(
     "A file for the lines, of tsv or jsonl. The same command goes on after a stop: what is in the "
     "file is not read again.",
 )
+_ENHANCE = flags.DEFINE_string(
+    "enhance",
+    None,
+    "With --page, a PNG for the photograph at twice its size, with sharper words. Takes one image.",
+)
 _SAVE_SR = flags.DEFINE_string("save_sr", None, "A folder for the images as they were read, PNG.")
 flags.DEFINE_alias("save-sr", "save_sr")
 _GRID = flags.DEFINE_string(
@@ -97,13 +102,15 @@ def main(arguments: list[str]) -> None:
     from textsr_jax.cli.page_lines import PageReader
     from textsr_jax.data import sources
 
-    pages = PageReader(_PAGE.value)
+    pages = PageReader(_PAGE.value, _ENHANCE.value)
     file = LineFile(_OUT.value, _FORMAT.value) if _OUT.value else None
     wanted = sources.Wanted(pages.possible, file.done if file else Counter())
     passed = wanted.done.total()
     found = sources.expand(arguments, wanted=wanted)
     items = (item for source in found for item in source.items())
     total = sources.count(found)
+    if _ENHANCE.value and total != 1:
+        raise UserError(f"--enhance={_ENHANCE.value}: is for one photograph; name just one")
     load = _onnx_reader if _RUNTIME.value == "onnx" else _reader
     output = reading_lines.Output(_FORMAT.value, _SAVE_SR.value, _GRID.value, pages, file)
     bad = reading_lines.write_lines(items, total and max(0, total - passed), load, output)
@@ -118,6 +125,10 @@ def _check_pages() -> None:
     """Refuses flags that do not go with whole photographs, or only with them."""
     if _FORMAT.value in ("hocr", "alto") and not _PAGE.value:
         raise UserError(f"--format={_FORMAT.value}: is of whole photographs; add --page")
+    if _ENHANCE.value and not _PAGE.value:
+        raise UserError(f"--enhance={_ENHANCE.value}: is of whole photographs; add --page")
+    if _ENHANCE.value and _OUT.value:
+        raise UserError(f"--enhance={_ENHANCE.value}: is for one photograph; leave --out out")
     for flag in (_GRID, _SAVE_SR):
         if _PAGE.value and flag.value:
             raise UserError(f"--{flag.name}={flag.value}: is of crops; leave it or --page out")

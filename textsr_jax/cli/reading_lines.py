@@ -18,6 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from textsr_jax.cli import page_lines
 from textsr_jax.cli.line_file import LineFile
 from textsr_jax.cli.page_lines import PageReader
+from textsr_jax.cli.pictures import check_png
 from textsr_jax.data.sources import Item
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.images import HR_SIZE, to_rgb
@@ -70,7 +71,8 @@ def write_lines(
       UserError: what `load` raises, or a folder or file cannot be written.
     """
     folder = _made_folder(output.save_sr)
-    _check_grid(output.grid)
+    if output.grid:
+        check_png("grid", output.grid)
     pages = output.pages
     names: Counter[str] = Counter()
     shown: list[tuple[Item, Reading, np.ndarray]] = []
@@ -198,15 +200,6 @@ def _made_folder(name: str | None) -> pathlib.Path | None:
             f"--save_sr={folder}: cannot make the folder ({error.strerror}); name another"
         ) from error
     return folder
-
-
-def _check_grid(name: str | None) -> None:
-    if name is None:
-        return
-    if not name.lower().endswith(".png"):
-        raise UserError(f"--grid={name}: name a file that ends in .png")
-    if not pathlib.Path(name).absolute().parent.is_dir():
-        raise UserError(f"--grid={name}: its folder does not exist; make it or name another")
 
 
 def _save(picture: np.ndarray | Image.Image, path: pathlib.Path) -> None:

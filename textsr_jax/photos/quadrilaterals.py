@@ -90,6 +90,21 @@ def places(box: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.stack([a * x + b * y + c, d * x + e * y + f], axis=-1) / (g * x + h * y + 1)[:, None]
 
 
+def shares(box: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Returns where points of the photograph lie in a quadrilateral; the inverse of `places`.
+
+    Args:
+      box: the corners.
+      points: x, y in pixels, (n, 2).
+
+    Returns:
+      float64 (n, 2), from 0 at the first corner to 1 at the opposite one in both directions.
+    """
+    inverse = np.linalg.inv(np.array([*_perspective(box, 1, 1), 1.0]).reshape(3, 3))
+    x, y, scale = inverse @ np.stack([*np.asarray(points, np.float64).T, np.ones(len(points))])
+    return np.stack([x, y], axis=-1) / scale[:, None]
+
+
 def part(box: np.ndarray, left: float, right: float) -> np.ndarray:
     """Returns the corners of the part of a quadrilateral between two shares of its width."""
     return places(box, np.array([(left, 0), (right, 0), (right, 1), (left, 1)]))
