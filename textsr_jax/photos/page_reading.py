@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -141,7 +141,7 @@ def read_page(image: ImageLike, reader: Reader | None = None) -> Page:
     return page_of(pixels, found, reader or _shipped())
 
 
-def page_of(image: np.ndarray, boxes: Sequence[np.ndarray], reader: Reader) -> Page:
+def page_of(image: np.ndarray, boxes: Iterable[np.ndarray], reader: Reader) -> Page:
     """Reads the lines of a photograph whose places are known.
 
     Args:
@@ -164,7 +164,7 @@ def _shipped() -> Reader:
 
 
 def _lines_of_words(
-    image: np.ndarray, boxes: Sequence[np.ndarray], reader: Reader
+    image: np.ndarray, boxes: Iterable[np.ndarray], reader: Reader
 ) -> Iterator[list[Word]]:
     """Yields the words of each line, from its beginning to its end, in no order of lines."""
     strips = [_straightened(image, box) for box in boxes]
