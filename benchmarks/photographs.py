@@ -193,15 +193,15 @@ def measure(find: Find, photographs: Sequence[Photograph]) -> dict[str, Any]:
     Returns:
       `n` labelled words; `found`, those that some text's box shows, and `read`, those whose text
       was read there too, in per cent; `right`, the part of the texts that are a labelled word's, in
-      per cent; `seconds` a photograph.
+      per cent; `seconds` of a CPU core a photograph, which other programs do not change.
     """
     find(photographs[0].image)
     found = read = labelled_words = texts = 0
     seconds = 0.0
     for photograph in photographs:
-        start = time.perf_counter()
+        start = time.process_time()
         words = [word for word in find(photograph.image) if word[0]]
-        seconds += time.perf_counter() - start
+        seconds += time.process_time() - start
         boxes = np.array([box for _, box in words]).reshape(-1, 4)
         labelled_words, texts = labelled_words + len(photograph.words), texts + len(words)
         found += sum(bool(_same_place(box, boxes).any()) for _, box in photograph.words)
@@ -239,7 +239,7 @@ def _around(box: np.ndarray) -> np.ndarray:
 
 
 def _print(rows: Sequence[dict[str, Any]]) -> None:
-    measured = ["words", "found, %", "read, %", "texts right, %", "s/photograph"]
+    measured = ["words", "found, %", "read, %", "texts right, %", "core s/photograph"]
     table = new_table("words of whole photographs", ["photographs", "size", "finder"], measured)
     peers = {(row["photographs"], row["size"]): row for row in rows if row["finder"] == PEER}
     for row in rows:

@@ -15,8 +15,8 @@ from textsr_jax.images import resize
 # A line is measured at this height, in pixels. The ground at a place is seen in this many heights
 # around it; so many columns share one measurement.
 _ROWS, _AROUND, _STEP = 32, 2.0, 8
-# The part of the pixels that is surely ground, and the rows at the edges, as a part of all, that may
-# show a frame.
+# The part of the pixels that is surely ground, and the rows at each edge, as a part of all, that
+# may show a frame.
 _GROUND, _EDGE = 0.25, 0.15
 # A column is blank if its ink is below this part of what columns of letters have. What a row has in
 # all but this part of the columns is a rule, such as an underline.
