@@ -5,6 +5,7 @@ and with it. The words are those of labels.json, so that no detector is needed.
 """
 
 import math
+import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -47,13 +48,11 @@ def main(arguments: list[str]) -> None:
     }
     rows, measured = [], ["words", *ways]
     for folder in asked.photos:
-        chosen = labelled(folder, asked.limit)
+        chosen, name = labelled(folder, asked.limit), pathlib.Path(folder).name
         for truth, given in (("full", "half"), ("half", "quarter")):
             factors = SIZES[truth], SIZES[given]
             scores = np.array([row for one in chosen for row in measure(one, *factors, ways)])
-            rows += [
-                {"photographs": folder, "enlarged": given} | row for row in means(scores, ways)
-            ]
+            rows += [{"photographs": name, "enlarged": given} | row for row in means(scores, ways)]
     table = new_table("words of enlarged photographs, PSNR in dB", ["enlarged", "height"], measured)
     for row in rows:
         psnr = (f"{row['psnr'][name]:.2f}" for name in ways)
