@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 
 
-def write(file: pathlib.Path, joined: int = 8, rim: int = 6) -> pathlib.Path:
+def write(file: pathlib.Path, joined: int = 12, rim: int = 6) -> pathlib.Path:
     """Writes the ONNX file: (1, 3, h, w), blue first, in [-1, 1], to (1, 1, h, w) in [0, 1].
 
     Args:

@@ -18,7 +18,7 @@ from textsr_jax.reading import Reader
 from textsr_jax.text import ALPHANUMERIC
 
 LEVELS = (0, 50, 100, 150, 200, 250)
-WIDTH, HEIGHT, APART = 14, 28, 4
+WIDTH, HEIGHT, APART = 8, 28, 6
 
 
 class Bricks:
@@ -53,7 +53,7 @@ class Bricks:
         return text, math.log(0.95)
 
 
-def draw(image, left, top, text, space=12, apart=APART):
+def draw(image, left, top, text, space=20, apart=APART):
     """Draws a line of bricks; returns the box of each word: left, top, right, bottom."""
     boxes = []
     for word in text.split():
@@ -103,14 +103,14 @@ def test_lines_are_cut_into_words_where_english_and_the_gap_agree(read):
 
 def test_wide_letters_of_one_word_stay_together(read):
     image = white()
-    draw(image, 60, 100, "exit", apart=10)
+    draw(image, 60, 100, "exit", apart=7)
     assert [word.text for word in read(image).words] == ["exit"]
 
 
 def test_lines_are_in_reading_order_and_pieces_of_one_line_together(read):
     image = white()
     draw(image, 60, 300, "second")
-    draw(image, 60, 100, "fire hose reel", space=40)
+    draw(image, 60, 100, "fire hose reel", space=48)
     assert [line.text for line in read(image).lines] == ["fire hose reel", "second"]
 
 

@@ -24,6 +24,9 @@ _BLANK, _RULED = 0.35, 0.2
 # The usual gap between letters, in heights, where a line shows none, and the least that counts.
 _USUAL = 0.06
 
+# The least width of two letters that touch, in heights.
+_LETTER = 0.6
+
 # Gaps that are narrower than so many heights, or usual gaps, never end a word.
 _NEVER, _NEVER_RATIO = 0.08, 1.5
 # Gaps that are wider than so many heights always do, and those of so many heights and usual gaps.
@@ -93,8 +96,11 @@ def gaps(line: np.ndarray) -> tuple[list[Gap], tuple[float, float]]:
     places = edges.reshape(-1, 2) + first + 1
     widths = (places[:, 1] - places[:, 0]) / _ROWS
     found = []
+    # Where ink stands in single letters, gaps as wide as this one are gaps between letters too.
+    ends = np.concatenate([[first], places.ravel(), [last]]).reshape(-1, 2)
+    single = np.median(ends[:, 1] - ends[:, 0]) < _LETTER * _ROWS
     for (left, right), gap in zip(places.tolist(), widths.tolist(), strict=True):
-        narrower = widths[widths < gap]
+        narrower = np.sort(widths[widths <= gap])[:-1] if single else widths[widths < gap]
         usual = max(_USUAL, float(np.median(narrower))) if len(narrower) else _USUAL
         found.append(Gap(left / columns, right / columns, gap, gap / usual))
     return found, (first / columns, last / columns)
