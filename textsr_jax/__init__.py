@@ -9,6 +9,10 @@ The models that come with the package read images of words:
     reader.read(["a.png", "b.png"])   # a list of them, one an image
     reader.enhance("word.png")        # the SR image, uint8 (32, 128, 3)
 
+They read whole photographs too, where the extra [photos] is installed:
+
+    textsr_jax.read_page("photo.jpg") # Page: lines of words with texts, confidences and boxes
+
 Each part also serves alone:
 
     build_sr, build_ocr, build_focus, build_rescaler
@@ -30,12 +34,15 @@ if TYPE_CHECKING:
     from textsr_jax import decoding, losses, metrics, quantization
     from textsr_jax.errors import UserError
     from textsr_jax.models import Network, build_focus, build_ocr, build_rescaler, build_sr
+    from textsr_jax.photos.page import Page
+    from textsr_jax.photos.page_reading import read_page
     from textsr_jax.reading import Reader, Reading, load
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Network",
+    "Page",
     "Reader",
     "Reading",
     "UserError",
@@ -48,11 +55,13 @@ __all__ = [
     "losses",
     "metrics",
     "quantization",
+    "read_page",
 ]
 
 # The module of each name that is not a module itself.
 _MODULES = {
     "Network": "models",
+    "Page": "photos.page",
     "Reader": "reading",
     "Reading": "reading",
     "UserError": "errors",
@@ -61,6 +70,7 @@ _MODULES = {
     "build_rescaler": "models",
     "build_sr": "models",
     "load": "reading",
+    "read_page": "photos.page_reading",
 }
 
 

@@ -26,6 +26,7 @@ ROOT = pathlib.Path(__file__).parents[2]
         "peers",
         "checkpoints",
         "degradations",
+        "photographs",
     ],
 )
 def test_a_wrong_name_is_one_line(module):

@@ -8,6 +8,8 @@ import shutil
 import pytest
 
 from tests.docs import pages
+from tests.photos import dark_text
+from textsr_jax.photos import detector
 
 WITH_PYTHON = [
     # Pages of code cells build networks, which compile for long; `make docs` runs them too. So does
@@ -27,9 +29,12 @@ def folder(tmp_path, monkeypatch) -> pathlib.Path:
     shutil.copytree(pages.DOCS / "images", tmp_path / "images")
     here = tmp_path / "page"
     shutil.copytree(pages.DOCS / "images" / "words", here / "words")
-    for name in ("word.png", "photo.png"):
+    for name in ("word.png", "photo.png", "photo.jpg"):
         shutil.copy(pages.DOCS / "images" / "word.png", here / name)
     monkeypatch.chdir(here)
+    # The extra photos is not installed for tests.
+    drawn = detector.Detector(dark_text.write(tmp_path / "detector.onnx"))
+    monkeypatch.setattr(detector, "shipped", lambda: drawn)
     return here
 
 

@@ -1,15 +1,17 @@
-"""Reads word images: python read.py SOURCE... [--format=text|tsv|jsonl] [--model=FILE]
+"""Reads word images: python read.py SOURCE... [--page] [--format=text|tsv|jsonl] [--model=FILE]
 
-A SOURCE is an image, a folder of images, a pattern such as 'photos/*.png', or an LMDB folder. A
-SOURCE of - stands for a list of these on standard input, one a line; the true word may follow a
-tab. Without --model or --workdir the models that come with the package read. --config.FIELD=VALUE
-changes a field of their config, --print_config shows all of them.
+A SOURCE is an image, a PDF file, a folder of images, a pattern such as 'photos/*.png', or an LMDB
+folder. A SOURCE of - stands for a list of these on standard input, one a line; the true word may
+follow a tab. With --page each image is a whole photograph, whose words are found first. Without
+--model or --workdir the models that come with the package read. --config.FIELD=VALUE changes a
+field of their config, --print_config shows all of them.
 """
 
 from __future__ import annotations
 
 import pathlib
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -53,8 +55,26 @@ flags.DEFINE_alias("abstain-letters", "abstain_letters")
 _FORMAT = flags.DEFINE_enum(
     "format",
     "text",
-    ["text", "tsv", "jsonl"],
-    "Lines for people; source, text and confidence between tabs; or an object for each source.",
+    ["text", "tsv", "jsonl", "hocr", "alto"],
+    "Lines for people; source, text and confidence between tabs; an object for each source; or, "
+    "with --page, a line of hOCR or ALTO XML for each source.",
+)
+_PAGE = flags.DEFINE_bool(
+    "page",
+    None,
+    "Whether images are whole photographs, whose words are found first. Default: those images that "
+    "clearly are no crops, where the extra [photos] is installed.",
+)
+_OUT = flags.DEFINE_string(
+    "out",
+    None,
+    "A file for the lines, of tsv or jsonl. The same command goes on after a stop: what is in the "
+    "file is not read again.",
+)
+_ENHANCE = flags.DEFINE_string(
+    "enhance",
+    None,
+    "With --page, a PNG for the photograph at twice its size, with sharper words. Takes one image.",
 )
 _SAVE_SR = flags.DEFINE_string("save_sr", None, "A folder for the images as they were read, PNG.")
 flags.DEFINE_alias("save-sr", "save_sr")
@@ -76,15 +96,42 @@ def main(arguments: list[str]) -> None:
     if _WORKDIR.value and _MODEL.value:
         raise UserError("--workdir and --model: take one of them")
     _check_runtime()
+    _check_pages()
     from textsr_jax.cli import reading_lines
+    from textsr_jax.cli.line_file import LineFile
+    from textsr_jax.cli.page_lines import PageReader
     from textsr_jax.data import sources
 
-    found = sources.expand(arguments)
+    pages = PageReader(_PAGE.value, _ENHANCE.value)
+    file = LineFile(_OUT.value, _FORMAT.value) if _OUT.value else None
+    wanted = sources.Wanted(pages.possible, file.done if file else Counter())
+    passed = wanted.done.total()
+    found = sources.expand(arguments, wanted=wanted)
     items = (item for source in found for item in source.items())
+    total = sources.count(found)
+    if _ENHANCE.value and total != 1:
+        raise UserError(f"--enhance={_ENHANCE.value}: is for one photograph; name just one")
     load = _onnx_reader if _RUNTIME.value == "onnx" else _reader
-    output = reading_lines.Output(_FORMAT.value, _SAVE_SR.value, _GRID.value)
-    if reading_lines.write_lines(items, sources.count(found), load, output):
+    output = reading_lines.Output(_FORMAT.value, _SAVE_SR.value, _GRID.value, pages, file)
+    bad = reading_lines.write_lines(items, total and max(0, total - passed), load, output)
+    if file is not None:
+        bad += file.bad
+        file.close()
+    if bad:
         sys.exit(2)
+
+
+def _check_pages() -> None:
+    """Refuses flags that do not go with whole photographs, or only with them."""
+    if _FORMAT.value in ("hocr", "alto") and not _PAGE.value:
+        raise UserError(f"--format={_FORMAT.value}: is of whole photographs; add --page")
+    if _ENHANCE.value and not _PAGE.value:
+        raise UserError(f"--enhance={_ENHANCE.value}: is of whole photographs; add --page")
+    if _ENHANCE.value and _OUT.value:
+        raise UserError(f"--enhance={_ENHANCE.value}: is for one photograph; leave --out out")
+    for flag in (_GRID, _SAVE_SR):
+        if _PAGE.value and flag.value:
+            raise UserError(f"--{flag.name}={flag.value}: is of crops; leave it or --page out")
 
 
 def _check_runtime() -> None:

@@ -1,6 +1,6 @@
-"""Drives a reader: writes a line for each image while reading goes on, and pictures.
+"""Drives a reader: writes lines for each image while reading goes on, and pictures.
 
-`textsr_jax.report.readings` says what a line looks like.
+`textsr_jax.report.readings` says what the line of a crop looks like, `page_lines` those of a page.
 """
 
 import contextlib
@@ -15,10 +15,14 @@ from PIL import Image
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from textsr_jax.cli import page_lines
+from textsr_jax.cli.line_file import LineFile
+from textsr_jax.cli.page_lines import PageReader
+from textsr_jax.cli.pictures import check_png
 from textsr_jax.data.sources import Item
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.images import HR_SIZE, to_rgb
-from textsr_jax.reading import Reader, Reading, batches, contents, layouts
+from textsr_jax.reading import Reader, Reading, batches, layouts
 from textsr_jax.report import figures, readings
 from textsr_jax.runtime import atomic
 from textsr_jax.runtime.progress import Progress
@@ -32,20 +36,24 @@ class Output:
     """What is written.
 
     Attributes:
-      format: of the lines, one of `report.readings.FORMATS`.
+      format: of the lines, one of `report.readings.FORMATS`; of pages, of `photos.page.FORMATS`.
       save_sr: a folder for the images that were read, as PNG; None for none.
       grid: a PNG that shows the first `GRID_WORDS` words; None for none.
+      pages: reads whole photographs.
+      file: where lines go; None to print them.
     """
 
     format: str = "text"
     save_sr: str | None = None
     grid: str | None = None
+    pages: PageReader = dataclasses.field(default_factory=lambda: PageReader(False))
+    file: LineFile | None = None
 
 
 def write_lines(
     items: Iterable[Item], total: int | None, load: Callable[[], Reader], output: Output
 ) -> int:
-    """Reads all items and prints a line for each, in their order.
+    """Reads all items and writes a line for each crop and the lines of each page, in their order.
 
     Memory holds one batch of images, and small copies of those that the grid shows. An item that
     cannot be read gets a line on standard error; in jsonl it also gets an object with its error.
@@ -63,35 +71,49 @@ def write_lines(
       UserError: what `load` raises, or a folder or file cannot be written.
     """
     folder = _made_folder(output.save_sr)
-    _check_grid(output.grid)
+    if output.grid:
+        check_png("grid", output.grid)
+    pages = output.pages
     names: Counter[str] = Counter()
     shown: list[tuple[Item, Reading, np.ndarray]] = []
     reader, bad = None, 0
+    # A photograph takes seconds, so that none waits for others.
+    checked, most = (items, 1) if pages.wanted else (map(_checked, items), 64)
     with Progress(total=total, unit="image", disable=None) as progress, logging_redirect_tqdm():
-        for batch in batches(map(_checked, items), lambda item: item.image):
+        for batch in batches(checked, lambda item: item.image, most):
             readable = [item for item in batch if item.image is not None]
             if readable and reader is None:
                 reader = load()
-            pixels = [item.image for item in batch if item.image is not None]
+            words = [item for item in readable if not pages.surely(item)]
+            pixels = [item.image for item in words if item.image is not None]
             results = reader.read_and_show(pixels) if reader is not None and pixels else []
-            found = dict(zip(map(id, readable), results, strict=True))
-            with _above(progress):
-                for item in batch:
-                    reading, picture = found.get(id(item), (None, None))
-                    if reading is None:
+            found = dict(zip(map(id, words), results, strict=True))
+            for item in batch:
+                reading, picture = found.get(id(item), (None, None))
+                page = None
+                if item.image is not None and reader is not None:
+                    page = pages.page(item, reading, reader)
+                with _above(progress):
+                    if item.image is None:
                         bad += 1
                         _complain(readings.error_line(item))
-                    if text := readings.line(item, reading, output.format):
-                        print(text)
-                    if reading is None or picture is None or item.image is None:
-                        continue
-                    if contents.is_photograph(item.image, reading.text, reading.confidence):
-                        _complain(readings.photograph_line(item))
-                    if folder is not None:
-                        _save(picture, folder / free_name(item.source, names))
-                    if output.grid and len(shown) < GRID_WORDS:
-                        shown.append((_thumbnail(item), reading, picture))
-                sys.stdout.flush()
+                    if page is not None:
+                        text = page_lines.text(page, item.source, output.format)
+                    elif item.image is None and pages.wanted:
+                        text = page_lines.error_text(item, output.format)
+                    else:
+                        text = readings.line(item, reading, output.format)
+                    if text:
+                        (output.file.write if output.file else print)(text)
+                    if pages.tells(item, reading, page):
+                        _complain(pages.line(item, page))
+                if page is not None or reading is None or picture is None or item.image is None:
+                    continue
+                if folder is not None:
+                    _save(picture, folder / free_name(item.source, names))
+                if output.grid and len(shown) < GRID_WORDS:
+                    shown.append((_thumbnail(item), reading, picture))
+            sys.stdout.flush()
             progress.update(len(batch))
     if output.grid and shown:
         _save(figures.grid([_word(*one) for one in shown]), pathlib.Path(output.grid))
@@ -178,15 +200,6 @@ def _made_folder(name: str | None) -> pathlib.Path | None:
             f"--save_sr={folder}: cannot make the folder ({error.strerror}); name another"
         ) from error
     return folder
-
-
-def _check_grid(name: str | None) -> None:
-    if name is None:
-        return
-    if not name.lower().endswith(".png"):
-        raise UserError(f"--grid={name}: name a file that ends in .png")
-    if not pathlib.Path(name).absolute().parent.is_dir():
-        raise UserError(f"--grid={name}: its folder does not exist; make it or name another")
 
 
 def _save(picture: np.ndarray | Image.Image, path: pathlib.Path) -> None:

@@ -45,14 +45,18 @@ class Layout:
       words: the windows of each word, from left to right.
       prior: log odds for the layout before anything is read.
       tall: whether the image is tall; then the number of letters in a height counts.
+      turned: by how many quarters, counter-clockwise, the image was turned for it; 0 to 3.
     """
 
     words: tuple[tuple[Window, ...], ...]
     prior: float = 0.0
     tall: bool = False
+    turned: int = 0
 
     @classmethod
-    def of(cls, words: Sequence[np.ndarray], prior: float = 0.0, tall: bool = False) -> Self:
+    def of(
+        cls, words: Sequence[np.ndarray], prior: float = 0.0, tall: bool = False, turned: int = 0
+    ) -> Self:
         """Returns the layout of words, uint8 (height, width, 3), side by side.
 
         Raises:
@@ -65,7 +69,7 @@ class Layout:
                 f"{MOST_WINDOWS * (crops.WINDOW - crops.OVERLAP):.0f} times its height is read; "
                 "cut it into shorter images"
             )
-        return cls(tuple(tuple(crops.windows(word)) for word in words), prior, tall)
+        return cls(tuple(tuple(crops.windows(word)) for word in words), prior, tall, turned)
 
     @property
     def windows(self) -> list[Window]:
@@ -88,7 +92,8 @@ class Layout:
                     for part in reversed(word)
                 )
             )
-        return dataclasses.replace(self, words=tuple(words), prior=self.prior - _WIDE_UPRIGHT)
+        prior, turned = self.prior - _WIDE_UPRIGHT, (self.turned + 2) % 4
+        return dataclasses.replace(self, words=tuple(words), prior=prior, turned=turned)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,8 +167,8 @@ def possible(image: np.ndarray) -> list[Layout]:
     if height <= crops.TALL * width:
         return _lines(image)
     found = [Layout.of([image], _TALL_UPRIGHT, tall=True)]
-    for side in (np.rot90(image), np.rot90(image, 3)):
-        found += _lines(crops.trimmed(side), tall=True)
+    for turned in (1, 3):
+        found += _lines(crops.trimmed(np.rot90(image, turned)), tall=True, turned=turned)
     letters = crops.unstacked(image)
     return found if letters is None else [*found, Layout.of([letters], tall=True)]
 
@@ -174,15 +179,15 @@ def check(image: np.ndarray) -> None:
         possible(image)
 
 
-def _lines(image: np.ndarray, tall: bool = False) -> list[Layout]:
+def _lines(image: np.ndarray, tall: bool = False, turned: int = 0) -> list[Layout]:
     """Returns a line in one piece and, if it has wide space in it, its words apart."""
     words = crops.apart(image)
+    apart = Layout.of(words, tall=tall, turned=turned)
     if len(words) == 1 and words[0].shape == image.shape:
-        return [Layout.of(words, tall=tall)]
-    apart = Layout.of(words, tall=tall)
+        return [apart]
     if crops.count_windows(image) > MOST_IN_ONE_PIECE:
         return [apart]
-    return [Layout.of([image], tall=tall), apart]
+    return [Layout.of([image], tall=tall, turned=turned), apart]
 
 
 def read(

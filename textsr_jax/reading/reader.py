@@ -40,12 +40,15 @@ class Reading:
       letters: the same for each letter of `text`, at least `confidence`. Readings of the same word
         and confidence are equal, whatever stands here.
       abstained: whether the word was left out because it was not sure enough.
+      turned: by how many quarters, counter-clockwise, the image was turned to be read: 0 to 3. It
+        does not count when readings are compared.
     """
 
     text: str
     confidence: float
     letters: tuple[float, ...] = dataclasses.field(default=(), compare=False, repr=False)
     abstained: bool = False
+    turned: int = dataclasses.field(default=0, compare=False, repr=False)
 
 
 class Engine(Protocol):
@@ -211,7 +214,8 @@ class Reader:
             if one is None:
                 results.append((Reading("", 1.0), resize(image, HR_SIZE)))
             else:
-                reading = self._reading(one.text, one.log_confidence, one.letters)
+                turned = one.layout.turned
+                reading = self._reading(one.text, one.log_confidence, one.letters, turned)
                 results.append((reading, one.picture))
         return results
 
@@ -245,14 +249,16 @@ class Reader:
             return Words([], np.zeros(0), np.zeros(0), [])
         return self._engine.recognize(images, cut, again)
 
-    def _reading(self, text: str, log_confidence: float, letters: np.ndarray) -> Reading:
+    def _reading(
+        self, text: str, log_confidence: float, letters: np.ndarray, turned: int = 0
+    ) -> Reading:
         """Returns a reading of what was found at temperature 1, without what is left out."""
         abstained = False
         if self._abstention is not None:
             text, letters, abstained = self._abstention.applied(text, log_confidence, letters)
         confidence = math.exp(log_confidence / self._temperature)
         sure = np.exp(letters / self._temperature)
-        return Reading(text, confidence, tuple(sure.tolist()), abstained)
+        return Reading(text, confidence, tuple(sure.tolist()), abstained, turned)
 
 
 def batches(

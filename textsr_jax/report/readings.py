@@ -50,9 +50,24 @@ def error_line(item: ReadItem) -> str:
     return f"error: {escaped(item.error)}"
 
 
-def photograph_line(item: ReadItem) -> str:
-    """Returns the line that warns of a whole photograph, and says what to do with it."""
+def photograph_line(item: ReadItem, missing: str = "") -> str:
+    """Returns the line that warns of a whole photograph, and says what to do with it.
+
+    Args:
+      item: the image.
+      missing: why its words could not be found; empty where that is not known.
+    """
+    why = f" ({missing})" if missing else ""
     return (
         f"warning: {escaped(item.source)}: seems to be a whole photograph, of which no text can be "
-        "trusted; crop its words, an image each, and read these"
+        f"trusted; find its words with --page{why}, or crop its words, an image each, and read "
+        "these"
+    )
+
+
+def page_line(item: ReadItem) -> str:
+    """Returns the line about an image that was read as a whole photograph without being asked."""
+    return (
+        f"note: {escaped(item.source)}: is a whole photograph, so that its words were found first, "
+        "as with --page; --nopage reads it as one word"
     )

@@ -1,0 +1,1 @@
+"""Whole photographs: the words in them, and their pages in other formats."""
