@@ -5,6 +5,7 @@ and with it. The words are those of labels.json, so that no detector is needed.
 """
 
 import math
+import pathlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from benchmarks import photographs
+from benchmarks.labelled_photographs import SIZES, Photograph, labelled, reduced
 from textsr_jax import reading
 from textsr_jax.cli.scripts import refuse, run_script
 from textsr_jax.errors import UserError
@@ -22,9 +23,7 @@ from textsr_jax.photos.page import Line, Page, Word
 from textsr_jax.report.tables import new_table, print_table
 from textsr_jax.runtime import provenance
 from textsr_jax.runtime.atomic import write_json
-
-for _name in ("photos", "model", "limit", "json"):
-    flags.declare_key_flag(_name)
+from textsr_jax.storage.shipped import SHIPPED
 
 # A row for words of less than so many pixels in height, in the photograph that is enlarged.
 HEIGHTS = (8, 16, 24, 32, math.inf)
@@ -35,9 +34,10 @@ Enlarge = Callable[[np.ndarray, Page], np.ndarray]
 
 def main(arguments: list[str]) -> None:
     refuse(arguments)
-    if not flags.FLAGS.photos:
+    asked = flags.FLAGS
+    if not asked.photos:
         raise UserError("--photos: name a folder of photographs with labels.json")
-    reader = reading.load(flags.FLAGS.model)
+    reader = reading.load(asked.model)
     ways: dict[str, Enlarge] = {
         "bicubic": lambda image, page: resize(image, (2 * page.width, 2 * page.height)),
         "Lanczos": lambda image, page: _lanczos(image),
@@ -47,26 +47,24 @@ def main(arguments: list[str]) -> None:
         "ours": lambda image, page: enhance_page(image, page, reader),
     }
     rows, measured = [], ["words", *ways]
-    for folder in flags.FLAGS.photos:
-        labelled = photographs.labelled(folder, flags.FLAGS.limit)
+    for folder in asked.photos:
+        chosen, name = labelled(folder, asked.limit), pathlib.Path(folder).name
         for truth, given in (("full", "half"), ("half", "quarter")):
-            factors = photographs.SIZES[truth], photographs.SIZES[given]
-            scores = np.array([row for one in labelled for row in measure(one, *factors, ways)])
-            rows += [
-                {"photographs": folder, "enlarged": given} | row for row in means(scores, ways)
-            ]
+            factors = SIZES[truth], SIZES[given]
+            scores = np.array([row for one in chosen for row in measure(one, *factors, ways)])
+            rows += [{"photographs": name, "enlarged": given} | row for row in means(scores, ways)]
     table = new_table("words of enlarged photographs, PSNR in dB", ["enlarged", "height"], measured)
     for row in rows:
         psnr = (f"{row['psnr'][name]:.2f}" for name in ways)
         table.add_row(row["enlarged"], row["height"], str(row["n"]), *psnr)
     print_table(table, keys=2)
-    if flags.FLAGS.json:
+    if asked.json:
         about = {"provenance": provenance.code(), "rows": rows}
-        write_json(flags.FLAGS.json, about)
+        write_json(asked.json, about)
 
 
 def measure(
-    photograph: photographs.Photograph, truth: int, given: int, ways: dict[str, Enlarge]
+    photograph: Photograph, truth: int, given: int, ways: dict[str, Enlarge]
 ) -> Iterator[list[float]]:
     """Yields for each word its height and the PSNR in dB of each way to enlarge it.
 
@@ -77,7 +75,7 @@ def measure(
       ways: what enlarges.
     """
     height, width = (side // given * 2 for side in photograph.image.shape[:2])
-    whole = photographs.reduced(photograph, truth).image[:height, :width]
+    whole = reduced(photograph, truth).image[:height, :width]
     small = resize(whole, (width // 2, height // 2))
     boxes = [box / given for _, box in photograph.words]
     corners = [np.array([(x, y), (z, y), (z, w), (x, w)]) for x, y, z, w in boxes]
@@ -117,4 +115,12 @@ def _lanczos(image: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
+    flags.DEFINE_multi_string(
+        "photos",
+        [],
+        "A folder with labels.json: {file: [[word, [left, top, right, bottom]], ...]}.",
+    )
+    flags.DEFINE_string("model", str(SHIPPED), "A packed file or workdir with the SR model.")
+    flags.DEFINE_integer("limit", None, "So many photographs of a folder.", lower_bound=1)
+    flags.DEFINE_string("json", None, "A file for the record.")
     run_script(main)

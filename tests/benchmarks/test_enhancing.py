@@ -4,18 +4,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import enhancing, photographs
+from benchmarks import enhancing
+from benchmarks.labelled_photographs import Photograph
 
 
 def test_words_are_compared_where_they_are_with_the_photograph_that_was_halved():
-    image = np.random.default_rng(0).integers(0, 256, (64, 130, 3)).astype(np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (65, 129, 3)).astype(np.uint8)
     boxes = [np.array([10, 20, 50, 40], float), np.array([64, 8, 120, 60], float)]
-    photograph = photographs.Photograph(image, [("one", boxes[0]), ("two", boxes[1])])
+    photograph = Photograph(image, [("one", boxes[0]), ("two", boxes[1])])
 
     def off_in_the_first_word(small, page):
         assert small.shape == (32, 64, 3) and (page.height, page.width) == (32, 64)
         assert page.words[0].box.tolist() == [[5, 10], [25, 10], [25, 20], [5, 20]]
-        made = image[:, :128].copy()
+        made = image[:64, :128].copy()
         made[30, 30] ^= 16
         return made
 
@@ -41,7 +42,7 @@ def test_means_are_of_all_words_and_of_each_height():
 
 def test_photographs_are_halved_and_quartered_as_they_are_compared():
     image = np.asarray(Image.linear_gradient("L").resize((80, 60)).convert("RGB"))
-    photograph = photographs.Photograph(image, [("word", np.array([8, 8, 40, 40], float))])
+    photograph = Photograph(image, [("word", np.array([8, 8, 40, 40], float))])
     shapes = []
 
     def way(small, page):

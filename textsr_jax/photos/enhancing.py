@@ -24,10 +24,6 @@ from textsr_jax.reading import Reader, batches, crops
 # SR model adds fades there into what surrounds the word.
 MARGIN = 0.15
 
-# Edges get no halos: a pixel keeps to the levels that Lanczos' filter gives in so many rows and
-# columns around it.
-_NEAR = 3
-
 # How many rows of a photograph are enlarged at once, and how many pixels around a part its
 # enlargement depends on.
 _ROWS, _REACH = 256, 8
@@ -224,6 +220,8 @@ def _fitted(
 ) -> np.ndarray:
     """Adds to an enlargement what is lost when it is halved, and cuts off halos.
 
+    A pixel keeps to the levels that Lanczos' filter gives in the 3x3 pixels around it.
+
     Args:
       enlarged: float (2 height, 2 width, 3).
       smooth: the enlargement by Lanczos' filter, uint8 of the same shape.
@@ -235,10 +233,15 @@ def _fitted(
     """
     height, width = pixels.shape[:2]
     lost = pixels - _resized(enlarged, (width, height))
-    near = (_NEAR, _NEAR, 1)
-    least = ndimage.minimum_filter(smooth, near, mode="nearest")
-    most = ndimage.maximum_filter(smooth, near, mode="nearest")
-    return (enlarged + share * _resized(lost, (2 * width, 2 * height))).clip(least, most)
+    fitted = enlarged + share * _resized(lost, (2 * width, 2 * height))
+    return fitted.clip(_around(smooth, np.minimum), _around(smooth, np.maximum))
+
+
+def _around(image: np.ndarray, chosen: np.ufunc) -> np.ndarray:
+    """Returns the least or the greatest level of the 3x3 pixels around each, (height, width, 3)."""
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    rows = chosen(chosen(padded[:-2], padded[1:-1]), padded[2:])
+    return chosen(chosen(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
 
 
 def _doubled_part(pixels: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
