@@ -130,6 +130,7 @@ def test_lines_go_to_a_file_and_a_stopped_run_goes_on(words, tmp_path, capsys):
     assert lines == [[f"{n}.jpg", word] for n in (1, 2, 3) for word in ("town", "hall")]
 
 
+@pytest.mark.slow
 def test_a_photograph_is_written_at_twice_its_size(words, tmp_path, capsys):
     path = tmp_path / "sharp.png"
     output = reading_lines.Output(pages=PageReader(True, str(path)))
