@@ -41,8 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     XLA's threads wait by spinning: two workers on two shared cores take as long as one on one core.
     """
-    # Tracing makes many objects and hardly a cycle. Python looks for cycles every 700 objects, which
-    # took an eighth of the time of tests that compile.
+    # Tracing makes many objects and hardly a cycle. Looking for cycles every 700 objects, as Python
+    # does, took an eighth of the time of tests that compile.
     gc.set_threshold(100_000, 10, 10)
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker and hasattr(os, "sched_setaffinity"):
