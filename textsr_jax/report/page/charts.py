@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 WIDTH, HEIGHT = 360, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 10, 36
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 36
 # Colours of the style sheet; lines after them begin again, with dashes.
 _COLOURS = 7
 
@@ -92,7 +92,9 @@ def chart(
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" '
         f'data-points="{points}">{"".join(marks)}<circle class="here" r="5"/></svg>'
-        f'<p class="legend">{"".join(legend)}</p></figure>'
+        # The title names a single line.
+        + (f'<p class="legend">{"".join(legend)}</p>' if len(legend) > 1 else "")
+        + "</figure>"
     )
 
 
@@ -133,4 +135,4 @@ def _short(value: float) -> str:
     """A number of a tick: 0.02, 1500, 20k, 3e-05."""
     if abs(value) >= 10_000:
         return f"{value / 1000:g}k"
-    return f"{round(value, 10):g}"
+    return f"{round(value, 10):g}".replace("e-0", "e-")

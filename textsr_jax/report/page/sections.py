@@ -14,7 +14,9 @@ from textsr_jax.report.page.folder import FILES, Run, Stage
 _LACKS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 # Titles of training's curves whose names do not say their unit.
 _UNITS = {
-    "accuracy": "accuracy, 0 to 1",
+    "accuracy": "accuracy, %",
+    "as_written": "as written, %",
+    "confidence": "confidence, %",
     "psnr": "PSNR, dB",
     "psnr_bicubic": "PSNR of bicubic images, dB",
     "ssim": "SSIM",

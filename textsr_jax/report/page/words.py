@@ -23,10 +23,15 @@ def card(words: Mapping[str, Any], number: int) -> str:
     tiles = []
     for name, image in zip(names, word["images"], strict=True):
         width, height = _SIZES.get(name, (128, 32))
-        read = [
-            _read(found, word["label"], about["recognizer"])
-            for about, found in zip(readings, word["readings"], strict=True)
+        found = [
+            (about["recognizer"], reading)
+            for about, reading in zip(readings, word["readings"], strict=True)
             if about["image"] == name
+        ]
+        # Who read it stands there where several did.
+        read = [
+            _read(reading, word["label"], recognizer if len(found) > 1 else "")
+            for recognizer, reading in found
         ]
         tiles.append(
             f'<figure><img src="data:image/webp;base64,{escape(image)}" width="{width}" '
@@ -78,7 +83,8 @@ def _read(found: Mapping[str, Any], label: str, recognizer: str) -> str:
         f"<{tag}>{escape(letter)}</{tag}>" for tag, letter in zip(tags, text, strict=True)
     )
     mark = "right" if found["right"] else "wrong"
+    by = f"<small>{escape(recognizer)}</small> " if recognizer else ""
     return (
-        f'<span class="read {mark}" title="{escape(recognizer)}: {mark}">'
-        f"{letters or '<del>(nothing)</del>'} <small>{sure}</small></span>"
+        f'<span class="read {mark}">{by}{letters or "<del>(nothing)</del>"} '
+        f"<small>{sure}</small></span>"
     )
