@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -79,8 +78,9 @@ class JaxEngine:
         Args:
           sr_variables, ocr_variables: of the same structure, shapes and dtypes.
         """
-        other = copy.copy(self)
-        other._again = None
+        # `copy` would do what pickling does.
+        other = object.__new__(JaxEngine)
+        other.__dict__.update(self.__dict__, _again=None)
         other._sr_leaves = jax.tree.leaves(sr_variables)
         other._ocr_leaves = jax.tree.leaves(ocr_variables)
         return other
