@@ -110,9 +110,8 @@ class Quantizer:
         }
         search = WordSearch.of(self._config.decoding, text.ALPHABETS[self._config.alphabet])
         self._beam = search.beam
-        self._engine = JaxEngine(
-            search, lambda: (models.sr, models.ocr), *self._variables.values(), name=source
-        )
+        sr, ocr = self._variables["sr"], self._variables["ocr"]
+        self._engine = JaxEngine(search, lambda: (models.sr, models.ocr), sr, ocr, name=source)
 
     def reader(self, bits: int) -> Reader:
         """Returns a reader of the pair, quantised to `bits` by the rules of its config.
@@ -122,12 +121,12 @@ class Quantizer:
         Raises:
           UserError: the rules select nothing, or values cannot be quantised.
         """
-        made = []
+        made = {}
         for part, variables in self._variables.items():
             settings = self._config.quantization[part].to_dict() | {"bits": bits}
             rules = from_config(settings, self._config[part].name, f"config.quantization.{part}")
-            made.append(quantization.simulate(variables, rules))
+            made[part] = quantization.simulate(variables, rules)
         names = self._config.sr.name, self._config.ocr.name
         description = Description(self._source, *names, f"{bits} bits", f"{bits} bits", self._beam)
-        engine = self._engine.with_variables(*made)
+        engine = self._engine.with_variables(made["sr"], made["ocr"])
         return Reader(engine, self._config.decoding.temperature, description)

@@ -99,7 +99,7 @@ def test_the_worst_are_wrong_and_sure_and_the_luckiest_right_and_unsure():
 
 def test_a_card_has_the_letters_that_are_right_and_what_it_is_sorted_by(page):
     card = words.card(word_file.content(images(), LABELS, rows()), 2)
-    assert "<ins>t</ins><ins>a</ins><ins>x</ins><del>l</del> <small>97 %</small>" in card
+    assert "<ins>t</ins><ins>a</ins><ins>x</ins><del>l</del> <small>97&nbsp;%</small>" in card
     about = dict(re.findall(r'data-(\w+)="([^"]*)"', card))
     assert about["outcome"] == "lost" and about["wrong"] == "1" and about["sure"] == "0.970000"
     assert about["gain"] == "0.470000" and about["text"] == "taxi taxi taxl taxi"

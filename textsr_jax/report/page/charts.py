@@ -86,7 +86,7 @@ def chart(
         notes = line.notes or [f"{line.name}: {b:.5g}, {x} {a:g}" for a, b in line.points]
         hover += [[*at, note] for at, note in zip(places, notes, strict=True)]
     if level is not None:
-        legend.append(f'<span><i class="level"></i>{escape(level_name)} {_short(level)}</span>')
+        legend.append(f'<span><i class="level"></i>{escape(level_name)} {level:.4g}</span>')
     points = escape(json.dumps(hover, separators=(",", ":"), ensure_ascii=False))
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'

@@ -77,7 +77,7 @@ def _before(words: Mapping[str, Any], word: Mapping[str, Any]) -> Mapping[str, A
 
 
 def _read(found: Mapping[str, Any], label: str, recognizer: str) -> str:
-    text, sure = found["text"], f"{100 * found['confidence']:.0f} %"
+    text, sure = found["text"], f"{100 * found['confidence']:.0f}&nbsp;%"
     tags = ["ins" if right else "del" for right in figures.right_letters(text, label)]
     letters = "".join(
         f"<{tag}>{escape(letter)}</{tag}>" for tag, letter in zip(tags, text, strict=True)
