@@ -159,7 +159,8 @@ def _take_uploads_alone(image: gradio.Image) -> None:
     Gradio would fetch an image by its address, take base64, and decode it whatever its size. What
     it calls is replaced in the component: beside the file of a subclass it writes a stub.
     """
-    import gradio
+    with needs("demo"):
+        import gradio
 
     move = image.async_move_resource_to_block_cache
 
