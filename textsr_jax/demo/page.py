@@ -130,7 +130,7 @@ def page(pairs: Pairs) -> gradio.Blocks:
         gradio.Markdown("# textsr_jax\nDrop a crop of a word or a line. It stays on this machine.")
         with gradio.Row():
             with gradio.Column():
-                image = gradio.Image(label="crop", sources=["upload", "clipboard"])
+                image = gradio.Image(label="crop", height=180, sources=["upload", "clipboard"])
                 _take_uploads_alone(image)
                 first = pairs.runtimes(pairs.names[0])
                 name = gradio.Dropdown(pairs.names, value=pairs.names[0], label="models")
@@ -142,9 +142,9 @@ def page(pairs: Pairs) -> gradio.Blocks:
                     examples = sorted(map(str, EXAMPLES.glob("*.png")))
                     gradio.Examples(examples, image, label="drawn words", cache_examples=False)
             with gradio.Column():
-                slider = gradio.ImageSlider(
-                    label="bicubic | super-resolution", interactive=False, format="png"
-                )
+                gradio.Markdown("Left of the handle bicubic, right of it super-resolution:")
+                # A label would lie over the image.
+                slider = gradio.ImageSlider(show_label=False, interactive=False, format="png")
                 word = gradio.HTML()
         inputs, outputs = [image, name, runtime, bits], [slider, word]
         for event in (image.change, bits.input, runtime.input):
