@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "reading": {"models", "decoding", "quantization", "storage"},
     "export": {"models", "decoding", "quantization", "storage", "reading"},
     "photos": {"reading"},
+    "demo": {"reading", "export", "photos"},
     "bulk": {"reading"},
     "evaluation": {"reading", "data", "storage", "quantization", "metrics", "losses"},
     "report": {"metrics", "images", "text", "errors"},

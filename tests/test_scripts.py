@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from benchmarks.golden import vectors as golden_vectors
 from tests.conftest import word_image
 from textsr_jax.config.settings import FIELDS
+from textsr_jax.report.page import document
 from textsr_jax.storage import packed_files
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -194,6 +195,17 @@ def test_evaluate_quantize_and_read_a_workdir(trained, tmp_path):
     }
     pictures = tmp_path / "results_pictures"
     assert sorted(path.name for path in pictures.iterdir()) == ["easy.png", "hard.png", "words.png"]
+    # The words, as they are scored, are those of the page.
+    found = json.loads((tmp_path / "results_words.json").read_text())
+    for number, row in enumerate(rows):
+        for split, scores in row["splits"].items():
+            words = [word["readings"][number] for word in found["words"] if word["split"] == split]
+            right = [word["right"] for word in words]
+            assert 100 * np.mean(right) == pytest.approx(scores["accuracy"])
+            assert all(0 <= word["confidence"] <= 1 for word in words)
+    assert not (tmp_path / "page.html").exists()
+    page = document.write(tmp_path).read_text()
+    assert page.count('<section id="') == 5 and 'id="luckiest"' in page
 
     out = tmp_path / "quantized.json"
     quantized = run(
@@ -328,6 +340,12 @@ def test_the_study_the_search_and_fine_tuning_of_a_workdir(studied, tmp_path):
     assert "edsr-body" in printed
     kinds = json.loads((workdir / "sensitivity.json").read_text())["layer_types"]
     assert {kind["part"] for kind in kinds} == {"sr"}
+    assert printed.splitlines()[-1] == f"page: {workdir / 'page.html'}"
+    shown = (workdir / "page.html").read_text()
+    # The curves of every stage, and the study.
+    for stage in ("pretrain_ocr", "pretrain_focus", "stage1", "stage2"):
+        assert f"<h3>{stage}</h3>" in shown
+    assert 'id="sensitivity"' in shown and "validation: PSNR, dB" in shown
     with Image.open(workdir / "sensitivity.png") as plot:
         assert np.asarray(plot.convert("RGB")).std() > 0
 

@@ -66,6 +66,7 @@ def test_the_wheel_holds_the_package_the_weights_and_the_configs(wheel):
     }
     for name in (
         *("textsr_jax/py.typed", "textsr_jax/weights/shipped.safetensors"),
+        *(f"textsr_jax/report/page/page.{kind}" for kind in ("css", "html", "js")),
         *(f"configs/{file.name}" for file in (ROOT / "configs").glob("*.py")),
     ):
         assert name in names

@@ -1,9 +1,9 @@
 """Scores models over test splits: python evaluate.py [--workdir=W | --model=FILE | --config=FILE]
 
-Prints tables; writes JSON and pictures of words with what was read. Without a model it scores those
-that come with the package, on the words of --data_root. With --photographs=FOLDER,... it scores the
-resampler and EDSR of stage 0 on photographs. --config.FIELD=VALUE changes a field of the config,
---print_config shows all of them.
+Prints tables; writes JSON, pictures of words with what was read, and page.html, which shows all of
+it. Without a model it scores those that come with the package, on the words of --data_root. With
+--photographs=FOLDER,... it scores the resampler and EDSR of stage 0 on photographs.
+--config.FIELD=VALUE changes a field of the config, --print_config shows all of them.
 """
 
 import pathlib
@@ -91,6 +91,7 @@ def _evaluate_words(config: Experiment) -> None:
     from textsr_jax.cli.pictures import write_pictures
     from textsr_jax.evaluation import comparison, named_models, protocol
     from textsr_jax.report import figures, tables
+    from textsr_jax.report.page import word_file
     from textsr_jax.runtime import atomic
     from textsr_jax.storage.models import Models
 
@@ -113,10 +114,13 @@ def _evaluate_words(config: Experiment) -> None:
         "rows": [row.as_json() for row in rows],
     }
     atomic.write_json(out, results)
+    words = word_file.content({"LR": evaluation.lr, **images}, evaluation.labels, rows)
+    atomic.write_json(out.with_name(f"{out.stem}_words.json"), words)
     columns = [(f"{row.sr}, {row.ocr} recogniser", images[row.sr], row.words) for row in rows]
     sheets = figures.word_sheets(evaluation.lr, columns, evaluation.labels)
     write_pictures(_pictures(out), sheets)
     print(f"scores: {out}\npictures: {_pictures(out)}")
+    _write_page(out)
 
 
 def _evaluate_photographs(config: Experiment) -> None:
@@ -134,6 +138,15 @@ def _evaluate_photographs(config: Experiment) -> None:
     atomic.write_json(out, {"folders": folders, "rows": [row.as_json() for row in rows]})
     write_pictures(_pictures(out), figures.detail_sheets(details))
     print(f"scores: {out}\npictures: {_pictures(out)}")
+    _write_page(out)
+
+
+def _write_page(out: pathlib.Path) -> None:
+    """Writes the page of the folder, which shows its JSON files; none for a file of --out."""
+    if not _OUT.value:
+        from textsr_jax.report.page import document
+
+        print(f"page: {document.write(out.parent)}")
 
 
 def _out(name: str) -> pathlib.Path:

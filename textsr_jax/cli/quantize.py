@@ -1,9 +1,9 @@
 """Quantises models with ACIQ, scores and packs them: python quantize.py --workdir=W --out=FILE
 
 It scores every setting and prints the paper's Table 2. The modes --paper_sizes, --sensitivity,
---ablation, --search and --finetune do something else; each prints a table and writes JSON. With
---out it packs one setting. --config.FIELD=VALUE changes a field of the config, --print_config shows
-all of them.
+--ablation, --search and --finetune do something else; each prints a table and writes JSON, which
+page.html shows. With --out it packs one setting. --config.FIELD=VALUE changes a field of the
+config, --print_config shows all of them.
 """
 
 from __future__ import annotations
@@ -104,8 +104,14 @@ def main(arguments: list[str]) -> None:
         quantization.run_fine_tune(job, bits or (2, 3, 4), job.folder, command())
     elif _OUT.value:
         quantization.run_pack(job, targets[0] if _TARGET.value else None, bits, priors)
+        return
     else:
         quantization.run_grid(job, targets, bits or _ALL_BITS, priors or _PAPER_PRIORS)
+    # The page shows the JSON files of its folder alone.
+    if not _JSON.value:
+        from textsr_jax.report.page import document
+
+        print(f"page: {document.write(job.folder)}")
 
 
 def _check_modes() -> None:

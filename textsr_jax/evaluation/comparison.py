@@ -56,8 +56,7 @@ def compare(
             )
 
     def row(sr: str, reader: NamedModel) -> Row:
-        words = evaluation.read(reader.network, reader.variables, images[sr])
-        return evaluation.row(sr, reader.name, images[sr], words)
+        return evaluation.read_row(sr, reader.name, images[sr], reader.network, reader.variables)
 
     rows = []
     for sr in images:

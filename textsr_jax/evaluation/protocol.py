@@ -17,7 +17,7 @@ import numpy as np
 from textsr_jax import data, metrics, text
 from textsr_jax.config.settings import Experiment
 from textsr_jax.decoding.search import Decoded
-from textsr_jax.decoding.word_search import WordSearch
+from textsr_jax.decoding.word_search import Words, WordSearch
 from textsr_jax.errors import UserError, require_finite
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables
@@ -43,6 +43,8 @@ class Row:
         accuracy where case, punctuation and spaces count), `n` (the number of words).
       mean: the plain mean of each score over the splits; `n` is their sum.
       words: the words that were read, by split.
+      right: for each word, whether it is what the label says, as `accuracy` counts it, by split.
+      confidences: in each word, in [0, 1], by split; empty where they are not known.
     """
 
     sr: str
@@ -50,6 +52,8 @@ class Row:
     splits: dict[str, dict[str, Any]]
     mean: dict[str, Any]
     words: dict[str, list[str]]
+    right: dict[str, list[bool]] = dataclasses.field(default_factory=dict)
+    confidences: dict[str, list[float]] = dataclasses.field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return {"sr": self.sr, "ocr": self.ocr, "splits": self.splits, "mean": self.mean}
@@ -96,6 +100,7 @@ class Evaluation:
         settings = config.evaluation
         self._keep_punctuation = settings.punctuation == "keep"
         self._psnr_batch = settings.psnr_batch
+        self._temperature = config.decoding.temperature
         if not pairs.test:
             raise UserError(f"{pairs.title} has no test split; it needs folders such as test/easy")
         for name, source in pairs.test.items():
@@ -157,6 +162,11 @@ class Evaluation:
         Raises:
           UserError: their probabilities are not finite.
         """
+        found = self.read_surely(ocr, variables, images)
+        return {name: words.texts for name, words in found.items()}
+
+    def read_surely(self, ocr: Network, variables: Variables, images: Images) -> dict[str, Words]:
+        """Returns what `read` does, with the log confidence in each word at temperature 1."""
 
         def beams(rows: np.ndarray) -> Decoded:
             # The batches of a second look are added to the total.
@@ -168,7 +178,27 @@ class Evaluation:
 
         search = self._search_of(ocr)
         with self._progress(images, "reading") as bar:
-            return {name: search.read(beams, rows).texts for name, rows in images.items()}
+            return {name: search.read(beams, rows) for name, rows in images.items()}
+
+    def read_row(
+        self, sr: str, ocr: str, images: Images, network: Network, variables: Variables
+    ) -> Row:
+        """Reads `images` and scores them; the row has the confidence in each word.
+
+        Args:
+          sr, ocr, images: as `row` takes them.
+          network, variables: the recogniser. Confidences are at the temperature of the config.
+
+        Raises:
+          UserError: as `read`.
+        """
+        found = self.read_surely(network, variables, images)
+        row = self.row(sr, ocr, images, {name: words.texts for name, words in found.items()})
+        confidences = {
+            name: np.exp(words.log_confidence / self._temperature).tolist()
+            for name, words in found.items()
+        }
+        return dataclasses.replace(row, confidences=confidences)
 
     def row(self, sr: str, ocr: str, images: Images, words: dict[str, list[str]]) -> Row:
         """Scores `images` against HR, and `words` against the labels.
@@ -178,7 +208,7 @@ class Evaluation:
           images: the images by split.
           words: the words that were read in them, by split.
         """
-        splits = {}
+        splits, right = {}, {}
         for name, hr in self.hr.items():
             psnr, squared, ssim = (
                 np.concatenate(parts)
@@ -197,19 +227,20 @@ class Evaluation:
             groups = np.split(squared, range(self._psnr_batch, len(squared), self._psnr_batch))
             with np.errstate(divide="ignore"):
                 pooled = np.mean([-10 * np.log10(group.mean()) for group in groups])
+            correct = metrics.correct_words(
+                words[name], self.labels[name], keep_punctuation=self._keep_punctuation
+            )
+            right[name] = correct.tolist()
             splits[name] = {
                 "psnr": _finite(psnr.mean()),
                 "psnr_batch": _finite(pooled),
                 "ssim": float(ssim.mean()),
-                "accuracy": 100
-                * metrics.word_accuracy(
-                    words[name], self.labels[name], keep_punctuation=self._keep_punctuation
-                ),
+                "accuracy": 100 * float(correct.mean()),
                 "as_written": 100
                 * metrics.word_accuracy(words[name], self.labels[name], as_written=True),
                 "n": len(hr),
             }
-        return Row(sr, ocr, splits, _mean(splits), words)
+        return Row(sr, ocr, splits, _mean(splits), words, right)
 
     def _batches(self, rows: np.ndarray) -> int:
         return math.ceil(len(rows) / self._batch_size)

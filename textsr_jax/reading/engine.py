@@ -70,6 +70,21 @@ class JaxEngine:
             raise pickle.PicklingError("this engine was not loaded; pickle what load() gives")
         return self._again
 
+    def with_variables(self, sr_variables: Variables, ocr_variables: Variables) -> JaxEngine:
+        """Returns this engine with other variables; the two share their compiled functions.
+
+        It cannot be pickled.
+
+        Args:
+          sr_variables, ocr_variables: of the same structure, shapes and dtypes.
+        """
+        # `copy` would do what pickling does.
+        other = object.__new__(JaxEngine)
+        other.__dict__.update(self.__dict__, _again=None)
+        other._sr_leaves = jax.tree.leaves(sr_variables)
+        other._ocr_leaves = jax.tree.leaves(ocr_variables)
+        return other
+
     def enlarge(self, lr: np.ndarray) -> np.ndarray:
         """Returns SR images, uint8 (n, 32, 128, 3), of LR images, uint8 (n, 16, 64, 3).
 

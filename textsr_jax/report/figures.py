@@ -166,13 +166,7 @@ def _draw_word(
     """Draws a word, right letters green; returns where it ends."""
     colors = [_INK] * len(word)
     if label is not None:
-        colors = [_WRONG] * len(word)
-        # A text with marks is compared with those of the label. Case is never wrong here.
-        small, plain = word.lower(), text.normalize(word)
-        true = text.normalize(label) if small == plain else label.lower()
-        matcher = difflib.SequenceMatcher(None, small, true, autojunk=False)
-        for block in matcher.get_matching_blocks():
-            colors[block.a : block.a + block.size] = [_RIGHT] * block.size
+        colors = [_RIGHT if right else _WRONG for right in right_letters(word, label)]
     left: float
     left, top = place
     for character, color in zip(word, colors, strict=True):
@@ -183,6 +177,23 @@ def _draw_word(
         draw.text((left, top), "(nothing read)", fill=color, font=font)
         left += draw.textlength("(nothing read)", font=font)
     return left
+
+
+def right_letters(word: str, label: str) -> list[bool]:
+    """Which letters of a word that was read stand in its label too, in the same order.
+
+    Case is never wrong. A text without marks is compared with the letters and digits of the label.
+
+    Returns:
+      One for each letter of `word`.
+    """
+    small, plain = word.lower(), text.normalize(word)
+    true = text.normalize(label) if small == plain else label.lower()
+    right = [False] * len(word)
+    matcher = difflib.SequenceMatcher(None, small, true, autojunk=False)
+    for block in matcher.get_matching_blocks():
+        right[block.a : block.a + block.size] = [True] * block.size
+    return right
 
 
 def word_sheets(

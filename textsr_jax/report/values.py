@@ -30,6 +30,28 @@ class Scores(Protocol):
     def mean(self) -> Mapping[str, Any]: ...
 
 
+class ReadRow(Protocol):
+    """What one recogniser read in the images of one SR model, as `evaluation.protocol.Row` has it.
+
+    Attributes:
+      sr, ocr: what made the images, and which recogniser read them.
+      words: by split, what was read.
+      right: by split, whether each word is what its label says.
+      confidences: by split, the confidence in each word, in [0, 1].
+    """
+
+    @property
+    def sr(self) -> str: ...
+    @property
+    def ocr(self) -> str: ...
+    @property
+    def words(self) -> Mapping[str, Sequence[str]]: ...
+    @property
+    def right(self) -> Mapping[str, Sequence[bool]]: ...
+    @property
+    def confidences(self) -> Mapping[str, Sequence[float]]: ...
+
+
 class PhotographScores(Protocol):
     """The scores of one way to halve and enlarge photographs.
 

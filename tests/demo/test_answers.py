@@ -1,0 +1,83 @@
+"""What the demo answers: limits of uploads, images side by side, the word as HTML."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import word_image
+from textsr_jax.demo import answers
+from textsr_jax.errors import UserError
+from textsr_jax.images import resize
+from textsr_jax.reading import Description, Reading
+
+
+class Enlarging:
+    """A reader whose SR images are bicubic ones with less red, and which reads "open"."""
+
+    description = Description("here", "edsr", "cdistnet", "4 bits", "8 bits", 10)
+
+    def __init__(self):
+        self.asked: list[tuple[int, ...]] = []
+
+    def enhance(self, pieces):
+        self.asked += [piece.shape for piece in pieces]
+        made = np.stack([resize(resize(piece, (64, 16)), (128, 32)) for piece in pieces])
+        made[..., 0] //= 2
+        return made
+
+    def read_and_show(self, images):
+        return [(Reading("o<en", 0.5, (1.0, 0.0, 0.5, 0.9)), images[0]) for _ in images]
+
+
+class Offering:
+    """Pairs of one reader; it notes what it is asked for."""
+
+    def __init__(self):
+        self.asked: list[tuple[object, ...]] = []
+
+    def reader(self, *which):
+        self.asked.append(which)
+        return Enlarging()
+
+
+@pytest.mark.parametrize(("width", "pieces"), [(128, 1), (400, 3), (20, 1)])
+def test_both_images_show_the_same_place_at_the_image_s_aspect(width, pieces):
+    image = np.full((32, width, 3), 200, np.uint8)
+    image[:, width // 2 :] = (90, 20, 20)
+    reader = Enlarging()
+    before, after = answers.sharpened(image, reader)
+    assert len(reader.asked) == pieces
+    assert before.shape == after.shape
+    assert before.shape[1] / before.shape[0] == pytest.approx(width / 32, rel=0.01)
+    assert abs(before[..., 1:].astype(int) - after[..., 1:]).mean() < 3
+    assert abs(before[..., 0] / 2 - after[..., 0]).mean() < 3
+
+
+def test_an_answer_has_the_word_and_what_made_it(tmp_path):
+    path, pairs = tmp_path / "open.png", Offering()
+    word_image("open").resize((60, 15)).save(path)
+    found = answers.answer(path, pairs, "mine", "JAX", 4)
+    assert pairs.asked == [("mine", "JAX", 4)]
+    assert (found.text, found.confidence) == ("o<en", 0.5) and len(found.notes) == 1
+    shown = answers.as_html(found)
+    assert "edsr (4 bits) and cdistnet (8 bits) on JAX" in shown and "50 %" in shown
+    assert '<span title="100 %" style="opacity: 1.00">o</span>' in shown
+    assert '<span title="0 %" style="opacity: 0.35">&lt;</span>' in shown
+    # A sharp crop of 32 rows is read as it is, which is said.
+    word_image("open").resize((256, 64)).save(path)
+    assert "The crop is sharp" in answers.as_html(answers.answer(path, pairs, "mine", "JAX", 4))
+
+
+def test_what_is_too_large_or_no_image_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n damaged")
+    with pytest.raises(UserError, match=r"a\.png: cannot read it"):
+        answers.opened(path)
+    with pytest.raises(UserError, match=r"gone\.png: cannot read it \(No such file"):
+        answers.opened(tmp_path / "gone.png")
+    Image.new("1", (4097, 4096)).save(path)
+    with pytest.raises(UserError, match=r"a\.png: has 4097x4096 pixels"):
+        answers.opened(path)
+    monkeypatch.setattr(answers, "MOST_BYTES", 10)
+    with pytest.raises(UserError, match=r"a\.png: has 0 MB; drop a file of at most"):
+        answers.opened(path)
