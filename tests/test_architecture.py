@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "reading": {"models", "decoding", "quantization", "storage"},
     "export": {"models", "decoding", "quantization", "storage", "reading"},
     "photos": {"reading"},
-    "bulk": {"reading"},
+    "bulk": {"reading", "data"},
     "evaluation": {"reading", "data", "storage", "quantization", "metrics", "losses"},
     "report": {"metrics", "images", "text", "errors"},
 }

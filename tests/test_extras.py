@@ -29,6 +29,7 @@ PACKAGES = {
     "convert": ("torch",),
     "qwix": ("qwix",),
     "gguf": ("gguf",),
+    "bulk": ("fsspec", "pyarrow", "ray"),
 }
 EXTRAS = [package for packages in PACKAGES.values() for package in packages]
 
@@ -200,6 +201,7 @@ COMMANDS = [
     ("onnx", "onnx", ["-m", "textsr_jax.export", "W", "--out=W"]),
     ("convert", "torch", converts),
     ("qwix", "qwix", ["-c", WITH_QWIX]),
+    ("bulk", "ray", ["-m", "textsr_jax.bulk", "W", "--out=W"]),
     ("benchmarks", "torch", ["-m", "benchmarks.train"]),
     ("benchmarks", "torch", ["-m", "benchmarks.fidelity"]),
     ("benchmarks", "onnxruntime", ["-m", "benchmarks.int8"]),

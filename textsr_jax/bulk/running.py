@@ -1,0 +1,190 @@
+"""Reads all crops of a source on Ray: plans, skips what is there, shows progress, and sums up."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+import pickle
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from textsr_jax.bulk import cluster, datasets, parts, places, plans
+from textsr_jax.bulk.parts import Counts, PartReader
+from textsr_jax.bulk.places import Place
+from textsr_jax.bulk.plans import Plan
+from textsr_jax.errors import Stopped, UserError, needs
+from textsr_jax.reading import Reader
+from textsr_jax.runtime.progress import Progress
+
+with needs("bulk"):
+    import ray
+
+SUMMARY = "summary.json"
+# Seconds between two lines of progress: on a terminal, in a file.
+_OFTEN, _SELDOM = 0.5, 30.0
+# Footers that are read at once.
+_THREADS = 32
+_USER_ERROR = f"{UserError.__module__}.{UserError.__qualname__}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is read, and how.
+
+    Attributes:
+      source: as `plans.find_source` takes it.
+      out: the folder of results, a path or a URL.
+      reader: reads; its file must lie at the same place on all nodes.
+      address: of a cluster, as `cluster.joined` takes it.
+      gpus_per_reader: the share of a GPU that each worker has; 0 for CPUs.
+      sr: whether results have the SR images.
+      readers: how many workers; None for as many as there is room for.
+    """
+
+    source: str
+    out: str
+    reader: Reader
+    address: str | None = None
+    gpus_per_reader: float = 0
+    sr: bool = False
+    readers: int | None = None
+
+
+def read(run: Run) -> dict[str, Any]:
+    """Reads what is not read yet and returns the summary, which is also `SUMMARY` in the folder.
+
+    It holds `crops`; `read`; `errors`, by kind; `parts`; the settings; and of this run
+    `crops_of_this_run`, `seconds` from the first to the last result, and `words_per_second`. A
+    finished run is returned as it is; then `crops_of_this_run` is 0.
+
+    Raises:
+      UserError: there are no crops; the folder holds other results; or the cluster fails.
+      Stopped: by Ctrl-C or SIGTERM; the same call goes on.
+    """
+    out = places.find(run.out)
+    plan, source = _plan(run, out)
+    done = {file for file in out.walk() if "/" not in file}
+    todo = [part for part in range(plan.parts) if plans.result_file(part) not in done]
+    if not todo and SUMMARY in done:
+        return json.loads(out.read(SUMMARY)) | {"crops_of_this_run": 0}
+    counts, seconds = Counts(), 0.0
+    if todo:
+        try:
+            counts, seconds = _read_parts(run, plan, source, todo)
+        except KeyboardInterrupt:
+            raise Stopped(f"stopped; the same command goes on, results are in {run.out}") from None
+    summary = _summary(plan) | {
+        "crops_of_this_run": counts.crops,
+        "seconds": round(seconds, 3),
+        "words_per_second": round(counts.crops / seconds, 2) if seconds else None,
+    }
+    with out.replacing(SUMMARY) as stream:
+        stream.write((json.dumps(summary, indent=2) + "\n").encode())
+    return summary
+
+
+def _plan(run: Run, out: Place) -> tuple[Plan, Place]:
+    """The plan in the folder of results, made if it is not there; and the place of the source."""
+    settings = {
+        "source": places.shown_name(run.source),
+        "sr": run.sr,
+        "reader": _identity(run.reader),
+    }
+    if not out.is_there(plans.FILE):
+        source, files = plans.find_source(run.source)
+        return plans.write(out, plans.make(source, files), settings), source
+    plan = plans.load(out)
+    for name, value in settings.items():
+        if plan.settings.get(name) != value:
+            raise UserError(
+                f"{out.name}: its results were made with {name} {plan.settings.get(name)!r}, not "
+                f"{value!r}; name another --out, or give the same command again"
+            )
+    return plan, plans.place_of(run.source)
+
+
+def _identity(reader: Reader) -> str:
+    """What says that two readers read the same: their models and settings."""
+    about = reader.description
+    file = pathlib.Path(about.source) if about is not None and about.source else None
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file and file.is_file() else ""
+    return f"{reader!r} {digest}".strip()
+
+
+def _read_parts(run: Run, plan: Plan, source: Place, todo: list[int]) -> tuple[Counts, float]:
+    """Reads parts on Ray; returns the counts, and the seconds after the workers had started."""
+    total, begin = Counts(), time.perf_counter()
+    terminal = sys.stderr.isatty()
+    with (
+        cluster.joined(run.address),
+        Progress(
+            total=len(todo), unit="part", mininterval=_OFTEN if terminal else _SELDOM
+        ) as progress,
+    ):
+        try:
+            for counts in _results(run, plan, source, todo):
+                total += counts
+                progress.update()
+                progress.set_postfix_str(_progress(total, time.perf_counter() - begin), False)
+        except ray.exceptions.RayError as error:
+            raise _failed(error) from error
+    return total, time.perf_counter() - begin
+
+
+def _results(run: Run, plan: Plan, source: Place, todo: list[int]) -> Iterator[Counts]:
+    """Yields the counts of each part when its file of results is there, in any order."""
+    numbers = ray.data.from_items([{"part": part} for part in todo], override_num_blocks=len(todo))
+    read = numbers.map_batches(
+        PartReader,
+        batch_size=1,
+        batch_format="numpy",
+        fn_constructor_args=(plan, source, pickle.dumps(run.reader), run.gpus_per_reader),
+        compute=datasets.pool(run.readers),
+        **datasets.resources(run.gpus_per_reader),
+    )
+    for row in read.iter_rows():
+        yield Counts.of_json(row["counts"])
+
+
+def _progress(counts: Counts, seconds: float) -> str:
+    """What stands behind the bar: crops, their rate, and the commonest errors."""
+    shown = f"{counts.crops} crops, {counts.crops / seconds:.1f}/s"
+    if counts.errors:
+        most = ", ".join(f"{kind}: {number}" for kind, number in counts.errors.most_common(3))
+        shown += f", {counts.errors.total()} errors ({most})"
+    return shown
+
+
+def _failed(error: Exception) -> UserError:
+    """The error for the user: the worker's own if it was one, or what Ray said of the cluster."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            # Ray shows the traceback in front of the message.
+            return UserError(str(cause).strip().splitlines()[-1].removeprefix(f"{_USER_ERROR}: "))
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    reason = str(error).strip().splitlines()
+    return UserError(
+        f"Ray failed ({type(error).__name__}: {reason[0] if reason else 'no reason given'}); the "
+        "same command goes on from what is done"
+    )
+
+
+def _summary(plan: Plan) -> dict[str, Any]:
+    """The sums over all files of results, which are there now."""
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
+        each = threads.map(functools.partial(parts.counts_of, plan.out), range(plan.parts))
+        total = sum(each, Counts())
+    return {
+        **plan.settings,
+        "parts": plan.parts,
+        "crops": total.crops,
+        "read": total.crops - total.errors.total(),
+        "errors": dict(total.errors.most_common()),
+    }
