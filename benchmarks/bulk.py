@@ -254,8 +254,11 @@ def read_with_kills(
       patience: the most seconds from the beginning of a worker to a kill.
     """
     rng, left, starts = random.Random(seed), list(victims), 0
+    most = 2 * len(victims) + 2
     while True:
         starts += 1
+        if starts > most:
+            raise RuntimeError(f"the command did not end well after {most} starts")
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=sys.stderr)
         started: set[int] = set()
         try:
@@ -279,7 +282,7 @@ def _wait_for_workers(process: subprocess.Popen[bytes]) -> list[int]:
     while process.poll() is None:
         if found := workers(process.pid):
             return found
-        time.sleep(0.05)
+        time.sleep(0.25)
     return []
 
 
@@ -318,7 +321,7 @@ def _results(out: pathlib.Path) -> tuple[list[str], dict[str, str]]:
 def _kill(source: str, out: pathlib.Path) -> dict[str, Any]:
     rng = random.Random(_SEED.value)
     victims = [rng.choice(VICTIMS) for _ in range(_KILLS.value)]
-    command = [sys.executable, "-m", "textsr_jax.bulk", source, f"--out={out}"]
+    command = [sys.executable, "-m", "textsr_jax.bulk", source, f"--out={out}", "--readers=2"]
     command += [f"--model={_MODEL.value}"] * bool(_MODEL.value)
     found = read_with_kills(command, out, victims, _SEED.value, patience=10)
     place, files = plans.find_source(source)

@@ -37,6 +37,12 @@ _GPUS = flags.DEFINE_float(
     lower_bound=0,
 )
 flags.DEFINE_alias("gpus-per-reader", "gpus_per_reader")
+_READERS = flags.DEFINE_integer(
+    "readers",
+    None,
+    "How many readers there are. Default: as many as there are cores, or shares of GPUs.",
+    lower_bound=1,
+)
 _SR = flags.DEFINE_bool("sr", False, "Adds the images as they were read, PNG, as the column sr.")
 _MODEL = flags.DEFINE_string(
     "model",
@@ -64,6 +70,7 @@ def main(arguments: list[str]) -> None:
         address=_ADDRESS.value,
         gpus_per_reader=_GPUS.value,
         sr=_SR.value,
+        readers=_READERS.value,
     )
     summary = running.read(run)
     if not summary["crops_of_this_run"]:

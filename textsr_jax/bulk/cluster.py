@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 
 from textsr_jax.errors import UserError, needs
@@ -21,7 +22,7 @@ _STORE = 100_000_000
 
 
 @contextlib.contextmanager
-def joined(address: str | None) -> Iterator[None]:
+def joined(address: str | None, readers: int | None = None) -> Iterator[None]:
     """Connects this process to Ray while the block runs.
 
     Nothing is reported to Ray's authors, and there is no dashboard. A Ray that is started here
@@ -30,9 +31,10 @@ def joined(address: str | None) -> Iterator[None]:
     Args:
       address: of a cluster, or "auto" for the one that this machine belongs to; None to start Ray
         on this machine.
+      readers: how many workers will be asked for; None for one a core.
 
     Raises:
-      UserError: there is no such cluster.
+      UserError: there is no such cluster, or Ray does not start.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Ray would give workers the least priority, and they do all the work here.
@@ -42,19 +44,18 @@ def joined(address: str | None) -> Iterator[None]:
         bound = getattr(os, "sched_getaffinity", None)
         settings = {
             "address": "local",
-            "num_cpus": len(bound(0)) if bound else os.cpu_count(),
+            "num_cpus": readers or (len(bound(0)) if bound else os.cpu_count()),
             "include_dashboard": False,
             "object_store_memory": _STORE,
         }
     try:
-        with _on_loopback() if address is None else contextlib.nullcontext():
+        with _on_loopback() if address is None else contextlib.nullcontext(), _forking():
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises plain ones, too
         reason = " ".join(str(error).split())
-        raise UserError(
-            f"--address={address}: cannot join Ray ({reason}); start it with `ray start`, or leave "
-            "the flag out to use this machine"
-        ) from error
+        what = f"--address={address}: cannot join it" if address else "Ray does not start"
+        fix = "start it with `ray start`" if address else "free cores and memory, and run again"
+        raise UserError(f"{what} ({reason}); {fix}") from error
     if threading.current_thread() is threading.main_thread():
         # Ray has put a handler of its own there, which would leave nobody the time to say goodbye.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -81,3 +82,11 @@ def _on_loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextlib.contextmanager
+def _forking() -> Iterator[None]:
+    """Silences JAX's warning of forks: Ray's forks start another program at once."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+        yield

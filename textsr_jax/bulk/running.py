@@ -56,12 +56,51 @@ class Run:
     readers: int | None = None
 
 
+class Done:
+    """What a run has read so far, and how fast.
+
+    Attributes:
+      counts: of all parts.
+    """
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self._begin = time.perf_counter()
+        self._first = self._last = (0, self._begin)
+
+    def add(self, counts: Counts) -> None:
+        """Adds a part that is done now."""
+        self.counts += counts
+        self._last = self.counts.crops, time.perf_counter()
+        if not self._first[0]:
+            self._first = self._last
+
+    @property
+    def seconds(self) -> float:
+        """From the beginning to the last part."""
+        return self._last[1] - self._begin
+
+    @property
+    def rate(self) -> float | None:
+        """Crops a second behind the first part, before which workers start; None until then."""
+        crops, seconds = (last - first for first, last in zip(self._first, self._last, strict=True))
+        return crops / seconds if crops else None
+
+    def __str__(self) -> str:
+        shown = f"{self.counts.crops} crops" + (f", {self.rate:.1f}/s" if self.rate else "")
+        if errors := self.counts.errors:
+            most = ", ".join(f"{kind}: {number}" for kind, number in errors.most_common(3))
+            shown += f", {errors.total()} errors ({most})"
+        return shown
+
+
 def read(run: Run) -> dict[str, Any]:
     """Reads what is not read yet and returns the summary, which is also `SUMMARY` in the folder.
 
     It holds `crops`; `read`; `errors`, by kind; `parts`; the settings; and of this run
-    `crops_of_this_run`, `seconds` from the first to the last result, and `words_per_second`. A
-    finished run is returned as it is; then `crops_of_this_run` is 0.
+    `crops_of_this_run`; `seconds`, with the start of the workers; and `crops_per_second`, without
+    it, or null where there was one part. A finished run is returned as it was, with 0 for
+    `crops_of_this_run`.
 
     Raises:
       UserError: there are no crops; the folder holds other results; or the cluster fails.
@@ -73,16 +112,16 @@ def read(run: Run) -> dict[str, Any]:
     todo = [part for part in range(plan.parts) if plans.result_file(part) not in done]
     if not todo and SUMMARY in done:
         return json.loads(out.read(SUMMARY)) | {"crops_of_this_run": 0}
-    counts, seconds = Counts(), 0.0
+    now = Done()
     if todo:
         try:
-            counts, seconds = _read_parts(run, plan, source, todo)
+            now = _read_parts(run, plan, source, todo)
         except KeyboardInterrupt:
             raise Stopped(f"stopped; the same command goes on, results are in {run.out}") from None
     summary = _summary(plan) | {
-        "crops_of_this_run": counts.crops,
-        "seconds": round(seconds, 3),
-        "words_per_second": round(counts.crops / seconds, 2) if seconds else None,
+        "crops_of_this_run": now.counts.crops,
+        "seconds": round(now.seconds, 3),
+        "crops_per_second": now.rate and round(now.rate, 2),
     }
     with out.replacing(SUMMARY) as stream:
         stream.write((json.dumps(summary, indent=2) + "\n").encode())
@@ -117,24 +156,22 @@ def _identity(reader: Reader) -> str:
     return f"{reader!r} {digest}".strip()
 
 
-def _read_parts(run: Run, plan: Plan, source: Place, todo: list[int]) -> tuple[Counts, float]:
-    """Reads parts on Ray; returns the counts, and the seconds after the workers had started."""
-    total, begin = Counts(), time.perf_counter()
-    terminal = sys.stderr.isatty()
+def _read_parts(run: Run, plan: Plan, source: Place, todo: list[int]) -> Done:
+    """Reads parts on Ray, and shows progress meanwhile."""
+    done = Done()
+    often = _OFTEN if sys.stderr.isatty() else _SELDOM
     with (
-        cluster.joined(run.address),
-        Progress(
-            total=len(todo), unit="part", mininterval=_OFTEN if terminal else _SELDOM
-        ) as progress,
+        cluster.joined(run.address, run.readers),
+        Progress(total=len(todo), unit="part", mininterval=often) as progress,
     ):
         try:
             for counts in _results(run, plan, source, todo):
-                total += counts
+                done.add(counts)
                 progress.update()
-                progress.set_postfix_str(_progress(total, time.perf_counter() - begin), False)
+                progress.set_postfix_str(str(done), refresh=False)
         except ray.exceptions.RayError as error:
             raise _failed(error) from error
-    return total, time.perf_counter() - begin
+    return done
 
 
 def _results(run: Run, plan: Plan, source: Place, todo: list[int]) -> Iterator[Counts]:
@@ -150,15 +187,6 @@ def _results(run: Run, plan: Plan, source: Place, todo: list[int]) -> Iterator[C
     )
     for row in read.iter_rows():
         yield Counts.of_json(row["counts"])
-
-
-def _progress(counts: Counts, seconds: float) -> str:
-    """What stands behind the bar: crops, their rate, and the commonest errors."""
-    shown = f"{counts.crops} crops, {counts.crops / seconds:.1f}/s"
-    if counts.errors:
-        most = ", ".join(f"{kind}: {number}" for kind, number in counts.errors.most_common(3))
-        shown += f", {counts.errors.total()} errors ({most})"
-    return shown
 
 
 def _failed(error: Exception) -> UserError:
