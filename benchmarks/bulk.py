@@ -323,7 +323,7 @@ def _kill(source: str, out: pathlib.Path) -> dict[str, Any]:
     victims = [rng.choice(VICTIMS) for _ in range(_KILLS.value)]
     command = [sys.executable, "-m", "textsr_jax.bulk", source, f"--out={out}", "--readers=2"]
     command += [f"--model={_MODEL.value}"] * bool(_MODEL.value)
-    found = read_with_kills(command, out, victims, _SEED.value, patience=10)
+    found = read_with_kills(command, out, victims, _SEED.value, patience=8)
     place, files = plans.find_source(source)
     wanted = sum(
         piece.stop - (piece.first or 0)

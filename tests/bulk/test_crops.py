@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.conftest import png, word_image, write_lmdb
-from textsr_jax.bulk import crops, places, plans
+from textsr_jax.bulk import Crops, crops, places, plans
 from textsr_jax.bulk.crops import Piece
 from textsr_jax.errors import UserError
 
@@ -71,6 +71,16 @@ def test_crops_of_every_kind(folder, caplog):
         "e/data.mdb:2": b"10",
     }
     assert "passed over 1 of 7 files, such as notes.md" in caplog.text
+
+
+def test_a_data_source_of_ray(folder):
+    tasks = Crops(str(folder)).get_read_tasks(1)
+    rows = [row for task in tasks for table in task() for row in table.to_pylist()]
+    found = {row["id"]: row["error"] or row["image"] for row in rows}
+    assert len(found) == len(rows) and found == contents(folder)
+    assert found["e/data.mdb:2"] == b"10"
+    (row,) = (row for row in rows if row["id"] == "7")
+    assert row["source"] == f"{folder}/c.parquet:0"
 
 
 @pytest.mark.parametrize("groups", [1, 4, 100])

@@ -11,10 +11,10 @@ from tests.docs import pages
 
 WITH_PYTHON = [
     # Pages of code cells build networks, which compile for long; `make docs` runs them too. So does
-    # what other pages compile. Ray starts for some seconds.
+    # what other pages compile.
     pytest.param(
         page,
-        marks=pytest.mark.slow if re.search("mystnb|jax.jit|ray.init", page.read_text()) else (),
+        marks=pytest.mark.slow if re.search("mystnb|jax.jit", page.read_text()) else (),
     )
     for page in pages.PAGES
     if any(block.language == "python" for block in pages.blocks(page))
