@@ -46,8 +46,8 @@ CLUSTERS = (64, 1024)
 CROPS = 10**8
 # What is killed.
 VICTIMS = ("worker", "driver", "cluster")
-# The name of a worker's process.
-_WORKER = "ray::MapWorker"
+# The name of a worker's process, and what follows while it loads the models.
+_WORKER, _LOADING = "ray::MapWorker", "__init__"
 
 _WORDS = flags.DEFINE_integer("words", 4000, "Words that each reads.", lower_bound=64)
 _MODEL = flags.DEFINE_string("model", None, "A packed file; default: the shipped models.")
@@ -211,8 +211,13 @@ def below(pid: int) -> list[int]:
 
 
 def workers(pid: int) -> list[int]:
-    """The workers of Ray below a process that read crops."""
-    return [child for child in below(pid) if _command(child).startswith(_WORKER)]
+    """The workers of Ray below a process that have loaded their models, and read crops."""
+    return [child for child in below(pid) if _reads(child)]
+
+
+def _reads(pid: int) -> bool:
+    command = _command(pid)
+    return command.startswith(_WORKER) and _LOADING not in command
 
 
 def _command(pid: int) -> str:
@@ -244,7 +249,7 @@ def read_with_kills(
 ) -> Killed:
     """Gives a command of `textsr_jax.bulk` until it ends well, and kills while it runs.
 
-    Each victim is killed at a random moment after a worker has begun.
+    Each victim is killed at a random moment after a worker has begun to read.
 
     Args:
       command: the command.
@@ -267,6 +272,7 @@ def read_with_kills(
                 time.sleep(rng.uniform(0, patience))
                 started |= {*below(process.pid)}
                 if process.poll() is None:
+                    print(f"start {starts}: kills a {left[0]}", file=sys.stderr)
                     _kill_one(left.pop(0), process, found, rng)
             process.wait(timeout=600)
         finally:
@@ -290,7 +296,7 @@ def _kill_one(
     victim: str, process: subprocess.Popen[bytes], found: list[int], rng: random.Random
 ) -> None:
     if victim == "worker":
-        alive = [pid for pid in found if _command(pid).startswith(_WORKER)]
+        alive = [pid for pid in found if _reads(pid)]
         _end(rng.sample(alive, min(1, len(alive))))
     elif victim == "driver":
         process.kill()
