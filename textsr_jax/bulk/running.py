@@ -30,7 +30,8 @@ SUMMARY = "summary.json"
 _OFTEN, _SELDOM = 0.5, 30.0
 # Footers that are read at once.
 _THREADS = 32
-_USER_ERROR = f"{UserError.__module__}.{UserError.__qualname__}"
+# How tracebacks show a `UserError`.
+_USER_ERROR = f"{UserError.__module__}.{UserError.__qualname__}: "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,16 +192,14 @@ def _results(run: Run, plan: Plan, source: Place, todo: list[int]) -> Iterator[C
 
 def _failed(error: Exception) -> UserError:
     """The error for the user: the worker's own if it was one, or what Ray said of the cluster."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            # Ray shows the traceback in front of the message.
-            return UserError(str(cause).strip().splitlines()[-1].removeprefix(f"{_USER_ERROR}: "))
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    reason = str(error).strip().splitlines()
+    # Ray wraps errors of workers several times; their lines stand in its message.
+    lines = [line.strip() for line in str(error).splitlines()]
+    for line in lines:
+        if line.startswith(_USER_ERROR):
+            return UserError(line.removeprefix(_USER_ERROR))
+    reason = next(filter(None, lines), "no reason given")
     return UserError(
-        f"Ray failed ({type(error).__name__}: {reason[0] if reason else 'no reason given'}); the "
-        "same command goes on from what is done"
+        f"Ray failed ({type(error).__name__}: {reason}); the same command goes on from what is done"
     )
 
 
