@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "photos": {"reading"},
     "demo": {"reading", "export", "photos"},
     "bulk": {"reading"},
+    "bulk": {"reading", "data"},
     "evaluation": {"reading", "data", "storage", "quantization", "metrics", "losses"},
     "report": {"metrics", "images", "text", "errors"},
 }

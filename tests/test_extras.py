@@ -31,6 +31,7 @@ PACKAGES = {
     "gguf": ("gguf",),
     "photos": ("onnxruntime", "pypdfium2", "rapidocr"),
     "demo": ("gradio", "starlette"),
+    "bulk": ("fsspec", "pyarrow", "ray"),
 }
 EXTRAS = [package for packages in PACKAGES.values() for package in packages]
 
@@ -211,6 +212,7 @@ COMMANDS = [
     ("convert", "torch", converts),
     ("qwix", "qwix", ["-c", WITH_QWIX]),
     ("demo", "gradio", ["-m", "textsr_jax.demo"]),
+    ("bulk", "ray", ["-m", "textsr_jax.bulk", "W", "--out=W"]),
     ("benchmarks", "torch", ["-m", "benchmarks.train"]),
     ("benchmarks", "torch", ["-m", "benchmarks.fidelity"]),
     ("benchmarks", "onnxruntime", ["-m", "benchmarks.int8"]),

@@ -22,6 +22,7 @@ ROOT = pathlib.Path(__file__).parents[2]
         "train",
         "data",
         "reading",
+        "bulk",
         "crops",
         "peers",
         "checkpoints",

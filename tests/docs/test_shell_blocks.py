@@ -16,7 +16,7 @@ from tests.docs import pages
 SHELL = ("", "sh", "bash", "shell")
 SCRIPTS = ("train", "evaluate", "quantize", "read")
 # Programs of others, whose flags are theirs.
-OTHERS = {"git", "ls", "cd", "tensorboard", "du", "tail", "wc"}
+OTHERS = {"git", "ls", "ray", "cd", "tensorboard", "du", "tail", "wc"}
 
 
 def commands(page: pathlib.Path) -> list[tuple[int, list[str]]]:
