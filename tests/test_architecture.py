@@ -32,7 +32,6 @@ MAY_IMPORT = {
     "export": {"models", "decoding", "quantization", "storage", "reading"},
     "photos": {"reading"},
     "demo": {"reading", "export", "photos"},
-    "bulk": {"reading"},
     "bulk": {"reading", "data"},
     "evaluation": {"reading", "data", "storage", "quantization", "metrics", "losses"},
     "report": {"metrics", "images", "text", "errors"},
