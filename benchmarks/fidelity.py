@@ -12,7 +12,6 @@ import jax
 from tqdm import tqdm
 
 from benchmarks import needs_extra
-from benchmarks.golden import outputs as golden_outputs
 from benchmarks.golden import vectors as golden_vectors
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError
@@ -21,6 +20,7 @@ from textsr_jax.runtime import atomic
 
 with needs_extra(__name__):
     from benchmarks import networks
+    from benchmarks.golden import outputs as golden_outputs
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "results" / "fidelity.md"
 
