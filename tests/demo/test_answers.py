@@ -6,8 +6,10 @@ from PIL import Image
 
 from tests.conftest import word_image
 from textsr_jax.demo import answers
-from textsr_jax.errors import UserError
+from textsr_jax.errors import MissingPackage, UserError
 from textsr_jax.images import resize
+from textsr_jax.photos import enhancing, page_reading
+from textsr_jax.photos.page import Line, Page, Word
 from textsr_jax.reading import Description, Reading
 
 
@@ -66,6 +68,40 @@ def test_an_answer_has_the_word_and_what_made_it(tmp_path):
     # A sharp crop of 32 rows is read as it is, which is said.
     word_image("open").resize((256, 64)).save(path)
     assert "The crop is sharp" in answers.as_html(answers.answer(path, pairs, "mine", "JAX", 4))
+
+
+def test_a_photograph_is_read_as_a_page_where_that_is_possible(tmp_path, monkeypatch):
+    path = tmp_path / "street.png"
+    photograph = Image.new("RGB", (800, 600), (120, 130, 140))
+    photograph.paste(word_image("open"), (300, 200))
+    photograph.save(path)
+    box = np.array([[300.0, 200], [428, 200], [428, 232], [300, 232]])
+    found = Page((Line((Word("op<n", 0.8, box), Word("late", 0.4, box + 150)), box),), 800, 600)
+    monkeypatch.setattr(answers, "is_photograph", lambda *_: True)
+    monkeypatch.setattr(page_reading, "read_page", lambda image, reader: found)
+    doubled = np.full((1200, 1600, 3), 77, np.uint8)
+    monkeypatch.setattr(enhancing, "enhance_page", lambda image, page, reader: doubled)
+    answer = answers.answer(path, Offering(), "mine", "JAX", None)
+    assert (answer.text, answer.page) == ("op<n late", found)
+    assert answer.confidence == pytest.approx(0.6)
+    assert answer.before.shape == answer.after.shape == answer.drawn.shape == (1200, 1600, 3)
+    assert (answer.after == 77).all() and (answer.before[0, 0] == (120, 130, 140)).all()
+    # The box of a sure word is green, at its place; nothing else in the photograph is.
+    red, green, _ = np.moveaxis(answer.drawn.astype(int), -1, 0)
+    rows, columns = np.nonzero(green - red > 50)
+    assert 360 < rows.min() < rows.max() < 470 and 595 < columns.min() < columns.max() < 865
+    shown = answers.as_html(answer)
+    assert '<span title="80 %" style="opacity: 0.87">op&lt;n</span> <span title="40 %"' in shown
+
+    def missing(image, reader):
+        raise MissingPackage("install [photos]")
+
+    monkeypatch.setattr(page_reading, "read_page", missing)
+    answer = answers.answer(path, Offering(), "mine", "JAX", None)
+    assert answer.page is None and "crop a word of it. install [photos]" in answers.as_html(answer)
+    monkeypatch.setattr(page_reading, "read_page", lambda image, reader: Page((), 800, 600))
+    answer = answers.answer(path, Offering(), "mine", "JAX", None)
+    assert answer.page is None and "no text was found in it" in answers.as_html(answer)
 
 
 def test_what_is_too_large_or_no_image_is_refused(tmp_path, monkeypatch):

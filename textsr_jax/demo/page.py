@@ -106,31 +106,35 @@ def serving(pairs: Pairs, port: int | None) -> Iterator[str]:
 
 
 def page(pairs: Pairs) -> gradio.Blocks:
-    """Returns the page: an image, choices, a slider over the image and its SR image, the word."""
+    """Returns the page: an image, choices, a slider over the image and its SR image, the words."""
     with needs("demo"):
         import gradio
 
     def shown(
         path: str | None, name: str, runtime: str, bits: str
-    ) -> tuple[tuple[np.ndarray, np.ndarray] | None, str]:
+    ) -> tuple[tuple[np.ndarray, np.ndarray] | None, str, gradio.Image]:
         if path is None:
-            return None, ""
+            return None, "", gradio.Image(visible=False)
         try:
             number = None if bits == AS_STORED else int(bits)
             found = answers.answer(path, pairs, name, runtime, number)
         except (UserError, ValueError) as error:
             raise gradio.Error(str(error), print_exception=False) from error
-        return (found.before, found.after), answers.as_html(found)
+        drawn = gradio.Image(found.drawn, visible=found.drawn is not None)
+        return (found.before, found.after), answers.as_html(found), drawn
 
     def runtimes(name: str) -> gradio.Dropdown:
         choices = pairs.runtimes(name)
         return gradio.Dropdown(choices, value=choices[0])
 
     with gradio.Blocks(title="textsr_jax", analytics_enabled=False, delete_cache=_DELETE) as blocks:
-        gradio.Markdown("# textsr_jax\nDrop a crop of a word or a line. It stays on this machine.")
+        gradio.Markdown(
+            "# textsr_jax\n"
+            "Drop a crop of a word or a line, or a photograph. It stays on this machine."
+        )
         with gradio.Row():
             with gradio.Column():
-                image = gradio.Image(label="crop", height=180, sources=["upload", "clipboard"])
+                image = gradio.Image(label="image", height=180, sources=["upload", "clipboard"])
                 _take_uploads_alone(image)
                 first = pairs.runtimes(pairs.names[0])
                 name = gradio.Dropdown(pairs.names, value=pairs.names[0], label="models")
@@ -145,8 +149,9 @@ def page(pairs: Pairs) -> gradio.Blocks:
                 gradio.Markdown("Left of the handle bicubic, right of it super-resolution:")
                 # A label would lie over the image.
                 slider = gradio.ImageSlider(show_label=False, interactive=False, format="png")
-                word = gradio.HTML()
-        inputs, outputs = [image, name, runtime, bits], [slider, word]
+                words = gradio.HTML()
+                drawn = gradio.Image(label="words", visible=False, interactive=False, format="jpeg")
+        inputs, outputs = [image, name, runtime, bits], [slider, words, drawn]
         for event in (image.change, bits.input, runtime.input):
             event(shown, inputs, outputs, concurrency_id="reader")
         name.input(runtimes, name, runtime).then(shown, inputs, outputs, concurrency_id="reader")
