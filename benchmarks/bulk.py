@@ -49,13 +49,6 @@ VICTIMS = ("worker", "driver", "cluster")
 # The name of a worker's process, and what follows while it loads the models.
 _WORKER, _LOADING = "ray::MapWorker", "__init__"
 
-_WORDS = flags.DEFINE_integer("words", 4000, "Words that each reads.", lower_bound=64)
-_MODEL = flags.DEFINE_string("model", None, "A packed file; default: the shipped models.")
-_SOURCE = flags.DEFINE_string("source", None, "Crops to read; default: synthetic LR words.")
-_KILLS = flags.DEFINE_integer("kills", 0, "Kill so many processes instead.", lower_bound=0)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the moments and processes that are chosen.")
-_OUT = flags.DEFINE_string("out", None, "The JSON file; default: none.")
-
 
 def main(arguments: list[str]) -> None:
     if arguments:
@@ -66,23 +59,23 @@ def main(arguments: list[str]) -> None:
     }
     with tempfile.TemporaryDirectory() as name:
         place = pathlib.Path(name)
-        source = _SOURCE.value or str(_drawn(place))
-        if _KILLS.value:
+        source = flags.FLAGS.source or str(_drawn(place))
+        if flags.FLAGS.kills:
             results["kills"] = _kill(source, place / "killed")
         else:
             results["rates"] = _rates(source, place)
-    if _OUT.value:
-        write_json(_OUT.value, results)
+    if flags.FLAGS.out:
+        write_json(flags.FLAGS.out, results)
 
 
 def _drawn(place: pathlib.Path) -> pathlib.Path:
     from benchmarks.reading import draw
 
-    return draw(place, _WORDS.value)["LR"]
+    return draw(place, flags.FLAGS.words)["LR"]
 
 
 def _rates(source: str, place: pathlib.Path) -> dict[str, Any]:
-    reader = reading.load(_MODEL.value)
+    reader = reading.load(flags.FLAGS.model)
     rows: list[dict[str, Any]] = []
     for readers in (1, 2):
         run = running.Run(source, str(place / f"{readers}"), reader, readers=readers)
@@ -141,7 +134,7 @@ def _plain_rate(source: str, reader: reading.Reader) -> float:
         return len(some) / (time.perf_counter() - begin)
 
     timed(64)
-    return timed(_WORDS.value)
+    return timed(flags.FLAGS.words)
 
 
 class Memory:
@@ -325,11 +318,11 @@ def _results(out: pathlib.Path) -> tuple[list[str], dict[str, str]]:
 
 
 def _kill(source: str, out: pathlib.Path) -> dict[str, Any]:
-    rng = random.Random(_SEED.value)
-    victims = [rng.choice(VICTIMS) for _ in range(_KILLS.value)]
+    rng = random.Random(flags.FLAGS.seed)
+    victims = [rng.choice(VICTIMS) for _ in range(flags.FLAGS.kills)]
     command = [sys.executable, "-m", "textsr_jax.bulk", source, f"--out={out}", "--readers=2"]
-    command += [f"--model={_MODEL.value}"] * bool(_MODEL.value)
-    found = read_with_kills(command, out, victims, _SEED.value, patience=8)
+    command += [f"--model={flags.FLAGS.model}"] * bool(flags.FLAGS.model)
+    found = read_with_kills(command, out, victims, flags.FLAGS.seed, patience=8)
     place, files = plans.find_source(source)
     wanted = sum(
         piece.stop - (piece.first or 0)
@@ -352,5 +345,16 @@ def _kill(source: str, out: pathlib.Path) -> dict[str, Any]:
     }
 
 
+def _define_flags() -> None:
+    # Not on import: tests import several benchmarks, whose flags share names.
+    flags.DEFINE_integer("words", 4000, "Words that each reads.", lower_bound=64)
+    flags.DEFINE_string("model", None, "A packed file; default: the shipped models.")
+    flags.DEFINE_string("source", None, "Crops to read; default: synthetic LR words.")
+    flags.DEFINE_integer("kills", 0, "Kill so many processes instead.", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "Of the moments and processes that are chosen.")
+    flags.DEFINE_string("out", None, "The JSON file; default: none.")
+
+
 if __name__ == "__main__":
+    _define_flags()
     run_script(main)

@@ -43,21 +43,16 @@ MOST_SECONDS = 1.5
 # A photograph, uint8 (height, width, 3), to the words in it.
 Find = Callable[[np.ndarray], list[Placed]]
 
-_PHOTOS = flags.DEFINE_multi_string(
-    "photos", [], "A folder with labels.json: {file: [[word, [left, top, right, bottom]], ...]}."
-)
-_MODEL = flags.DEFINE_string("model", str(SHIPPED), "A packed file or workdir that reads.")
-_DETECTORS = flags.DEFINE_bool("detectors", False, "Whether ours also reads with other detectors.")
-_LIMIT = flags.DEFINE_integer("limit", None, "So many photographs of a folder.", lower_bound=1)
-_JSON = flags.DEFINE_string("json", None, "A file for the record.")
-
 
 def main(arguments: list[str]) -> None:
     refuse(arguments)
-    if not _PHOTOS.value:
+    if not flags.FLAGS.photos:
         raise UserError("--photos: name a folder of photographs with labels.json")
-    sets = {pathlib.Path(folder).name: labelled(folder, _LIMIT.value) for folder in _PHOTOS.value}
-    finders, missing = finders_of(pathlib.Path(_MODEL.value), _DETECTORS.value)
+    sets = {
+        pathlib.Path(folder).name: labelled(folder, flags.FLAGS.limit)
+        for folder in flags.FLAGS.photos
+    }
+    finders, missing = finders_of(pathlib.Path(flags.FLAGS.model), flags.FLAGS.detectors)
     rows = []
     for name, photographs in sets.items():
         for size, factor in SIZES.items():
@@ -69,9 +64,9 @@ def main(arguments: list[str]) -> None:
     _print(rows)
     for line in missing:
         print(line)
-    if _JSON.value:
+    if flags.FLAGS.json:
         about = {"provenance": provenance.code(), "machine": machine(), "rows": rows}
-        write_json(_JSON.value, about)
+        write_json(flags.FLAGS.json, about)
 
 
 def finders_of(model: pathlib.Path, detectors: bool) -> tuple[dict[str, Find], list[str]]:
@@ -196,5 +191,19 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
         )
 
 
+def _define_flags() -> None:
+    # Not on import: tests import several benchmarks, whose flags share names.
+    flags.DEFINE_multi_string(
+        "photos",
+        [],
+        "A folder with labels.json: {file: [[word, [left, top, right, bottom]], ...]}.",
+    )
+    flags.DEFINE_string("model", str(SHIPPED), "A packed file or workdir that reads.")
+    flags.DEFINE_bool("detectors", False, "Whether ours also reads with other detectors.")
+    flags.DEFINE_integer("limit", None, "So many photographs of a folder.", lower_bound=1)
+    flags.DEFINE_string("json", None, "A file for the record.")
+
+
 if __name__ == "__main__":
+    _define_flags()
     run_script(main)

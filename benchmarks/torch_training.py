@@ -46,7 +46,7 @@ class SuperResolutionLoss(Loss):
 
     def __init__(self, *, edsr: Tensors, stn: Tensors, focus: Tensors, config: ConfigDict):
         super().__init__()
-        self.stn = STN()
+        self.stn = STN(3)
         self.edsr = EDSR(**{k: v for k, v in config.sr.edsr.items() if k != "remat"})
         for network, tensors in ((self.stn, stn), (self.edsr, edsr)):
             _fill(network, tensors)
