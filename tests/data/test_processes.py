@@ -32,6 +32,22 @@ def test_each_does_its_own_jobs_in_order():
     assert all(child.returncode == -signal.SIGKILL for child in children)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_jobs_come_back_in_order_and_are_read_as_processes_become_free(count):
+    read = []
+
+    def jobs():
+        for number in range(5):
+            read.append(number)
+            yield (FILES[number : number + 1],)
+
+    with Processes(count) as processes:
+        for number, made in enumerate(processes.map(png.all_from_bytes, jobs(), "decoded")):
+            np.testing.assert_array_equal(made, IMAGES[number : number + 1])
+            assert len(read) <= number + 3
+    assert read == [0, 1, 2, 3, 4] and number == 4
+
+
 def test_one_that_died_is_named_by_what_it_did():
     with Processes(2) as processes:
         os.kill(processes.children[1].pid, signal.SIGKILL)

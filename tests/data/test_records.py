@@ -11,7 +11,7 @@ from tensorflow_datasets.core import shuffle
 
 from tests.conftest import write_lmdb
 from tests.data.test_textzoom import sample
-from textsr_jax.data import records
+from textsr_jax.data import records, textzoom
 from textsr_jax.data.textzoom import TextZoom
 from textsr_jax.errors import UserError
 
@@ -58,6 +58,33 @@ def test_a_set_too_large_for_memory_keeps_its_order(root, tmp_path, monkeypatch)
     assert source.keys == [f"train1:{n}" for n in range(1, 31)]
     assert source.labels == [f"w{n}" for n in range(30)]
     assert not list((tmp_path / "prepared").rglob("*.tmp"))
+
+
+def test_several_processes_and_files_make_the_same_set(tmp_path, monkeypatch):
+    words = [sample("...!" if n in (2, 29) else f"w{n}", n) for n in range(30)]
+    write_lmdb(tmp_path / "root" / "train1", words, first=5)
+    plain = TextZoom(root=tmp_path / "root", data_dir=tmp_path / "plain")
+    records.prepare(plain)
+    assert plain.info.splits["train1"].shard_lengths == [28]
+    # By two processes, in files of about seven words.
+    monkeypatch.setattr(records, "process_count", lambda count: 2)
+    monkeypatch.setattr(textzoom, "_CHUNK", 4)
+    monkeypatch.setattr(records, "_SHARD", plain.info.splits["train1"].num_bytes // 4)
+    other = TextZoom(root=tmp_path / "root", data_dir=tmp_path / "other")
+    records.prepare(other)
+    split = other.info.splits["train1"]
+    assert len(split.shard_lengths) > 3 and sum(split.shard_lengths) == 28
+    assert split.num_bytes == plain.info.splits["train1"].num_bytes
+    total = f"{len(split.shard_lengths):05d}"
+    names = sorted(path.name for path in other.data_path.glob("*array_record*"))
+    assert names[-1] == f"textzoom-train1.array_record-{len(names) - 1:05d}-of-{total}"
+    assert other.skipped == plain.skipped == {"train1": {"label without 0-9a-z": 2}}
+    assert other.fingerprint() == plain.fingerprint() and other.complaints() == plain.complaints()
+    sources = [records.TfdsRecords(builder, "train1") for builder in (plain, other)]
+    for one, two in ([source[n] for source in sources] for n in range(28)):
+        assert one.key == two.key and one.label == two.label
+        np.testing.assert_array_equal(one.lr, two.lr)
+        np.testing.assert_array_equal(one.hr, two.hr)
 
 
 def test_unwritable_data_dir_is_named(root, tmp_path):

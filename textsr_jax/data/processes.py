@@ -9,7 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 
@@ -89,6 +89,31 @@ class Processes:
             raise RuntimeError(
                 f"a worker that {doing} stopped with status {child.wait()}"
             ) from None
+
+    def map(
+        self, function: Callable[..., Iterable[Any]], jobs: Iterable[tuple[Any, ...]], doing: str
+    ) -> Iterator[Any]:
+        """What a function yields for each of many jobs, in the order of the jobs.
+
+        At most one job per process is read ahead, so that any number of jobs takes bounded memory.
+
+        Args:
+          function: yields once for each job. Without processes it is called here.
+          jobs: the arguments of each call.
+          doing: as of `take`.
+        """
+        if not self._count:
+            for job in jobs:
+                yield from function(*job)
+            return
+        asked = 0
+        for job in jobs:
+            if asked >= self._count:
+                yield self.take(asked % self._count, doing)
+            self.ask(asked % self._count, function, *job)
+            asked += 1
+        for number in range(max(0, asked - self._count), asked):
+            yield self.take(number % self._count, doing)
 
 
 def _work() -> None:

@@ -14,8 +14,7 @@ import os
 import pathlib
 import re
 import shutil
-import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, Protocol, TypedDict
 
 import numpy as np
@@ -29,11 +28,14 @@ from textsr_jax.errors import UserError, needs
 
 with needs("train"):
     import tensorflow_datasets as tfds
-    from tensorflow_datasets.core import constants, example_serializer, writer
+    from array_record.python import array_record_module
+    from tensorflow_datasets.core import constants, example_serializer, naming
 
-# Child processes decode the images of sets of this size or larger.
+# Child processes work on the images of sets of this size or larger.
 _MANY = 20_000
 _CHUNK = 256  # images that go to a process at once
+# The most bytes of the examples in a file. TFDS writes files of 64 to 128 MiB too.
+_SHARD = 128 << 20
 _SHAPES = {"lr": LR_SHAPE, "hr": HR_SHAPE}
 
 _logger = logging.getLogger(__name__)
@@ -104,6 +106,11 @@ def images(records: Records, field: str) -> np.ndarray:
     return np.stack([getattr(records[index], field) for index in range(len(records))])
 
 
+def process_count(records: int) -> int:
+    """How many processes work on the images of so many records: one per core if there are many."""
+    return (os.cpu_count() or 1) if records >= _MANY else 1
+
+
 def features() -> tfds.features.FeaturesDict:
     """The TFDS features of a record: `key`, `label`, and `lr` and `hr` as PNG images."""
     return tfds.features.FeaturesDict(
@@ -121,50 +128,59 @@ def example(key: str, pair: EncodedPair) -> Example:
     return {"key": key, "label": pair.label, "lr": io.BytesIO(pair.lr), "hr": io.BytesIO(pair.hr)}
 
 
-# The head of a waiting example: its key and its size in bytes.
-_HEAD = struct.Struct("=QQ")
+class _Shards:
+    """The ArrayRecord files of a split, written one after the other as the examples come.
 
+    TFDS's own writer keeps all examples of a split, in memory or in a file of the same size, until
+    it knows their number. `tfds.core.SequentialWriter` does not wait, but names files in another
+    way, and divides a split by a number of examples in place of a size. TFDS reads what is written
+    here as it reads its own files.
 
-class _InOrder:
-    """The file in which the examples of a split wait until TFDS knows their number.
+    Args:
+      place: names the files.
 
-    It takes the place of TFDS's own shuffler. That one keeps up to 1 GB in memory, some 120,000
-    words, and needs TensorFlow for more (tensorflow/datasets issue 11058, open). This class does
-    not shuffle: our builders yield their examples with ascending numbers as keys.
-    `tfds.core.SequentialWriter` would keep the order too, but names files in another way, and
-    divides a split by a number of examples in place of a size.
+    Attributes:
+      lengths: the number of examples in each file.
+      size: the bytes of all examples.
     """
 
-    def __init__(self, folder: os.PathLike[str], split: str) -> None:
-        self._path = os.path.join(folder, f"waiting_{split}.tmp")
-        # TFDS removes the folder if the disk is full, or if the user stops the program.
-        self._file = open(self._path, "wb")  # noqa: SIM115
-        self.size = self.num_examples = 0
+    def __init__(self, place: naming.ShardedFileTemplate) -> None:
+        self._place = place
+        self._paths: list[str] = []
+        self._writer: Any = None
+        self._left = 0
+        self.lengths: list[int] = []
+        self.size = 0
 
-    @property
-    def bucket_lengths(self) -> list[int]:
-        return [self.num_examples]
-
-    def add(self, key: int, data: bytes) -> None:
-        self._file.write(_HEAD.pack(key, len(data)) + data)
+    def add(self, data: bytes) -> None:
+        """Writes an example behind the others."""
+        if self._left < len(data):
+            self._close()
+            # The last names tell how many files there are.
+            name = f"{self._place.split}.{len(self._paths)}.tmp"
+            self._paths.append(os.path.join(self._place.data_dir, name))
+            # As TFDS writes them: each example can be read alone.
+            self._writer = array_record_module.ArrayRecordWriter(self._paths[-1], "group_size:1")
+            self.lengths.append(0)
+            self._left = max(_SHARD, len(data))
+        self._writer.write(data)
+        self._left -= len(data)
+        self.lengths[-1] += 1
         self.size += len(data)
-        self.num_examples += 1
 
-    def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        self._file.close()
-        with open(self._path, "rb") as file:
-            while head := file.read(_HEAD.size):
-                key, size = _HEAD.unpack(head)
-                yield key, file.read(size)
-        os.remove(self._path)
+    def finish(self) -> None:
+        """Ends the last file, and gives all files their names."""
+        self._close()
+        for number, path in enumerate(self._paths):
+            os.rename(
+                path,
+                self._place.sharded_filepath(shard_index=number, num_shards=len(self._paths)),
+            )
 
-
-class _Writer(writer.Writer):
-    """TFDS's writer of a split: the same files, but examples wait in an `_InOrder`."""
-
-    def __init__(self, *, filename_template: Any, hash_salt: str, **settings: object) -> None:
-        super().__init__(filename_template=filename_template, hash_salt=hash_salt, **settings)
-        self._shuffler = _InOrder(filename_template.data_dir, hash_salt)
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 # TFDS has no types, so mypy does not know what its classes take.
@@ -180,28 +196,30 @@ class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         with _quiet():
             super().__init__(data_dir=data_dir, file_format="array_record", **kwargs)
 
-    # TFDS's `GeneratorBasedBuilder` does the same with a writer that sorts in memory.
+    # TFDS's `GeneratorBasedBuilder` does the same with a writer that waits for all examples.
     def _download_and_prepare(self, dl_manager: object, download_config: object) -> None:
-        """Writes the examples of all splits in the order in which they are generated."""
+        """Writes the examples of all splits as they are generated; a split without any is none."""
         del download_config
         splits = [self._written(*split) for split in self._split_generators(dl_manager).items()]
-        self.info.set_splits(tfds.core.SplitDict(splits))
+        self.info.set_splits(tfds.core.SplitDict([split for split in splits if split is not None]))
 
-    def _written(self, split: str, examples: Iterable[tuple[int, Example]]) -> tfds.core.SplitInfo:
+    def _written(
+        self, split: str, examples: Iterable[tuple[int, Example]]
+    ) -> tfds.core.SplitInfo | None:
         features = self.info.features
+        serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
         place = self._get_filename_template(split_name=split)
-        waiting = _Writer(
-            serializer=example_serializer.ExampleSerializer(features.get_serialized_info()),
-            filename_template=place,
-            hash_salt=split,
-            disable_shuffling=True,
-            example_writer=self._example_writer(),
-        )
-        for number, fields in examples:
-            waiting.write(number, features.encode_example(fields))
-        lengths, size = waiting.finalize()
+        shards = _Shards(place)
+        for _, fields in examples:
+            shards.add(serializer.serialize_example(features.encode_example(fields)))
+        shards.finish()
+        if not shards.lengths:
+            return None
         return tfds.core.SplitInfo(
-            name=split, shard_lengths=lengths, num_bytes=size, filename_template=place
+            name=split,
+            shard_lengths=shards.lengths,
+            num_bytes=shards.size,
+            filename_template=place,
         )
 
 
@@ -322,14 +340,18 @@ class TfdsRecords:
         """As the function `images`; many images are decoded by one process per core."""
         made = np.empty((len(self), *_SHAPES[field]), np.uint8)
         bar = tqdm(total=len(self), desc=f"reading {field}", unit="word", leave=False, disable=None)
-        count = (os.cpu_count() or 1) if len(self) >= _MANY else 1
-        with bar, Processes(count) as processes:
-            for start in range(0, len(self), _CHUNK * count):
-                numbers = range(start, min(start + _CHUNK * count, len(self)))
-                files = [fields[field] for fields in self._examples.__getitems__(numbers)]
-                made[start : start + len(files)] = _decoded(files, processes)
-                bar.update(len(files))
+        starts = range(0, len(self), _CHUNK)
+        files = ((self._files(field, start),) for start in starts)
+        with bar, Processes(process_count(len(self))) as processes:
+            decoded = processes.map(png.all_from_bytes, files, "decoded images")
+            for start, images in zip(starts, decoded, strict=True):
+                made[start : start + len(images)] = images
+                bar.update(len(images))
         return made
+
+    def _files(self, field: str, start: int) -> list[bytes]:
+        numbers = range(start, min(start + _CHUNK, len(self)))
+        return [fields[field] for fields in self._examples.__getitems__(numbers)]
 
     @property
     def keys(self) -> list[str]:
@@ -340,13 +362,3 @@ class TfdsRecords:
     def labels(self) -> list[str]:
         """All labels, read once without decoding images."""
         return self._texts[1]
-
-
-def _decoded(files: Sequence[bytes], processes: Processes) -> np.ndarray:
-    """The images in PNG files, at most `_CHUNK` per process; without processes, decoded here."""
-    if not len(processes):
-        return next(png.all_from_bytes(files))
-    parts = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
-    for number, part in enumerate(parts):
-        processes.ask(number, png.all_from_bytes, part)
-    return np.concatenate([processes.take(n, "decoded images") for n in range(len(parts))])

@@ -4,28 +4,23 @@ Unusable records are left out and counted; the prepared set keeps the counts.
 """
 
 import hashlib
-import itertools
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from textsr_jax import text
-from textsr_jax.data import lmdb_folders, lmdb_pages, records
+from textsr_jax.data import lmdb_folders, lmdb_pages, lmdb_pairs, records
+from textsr_jax.data.processes import Processes
 from textsr_jax.data.records import Example
-from textsr_jax.data.synthetic.generation import WordPair
 from textsr_jax.errors import UserError, needs
-from textsr_jax.images import HR_SIZE, LR_SIZE, decode_rgb, resize
 
 with needs("train"):
     import tensorflow_datasets as tfds
 
 _EXPECTED = "expected TextZoom's LMDB folders, such as train1, train2, test/easy, test/medium"
 
-_FIELDS = ("label", "image_hr", "image_lr")
+_CHUNK = 256  # records that go to a process at once
 
 _logger = logging.getLogger(__name__)
 
@@ -102,41 +97,45 @@ class TextZoom(records.LocalBuilder):
 
     def _split_generators(self, dl_manager: object) -> dict[str, Iterator[tuple[int, Example]]]:
         del dl_manager  # Everything is on the disk already.
-        generators: dict[str, Iterator[tuple[int, Example]]] = {}
+        # A damaged LMDB is named now, and not when hours were spent on others.
         for folder in self._folders:
-            examples = self._generate_examples(folder)
-            # TFDS cannot write a split without examples.
-            first = next(examples, None)
-            if first is not None:
-                generators[_split(folder)] = itertools.chain([first], examples)
-        if not generators:
+            with lmdb_folders.open_samples(self._root / folder, _EXPECTED):
+                pass
+        return {_split(folder): self._generate_examples(folder) for folder in self._folders}
+
+    def _download_and_prepare(self, dl_manager: object, download_config: object) -> None:
+        super()._download_and_prepare(dl_manager, download_config)
+        if not self.info.splits:
             reasons = "; ".join(self.complaints())
             raise UserError(f"{self._root}: has no usable record ({reasons}); check the data root")
-        return generators
 
     def _generate_examples(self, folder: str) -> Iterator[tuple[int, Example]]:
         skipped: dict[str, list[int]] = {}
         digest = hashlib.sha256()
         with lmdb_folders.open_samples(self._root / folder, _EXPECTED) as samples:
+            numbers = samples.numbers
             account = {
-                "records": len(samples.numbers),
+                "records": len(numbers),
                 "skipped": skipped,
                 "complaint": samples.complaint,
             }
             self.info.metadata["folders"][folder] = account
-            for number in samples.numbers:
-                values = [samples.get(field, number) for field in _FIELDS]
-                sizes = [-1 if value is None else len(value) for value in values]
-                digest.update(f"{number} {sizes}".encode())
-                for value in values:
-                    digest.update(value or b"")
-                try:
-                    pair = _read(values, f"{folder}:{number}", self._labels)
-                except _SkippedError as skip:
-                    count, first = skipped.get(skip.reason, (0, number))
-                    skipped[skip.reason] = [count + 1, first]
-                else:
-                    yield number, records.example(f"{folder}:{number}", pair.encoded())
+
+            def chunks() -> Iterator[tuple[list[lmdb_pairs.Values], str]]:
+                for start in range(0, len(numbers), _CHUNK):
+                    chunk = numbers[start : start + _CHUNK]
+                    yield [_values(samples, number, digest) for number in chunk], self._labels
+
+            with Processes(records.process_count(len(numbers))) as processes:
+                made = processes.map(lmdb_pairs.encoded, chunks(), f"prepared {folder}")
+                for start, pairs in enumerate(made):
+                    for place, pair in enumerate(pairs, start * _CHUNK):
+                        number = numbers[place]
+                        if isinstance(pair, str):
+                            count, first = skipped.get(pair, (0, number))
+                            skipped[pair] = [count + 1, first]
+                        else:
+                            yield number, records.example(f"{folder}:{number}", pair)
         account["digest"] = digest.hexdigest()
 
     @property
@@ -188,43 +187,16 @@ class TextZoom(records.LocalBuilder):
         return lines
 
 
-class _SkippedError(Exception):
-    """A record is left out; the message is the reason."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-def _read(values: Sequence[bytes | None], place: str, labels: str) -> WordPair:
-    """Makes a pair of a record's `_FIELDS`; raises `_SkippedError` where they are unusable."""
-    label, hr, lr = values
-    if label is None:
-        raise _SkippedError("missing label")
-    if hr is None or lr is None:
-        raise _SkippedError("missing image")
-    try:
-        word = label.decode()
-    except UnicodeDecodeError as error:
-        raise _SkippedError("label not UTF-8") from error
-    if not word.strip():
-        raise _SkippedError("empty label")
-    folded = text.fold(word)
-    if labels == "fold":
-        word = folded
-    if not text.normalize(word):
-        if text.normalize(folded):
-            raise _SkippedError("label that only config.data.labels=fold reads")
-        raise _SkippedError("label without 0-9a-z")
-    return WordPair(_decode(lr, LR_SIZE, place), _decode(hr, HR_SIZE, place), word)
-
-
-def _decode(data: bytes, size: tuple[int, int], place: str) -> np.ndarray:
-    """Decodes an image to uint8 RGB of `size`, resized by Pillow's bicubic filter."""
-    try:
-        return resize(decode_rgb(data, place), size)
-    except UserError as error:
-        raise _SkippedError("undecodable image") from error
+def _values(
+    samples: lmdb_folders.Samples, number: int, digest: "hashlib._Hash"
+) -> lmdb_pairs.Values:
+    """The fields of a record, which `digest` takes in."""
+    values = [samples.get(field, number) for field in lmdb_pairs.FIELDS]
+    sizes = [-1 if value is None else len(value) for value in values]
+    digest.update(f"{number} {sizes}".encode())
+    for value in values:
+        digest.update(value or b"")
+    return values
 
 
 def _split(folder: str) -> str:

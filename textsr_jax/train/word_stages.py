@@ -146,4 +146,5 @@ def _drawing(training: Training, count: int) -> DrawSettings:
 
 
 def _key(source: Records, number: int) -> str:
-    return records.keys(source)[number]
+    # `records.keys` would read the keys of all records, which takes an hour for 14 million.
+    return source[number].key
