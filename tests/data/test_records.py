@@ -11,7 +11,7 @@ from tensorflow_datasets.core import shuffle
 
 from tests.conftest import write_lmdb
 from tests.data.test_textzoom import sample
-from textsr_jax.data import records, textzoom
+from textsr_jax.data import records, shards, textzoom
 from textsr_jax.data.textzoom import TextZoom
 from textsr_jax.errors import UserError
 
@@ -69,7 +69,7 @@ def test_several_processes_and_files_make_the_same_set(tmp_path, monkeypatch):
     # By two processes, in files of about seven words.
     monkeypatch.setattr(records, "process_count", lambda count: 2)
     monkeypatch.setattr(textzoom, "_CHUNK", 4)
-    monkeypatch.setattr(records, "_SHARD", plain.info.splits["train1"].num_bytes // 4)
+    monkeypatch.setattr(shards, "_SIZE", plain.info.splits["train1"].num_bytes // 4)
     other = TextZoom(root=tmp_path / "root", data_dir=tmp_path / "other")
     records.prepare(other)
     split = other.info.splits["train1"]

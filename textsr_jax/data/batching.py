@@ -16,10 +16,9 @@ import jax
 import numpy as np
 from jax.typing import DTypeLike
 
-from textsr_jax.data.records import Record, Records
+from textsr_jax.data import records as reading
+from textsr_jax.data.records import Record, Records, WithTexts
 from textsr_jax.data.records import images as all_images
-from textsr_jax.data.records import keys as all_keys
-from textsr_jax.data.records import labels as all_labels
 from textsr_jax.data.synthetic.generation import HR_SHAPE, LR_SHAPE
 from textsr_jax.errors import UserError, needs
 from textsr_jax.images import Array
@@ -127,33 +126,31 @@ def train_batches(
     Raises:
       UserError: no record is left to train on.
     """
-    words = [alphabet.normalize(label) for label in all_labels(records)]
-    kept = [index for index, word in enumerate(words) if len(word) <= max_length]
-    if len(kept) < len(words):
-        longest = max(words, key=len)
+    lengths = reading.lengths(records, alphabet)
+    kept = np.flatnonzero(lengths <= max_length)
+    if len(kept) < len(lengths):
+        _, longest = reading.text(records, int(np.argmax(lengths)))
         _logger.warning(
             "left %d of %d records out of training: labels longer than %d characters, up to %r",
-            len(words) - len(kept),
-            len(words),
+            len(lengths) - len(kept),
+            len(lengths),
             max_length,
-            longest,
+            alphabet.normalize(longest),
         )
-    if not kept:
+    if not len(kept):
         raise UserError(
             f"training set: has no record with a label of at most {max_length} characters;"
             " give a data root with train folders"
         )
     dataset = grain.MapDataset.source(kept).seed(seed).shuffle().repeat()
     if images:
-        dataset = dataset.map(lambda index: (index, records[index]))
+        dataset = dataset.map(lambda index: (index, records[int(index)]))
         collate = functools.partial(
             _collate, batch_size=batch_size, max_length=max_length, alphabet=alphabet
         )
     else:
-        collate = functools.partial(
-            _without_images,
-            characters=alphabet.encode([word[:max_length] for word in words], max_length),
-        )
+        words = [alphabet.normalize(label)[:max_length] for label in reading.labels(records)]
+        collate = functools.partial(_without_images, characters=alphabet.encode(words, max_length))
     dataset = dataset.batch(batch_size, drop_remainder=True, batch_fn=collate)
     if attention is not None:
         dataset = dataset.map(lambda batch: batch.replace(attention=attention[batch.index]))
@@ -205,34 +202,30 @@ def _without_images(indices: Sequence[int], *, characters: np.ndarray) -> Batch:
     )
 
 
-class Subset:
+class Subset(WithTexts):
     """The records with the given indices, in the given order."""
 
-    def __init__(self, records: Records, indices: Sequence[int]) -> None:
+    def __init__(self, records: Records, indices: Sequence[int] | np.ndarray) -> None:
         self._records = records
-        self._indices = list(indices)
+        self._indices = np.asarray(indices, np.int64)
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, index: int) -> Record:
-        return self._records[self._indices[index]]
+        return self._records[int(self._indices[index])]
+
+    def text(self, index: int) -> tuple[str, str]:
+        return reading.text(self._records, int(self._indices[index]))
+
+    def lengths(self, alphabet: Alphabet) -> np.ndarray:
+        return reading.lengths(self._records, alphabet)[self._indices]
 
     def images(self, field: str) -> np.ndarray:
         return all_images(self._records, field)[self._indices]
 
-    @property
-    def keys(self) -> list[str]:
-        keys = all_keys(self._records)
-        return [keys[index] for index in self._indices]
 
-    @property
-    def labels(self) -> list[str]:
-        labels = all_labels(self._records)
-        return [labels[index] for index in self._indices]
-
-
-class Concatenated:
+class Concatenated(WithTexts):
     """The records of several sets, one set after the other."""
 
     def __init__(self, parts: Sequence[Records]) -> None:
@@ -243,24 +236,33 @@ class Concatenated:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> Record:
+        part, place = self._place(index)
+        return part[place]
+
+    def _place(self, index: int) -> tuple[Records, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         place = bisect.bisect_right(self._ends, index)
-        return self._parts[place][index - self._ends[place] + len(self._parts[place])]
+        part = self._parts[place]
+        return part, index - self._ends[place] + len(part)
+
+    def text(self, index: int) -> tuple[str, str]:
+        return reading.text(*self._place(index))
+
+    @property
+    def hashes(self) -> np.ndarray:
+        empty = np.empty(0, np.uint64)
+        return np.concatenate([empty, *(reading.hashes(part) for part in self._parts)])
+
+    def lengths(self, alphabet: Alphabet) -> np.ndarray:
+        empty = np.empty(0, np.uint16)
+        return np.concatenate([empty, *(reading.lengths(part, alphabet) for part in self._parts)])
 
     def images(self, field: str) -> np.ndarray:
         return np.concatenate([all_images(part, field) for part in self._parts])
 
-    @property
-    def keys(self) -> list[str]:
-        return [key for part in self._parts for key in all_keys(part)]
 
-    @property
-    def labels(self) -> list[str]:
-        return [label for part in self._parts for label in all_labels(part)]
-
-
-class Replaced:
+class Replaced(WithTexts):
     """Records with other HR images, such as super-resolved ones.
 
     Args:
@@ -287,10 +289,8 @@ class Replaced:
     def images(self, field: str) -> np.ndarray:
         return self._images if field == "hr" else all_images(self._records, field)
 
-    @property
-    def keys(self) -> list[str]:
-        return all_keys(self._records)
+    def text(self, index: int) -> tuple[str, str]:
+        return reading.text(self._records, index)
 
-    @property
-    def labels(self) -> list[str]:
-        return all_labels(self._records)
+    def lengths(self, alphabet: Alphabet) -> np.ndarray:
+        return reading.lengths(self._records, alphabet)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from textsr_jax.config.settings import Data, PhotographSettings, Synthetic
 from textsr_jax.errors import UserError, require
@@ -169,7 +170,7 @@ def load_photographs(
     Raises:
       UserError: bad input.
     """
-    from textsr_jax.data import photograph_folders
+    from textsr_jax.data import photograph_folders, record_index
 
     def opened(field: str, split: str) -> Photographs:
         if config[field] == "tfds:div2k":
@@ -201,16 +202,15 @@ def load_photographs(
             f"config.photographs.validation_fraction={fraction}: must be above 0 and below 1; or "
             "name a folder in config.photographs.validation"
         )
-    held_out = _held_out(train.keys, fraction)
-    if not 0 < len(held_out) < len(train):
+    hashes = np.array([record_index.key_hash(key) for key in train.keys], np.uint64)
+    chosen = _held_out(hashes, fraction)
+    kept, held_out = np.flatnonzero(~chosen).tolist(), np.flatnonzero(chosen).tolist()
+    if not kept or not held_out:
         raise UserError(
             f"{config.train}: {len(held_out)} of {len(train)} images would be for validation; set "
             "config.photographs.validation_fraction so that training and validation have some"
         )
-    kept = sorted(set(range(len(train))) - held_out)
-    return photograph_folders.Chosen(train, kept), photograph_folders.Chosen(
-        train, sorted(held_out)
-    )
+    return photograph_folders.Chosen(train, kept), photograph_folders.Chosen(train, held_out)
 
 
 def _synthetic(data_dir: str | None, settings: Synthetic) -> WordPairs:
@@ -248,13 +248,13 @@ def _textzoom(
         elif split:
             train[folder] = records.TfdsRecords(builder, split)
     together = batching.Concatenated(list(train.values()))
-    held_out = _held_out(records.keys(together), validation_fraction)
-    kept = sorted(set(range(len(together))) - held_out)
+    chosen = _held_out(records.hashes(together), validation_fraction)
+    kept = np.flatnonzero(~chosen)
     validation, start = {}, 0
     for folder, found in train.items():
-        own = [index for index in range(len(found)) if start + index in held_out]
+        own = np.flatnonzero(chosen[start : start + len(found)])
         start += len(found)
-        if own:
+        if len(own):
             validation[folder] = batching.Subset(found, own)
     order = {name: place for place, name in enumerate(_TEST_ORDER)}
     fingerprint = builder.fingerprint()
@@ -269,8 +269,10 @@ def _textzoom(
     )
 
 
-def _held_out(keys: Sequence[str], fraction: float) -> set[int]:
-    """The indices of the part `fraction` of `keys` with the smallest hashes."""
-    hashes = [hashlib.sha256(key.encode()).digest() for key in keys]
-    ranked = sorted(range(len(keys)), key=hashes.__getitem__)
-    return set(ranked[: round(fraction * len(keys))])
+def _held_out(hashes: np.ndarray, fraction: float) -> np.ndarray:
+    """Whether each record is in the part `fraction` of them with the smallest hashes: bool."""
+    chosen = np.zeros(len(hashes), bool)
+    count = round(fraction * len(hashes))
+    if count:
+        chosen[np.argpartition(hashes, count - 1)[:count]] = True
+    return chosen

@@ -15,27 +15,26 @@ import pathlib
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, Protocol, TypedDict
+from typing import BinaryIO, Protocol, TypedDict
 
 import numpy as np
 from absl import logging as absl_logging
 from tqdm import tqdm
 
-from textsr_jax.data import png
+from textsr_jax.data import png, record_index
 from textsr_jax.data.processes import Processes
+from textsr_jax.data.shards import Shards
 from textsr_jax.data.synthetic.generation import HR_SHAPE, LR_SHAPE, EncodedPair
 from textsr_jax.errors import UserError, needs
+from textsr_jax.text import Alphabet
 
 with needs("train"):
     import tensorflow_datasets as tfds
-    from array_record.python import array_record_module
-    from tensorflow_datasets.core import constants, example_serializer, naming
+    from tensorflow_datasets.core import constants, example_serializer
 
 # Child processes work on the images of sets of this size or larger.
 _MANY = 20_000
 _CHUNK = 256  # images that go to a process at once
-# The most bytes of the examples in a file. TFDS writes files of 64 to 128 MiB too.
-_SHARD = 128 << 20
 _SHAPES = {"lr": LR_SHAPE, "hr": HR_SHAPE}
 
 _logger = logging.getLogger(__name__)
@@ -65,7 +64,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Records(Protocol):
     """Random access to records, as Grain reads them. A list of records is one.
 
-    A class may also have `keys`, `labels` and `images`, which the functions of these names use.
+    A class may also have `keys`, `labels`, `hashes`, `lengths`, `text` and `images`, which the
+    functions of these names use.
     """
 
     def __len__(self) -> int: ...
@@ -94,6 +94,60 @@ def keys(records: Records) -> list[str]:
     if hasattr(records, "keys"):
         return list(records.keys)
     return [records[index].key for index in range(len(records))]
+
+
+def text(records: Records, index: int) -> tuple[str, str]:
+    """The key and the label of a record, without decoding images where that is possible."""
+    if hasattr(records, "text"):
+        return records.text(index)
+    return records[index].key, records[index].label
+
+
+def hashes(records: Records) -> np.ndarray:
+    """Numbers that order records as the SHA-256 of their keys does: uint64 (len,).
+
+    No record is read where that is possible.
+    """
+    if hasattr(records, "hashes"):
+        return records.hashes
+    return np.array([record_index.key_hash(key) for key in keys(records)], np.uint64)
+
+
+def lengths(records: Records, alphabet: Alphabet) -> np.ndarray:
+    """How many characters of each label are in an alphabet, at most 65535: integers (len,).
+
+    No record is read where that is possible.
+    """
+    if hasattr(records, "lengths"):
+        return records.lengths(alphabet)
+    found = (record_index.label_length(label, alphabet) for label in labels(records))
+    return np.fromiter(found, np.uint16)
+
+
+class WithTexts:
+    """Records whose keys and labels can be had one by one, without decoding images."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def text(self, index: int) -> tuple[str, str]:
+        """The key and the label of a record."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _texts(self) -> tuple[list[str], list[str]]:
+        texts = [self.text(index) for index in range(len(self))]
+        return [key for key, _ in texts], [label for _, label in texts]
+
+    @property
+    def keys(self) -> list[str]:
+        """All keys, read once without decoding images."""
+        return self._texts[0]
+
+    @property
+    def labels(self) -> list[str]:
+        """All labels, read once without decoding images."""
+        return self._texts[1]
 
 
 def images(records: Records, field: str) -> np.ndarray:
@@ -128,61 +182,6 @@ def example(key: str, pair: EncodedPair) -> Example:
     return {"key": key, "label": pair.label, "lr": io.BytesIO(pair.lr), "hr": io.BytesIO(pair.hr)}
 
 
-class _Shards:
-    """The ArrayRecord files of a split, written one after the other as the examples come.
-
-    TFDS's own writer keeps all examples of a split, in memory or in a file of the same size, until
-    it knows their number. `tfds.core.SequentialWriter` does not wait, but names files in another
-    way, and divides a split by a number of examples in place of a size. TFDS reads what is written
-    here as it reads its own files.
-
-    Args:
-      place: names the files.
-
-    Attributes:
-      lengths: the number of examples in each file.
-      size: the bytes of all examples.
-    """
-
-    def __init__(self, place: naming.ShardedFileTemplate) -> None:
-        self._place = place
-        self._paths: list[str] = []
-        self._writer: Any = None
-        self._left = 0
-        self.lengths: list[int] = []
-        self.size = 0
-
-    def add(self, data: bytes) -> None:
-        """Writes an example behind the others."""
-        if self._left < len(data):
-            self._close()
-            # The last names tell how many files there are.
-            name = f"{self._place.split}.{len(self._paths)}.tmp"
-            self._paths.append(os.path.join(self._place.data_dir, name))
-            # As TFDS writes them: each example can be read alone.
-            self._writer = array_record_module.ArrayRecordWriter(self._paths[-1], "group_size:1")
-            self.lengths.append(0)
-            self._left = max(_SHARD, len(data))
-        self._writer.write(data)
-        self._left -= len(data)
-        self.lengths[-1] += 1
-        self.size += len(data)
-
-    def finish(self) -> None:
-        """Ends the last file, and gives all files their names."""
-        self._close()
-        for number, path in enumerate(self._paths):
-            os.rename(
-                path,
-                self._place.sharded_filepath(shard_index=number, num_shards=len(self._paths)),
-            )
-
-    def _close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-
 # TFDS has no types, so mypy does not know what its classes take.
 class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """The base of our TFDS builders: local data, no downloads, ArrayRecord files."""
@@ -209,12 +208,17 @@ class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # 
         features = self.info.features
         serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
         place = self._get_filename_template(split_name=split)
-        shards = _Shards(place)
+        shards, index = Shards(place), record_index.Index()
+        has_words = {"key", "label"} <= set(features.keys())  # photographs have none
         for _, fields in examples:
             shards.add(serializer.serialize_example(features.encode_example(fields)))
+            if has_words:
+                index.add(fields["key"], fields["label"])
         shards.finish()
         if not shards.lengths:
             return None
+        if has_words:
+            index.save(pathlib.Path(place.data_dir), split)
         return tfds.core.SplitInfo(
             name=split,
             shard_lengths=shards.lengths,
@@ -302,7 +306,7 @@ def _refusal(error: OSError | RuntimeError) -> str | None:
     return found[1] if found else None
 
 
-class TfdsRecords:
+class TfdsRecords(WithTexts):
     """The records of a split of a prepared builder, decoded by Pillow when asked for.
 
     Args:
@@ -314,7 +318,8 @@ class TfdsRecords:
         # TFDS would decode by OpenCV where that is installed, and warn where it is not.
         raw = tfds.decode.SkipDecoding()
         self._examples = builder.as_data_source(split, decoders={"lr": raw, "hr": raw})
-        self._name = f"{builder.name}/{split}"
+        self._name, self._split = f"{builder.name}/{split}", split
+        self._folder = pathlib.Path(builder.data_path)
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -331,10 +336,23 @@ class TfdsRecords:
     def __repr__(self) -> str:
         return f"TfdsRecords({self._name})"
 
+    def text(self, index: int) -> tuple[str, str]:
+        fields = self._examples[index]
+        return fields["key"].decode(), fields["label"].decode()
+
     @functools.cached_property
-    def _texts(self) -> tuple[list[str], list[str]]:
-        texts = [(fields["key"].decode(), fields["label"].decode()) for fields in self._examples]
-        return [key for key, _ in texts], [label for _, label in texts]
+    def _rows(self) -> np.ndarray:
+        texts = (self.text(index) for index in range(len(self)))
+        return record_index.rows(self._folder, self._split, len(self), texts)
+
+    @property
+    def hashes(self) -> np.ndarray:
+        """As the function `hashes`; from a file."""
+        return self._rows["hash"].astype(np.uint64)
+
+    def lengths(self, alphabet: Alphabet) -> np.ndarray:
+        """As the function `lengths`; from a file."""
+        return self._rows[alphabet.name]
 
     def images(self, field: str) -> np.ndarray:
         """As the function `images`; many images are decoded by one process per core."""
@@ -352,13 +370,3 @@ class TfdsRecords:
     def _files(self, field: str, start: int) -> list[bytes]:
         numbers = range(start, min(start + _CHUNK, len(self)))
         return [fields[field] for fields in self._examples.__getitems__(numbers)]
-
-    @property
-    def keys(self) -> list[str]:
-        """All keys, read once without decoding images."""
-        return self._texts[0]
-
-    @property
-    def labels(self) -> list[str]:
-        """All labels, read once without decoding images."""
-        return self._texts[1]
