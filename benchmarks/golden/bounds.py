@@ -99,6 +99,23 @@ BOUNDS = {
         "grad" + L2: Bound("relative L2", 1e-4, None),
         "stat": Bound("absolute", 1e-5, None),
     },
+    "lemma": {
+        "seen": Bound("absolute", 1e-4, None),
+        "read": Bound("absolute", 1e-4, None),
+        "lengths": Bound("unequal", 0, None),
+        "short": Bound("absolute", 1e-4, None),
+        "maps": Bound("absolute", 1e-6, None),
+        "features": Bound("absolute", 2e-4, None),
+        "output": Bound("absolute", 1e-4, None),
+    },
+    "lemma_loss": {
+        "mse": Bound("relative", 1e-4, None),
+        "reading": Bound("relative", 1e-4, None),
+        "total": Bound("relative", 1e-4, None),
+        "grad": Bound("of the largest", 1e-4, None),
+        "grad" + L2: Bound("relative L2", 1e-4, None),
+        "stat": Bound("absolute", 1e-5, None),
+    },
     "resampler": {
         "kernels": Bound("absolute", 1e-4, 0.01),  # 5.4e-7, 4.0e-3
         "offsets_h": Bound("absolute", 1e-4, 0.02),  # 1.1e-6, 7.8e-3
@@ -163,6 +180,8 @@ INPUTS = {
     "tpgsr_loss": ("lr", "hr"),
     "tatt": ("image",),
     "tatt_loss": ("lr", "hr", "angles", "shapes"),
+    "lemma": ("image", "word_lengths"),
+    "lemma_loss": ("lr", "hr", "targets"),
     "resampler": ("image",),
     "text_focus_recognizer": ("image_gray", "labels"),
     "text_focus_loss": ("sr", "hr", "labels", "confusion"),

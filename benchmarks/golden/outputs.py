@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.golden import guided
+from benchmarks.golden import guided, located
 from benchmarks.golden import vectors as golden_vectors
 from benchmarks.golden.bounds import (
     BOUNDS,
@@ -334,6 +334,8 @@ _OUTPUTS = {
     "tpgsr_loss": guided.tpgsr_loss,
     "tatt": guided.tatt,
     "tatt_loss": guided.tatt_loss,
+    "lemma": located.lemma,
+    "lemma_loss": located.lemma_loss,
     "resampler": _resampler,
     "text_focus_recognizer": _text_focus_recognizer,
     "text_focus_loss": _text_focus_loss,

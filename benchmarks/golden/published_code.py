@@ -28,18 +28,19 @@ SEED = 0
 _IDLE = ("torchvision", "torchvision.models", "torchvision.transforms", "cv2")
 
 
-def use(checkout: str, command: str) -> None:
+def use(checkout: str, command: str, file: str = "tsrn.py") -> None:
     """Lets published modules be imported from a checkout, once, and sets PyTorch up.
 
     Args:
       checkout: the folder of the published code.
       command: how the user started this, for messages.
+      file: a file of its folder `model`, to tell whether it is the right code.
 
     Raises:
       UserError: the folder holds no such code.
     """
-    if not (pathlib.Path(checkout) / "model" / "tsrn.py").is_file():
-        raise UserError(f"{checkout}: no model/tsrn.py there; use: {command} CHECKOUT")
+    if not (pathlib.Path(checkout) / "model" / file).is_file():
+        raise UserError(f"{checkout}: no model/{file} there; use: {command} CHECKOUT")
     torch.set_num_threads(1)
     for name in _IDLE:
         module = types.ModuleType(name)
@@ -82,7 +83,7 @@ def filled(module: torch.nn.Module, prefix: str = "") -> torch.nn.Module:
 
 def is_constant(name: str) -> bool:
     """Whether a tensor is a table or a matrix that the network computes."""
-    return name.startswith("tps.") or name.endswith(".pe.pe")
+    return name.startswith("tps.") or name.endswith(".pe")
 
 
 def eight_bits(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -115,16 +116,23 @@ def shown(prior: torch.Tensor) -> torch.Tensor:
     return prior.permute(1, 2, 0).unsqueeze(2)
 
 
-def write_names(path: pathlib.Path, network: torch.nn.Module, recognizer: torch.nn.Module) -> None:
+def write_names(
+    path: pathlib.Path, network: torch.nn.Module, recognizer: torch.nn.Module | None = None
+) -> None:
     """Writes the names and shapes of a network's tensors and its recogniser's, as `prior.0`."""
     shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
     constants = {name: shape for name, shape in shapes.items() if is_constant(name)}
     tensors = {name: shape for name, shape in shapes.items() if name not in constants}
-    for name, tensor in recognizer.state_dict().items():
-        tensors[f"prior.0.{name}"] = list(tensor.shape)
-    counted = [*network.parameters(), *recognizer.parameters()]
+    about, counted = "state_dict_G of the published checkpoint", [*network.parameters()]
+    if recognizer is not None:
+        for name, tensor in recognizer.state_dict().items():
+            tensors[f"prior.0.{name}"] = list(tensor.shape)
+        about, counted = (
+            f"{about}, and its recogniser as prior.0",
+            [*counted, *recognizer.parameters()],
+        )
     content = {
-        "checkpoint": "state_dict_G of the published checkpoint, and its recogniser as prior.0",
+        "checkpoint": about,
         "parameters": sum(tensor.numel() for tensor in counted),
         "constants": constants,
         "tensors": tensors,

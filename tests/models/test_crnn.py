@@ -10,7 +10,8 @@ import torch
 from flax import nnx
 
 from textsr_jax.models import Network, count_parameters
-from textsr_jax.models.crnn import CRNN, LSTM, _bicubic_matrix, _overlapping_pool, prepare
+from textsr_jax.models.crnn import CRNN, LSTM, _overlapping_pool, prepare
+from textsr_jax.models.layers.resizing import bicubic_matrix
 
 
 def small(dtype=None):
@@ -51,13 +52,13 @@ def test_low_images_are_resized_in_height_too():
 
 
 def test_bicubic_resizing_averages_four_pixels():
-    matrix = _bicubic_matrix(128, 100)
+    matrix = bicubic_matrix(128, 100)
     np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-6)
     assert (np.count_nonzero(matrix, axis=1) <= 4).all()
-    np.testing.assert_array_equal(_bicubic_matrix(7, 7), np.eye(7))
+    np.testing.assert_array_equal(bicubic_matrix(7, 7), np.eye(7))
     # Half way between two pixels the cubic weighs (a, 4 - a, 4 - a, a) / 8 with a = -0.75.
     np.testing.assert_allclose(
-        _bicubic_matrix(8, 4)[1], [0, -0.09375, 0.59375, 0.59375, -0.09375, 0, 0, 0], atol=1e-7
+        bicubic_matrix(8, 4)[1], [0, -0.09375, 0.59375, 0.59375, -0.09375, 0, 0, 0], atol=1e-7
     )
 
 

@@ -1,10 +1,10 @@
-"""Published names that TBSRN, TSRN and TPGSR checkpoints (state_dict_G) share, for their tables."""
+"""Published names that TSRN's checkpoints (state_dict_G) and those of its kin share."""
 
 from textsr_jax.convert import stn
 
 RENAMES = (
     *stn.RENAMES,
-    (r"^(tbsrn|tsrn|tpgsr|tatt)\.", ""),
+    (r"^(tbsrn|tsrn|tpgsr|tatt|lemma)\.", ""),
     (r"^head\.", "block1.0."),
     (r"^slope$", "block1.1.weight"),
     (r"^blocks\.(\d+)\.", r"block{\1+2}."),

@@ -9,6 +9,7 @@ batch, and the mean of their gradients is its gradient.
 """
 
 from textsr_jax.losses.means import share_of_count
+from textsr_jax.losses.reading import reading_loss
 from textsr_jax.losses.recognition import BatchLosses, WordLosses, cross_entropy, ctc_loss
 from textsr_jax.losses.rescaling import offset_distance, offset_variation, rescaling_loss
 from textsr_jax.losses.text_focus import (
@@ -39,6 +40,7 @@ __all__ = [
     "offset_distance",
     "offset_variation",
     "position_loss",
+    "reading_loss",
     "rescaling_loss",
     "share_of_count",
     "text_focus_loss",

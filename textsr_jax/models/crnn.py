@@ -4,17 +4,16 @@
 TextZoom's evaluation runs it.
 """
 
-import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from textsr_jax.models.layers.convolution import Conv
 from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.models.layers.pooling import max_pool
+from textsr_jax.models.layers.resizing import bicubic_matrix
 from textsr_jax.models.recognizer import Loss, Losses, Search, Words
 from textsr_jax.text import ALPHANUMERIC, Alphabet
 
@@ -41,11 +40,11 @@ def prepare(images: jax.Array) -> jax.Array:
     colours first. Both steps are linear, so their order does not matter.
     """
     highest = jax.lax.Precision.HIGHEST
-    across = _bicubic_matrix(images.shape[2], WIDTH)
+    across = bicubic_matrix(images.shape[2], WIDTH)
     gray = jnp.einsum("bhwc,vw->bhvc", to_gray(images), across, precision=highest)
     if images.shape[1] == HEIGHT:
         return gray
-    down = _bicubic_matrix(images.shape[1], HEIGHT)
+    down = bicubic_matrix(images.shape[1], HEIGHT)
     return jnp.einsum("bhwc,gh->bgwc", gray, down, precision=highest)
 
 
@@ -262,25 +261,3 @@ def _overlapping_pool(x: jax.Array) -> jax.Array:
     # Zeros pad as well as minus infinity does: after a ReLU nothing is smaller.
     x = jnp.pad(x, ((0, 0), (0, 0), (1, 1), (0, 0)))
     return jnp.maximum(x[:, :, :-1], x[:, :, 1:])
-
-
-@functools.lru_cache
-def _bicubic_matrix(inputs: int, outputs: int) -> np.ndarray:
-    """The matrix (outputs, inputs) of PyTorch's bicubic resizing, float32.
-
-    The filter is Keys' cubic with a = -0.75 on the four nearest pixels, without antialiasing when
-    it shrinks. Pixel centres are at half integers. The border is repeated outside.
-    """
-    a = -0.75
-    position = (np.arange(outputs) + 0.5) * inputs / outputs - 0.5
-    left = np.floor(position).astype(int)
-    matrix = np.zeros((outputs, inputs))
-    for tap in range(-1, 3):
-        t = abs(position - (left + tap))
-        near = ((a + 2) * t - (a + 3)) * t * t + 1
-        far = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
-        column = np.clip(left + tap, 0, inputs - 1)
-        np.add.at(matrix, (np.arange(outputs), column), np.where(t <= 1, near, far))
-    matrix = matrix.astype(np.float32)
-    matrix.flags.writeable = False
-    return matrix

@@ -4,7 +4,6 @@
 Liang and Zhang, 2022), as its published code computes it. `models.text_prior` has the recogniser.
 """
 
-import math
 from typing import Literal
 
 import jax
@@ -12,13 +11,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from textsr_jax.errors import UserError
-from textsr_jax.models.layers.attention import Drop
+from textsr_jax.models.layers.attention import AttentionLayer
 from textsr_jax.models.layers.positions import sinusoid_table
 from textsr_jax.models.srresnet import SRResNet
 from textsr_jax.models.tpgsr import GuidedBlock
 from textsr_jax.models.tsrn import BidirectionalGRU
-
-_XAVIER = jax.nn.initializers.xavier_uniform()
 
 
 class TATT(SRResNet):
@@ -207,56 +204,3 @@ class AttentionInterpreter(nnx.Module):
         else:
             made = jnp.broadcast_to(self.places_gru(columns), (batch, *columns.shape))
         return made.reshape(batch, width, height, -1).transpose(0, 2, 1, 3)
-
-
-class AttentionLayer(nnx.Module):
-    """Attention and feed-forward of DETR. Each is added to its input, and the sum is normalised."""
-
-    def __init__(self, width: int, heads: int, *, dtype: jnp.dtype | None, rngs: nnx.Rngs):
-        def linear(outputs: int) -> nnx.Linear:
-            return nnx.Linear(width, outputs, kernel_init=_XAVIER, dtype=dtype, rngs=rngs)
-
-        self.heads = heads
-        # The kernels of query, key and value side by side, as PyTorch keeps them.
-        self.in_proj, self.out_proj = linear(3 * width), linear(width)
-        self.linear1, self.linear2 = linear(width), linear(width)
-        self.norm1 = nnx.LayerNorm(width, epsilon=1e-5, rngs=rngs)
-        self.norm2 = nnx.LayerNorm(width, epsilon=1e-5, rngs=rngs)
-
-    def __call__(
-        self, x: jax.Array, query: jax.Array, key: jax.Array, value: jax.Array, drop: Drop
-    ) -> tuple[jax.Array, jax.Array]:
-        """Lets `x` (batch, steps, width) read `value` (batch, frames, width).
-
-        Args:
-          x: what the result is added to.
-          query: (batch, steps, width); where it looks is decided by it and `key`.
-          key: (batch, frames, width).
-          value: what is read.
-          drop: dropout.
-
-        Returns:
-          float32 (batch, steps, width), and the mean attention of all heads, float32 (batch,
-          steps, frames).
-        """
-        bias = self.in_proj.bias
-        assert bias is not None
-        dtype = self.in_proj.dtype or jnp.float32
-
-        def project(tokens: jax.Array, part: int) -> jax.Array:
-            width = tokens.shape[-1]
-            these = slice(part * width, (part + 1) * width)
-            kernel = self.in_proj.kernel[...][:, these].astype(dtype)
-            made = tokens.astype(dtype) @ kernel + bias[...][these].astype(dtype)
-            return made.reshape(*tokens.shape[:2], self.heads, -1).transpose(0, 2, 1, 3)
-
-        queries, keys, values = (
-            project(tokens, part) for part, tokens in enumerate((query, key, value))
-        )
-        scores = jnp.einsum("bhsd,bhfd->bhsf", queries, keys, preferred_element_type=jnp.float32)
-        attention = drop(jax.nn.softmax(scores / math.sqrt(queries.shape[-1])))
-        read = jnp.einsum("bhsf,bhfd->bhsd", attention.astype(dtype), values)
-        read = self.out_proj(read.transpose(0, 2, 1, 3).reshape(x.shape))
-        x = self.norm1(x + drop(read))
-        x = self.norm2(x + drop(self.linear2(drop(nnx.relu(self.linear1(x))))))
-        return x, attention.mean(axis=1)

@@ -81,7 +81,7 @@ class ConvNorm(nnx.Module):
         inputs: int,
         outputs: int,
         kernel: int,
-        stride: int = 1,
+        stride: int | tuple[int, int] = 1,
         *,
         use_bias: bool = False,
         dtype: jnp.dtype | None,
