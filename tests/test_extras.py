@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 TINY = "--config=configs/tiny.py"
 # The packages of each extra that the package imports. Those of `fonts` are found by their names.
 PACKAGES = {
-    "train": ("grain", "tensorboard", "tensorflow_datasets"),
+    "train": ("array_record", "grain", "tensorboard", "tensorflow_datasets"),
     "lmdb": ("lmdb",),
     "fonts": ("fontpkg_*",),
     "plots": ("matplotlib",),

@@ -207,7 +207,7 @@ class PixelMixer(nnx.Module):
         return self.linear2(_prelu(x, self.slope))
 
 
-def _prelu(x: jax.Array, slope: nnx.Param) -> jax.Array:
+def _prelu(x: jax.Array, slope: nnx.Param[jax.Array]) -> jax.Array:
     return jnp.where(x > 0, x, x * slope[...])
 
 
