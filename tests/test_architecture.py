@@ -103,6 +103,17 @@ def test_every_part_is_in_the_table():
     assert {part(module) for module in module_files()} <= MAY_IMPORT.keys() | MAY_IMPORT_ALL
 
 
+def test_no_package_has_a_module_and_something_else_of_one_name():
+    """The name would mean one or the other by what was imported first, in the API pages too."""
+    wrong = set()
+    for module, file in module_files().items():
+        for node in parsed(file).body if file.name == "__init__.py" else ():
+            if isinstance(node, ast.ImportFrom) and node.module != module:
+                names = {name.asname or name.name for name in node.names}
+                wrong |= {f"{module}.{name}" for name in names} & module_files().keys()
+    assert not wrong
+
+
 def circle(module: str) -> bool:
     """Whether `module` imports itself by way of others."""
     reached, ahead = set(), [module]

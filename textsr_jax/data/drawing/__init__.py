@@ -3,6 +3,6 @@
 `draw` is a pure function of a key and of settings; it runs inside the training step.
 """
 
-from textsr_jax.data.drawing.draw import DrawSettings, draw, draw_settings, fingerprint
+from textsr_jax.data.drawing.batches import DrawSettings, draw, draw_settings, fingerprint
 
 __all__ = ["DrawSettings", "draw", "draw_settings", "fingerprint"]

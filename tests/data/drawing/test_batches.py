@@ -106,8 +106,8 @@ def test_devices_draw_the_same_words(drawn, tmp_path):
         [
             sys.executable,
             "-c",
-            "import sys; from tests.data.drawing import test_draw;"
-            " test_draw.draw_on_two_devices(sys.argv[1])",
+            "import sys; from tests.data.drawing import test_batches;"
+            " test_batches.draw_on_two_devices(sys.argv[1])",
             str(file),
         ],
         cwd=ROOT,
