@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -156,13 +158,7 @@ def _step(arrays, model, sizes, **others):
     gradient, total, parts, stats = step(*variables.values(), frozen, batch)
     found = to_state_dict(table, {"params": gradient, "stats": stats})
     outputs = {name: parts[name] for name in parts if name in arrays} | {"total": total}
-    for name in arrays:
-        kind, _, tensor = name.partition("_")
-        if kind in ("grad", "stat"):
-            outputs[name] = found[tensor]
-        if kind == "grad":
-            outputs[name + L2] = found[tensor]
-    return outputs
+    return outputs | tensors(found, arrays)
 
 
 def _picked(tree, table, arrays):
@@ -181,3 +177,20 @@ def _stand_in(table, network, arrays, prefix=""):
         name: reference_tensors.tensor(prefix + name, shape, int(arrays["seed"]))
         for name, shape in table.published(network.template).items()
     }
+
+
+def tensors(found: Mapping[str, Any], arrays: Iterable[str]) -> dict[str, Any]:
+    """Returns the gradients and statistics that a file holds, by its arrays' names.
+
+    Args:
+      found: tensors by their published names.
+      arrays: the file's names; a gradient is held by its largest value and in relative L2.
+    """
+    outputs = {}
+    for name in arrays:
+        kind, _, tensor = name.partition("_")
+        if kind in ("grad", "stat"):
+            outputs[name] = found[tensor]
+        if kind == "grad":
+            outputs[name + L2] = found[tensor]
+    return outputs

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.golden import reference_tensors
 from benchmarks.golden import vectors as golden_vectors
-from benchmarks.golden.bounds import L2
+from benchmarks.golden.guided import tensors
 from textsr_jax import losses
 from textsr_jax.convert.lemma import TABLE
 from textsr_jax.convert.table import to_state_dict, to_tree
@@ -95,14 +95,7 @@ def lemma_loss(arrays, dtype):
 
     gradient, parts, stats = step(variables["params"], variables["stats"])
     found = to_state_dict(_TABLE, {"params": gradient, "stats": stats})
-    outputs = dict(parts)
-    for name in arrays:
-        kind, _, tensor = name.partition("_")
-        if kind in ("grad", "stat"):
-            outputs[name] = found[tensor]
-        if kind == "grad":
-            outputs[name + L2] = found[tensor]
-    return outputs
+    return dict(parts) | tensors(found, arrays)
 
 
 def _picked(tree, arrays):
