@@ -176,4 +176,5 @@ def _difference(comparison: golden_outputs.Comparison | None) -> tuple[str, str]
 
 
 if __name__ == "__main__":
+    networks.define_flags()
     run_script(main)

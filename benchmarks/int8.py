@@ -50,19 +50,6 @@ EDSR, ENCODER = "EDSR-32x256", "visual encoder"
 TORCH, JAX, ORT, INT8 = "PyTorch float32", "JAX float32", "ONNX float32", "ONNX int8"
 RESULTS = pathlib.Path(__file__).parents[1] / "docs" / "int8.json"
 
-_MODEL = flags.DEFINE_string(
-    "model", None, "A workdir or packed file whose PSNR, accuracy and words are compared."
-)
-_DATA_ROOT = flags.DEFINE_string(
-    "data_root", None, "TextZoom's LMDB folders, to calibrate and test the models on."
-)
-_IMAGES = flags.DEFINE_integer("images", 300, "Images to calibrate on.", lower_bound=1)
-_CALIBRATION = flags.DEFINE_multi_enum(
-    "calibration", ["aciq"], RANGE_METHODS, "How activation ranges are found; repeat it to compare."
-)
-_RUNS = flags.DEFINE_integer("runs", 5, "How often each side is timed; at least 3.", lower_bound=3)
-_OUT = flags.DEFINE_string("out", str(RESULTS), "The JSON file.")
-
 
 def main(arguments: list[str]) -> None:
     del arguments
@@ -71,12 +58,14 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(THREADS)
     results: dict[str, Any] = {"machine": machine(), "speed": [], "stand_in_error": []}
     lr = _images(16, 64)
-    if _MODEL.value:
-        source = exporting.load_exportable(_MODEL.value)
-        lr = to_float(training_images(source.config.data, _DATA_ROOT.value, _IMAGES.value))
-        results["models"] = compare_models(source, [*_CALIBRATION.value])
+    if flags.FLAGS.model:
+        source = exporting.load_exportable(flags.FLAGS.model)
+        lr = to_float(
+            training_images(source.config.data, flags.FLAGS.data_root, flags.FLAGS.images)
+        )
+        results["models"] = compare_models(source, [*flags.FLAGS.calibration])
         _print_rows(results["models"])
-        write_json(_OUT.value, results)
+        write_json(flags.FLAGS.out, results)
     for title, model, method, images in (
         (EDSR, "edsr", "__call__", lr[:32]),
         (ENCODER, "cdistnet", "encode", _images(32, 128)),
@@ -85,12 +74,12 @@ def main(arguments: list[str]) -> None:
         results["speed"] += speed
         results["stand_in_error"] += error
         _print_speed(results["speed"])
-        write_json(_OUT.value, results)
+        write_json(flags.FLAGS.out, results)
     results["targets"] = targets(results)
-    write_json(_OUT.value, results)
+    write_json(flags.FLAGS.out, results)
     _print_errors(results["stand_in_error"])
     _print_targets(results["targets"])
-    print(f"figures: {_OUT.value}")
+    print(f"figures: {flags.FLAGS.out}")
 
 
 def measure(
@@ -146,12 +135,12 @@ def measure(
         }
         for side, session in sessions.items():
             sides[side] = lambda session=session, batch=batch: session.run(None, {name: batch})
-        medians = in_turns(sides, _RUNS.value, f"{title}, batch {size}")
+        medians = in_turns(sides, flags.FLAGS.runs, f"{title}, batch {size}")
         rows.append(
             {
                 "network": title,
                 "batch": size,
-                "runs": _RUNS.value,
+                "runs": flags.FLAGS.runs,
                 "seconds_an_image": {side: s / size for side, s in medians.items()},
             }
         )
@@ -183,8 +172,8 @@ def compare_models(source: exporting.Exportable, calibrations: Sequence[str]) ->
       source: the models.
       calibrations: how activations are calibrated, each an int8 row.
     """
-    words = protocol.open_pairs(source.config, _DATA_ROOT.value)
-    lr = training_images(source.config.data, _DATA_ROOT.value, _IMAGES.value)
+    words = protocol.open_pairs(source.config, flags.FLAGS.data_root)
+    lr = training_images(source.config.data, flags.FLAGS.data_root, flags.FLAGS.images)
     traced = exporting.trace(source)
     steps = source.config.decoding.steps
     runtimes = {ORT: traced}
@@ -353,5 +342,24 @@ def _print_targets(rows: Sequence[dict[str, Any]]) -> None:
     print_table(table)
 
 
+def _define_flags() -> None:
+    flags.DEFINE_string(
+        "model", None, "A workdir or packed file whose PSNR, accuracy and words are compared."
+    )
+    flags.DEFINE_string(
+        "data_root", None, "TextZoom's LMDB folders, to calibrate and test the models on."
+    )
+    flags.DEFINE_integer("images", 300, "Images to calibrate on.", lower_bound=1)
+    flags.DEFINE_multi_enum(
+        "calibration",
+        ["aciq"],
+        RANGE_METHODS,
+        "How activation ranges are found; repeat it to compare.",
+    )
+    flags.DEFINE_integer("runs", 5, "How often each side is timed; at least 3.", lower_bound=3)
+    flags.DEFINE_string("out", str(RESULTS), "The JSON file.")
+
+
 if __name__ == "__main__":
+    _define_flags()
     run_script(main)

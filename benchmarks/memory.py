@@ -33,9 +33,6 @@ WIDTHS = (None, 8, 6, 4)
 ORDERS: dict[str, Callable[..., Any]] = {"XLA's own": jax.jit, "sparing": jit_sparingly}
 MEMORY = pathlib.Path(__file__).parents[1] / "docs" / "memory.json"
 
-_RUNS = flags.DEFINE_integer("runs", 5, "How often each function is timed.", lower_bound=1)
-_OUT = flags.DEFINE_string("out", str(MEMORY), "The JSON file.")
-
 
 class Work(NamedTuple):
     """A network and what is asked of it: images of (height, width) to the result of `method`."""
@@ -138,12 +135,12 @@ def main(arguments: list[str]) -> None:
         for order, jit in ORDERS.items():
             for batch in BATCHES:
                 # XLA's own order is only there to compare; one image says what it costs.
-                runs = _RUNS.value if batch == 1 or jit is jit_sparingly else 0
+                runs = flags.FLAGS.runs if batch == 1 or jit is jit_sparingly else 0
                 figures = measure(work, network, variables, batch, jit, runs)
                 rows.append({**row, "order": order, "batch": batch, **figures})
-    write_json(_OUT.value, {"machine": machine(), "runs": _RUNS.value, "rows": rows})
+    write_json(flags.FLAGS.out, {"machine": machine(), "runs": flags.FLAGS.runs, "rows": rows})
     _print(rows)
-    print(f"figures: {_OUT.value}")
+    print(f"figures: {flags.FLAGS.out}")
 
 
 def machine() -> str:
@@ -176,5 +173,11 @@ def _mega(size: int | None) -> str:
     return "-" if size is None else f"{size / 1e6:.1f}"
 
 
+def _define_flags() -> None:
+    flags.DEFINE_integer("runs", 5, "How often each function is timed.", lower_bound=1)
+    flags.DEFINE_string("out", str(MEMORY), "The JSON file.")
+
+
 if __name__ == "__main__":
+    _define_flags()
     run_script(main)

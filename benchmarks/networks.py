@@ -38,9 +38,6 @@ READING, READING_BATCH = "reading", 16
 SEED = 0
 SPEEDS = pathlib.Path(__file__).parents[1] / "docs" / "speed.json"
 
-_RUNS = flags.DEFINE_integer("runs", 5, "How often each side runs; at least 5.", lower_bound=5)
-_OUT = flags.DEFINE_string("out", str(SPEEDS), "The JSON file.")
-
 
 class Sides(NamedTuple):
     """The same computation on both sides; each call returns when its result is there."""
@@ -143,12 +140,12 @@ def main(arguments: list[str]) -> None:
             raise UserError(f"{name!r}: no such network; take some of {', '.join(NETWORKS)}")
     run(arguments or list(NETWORKS))
     _print(taken()["rows"])
-    print(f"times: {_OUT.value}")
+    print(f"times: {flags.FLAGS.out}")
 
 
 def taken() -> dict[str, Any]:
     """The content of the JSON file: `machine`, and `rows` of `network`, `batch` and `measure`."""
-    out = pathlib.Path(_OUT.value)
+    out = pathlib.Path(flags.FLAGS.out)
     return json.loads(out.read_text()) if out.exists() else {"machine": machine(), "rows": []}
 
 
@@ -165,10 +162,10 @@ def run(chosen: Sequence[str]) -> None:
         for name in chosen:
             rows = [row for row in rows if row["network"] != name]
             for batch in (READING_BATCH,) if name == READING else BATCHES:
-                times = measure(NETWORKS[name](name, batch), _RUNS.value)
+                times = measure(NETWORKS[name](name, batch), flags.FLAGS.runs)
                 rows.append({"network": name, "batch": batch, **times})
             rows.sort(key=lambda row: (names.index(row["network"]), row["batch"]))
-            write_json(_OUT.value, {"machine": machine(), "rows": rows})
+            write_json(flags.FLAGS.out, {"machine": machine(), "rows": rows})
             bar.update()
 
 
@@ -197,5 +194,12 @@ def _print(rows: list[dict[str, Any]]) -> None:
     print_table(table)
 
 
+def define_flags() -> None:
+    """`--runs` and `--out`, also for `benchmarks.fidelity`, which takes missing times."""
+    flags.DEFINE_integer("runs", 5, "How often each side runs; at least 5.", lower_bound=5)
+    flags.DEFINE_string("out", str(SPEEDS), "The JSON file.")
+
+
 if __name__ == "__main__":
+    define_flags()
     run_script(main)

@@ -14,8 +14,6 @@ from textsr_jax.report.tables import new_table, print_table
 from textsr_jax.storage import packed_files
 from textsr_jax.storage.shipped import SHIPPED
 
-_MODEL = flags.DEFINE_string("model", str(SHIPPED), "A packed file.")
-
 KERNELS = ".*/kernel"
 BITS = (4, 3, 2)
 # Prior, granularity and group size, as `Rule` takes them.
@@ -31,7 +29,7 @@ WAYS = (
 
 def main(arguments: list[str]) -> None:
     refuse(arguments)
-    models = packed_files.load(_MODEL.value)
+    models = packed_files.load(flags.FLAGS.model)
     trees = [quantization.dequantize(tree) for tree in (models.sr, models.ocr)]
     names = [models.config[part]["name"] for part in packed_files.PARTS]
     table = new_table(
@@ -51,5 +49,10 @@ def main(arguments: list[str]) -> None:
     print_table(table, keys=3)
 
 
+def _define_flags() -> None:
+    flags.DEFINE_string("model", str(SHIPPED), "A packed file.")
+
+
 if __name__ == "__main__":
+    _define_flags()
     run_script(main)

@@ -44,14 +44,6 @@ LEAST_WORDS, MOST_SECONDS = 100, 3.0
 # What it gains to compute several batches at once.
 ONE_BY_ONE = "JAX, one batch at a time"
 
-_MODEL = flags.DEFINE_string(
-    "model", None, "A packed file or workdir; default: the shipped models."
-)
-_ONNX = flags.DEFINE_string("onnx", None, "A folder of textsr_jax.export to time beside it, int8.")
-_WORDS = flags.DEFINE_integer("words", 640, "Words of each kind.", lower_bound=64)
-_RUNS = flags.DEFINE_integer("runs", 3, "How often each is timed.", lower_bound=1)
-_OUT = flags.DEFINE_string("out", None, "The JSON file; default: none.")
-
 
 def main(arguments: list[str]) -> None:
     if arguments:
@@ -59,16 +51,16 @@ def main(arguments: list[str]) -> None:
     # XLA takes as many threads as it finds cores when it starts; processes started here inherit it.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     results: dict[str, Any] = {
-        "model": pathlib.Path(_MODEL.value or SHIPPED).name,
+        "model": pathlib.Path(flags.FLAGS.model or SHIPPED).name,
         "machine": f"{THREADS} cores of {platform.machine()}, jax {jax.__version__}",
     }
     with tempfile.TemporaryDirectory() as place:
-        folders = draw(pathlib.Path(place), _WORDS.value)
+        folders = draw(pathlib.Path(place), flags.FLAGS.words)
         results["first_line"] = first_lines(folders["LR"], pathlib.Path(place))
         results["batches"] = batches(folders)
     _print(results)
-    if _OUT.value:
-        write_json(_OUT.value, results)
+    if flags.FLAGS.out:
+        write_json(flags.FLAGS.out, results)
 
 
 def draw(place: pathlib.Path, count: int) -> dict[str, pathlib.Path]:
@@ -88,20 +80,22 @@ def draw(place: pathlib.Path, count: int) -> dict[str, pathlib.Path]:
 
 def batches(folders: dict[str, pathlib.Path]) -> list[dict[str, Any]]:
     """Words a second of every reader and kind of image, the median of some runs."""
-    readers: dict[str, Callable[[], reading.Reader]] = {"JAX": lambda: reading.load(_MODEL.value)}
+    readers: dict[str, Callable[[], reading.Reader]] = {
+        "JAX": lambda: reading.load(flags.FLAGS.model)
+    }
     readers[ONE_BY_ONE] = readers["JAX"]
-    if _ONNX.value:
+    if flags.FLAGS.onnx:
         from textsr_jax.export import engine
 
-        readers["ONNX Runtime, int8"] = lambda: engine.load(_ONNX.value, "int8")
+        readers["ONNX Runtime, int8"] = lambda: engine.load(flags.FLAGS.onnx, "int8")
     rows = []
     for name, load in readers.items():
         reader = load()
         for side, folder in folders.items():
             with concurrency.at_most(1 if name == ONE_BY_ONE else concurrency.MOST):
-                seconds = [_seconds_of(reader, folder) for _ in range(_RUNS.value + 1)]
+                seconds = [_seconds_of(reader, folder) for _ in range(flags.FLAGS.runs + 1)]
             # The first run compiles.
-            words = _WORDS.value / statistics.median(seconds[1:])
+            words = flags.FLAGS.words / statistics.median(seconds[1:])
             rows.append({"runtime": name, "images": side, "words_a_second": words})
     return rows
 
@@ -115,7 +109,7 @@ def _seconds_of(reader: reading.Reader, folder: pathlib.Path) -> float:
             items, sources.count(found), lambda: reader, reading_lines.Output()
         )
     seconds = time.perf_counter() - start
-    if bad or len(lines.getvalue().splitlines()) != _WORDS.value:
+    if bad or len(lines.getvalue().splitlines()) != flags.FLAGS.words:
         raise RuntimeError("not all words were read")
     return seconds
 
@@ -124,9 +118,9 @@ def first_lines(folder: pathlib.Path, place: pathlib.Path) -> list[dict[str, Any
     """Seconds until `read.py` has read one image: in a user's first process, and in later ones."""
     image = sorted(folder.iterdir())[0]
     command = [sys.executable, "read.py", str(image)]
-    if _MODEL.value:
-        flag = "model" if pathlib.Path(_MODEL.value).is_file() else "workdir"
-        command.append(f"--{flag}={_MODEL.value}")
+    if flags.FLAGS.model:
+        flag = "model" if pathlib.Path(flags.FLAGS.model).is_file() else "workdir"
+        command.append(f"--{flag}={flags.FLAGS.model}")
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     environment["XDG_CACHE_HOME"] = str(place / "cache")
     return [
@@ -134,7 +128,7 @@ def first_lines(folder: pathlib.Path, place: pathlib.Path) -> list[dict[str, Any
         {
             "cache": "warm",
             "seconds": statistics.median(
-                _first_line(command, environment) for _ in range(_RUNS.value)
+                _first_line(command, environment) for _ in range(flags.FLAGS.runs)
             ),
         },
     ]
@@ -173,5 +167,14 @@ def _print(results: dict[str, Any]) -> None:
     print_table(table)
 
 
+def _define_flags() -> None:
+    flags.DEFINE_string("model", None, "A packed file or workdir; default: the shipped models.")
+    flags.DEFINE_string("onnx", None, "A folder of textsr_jax.export to time beside it, int8.")
+    flags.DEFINE_integer("words", 640, "Words of each kind.", lower_bound=64)
+    flags.DEFINE_integer("runs", 3, "How often each is timed.", lower_bound=1)
+    flags.DEFINE_string("out", None, "The JSON file; default: none.")
+
+
 if __name__ == "__main__":
+    _define_flags()
     run_script(main)

@@ -1,5 +1,6 @@
 """The benchmarks' commands: what they say when they are called wrongly, and how they count runs."""
 
+import ast
 import pathlib
 import subprocess
 import sys
@@ -36,6 +37,16 @@ def test_a_wrong_name_is_one_line(module):
     assert run.returncode != 0
     assert run.stderr.count("\n") == 1
     assert "'vgg'" in run.stderr
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda file: file.stem
+)
+def test_a_benchmark_defines_no_flags_when_another_imports_it(file):
+    """Flags of two benchmarks share names, so that absl refuses the second of them."""
+    on_import = ast.parse(file.read_text()).body
+    on_import = [node for node in on_import if not isinstance(node, ast.FunctionDef | ast.If)]
+    assert not [node for node in on_import if "DEFINE_" in ast.unparse(node)]
 
 
 def test_the_sides_take_turns_behind_a_first_run():

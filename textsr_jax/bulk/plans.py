@@ -26,8 +26,8 @@ with needs("bulk"):
 FILE = "plan.parquet"
 
 # Crops of a part: so many that a file of results is worth its place, and a worker's work on it is
-# no great loss. Small sources have some parts for each worker all the same.
-MOST_CROPS, LEAST_CROPS, PARTS = 4096, 16, 256
+# no great loss. Small sources have some parts for each worker all the same, of whole batches.
+MOST_CROPS, LEAST_CROPS, PARTS = 4096, 16, 64
 # A group of rows is read from its beginning for each part in it. It is cut into this many at most.
 _PARTS_OF_A_GROUP = 16
 # Footers that are read at once.
@@ -151,7 +151,7 @@ def make(source: Place, files: Iterable[tuple[str, str]]) -> list[list[Piece]]:
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
         counted = list(threads.map(lambda file: _spans(source, *file), files))
     total = sum(stop - first for spans in counted for *_, first, stop in spans if stop is not None)
-    size = min(MOST_CROPS, max(LEAST_CROPS, total // PARTS))
+    size = min(MOST_CROPS, LEAST_CROPS * max(1, -(-total // (PARTS * LEAST_CROPS))))
     parts: list[list[Piece]] = []
     free = 0
     for piece in _cut(counted, size):
