@@ -25,15 +25,18 @@ def evaluation():
         ]
         for split, words in LABELS.items()
     }
-    return Evaluation(Experiment(), data.WordPairs("words", "print", "", [], {}, test, {}))
+    return Evaluation(
+        Experiment().replace(evaluation={"batch_size": 4}),
+        data.WordPairs("words", "print", "", [], {}, test, {}),
+    )
 
 
 def test_trainings_of_one_recipe_have_one_name(evaluation, tmp_path):
     found = judges.load_images([str(SHIPPED), str(SHIPPED)], evaluation)
     assert [(one.name, one.source) for one in found] == [
         (BICUBIC, ""),
-        ("edsr", str(SHIPPED)),
-        ("edsr", str(SHIPPED)),
+        ("edsr", SHIPPED.name),
+        ("edsr", SHIPPED.name),
         (HR, ""),
     ]
     for split, count in (("easy", 4), ("hard", 2)):
@@ -51,14 +54,22 @@ def test_a_report_has_every_judge_and_says_who_is_missing(
     monkeypatch.setattr(judges, "load_judges", lambda files, evaluation: ([judge], [missing]))
     out = tmp_path / "judges.json"
     results = judges.report(["a", "b", "c"], [], evaluation, out)
-    printed = capsys.readouterr().out
-    assert f"left out: {missing}\n" in printed
-    assert "known │ edsr │ a      │ 100.0 │ 50.0 │ 75.0 │ +25.0" in printed
+    assert f"left out: {missing}\n" in capsys.readouterr().out
+    psnr = [row["psnr"] for row in results["quality"]]
+    # HR images are of 99, these of 2 on easy and 1 on hard.
+    assert psnr[0] == pytest.approx(10 * np.log10(255 * 255 / (97 * 98)), abs=1e-3)
+    read, gained = (
+        [*zip(*(column.cells for column in table.columns), strict=True)]
+        for table in judges.tables(results)
+    )
+    assert read[1][:-1] == ("known", "edsr", "a", "100.0", "50.0", "75.0", "+25.0")
+    assert read[-1][:-1] == ("known", HR, "", "100.0", "100.0", "100.0", "")
+    assert gained == [
+        ("known", "edsr", "100.0", "68.8", "+18.8", "8.8", "11.7", "2"),
+        ("known", "tsrn", "100.0", "62.5", "+12.5", "-", "20.7", "1"),
+    ]
     assert json.loads(out.read_text()) == results
     assert results["words"] == {"easy": 4, "hard": 2}
-    psnr = [row["psnr"] for row in results["quality"]]
-    # HR images are of 99, these of 2 and 1: 20 log10(255 / 97) and 20 log10(255 / 98).
-    assert psnr[0] == pytest.approx(10 * np.log10(255 * 255 / (97 * 98)), abs=1e-3)
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     figure = judges.plot(results)
     edsr, tsrn = figure.axes[0].containers
@@ -71,7 +82,7 @@ def test_a_report_has_every_judge_and_says_who_is_missing(
 
 def test_every_judge_reads_every_image(evaluation, monkeypatch):
     def of(name):
-        return word_readers.Judge(name, lambda image: f"{name}{image.max()}", 1.5)
+        return word_readers.WordReader(name, lambda image: f"{name}{image.max()}", 1.5)
 
     peers = [of(word_readers.TESSERACT), of(word_readers.V4)]
     monkeypatch.setattr(word_readers, "peers", lambda threads: (peers, ["no V5"]))

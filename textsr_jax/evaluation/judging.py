@@ -45,7 +45,7 @@ class Shown:
 
     Attributes:
       name: of what made them; the trainings of one network have one name.
-      source: its file or workdir; empty for bicubic and HR images.
+      source: the name of its file or workdir; empty for bicubic and HR images.
       images: by split.
     """
 

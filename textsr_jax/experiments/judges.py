@@ -9,6 +9,7 @@ a plot of the gains over how well each judge reads HR images.
 
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import pathlib
@@ -103,7 +104,7 @@ def load_images(sources: Sequence[str], evaluation: Evaluation) -> list[Shown]:
         # One network of a recipe is compiled for all seeds.
         network = first.setdefault(recipe, model).network
         images = evaluation.enhance(network, model.variables)
-        shown.append(Shown(recipe, source, images))
+        shown.append(Shown(recipe, pathlib.Path(source).name, images))
     names = {recipe: name for recipe, (name, _) in zip(first, _titled(first.values()), strict=True)}
     shown[1:] = [dataclasses.replace(one, name=names[one.name]) for one in shown[1:]]
     return [*shown, Shown(HR, "", evaluation.hr)]
@@ -143,18 +144,17 @@ def quality(shown: Sequence[Shown], evaluation: Evaluation) -> list[dict[str, An
 def tables(results: dict[str, Any]) -> list[Any]:
     """The tables of a record: the images' quality and who reads what; then the networks' gains."""
     splits = list(results["words"])
-    psnr = {(row["sr"], row["source"]): row["psnr"] for row in results["quality"]}
     read = new_table("accuracy, %", ["judge", "SR", "source"], [*splits, "mean", "gain", "PSNR"])
-    for row in results["rows"]:
+    # Every judge reads all images.
+    for row, images in zip(results["rows"], itertools.cycle(results["quality"]), strict=False):
         figures = [*row["splits"].values(), row["mean"]]
-        decibels = psnr[row["sr"], row["source"]]
         read.add_row(
             row["judge"],
             row["sr"],
             row["source"],
             *(f"{figure:.1f}" for figure in figures),
             f"{row['gain']:+.1f}" if "gain" in row else "",
-            "" if decibels is None else f"{decibels:.2f}",
+            "" if images["psnr"] is None else f"{images['psnr']:.2f}",
         )
     columns = ["HR\n%", "SR\n%", "gain", "deviation\nover seeds", "error of\na gain", "n"]
     gained = new_table("gain over bicubic, points", ["judge", "SR"], columns)
@@ -203,10 +203,10 @@ def report(
     Raises:
       UserError: as of `load_images` and `load_judges`, or a file cannot be written.
     """
-    shown = load_images(sources, evaluation)
     judges, missing = load_judges(files, evaluation)
     for line in missing:
-        print(f"left out: {line}")
+        print(f"left out: {line}", flush=True)
+    shown = load_images(sources, evaluation)
     readings = Readings(out.with_name(f"{out.stem}_words.json"))
     rows = compare(shown, judges, evaluation.labels, readings)
     results: dict[str, Any] = {
