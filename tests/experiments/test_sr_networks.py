@@ -78,8 +78,9 @@ def test_a_run_goes_on_after_a_stop_and_gives_the_same_table(
     config.init.prior = write_file(tmp_path / "crnn.safetensors", config, "ocr", crnn)
     base, folder = checked(config), tmp_path / "networks"
 
+    evaluation = judges.open_words(base.data)
+
     def run():
-        evaluation = judges.open_words(base.data)
         trained = sr_networks.train(base, folder, "again")
         assert trained == [folder / "edsr_0", folder / "edsr_1"]
         files = [base.init.prior]

@@ -79,7 +79,7 @@ class Readings:
         key = digest([images[split] for split in sorted(images)])
         if key not in known:
             known[key] = judge.read(images)
-            atomic.write_json(self._path, self._found)  # type: ignore[arg-type]
+            atomic.write_json(self._path, self._found)
         return known[key]
 
 
@@ -123,8 +123,8 @@ def compare(
                 for split, truth in folded.items()
             }
             splits = {split: 100 * float(found.mean()) for split, found in right.items()}
-            row = {"judge": judge.name, "sr": one.name, "source": one.source, "splits": splits}
-            row["mean"] = float(np.mean(list(splits.values())))
+            row: dict[str, Any] = {"judge": judge.name, "sr": one.name, "source": one.source}
+            row |= {"splits": splits, "mean": float(np.mean(list(splits.values())))}
             if one.name == BICUBIC:
                 bicubic = right
             elif one.source:

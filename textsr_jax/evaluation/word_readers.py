@@ -4,7 +4,6 @@ All recognise only, a crop at a time: none looks for words, none turns them.
 """
 
 import dataclasses
-import functools
 import importlib.util
 import io
 import os
@@ -170,7 +169,12 @@ def tesseract(threads: int) -> WordReader:
     if program is None:
         raise UserError(f"{TESSERACT}: the program tesseract is missing; {fix}")
     environment = os.environ | {"OMP_THREAD_LIMIT": str(threads)}
-    run = functools.partial(subprocess.run, capture_output=True, env=environment, check=False)
+
+    def run(command: list[str], content: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run(
+            command, input=content, capture_output=True, env=environment, check=False
+        )
+
     # Its first line is: List of available languages in "FOLDER" (COUNT):
     listed = run([program, "--list-langs"]).stdout.decode(errors="replace").splitlines()
     folder = listed[0].split('"')[1] if listed and listed[0].count('"') == 2 else ""
@@ -182,7 +186,7 @@ def tesseract(threads: int) -> WordReader:
         content = io.BytesIO()
         Image.fromarray(image).save(content, format="PPM")
         command = [program, "stdin", "stdout", "--psm", "8", "-l", "eng"]
-        found = run(command, input=content.getvalue())
+        found = run(command, content.getvalue())
         if found.returncode:
             message = " ".join(found.stderr.decode(errors="replace").split())
             raise UserError(f"{TESSERACT}: failed ({message}); run {' '.join(command)} on an image")
