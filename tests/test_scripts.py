@@ -138,7 +138,6 @@ def test_images_that_are_not_there_or_no_images(tmp_path):
             ["-m", "textsr_jax.experiments.table1", "--config=configs/tiny.py"],
             "--folder is missing",
         ),
-        (["-m", "textsr_jax.experiments.judges", "--sr=w"], "--sr and --data_root are needed"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments, expected):

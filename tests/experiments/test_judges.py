@@ -13,6 +13,7 @@ from textsr_jax.evaluation import word_readers
 from textsr_jax.evaluation.judging import BICUBIC, HR
 from textsr_jax.evaluation.protocol import Evaluation
 from textsr_jax.experiments import judges
+from textsr_jax.storage import workdirs
 from textsr_jax.storage.shipped import SHIPPED
 
 
@@ -43,6 +44,18 @@ def test_trainings_of_one_recipe_have_one_name(evaluation, tmp_path):
         assert found[1].images[split].shape == (count, 32, 128, 3)
         np.testing.assert_array_equal(found[1].images[split], found[2].images[split])
         assert found[-1].images[split] is evaluation.hr[split]
+
+
+def test_a_recipe_is_a_config_without_its_seed(tmp_path):
+    def recipe(name, **changes):
+        workdirs.save_config(Experiment().replace(**changes), tmp_path / name)
+        return judges._recipe(str(tmp_path / name))
+
+    assert recipe("a", seed=1) == recipe("b", seed=2)
+    assert recipe("c", seed=1, stage1={"steps": 3}) != recipe("a", seed=1)
+    # A parameter file has no config: it is a network of its own.
+    (tmp_path / "edsr.params").write_bytes(b"")
+    assert judges._recipe(str(tmp_path / "edsr.params")) == str(tmp_path / "edsr.params")
 
 
 def test_a_report_has_every_judge_and_says_who_is_missing(

@@ -59,7 +59,7 @@ def test_a_run_goes_on_after_a_stop_and_gives_the_same_table(
     data_root, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(sr_networks, "NETWORKS", {"edsr": {}})
-    monkeypatch.setattr(sr_networks, "SEEDS", 2)
+    monkeypatch.setattr(sr_networks, "SEEDS", 1)
     asked = []
 
     def read(image):
@@ -74,6 +74,8 @@ def test_a_run_goes_on_after_a_stop_and_gives_the_same_table(
     monkeypatch.setattr(word_readers, "peers", lambda threads: ([always], []))
     config = micro_config(data_root, tmp_path / "data")
     crnn = build_prior(config.sr).init(jax.random.key(0))
+    # Compiles less.
+    config.sr.apply_stn, config.stage1.augment = "never", False
     config.ocr.name = "crnn"
     config.init.prior = write_file(tmp_path / "crnn.safetensors", config, "ocr", crnn)
     base, folder = checked(config), tmp_path / "networks"
@@ -82,33 +84,32 @@ def test_a_run_goes_on_after_a_stop_and_gives_the_same_table(
 
     def run():
         trained = sr_networks.train(base, folder, "again")
-        assert trained == [folder / "edsr_0", folder / "edsr_1"]
+        assert trained == [folder / "edsr_0"]
         files = [base.init.prior]
         return judges.report(list(map(str, trained)), files, evaluation, folder / judges.FILE)
 
     with pytest.raises(KeyboardInterrupt):
         run()
     words = folder / "judges_words.json"
-    assert [len(images) for images in json.loads(words.read_text()).values()] == [4, 1]
+    assert [len(images) for images in json.loads(words.read_text()).values()] == [3, 1]
     capsys.readouterr()
     results = run()
-    # Both SR models were trained, and the second judge had read bicubic images.
-    assert capsys.readouterr().out.count("done already") == 2
-    assert [len(images) for images in json.loads(words.read_text()).values()] == [4, 4]
-    assert len(asked) == 30 + 3 * 18
+    # The SR model was trained, and the second judge had read bicubic images.
+    assert capsys.readouterr().out.count("done already") == 1
+    assert [len(images) for images in json.loads(words.read_text()).values()] == [3, 3]
+    assert len(asked) == 30 + 2 * 18
     assert run() == results
 
     rows = {(row["judge"], row["sr"], row["source"]): row for row in results["rows"]}
-    images = [("bicubic", ""), ("edsr", "edsr_0"), ("edsr", "edsr_1"), ("HR", "")]
+    images = [("bicubic", ""), ("edsr", "edsr_0"), ("HR", "")]
     assert list(rows) == [(judge, *one) for judge in ("crnn", "always") for one in images]
     # One of nine easy words is "open"; the hard ones begin behind it.
     for one in images:
         assert rows["always", *one]["splits"] == {"easy": pytest.approx(100 / 9), "hard": 0}
     assert [(row["judge"], row["sr"], row["trainings"]) for row in results["networks"]] == [
-        ("crnn", "edsr", 2),
-        ("always", "edsr", 2),
+        ("crnn", "edsr", 1),
+        ("always", "edsr", 1),
     ]
-    always_row = results["networks"][1]
-    assert (always_row["gain"], always_row["deviation"], always_row["error"]) == (0, 0, 0)
+    assert (results["networks"][1]["gain"], results["networks"][1]["error"]) == (0, 0)
     psnr = [row["psnr"] for row in results["quality"]]
-    assert psnr[1] != psnr[2] and psnr[3] is None
+    assert psnr[0] != psnr[1] and psnr[2] is None
