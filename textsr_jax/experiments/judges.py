@@ -76,6 +76,7 @@ def load_judges(files: Sequence[str], evaluation: Evaluation) -> tuple[list[Judg
     found.sort(key=lambda reader: reader.name == word_readers.TESSERACT)
     for reader in [*word_readers.ours(SHIPPED), *found]:
         read = functools.partial(_one_by_one, reader.name, reader.read)
+        # Another release's file has another size.
         judges.append(Judge(reader.name, f"{reader.megabytes} MB", read))
     return judges, missing
 
