@@ -1,12 +1,11 @@
 """Our models beside other readers: python -m benchmarks.peers [--data_root=DIR] [--words=LMDB]
 
-All judges of `benchmarks.judges` read the same crops, one at a time, on two threads, in one run:
-LR images enlarged by bicubic interpolation, our SR images, and HR images. With which readers does
-SR pay? The plot has the gain of each over how well it reads HR images.
+All readers of `evaluation.word_readers` read the same crops, one at a time, on two threads, in one
+run: LR images enlarged by bicubic interpolation, our SR images, and HR images. With which readers
+does SR pay? The plot has the gain of each over how well it reads HR images.
 """
 
 import hashlib
-import math
 import os
 import pathlib
 import time
@@ -18,15 +17,16 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from benchmarks import judges, needs_extra
-from benchmarks.judges import ALONE, OURS, V6_SMALL, Judge, Read
+from benchmarks import needs_extra
 from configs import paper
 from textsr_jax import metrics, reading, text
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.config.checks import checked
 from textsr_jax.data import sources
 from textsr_jax.errors import UserError, require
-from textsr_jax.evaluation import protocol
+from textsr_jax.evaluation import protocol, word_readers
+from textsr_jax.evaluation.gains import gain, mean_gains
+from textsr_jax.evaluation.word_readers import ALONE, OURS, V6_SMALL, Read, WordReader
 from textsr_jax.experiments import draw_plots
 from textsr_jax.images import HR_SIZE, resize
 from textsr_jax.report.tables import new_table, print_table
@@ -142,7 +142,7 @@ def measure(judge: str, read: Read, words: Words, images: str) -> tuple[dict[str
 
 
 def compare(
-    readers: Sequence[Judge],
+    readers: Sequence[WordReader],
     enhance: Callable[[list[np.ndarray]], np.ndarray],
     splits: Sequence[Words],
     others: Sequence[Words],
@@ -177,25 +177,6 @@ def compare(
     return rows, gains
 
 
-def gain(judge: str, words: str, bicubic: np.ndarray, sr: np.ndarray) -> dict[str, Any]:
-    """What a judge gains by SR on a split; see `compare`.
-
-    Args:
-      judge, words: its name and the split's.
-      bicubic, sr: which words it read of these images, bool (n,).
-    """
-    helped, hurt = int((sr & ~bicubic).sum()), int((bicubic & ~sr).sum())
-    points = 100 * (helped - hurt) / len(sr)
-    return {
-        "reader": judge,
-        "words": words,
-        "points": points,
-        "helped": helped,
-        "hurt": hurt,
-        "n": len(sr),
-    }
-
-
 def means(rows: Sequence[dict[str, Any]], splits: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Plain means over `splits`, by judge and kind of images: `accuracy` and `as_written`."""
     found: dict[str, dict[str, Any]] = {}
@@ -212,28 +193,6 @@ def means(rows: Sequence[dict[str, Any]], splits: Sequence[str]) -> dict[str, di
         }
         for judge, kinds in found.items()
     }
-
-
-def mean_gains(gains: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """By judge, the plain mean of its gains over splits in points, and its standard error.
-
-    The error is that of pairs: each word is turned right, turned wrong, or neither.
-    """
-    found: dict[str, list[dict[str, Any]]] = {}
-    for one in gains:
-        found.setdefault(one["reader"], []).append(one)
-    result = {}
-    for judge, splits in found.items():
-        variances = [
-            (one["helped"] + one["hurt"] - (one["helped"] - one["hurt"]) ** 2 / one["n"])
-            / one["n"] ** 2
-            for one in splits
-        ]
-        result[judge] = {
-            "points": float(np.mean([one["points"] for one in splits])),
-            "error": 100 * math.sqrt(sum(variances)) / len(splits),
-        }
-    return result
 
 
 def targets(
@@ -345,10 +304,10 @@ def main(arguments: list[str]) -> None:
     # XLA takes as many threads as it finds cores when it starts, which is in the first network.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     model = pathlib.Path(flags.FLAGS.model)
-    others, missing = judges.peers(THREADS)
+    others, missing = word_readers.peers(THREADS)
     for line in missing:
         print(f"left out: {line}")
-    readers = [*others, *judges.ours(model)]
+    readers = [*others, *word_readers.ours(model)]
     splits = []
     if flags.FLAGS.data_root:
         splits = low_resolution(flags.FLAGS.data_root, flags.FLAGS.limit)

@@ -15,11 +15,12 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from benchmarks import judges, needs_extra
+from benchmarks import needs_extra
 from benchmarks.labelled_photographs import SIZES, Photograph, Placed, labelled, plain, reduced
 from textsr_jax import reading
 from textsr_jax.cli.scripts import refuse, run_script
 from textsr_jax.errors import UserError
+from textsr_jax.evaluation import word_readers
 from textsr_jax.report.tables import new_table, print_table
 from textsr_jax.runtime import provenance
 from textsr_jax.runtime.atomic import write_json
@@ -77,7 +78,7 @@ def finders_of(model: pathlib.Path, detectors: bool) -> tuple[dict[str, Find], l
     missing = []
     for name, (package, file) in OTHERS.items() if detectors else ():
         try:
-            found = detector.Detector(judges.in_package(name, package, file))
+            found = detector.Detector(word_readers.in_package(name, package, file))
             finders[name] = functools.partial(ours, found, reader)
         except UserError as error:
             missing.append(str(error))

@@ -13,12 +13,12 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from benchmarks import judges, needs_extra
+from benchmarks import needs_extra
 from textsr_jax import reading
 from textsr_jax.cli.scripts import run_script
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError, require
-from textsr_jax.evaluation import risk
+from textsr_jax.evaluation import risk, word_readers
 from textsr_jax.experiments import draw_plots, fit_temperature
 from textsr_jax.images import HR_SIZE, resize
 from textsr_jax.report.tables import new_table, print_table
@@ -44,7 +44,7 @@ def peer(threads: int) -> Read:
     Raises:
       UserError: RapidOCR is not installed.
     """
-    judge = judges.pp_ocr_6_small(threads)
+    judge = word_readers.pp_ocr_6_small(threads)
     read_scored = judge.read_scored
     assert read_scored is not None
 
@@ -95,10 +95,10 @@ def measure(
 def our_readers(model: pathlib.Path) -> dict[str, Read]:
     """Our models as they read and, if that differs, the recogniser's best beam by one look."""
     config = packed_files.load(model).experiment(model).replace(decoding={"temperature": 1.0})
-    readers = {judges.OURS: reading.load(model, config=config).read}
+    readers = {word_readers.OURS: reading.load(model, config=config).read}
     if WordSearch.of(config.decoding).margin is not None:
         alone = config.replace(decoding={"language_weight": 0.0, "second_look": 0.0})
-        readers[judges.ALONE] = reading.load(model, config=alone).read
+        readers[word_readers.ALONE] = reading.load(model, config=alone).read
     return readers
 
 
@@ -136,7 +136,7 @@ def main(arguments: list[str]) -> None:
     model, read_peer = pathlib.Path(flags.FLAGS.model), peer(THREADS)
     sources, name = fit_temperature.words(model, flags.FLAGS.data_root, flags.FLAGS.drawn)
     held_out = [*sources[fit_temperature.VALIDATION], *sources[fit_temperature.DRAWN]]
-    readers = {**our_readers(model), judges.V6_SMALL: read_peer}
+    readers = {**our_readers(model), word_readers.V6_SMALL: read_peer}
     test = sources[fit_temperature.TEST]
     rows = [measure(reader, read, held_out, test) for reader, read in readers.items()]
     _print(rows)

@@ -205,6 +205,7 @@ COMMANDS = [
     ("plots", "matplotlib", ["quantize.py", TINY, "--sensitivity"]),
     ("plots", "matplotlib", ["quantize.py", TINY, "--search", "--max_drop=1"]),
     ("plots", "matplotlib", ["-m", f"{EXPERIMENTS}.fit_temperature"]),
+    ("plots", "matplotlib", ["-m", f"{EXPERIMENTS}.judges", "--sr=W", "--data_root=W"]),
     ("onnx", "onnxruntime", reads_with_onnx),
     ("onnx", "onnx", ["-m", "textsr_jax.export", "W", "--out=W"]),
     ("photos", "rapidocr", ["read.py", "W", "--page"]),

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from benchmarks import judges, peers
+from benchmarks import peers
 from tests.conftest import record, word_image, write_lmdb
 from textsr_jax.errors import UserError
+from textsr_jax.evaluation.gains import mean_gains
+from textsr_jax.evaluation.word_readers import OURS, V6_SMALL, WordReader, our_reader
 from textsr_jax.reading import Reading
 
 WORDS = ["Open", "2nd", "exit", "no.7"]
@@ -47,7 +49,10 @@ def second(picture):
 
 def all_rows():
     crops = peers.Words("crops", {peers.AS_IS: [image(n) for n in range(4)]}, WORDS)
-    readers = [judges.Judge("b", second, 2.5), judges.our_judge(judges.OURS, Reader(), 1.5)]
+    readers = [
+        WordReader("b", second, 2.5),
+        our_reader(OURS, Reader(), 1.5),
+    ]
     return peers.compare(readers, Reader().enhance, splits(), [crops])
 
 
@@ -65,15 +70,15 @@ def test_each_judge_reads_each_kind_of_images():
         ("b", peers.HR, "easy"): (50, 0),
         ("b", peers.HR, "hard"): (50, 0),
         ("b", peers.AS_IS, "crops"): (50, 0),
-        (judges.OURS, peers.BICUBIC, "easy"): (50, 50),
-        (judges.OURS, peers.BICUBIC, "hard"): (50, 50),
-        (judges.OURS, peers.SR, "easy"): (50, 50),
-        (judges.OURS, peers.SR, "hard"): (50, 50),
-        (judges.OURS, peers.HR, "easy"): (50, 50),
-        (judges.OURS, peers.HR, "hard"): (50, 50),
-        (judges.OURS, peers.LR, "easy"): (50, 50),
-        (judges.OURS, peers.LR, "hard"): (50, 50),
-        (judges.OURS, peers.AS_IS, "crops"): (50, 50),
+        (OURS, peers.BICUBIC, "easy"): (50, 50),
+        (OURS, peers.BICUBIC, "hard"): (50, 50),
+        (OURS, peers.SR, "easy"): (50, 50),
+        (OURS, peers.SR, "hard"): (50, 50),
+        (OURS, peers.HR, "easy"): (50, 50),
+        (OURS, peers.HR, "hard"): (50, 50),
+        (OURS, peers.LR, "easy"): (50, 50),
+        (OURS, peers.LR, "hard"): (50, 50),
+        (OURS, peers.AS_IS, "crops"): (50, 50),
     }
     assert all(row["n"] == 4 and row["words_per_s"] > 0 for row in rows)
     # All of one judge's work is done before the next begins.
@@ -83,16 +88,16 @@ def test_each_judge_reads_each_kind_of_images():
     assert [(one["reader"], one["helped"], one["hurt"], one["points"]) for one in gains] == [
         ("b", 2, 1, 25),
         ("b", 2, 1, 25),
-        (judges.OURS, 0, 0, 0),
-        (judges.OURS, 0, 0, 0),
+        (OURS, 0, 0, 0),
+        (OURS, 0, 0, 0),
     ]
 
 
 def test_targets_stand_beside_what_was_reached():
     rows, gains = all_rows()
-    rows = [row | {"reader": judges.V6_SMALL} if row["reader"] == "b" else row for row in rows]
-    gains = [one | {"reader": judges.V6_SMALL} if one["reader"] == "b" else one for one in gains]
-    found = peers.targets(peers.means(rows, ["easy", "hard"]), peers.mean_gains(gains))
+    rows = [row | {"reader": V6_SMALL} if row["reader"] == "b" else row for row in rows]
+    gains = [one | {"reader": V6_SMALL} if one["reader"] == "b" else one for one in gains]
+    found = peers.targets(peers.means(rows, ["easy", "hard"]), mean_gains(gains))
     assert [(row["what"], row["target"], row["reached"], row["met"]) for row in found] == [
         ("ours, LR, %", 82.5, 50, False),
         ("ours, HR, %", 94, 50, False),
@@ -112,23 +117,11 @@ def test_the_mean_is_the_plain_one_over_splits():
     assert peers.means(rows, ["easy", "hard"]) == {"a": {"b": {"accuracy": 60, "as_written": 10}}}
 
 
-def test_the_error_of_a_gain_is_that_of_pairs():
-    bicubic = np.repeat([True, False], 50)
-    sr = np.concatenate([np.repeat([True, False], [46, 4]), np.repeat([True, False], [20, 30])])
-    one = peers.gain("a", "easy", bicubic, sr)
-    assert (one["helped"], one["hurt"], one["points"]) == (20, 4, 16)
-    # The differences are 20 times 1, 4 times -1 and 76 times 0.
-    error = 100 * np.std(sr.astype(int) - bicubic) / 10
-    assert peers.mean_gains([one])["a"] == {"points": 16, "error": pytest.approx(error)}
-    both = peers.mean_gains([one, one | {"words": "hard", "points": 0.0}])["a"]
-    assert both == {"points": 8, "error": pytest.approx(error / np.sqrt(2))}
-
-
 def test_tables_and_plot_of_a_record():
     rows, gains = all_rows()
-    mean, gained = peers.means(rows, ["easy", "hard"]), peers.mean_gains(gains)
+    mean, gained = peers.means(rows, ["easy", "hard"]), mean_gains(gains)
     results = {
-        "judges": [{"name": "b", "megabytes": 2.5}, {"name": judges.OURS, "megabytes": None}],
+        "judges": [{"name": "b", "megabytes": 2.5}, {"name": OURS, "megabytes": None}],
         "splits": ["easy", "hard"],
         "others": ["crops"],
         "rows": rows,
@@ -139,11 +132,11 @@ def test_tables_and_plot_of_a_record():
     }
     words, sizes, wanted = peers._tables(results)
     cells = [list(column.cells) for column in words.columns]
-    assert cells[0] == ["b"] * 3 + [judges.OURS] * 4
+    assert cells[0] == ["b"] * 3 + [OURS] * 4
     assert cells[4] == ["50.0", "75.0", "50.0", "50.0", "50.0", "50.0", "50.0"]
     assert cells[6] == ["", "+25.0", "", "", "+0.0", "", ""]
     assert [list(column.cells) for column in sizes.columns][:3] == [
-        ["b", judges.OURS],
+        ["b", OURS],
         ["2.5", "-"],
         ["50.0", "50.0"],
     ]

@@ -30,6 +30,28 @@ def test_gains_stand_over_the_strength_of_each_reader():
     assert middle - weak == pytest.approx(strong - middle)
 
 
+def test_gains_of_networks_are_a_line_each():
+    def judged(weak, strong):
+        return [
+            reader_plots.Judged("strong", 95.0, strong, 0.5, {}),
+            reader_plots.Judged("weak", 60.0, weak, 1.0, {}),
+        ]
+
+    figure = reader_plots.network_gains({"edsr": judged(4.0, 1.0), "tsrn": judged(6.0, -2.0)}, "t")
+    (axes,) = figure.axes
+    # Judges are joined from the weakest to the strongest, whatever their order.
+    lines = [container.lines[0].get_xydata().tolist() for container in axes.containers]
+    assert lines == [[[60, 4], [95, 1]], [[60, 6], [95, -2]]]
+    bars = axes.containers[0].lines[2][0].get_segments()
+    assert [(low, high) for (_, low), (_, high) in bars] == [(3, 5), (0.5, 1.5)]
+    # Names stand once, with a line down to the highest point of each.
+    assert [(text.get_text(), text.xy) for text in axes.texts] == [
+        ("strong", (95, 1)),
+        ("weak", (60, 6)),
+    ]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["edsr", "tsrn"]
+
+
 def test_risk_over_coverage_has_a_line_and_marks_for_every_reader():
     point = {"asked": 0.05, "threshold": -0.1, "coverage": 0.5, "risk": 0.04}
     readers = [

