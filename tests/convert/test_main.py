@@ -43,7 +43,7 @@ def state_dict(model, seed=0):
 
 def as_published(model, tensors):
     """The content of the published file."""
-    if model in ("tbsrn", "tsrn", "tpgsr", "tatt"):
+    if model in convert.WITH_STN:
         return {
             "state_dict_G": tensors,
             "info": {"arch": model, "iters": 7, "epochs": 3, "up_scale_factor": 2},
@@ -93,10 +93,13 @@ def there_and_back(model, path, folder):
     return parameter_files.load(out), torch.load(back, weights_only=True)
 
 
-# The larger three are read, written and compared whole: about a gigabyte of it.
+# These are read, written and compared whole: more than a gigabyte of it.
+LARGE = ("edsr", "lemma", "text_focus", "cdistnet")
 MODELS = [
-    pytest.param(model, marks=[pytest.mark.slow] * (model in ("edsr", "text_focus", "cdistnet")))
+    pytest.param(model, marks=[pytest.mark.slow] * (model in LARGE))
     for model in convert.TABLES
+    # LEMMA's file holds all of ABINet's.
+    if model != "abinet"
 ]
 
 
@@ -107,7 +110,7 @@ def test_a_published_file_makes_the_tree_and_comes_back_exactly(model, saved, tm
     file, back = there_and_back(model, saved(published), tmp_path)
     assert file.model == model
     assert same(file.variables, expected(model, tensors))
-    if model in ("tbsrn", "tsrn", "tpgsr", "tatt"):
+    if model in convert.WITH_STN:
         assert back.keys() == {"state_dict_G"}
         assert same_bits(published["state_dict_G"], back["state_dict_G"])
     else:
@@ -143,6 +146,31 @@ def test_a_network_and_its_recognisers_come_from_files_and_go_back(crnn, saved, 
         )
     message = complaint(files.export_file, "tpgsr", out, ",".join(backs[:2]))
     assert "2 files; name one, or 3: the network's and one for each recogniser" in message
+
+
+@pytest.mark.slow
+def test_the_branches_of_abinet_come_from_two_files_and_go_back(saved, tmp_path):
+    tensors = state_dict("abinet")
+    contents = {
+        branch: {
+            name.removeprefix(f"{branch}."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(branch)
+        }
+        for branch in ("vision", "language")
+    }
+    paths = [str(saved({"model": content}, f"{n}.pth")) for n, content in contents.items()]
+    out, backs = tmp_path / "out.params", [str(tmp_path / f"back{n}.pth") for n in range(2)]
+    lines = files.import_file("abinet", ",".join(paths), str(out))
+    assert lines[-1] == f"use it: --config=configs/paper.py:lemma --config.init.prior={out}"
+    file = parameter_files.load(out)
+    assert (file.part, file.settings) == ("prior", {})
+    assert same(file.variables, expected("abinet", tensors))
+    files.export_file("abinet", str(out), ",".join(backs))
+    for back, content in zip(backs, contents.values(), strict=True):
+        assert same_bits(torch.load(back, weights_only=True)["model"], content)
+    message = complaint(files.export_file, "abinet", out, ",".join([*backs, "third.pth"]))
+    assert "3 files; name one, or 2: one for each branch" in message
 
 
 def test_wrappings_that_are_not_the_published_one_are_restored(crnn, saved, tmp_path):

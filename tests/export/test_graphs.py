@@ -27,7 +27,8 @@ def test_super_resolution(source, sessions, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "apply_stn"), [("tbsrn", "train"), ("tsrn", "train"), ("edsr", "always")]
+    ("name", "apply_stn"),
+    [("tbsrn", "train"), ("tsrn", "train"), ("lemma", "never"), ("edsr", "always")],
 )
 def test_other_networks_and_the_stn_in_front(source, lr, name, apply_stn):
     network = build_sr(source.config.sr.replace(name=name, apply_stn=apply_stn))
