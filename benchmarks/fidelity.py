@@ -31,6 +31,8 @@ _NETWORKS = {
     "tsrn": ("TSRN", "state_dict_G"),
     "tpgsr": ("TPGSR, one stage, with its CRNN", "state_dict_G"),
     "tatt": ("TATT with its CRNN", "state_dict_G"),
+    "lemma": ("LEMMA with its ABINet", "state_dict_G"),
+    "abinet": ("ABINet's two branches", "VISION.pth,LANGUAGE.pth"),
     "resampler": ("resampler's kernel network", "kgn.pth"),
     "text_focus": ("text-focus recogniser", "pretrain_transformer.pth"),
     "cdistnet": ("CDistNet", "model_epoch_N.pth"),
