@@ -323,7 +323,9 @@ class Guidance(nnx.Module):
         first, second, last = self.convs
         for conv, bn, slope in zip((first, second), self.bns, self.slopes, strict=True):
             x = _prelu(bn(conv(x), use_running_average=not train), slope)
-        return jax.nn.softmax(last(x), axis=(1, 2))
+        x = last(x)
+        # One axis of all pixels, because jax2onnx (0.13) takes no softmax over two.
+        return jax.nn.softmax(x.reshape(x.shape[0], -1, x.shape[-1]), axis=1).reshape(x.shape)
 
 
 def _instance_norm(features: jax.Array) -> jax.Array:
