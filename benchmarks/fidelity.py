@@ -85,8 +85,8 @@ def _sizes() -> str:
         rows.append((title, f"{live:,}", f"{published['parameters']:,}", published_file))
     text = (
         "Live parameters are those that our network has; the rest of a published file is never "
-        "used, or is a constant that the network computes itself. Those of TBSRN and TSRN hold the "
-        "STN.\n"
+        "used, or is a constant that the network computes itself. Those of the SR networks but "
+        "EDSR hold the STN.\n"
     )
     head = ("network", "live parameters", "in the published file", "file")
     return f"## Parameters\n\n{textwrap.fill(text, 100)}\n\n{_table(head, rows)}"
@@ -112,8 +112,8 @@ def _times(speeds: dict) -> str:
     runs = min(row["runs"] for row in speeds["rows"])
     text = (
         f"Medians of {runs} runs in turns, {speeds['machine']}. PyTorch runs the networks of "
-        "`benchmarks/torch_networks`, which are held to the same vectors. TBSRN and TSRN run as in "
-        "evaluation, without the STN; the two recognisers with a decoder are told words of 10 "
+        "`benchmarks/torch_networks`, which are held to the same vectors. SR networks run as in "
+        "evaluation, without the STN, some with their recogniser; the two recognisers with a decoder are told words of 10 "
         "tokens. The published beam search, in the last row, recomputes the whole word at every "
         "one of its 49 steps; ours keeps keys and values.\n"
     )
