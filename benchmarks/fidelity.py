@@ -31,6 +31,8 @@ _NETWORKS = {
     "tsrn": ("TSRN", "state_dict_G"),
     "tpgsr": ("TPGSR, one stage, with its CRNN", "state_dict_G"),
     "tatt": ("TATT with its CRNN", "state_dict_G"),
+    "lemma": ("LEMMA with its ABINet", "state_dict_G"),
+    "abinet": ("ABINet's two branches", "VISION.pth,LANGUAGE.pth"),
     "resampler": ("resampler's kernel network", "kgn.pth"),
     "text_focus": ("text-focus recogniser", "pretrain_transformer.pth"),
     "cdistnet": ("CDistNet", "model_epoch_N.pth"),
@@ -83,8 +85,8 @@ def _sizes() -> str:
         rows.append((title, f"{live:,}", f"{published['parameters']:,}", published_file))
     text = (
         "Live parameters are those that our network has; the rest of a published file is never "
-        "used, or is a constant that the network computes itself. Those of TBSRN and TSRN hold the "
-        "STN.\n"
+        "used, or is a constant that the network computes itself. Those of the SR networks but "
+        "EDSR hold the STN.\n"
     )
     head = ("network", "live parameters", "in the published file", "file")
     return f"## Parameters\n\n{textwrap.fill(text, 100)}\n\n{_table(head, rows)}"
@@ -110,10 +112,10 @@ def _times(speeds: dict) -> str:
     runs = min(row["runs"] for row in speeds["rows"])
     text = (
         f"Medians of {runs} runs in turns, {speeds['machine']}. PyTorch runs the networks of "
-        "`benchmarks/torch_networks`, which are held to the same vectors. TBSRN and TSRN run as in "
-        "evaluation, without the STN; the two recognisers with a decoder are told words of 10 "
-        "tokens. The published beam search, in the last row, recomputes the whole word at every "
-        "one of its 49 steps; ours keeps keys and values.\n"
+        "`benchmarks/torch_networks`, which are held to the same vectors. SR networks run as in "
+        "evaluation, without the STN, some with their recogniser; the two recognisers with a "
+        "decoder are told words of 10 tokens. The published beam search, in the last row, "
+        "recomputes the whole word at every one of its 49 steps; ours keeps keys and values.\n"
     )
     head = (
         "network",

@@ -110,6 +110,8 @@ NETWORKS = {
     "tbsrn": _super_resolution,
     "tsrn": _super_resolution,
     "tpgsr": _super_resolution,
+    "tatt": _super_resolution,
+    "lemma": _super_resolution,
     "resampler": _resampler,
     "text_focus": _text_focus,
     "cdistnet": _cdistnet,

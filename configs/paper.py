@@ -10,8 +10,8 @@ Command:
   python train.py --config=configs/paper.py --workdir=runs/paper --config.data.root=TEXTZOOM
 TEXTZOOM holds the LMDB folders train1, train2, test/easy, test/medium and test/hard.
 The paper's baselines and ablations are variants of this file, or of any other:
-  --config=configs/paper.py:VARIANT with tbsrn, tsrn, tpgsr, tpgsr3, tatt, bicubic, hr, joint
-  or no_text_focus;
+  --config=configs/paper.py:VARIANT with tbsrn, tsrn, tpgsr, tpgsr3, tatt, lemma, bicubic, hr,
+  joint or no_text_focus;
 textsr_jax/config/variants.py has the command, the cost and the score of each.
 
 Cost: 42.6 and 46.5 million live parameters; for accelerators. A step of stage 1 is about 250 GFLOP
@@ -79,7 +79,27 @@ def get_config(variant: str = "") -> ConfigDict:
             mask=True,
             dropout=0.1,
         ),
+        lemma=part(
+            blocks=5,
+            channels=64,
+            heads=4,
+            encoder_layers=2,
+            decoder_layers=3,
+            selected=500,
+            mask=True,
+            dropout=0.1,
+        ),
         prior=part(channels=(64, 128, 256, 256, 512, 512, 512), hidden=256),
+        abinet=part(
+            heads=8,
+            hidden=2048,
+            encoder_layers=3,
+            decoder_layers=4,
+            key_channels=64,
+            channels=(32, 32, 64, 128, 256, 512),
+            depths=(3, 4, 6, 6, 3),
+            dropout=0.1,
+        ),
         apply_stn="train",  # as the published code; it does not rectify in evaluation
         stn=part(channels=(32, 64, 128, 256, 256, 256), features=512),
         dtype="float32",
@@ -189,6 +209,9 @@ def get_config(variant: str = "") -> ConfigDict:
         prior=0.0,
         structure=0.0,
         turn=0.0,
+        reading=0.0,
+        softmax_twice=True,
+        reader_rate=1.0,
         scale=100.0,
         confusion="",  # docs/concepts/deviations.md says where the published matrix is
         hr_cache_gb=9.0,  # TextZoom takes 8.4

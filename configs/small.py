@@ -27,11 +27,18 @@ def get_config(variant: str = "") -> ConfigDict:
     config.sr.edsr.blocks = 16
     config.sr.edsr.channels = 64
     config.sr.edsr.residual_scale = 1.0
-    for network in (config.sr.tbsrn, config.sr.tsrn, config.sr.tpgsr, config.sr.tatt):
+    guided = config.sr.tpgsr, config.sr.tatt, config.sr.lemma
+    for network in (config.sr.tbsrn, config.sr.tsrn, *guided):
         network.blocks, network.channels = 3, 32
-    config.sr.tatt.dropout = 0.0
+    config.sr.tatt.dropout = config.sr.lemma.dropout = 0.0
     config.sr.prior.channels = (32, 64, 128, 128, 256, 256, 256)
     config.sr.prior.hidden = 128
+    config.sr.abinet.hidden = 512
+    config.sr.abinet.encoder_layers, config.sr.abinet.decoder_layers = 2, 2
+    config.sr.abinet.key_channels = 32
+    config.sr.abinet.channels = (16, 16, 32, 64, 64, 128)
+    config.sr.abinet.depths = (1, 2, 2, 2, 1)
+    config.sr.abinet.dropout = 0.0
     config.sr.tbsrn.dropout = 0.0
     config.sr.stn.channels = (16, 32, 64, 64, 64, 64)
     config.sr.stn.features = 128

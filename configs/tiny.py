@@ -35,11 +35,18 @@ def get_config(variant: str = "") -> ConfigDict:
     config.sr.edsr.blocks = 4
     config.sr.edsr.channels = 32
     config.sr.edsr.residual_scale = 1.0
-    for network in (config.sr.tbsrn, config.sr.tsrn, config.sr.tpgsr, config.sr.tatt):
+    guided = config.sr.tpgsr, config.sr.tatt, config.sr.lemma
+    for network in (config.sr.tbsrn, config.sr.tsrn, *guided):
         network.blocks, network.channels = 1, 32
-    config.sr.tatt.dropout = 0.0
+    config.sr.tatt.dropout = config.sr.lemma.dropout = 0.0
     config.sr.prior.channels = (16, 32, 64, 64, 128, 128, 128)
     config.sr.prior.hidden = 64
+    config.sr.abinet.hidden = 256
+    config.sr.abinet.encoder_layers, config.sr.abinet.decoder_layers = 1, 1
+    config.sr.abinet.key_channels = 16
+    config.sr.abinet.channels = (8, 8, 16, 48, 64, 128)
+    config.sr.abinet.depths = (1, 1, 1, 1, 1)
+    config.sr.abinet.dropout = 0.0
     config.sr.tbsrn.dropout = 0.0
     config.sr.stn.channels = (8, 16, 32, 32, 32, 32)
     config.sr.stn.features = 64

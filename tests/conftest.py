@@ -180,11 +180,17 @@ def micro_config(data_root: pathlib.Path, data_dir: pathlib.Path) -> ConfigDict:
     config.data.synthetic.workers = 1
     config.sr.edsr.blocks = 1
     config.sr.edsr.channels = 8
-    for network in (config.sr.tbsrn, config.sr.tsrn, config.sr.tpgsr, config.sr.tatt):
+    guided = config.sr.tpgsr, config.sr.tatt, config.sr.lemma
+    for network in (config.sr.tbsrn, config.sr.tsrn, *guided):
         network.blocks, network.channels = 1, 8
     config.sr.tpgsr.prior_channels = 4
     config.sr.prior.channels = (4, 4, 4, 4, 8, 8, 8)
     config.sr.prior.hidden = 8
+    config.sr.lemma.heads = 2
+    config.sr.lemma.encoder_layers, config.sr.lemma.decoder_layers = 0, 1
+    config.sr.abinet.heads, config.sr.abinet.hidden = 2, 8
+    config.sr.abinet.encoder_layers, config.sr.abinet.key_channels = 0, 4
+    config.sr.abinet.channels = (4, 4, 4, 4, 4, 8)
     config.sr.stn.channels = (4, 4, 4, 4, 4, 4)
     config.sr.stn.features = 8
     config.ocr.cdistnet.width = 16

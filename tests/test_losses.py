@@ -231,6 +231,20 @@ def random_offsets(seed=0, shape=(2, 3, 4, 49)):
     return [array.astype(np.float32) for array in (kernels, *rng.uniform(-1, 1, (2, *shape)))]
 
 
+def test_the_reading_loss_takes_a_softmax_once_or_twice():
+    logits = np.random.default_rng(0).normal(size=(2, 3, 4))
+    words = np.array([[1, 2, 0], [3, 0, 0]])
+
+    def softmax(values):
+        return np.exp(values) / np.exp(values).sum(-1, keepdims=True)
+
+    for found, twice in ((softmax(logits), False), (softmax(softmax(logits)), True)):
+        likely = np.take_along_axis(found, words[..., None], -1)
+        loss = losses.reading_loss(logits, words, softmax_twice=twice)
+        assert float(loss) == pytest.approx(-np.log(likely).mean(), rel=1e-5)
+    assert losses.reading_loss(logits, words) == loss
+
+
 def test_offset_distance_is_the_papers_sum_averaged_over_kernels():
     _, offsets_h, offsets_v = random_offsets()
     total = 0.0

@@ -27,6 +27,8 @@ def stages(config):
 
 
 GUIDED = ("tpgsr", "tpgsr3", "tatt")
+# Variants with a stage 1 of their own.
+OWN = (*GUIDED, "lemma")
 
 
 @pytest.mark.parametrize("name", GUIDED)
@@ -44,10 +46,30 @@ def test_stage_1_of_guided_networks_is_their_published_training(name):
     assert (config.sr.tpgsr.mask, config.sr.tpgsr.prior_dropout) == (True, 0.25)
 
 
+def test_stage_1_of_lemma_is_its_published_training():
+    config = PAPER_SIZED["lemma"]
+    stage = config.stage1
+    assert (stage.b1, stage.b2, stage.eps, stage.weight_decay) == (0.5, 0.999, 1e-8, 0)
+    assert (stage.batch_size, stage.clip, stage.augment) == (64, 0.25, False)
+    # 500 epochs at 1e-3, halved from epoch 400 on, ABINet at 1e-4 and its half.
+    rate, reader = states.schedule(stage), stage.reader_rate
+    for part, published in ((0, 1e-3), (0.79, 1e-3), (0.8, 5e-4), (0.999, 5e-4)):
+        assert float(rate(round(part * stage.steps))) == pytest.approx(published)
+        assert reader * float(rate(round(part * stage.steps))) == pytest.approx(published / 10)
+    # 100 x (MSE + 0.5 (10 position + 0.0005 recognition) + 0.01 reading)
+    assert (stage.scale, stage.error, stage.reading) == (100, "mse", 0.01)
+    assert (stage.position, stage.recognition) == (0.5 * 10, 0.5 * 0.0005)
+    assert (stage.gradient, stage.prior, stage.structure) == (0, 0, 0)
+    assert (config.sr.lemma.mask, config.sr.lemma.dropout, config.sr.abinet.dropout) == (
+        *(True, 0.1),
+        0.1,
+    )
+
+
 @pytest.mark.parametrize("name", PAPER_SIZED)
 def test_stage_1_is_the_text_focus_references(name):
     config = PAPER_SIZED[name]
-    for stage in (config.joint,) if name in GUIDED else (config.stage1, config.joint):
+    for stage in (config.joint,) if name in OWN else (config.stage1, config.joint):
         assert (stage.schedule, stage.learning_rate, stage.warmup) == ("constant", 1e-4, 0)
         assert (stage.b1, stage.b2, stage.eps, stage.weight_decay) == (0.5, 0.999, 1e-8, 0)
         assert (stage.batch_size, stage.clip, stage.augment) == (16, 0.25, False)
@@ -56,7 +78,7 @@ def test_stage_1_is_the_text_focus_references(name):
             float(np.float32(1e-4))
         }
     assert (config.stage1.scale, config.stage1.error) == (100, "mse")
-    if name not in ("no_text_focus", *GUIDED):
+    if name not in ("no_text_focus", *OWN):
         assert (config.stage1.position, config.stage1.recognition) == (10, 0.0005)
     assert config.sr.tbsrn.dropout == config.focus.dropout == 0.1
 

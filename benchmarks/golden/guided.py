@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -17,10 +17,11 @@ from textsr_jax.config.checks import checked
 from textsr_jax.convert.table import to_state_dict
 from textsr_jax.data.batching import Batch
 from textsr_jax.images import to_float
-from textsr_jax.models import build_focus, build_prior, build_sr
+from textsr_jax.models import Network, Variables, build_focus, build_prior, build_sr
 from textsr_jax.models.crnn import prepare
 from textsr_jax.models.layers.pixels import with_mask
 from textsr_jax.train.guided import guided_loss
+from textsr_jax.train.steps import Loss
 from textsr_jax.train.turning import turn
 
 # The network of tpgsr_loss.npz.
@@ -129,19 +130,50 @@ def tatt_loss(arrays, dtype):
 def _step(arrays, model, sizes, **others):
     config = checked(paper.get_config(model)).replace(sr=sizes)
     network, teacher = build_sr(config.sr), build_prior(config.sr)
-    table, crnn = dataclasses.replace(convert.TABLES[model], blocks=1), convert.TABLES["crnn"]
-    variables = convert.to_tree(table, _stand_in(table, network, arrays), network.template)
-    state = _stand_in(crnn, teacher, arrays, "teacher.")
-    frozen = {"teacher": convert.to_tree(crnn, state, teacher.template)}
+    crnn = convert.TABLES["crnn"]
+    frozen = {
+        "teacher": convert.to_tree(
+            crnn, _stand_in(crnn, teacher, arrays, "teacher."), teacher.template
+        )
+    }
+    loss = guided_loss(network, build_focus(config.focus), teacher, config.stage1, **others)
+    return training_step(arrays, model, network, loss, frozen)
+
+
+def stand_in(arrays: Mapping[str, Any], model: str, network: Network) -> Variables:
+    """The stand-in variables of a network of one block, by the seed of a file."""
+    table = dataclasses.replace(convert.TABLES[model], blocks=1)
+    return convert.to_tree(table, _stand_in(table, network, arrays), network.template)
+
+
+def training_step(
+    arrays: Mapping[str, Any],
+    model: str,
+    network: Network,
+    loss: Loss,
+    frozen: Variables,
+    characters: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """What a file holds of a step by a stage's loss: its parts, gradients and statistics.
+
+    Args:
+      arrays: the file's, `lr` and `hr` images of 8 bits among them.
+      model: a key of `convert.TABLES`.
+      network: what is trained, of one block, from stand-in weights.
+      loss: of the stage.
+      frozen: what the loss reads.
+      characters: the labels; None for none.
+    """
+    table = dataclasses.replace(convert.TABLES[model], blocks=1)
+    variables = stand_in(arrays, model, network)
     lr, hr = (golden_vectors.images(arrays[name]) for name in ("lr", "hr"))
     batch = Batch(
         lr=lr,
         hr=hr,
-        characters=np.zeros((len(lr), 1), np.int32),
+        characters=np.zeros((len(lr), 1), np.int32) if characters is None else characters,
         index=np.arange(len(lr)),
         valid=np.ones(len(lr), bool),
     )
-    loss = guided_loss(network, build_focus(config.focus), teacher, config.stage1, **others)
 
     @functools.partial(jax.grad, has_aux=True)
     def differentiate(params, stats, frozen, batch):
@@ -158,7 +190,7 @@ def _step(arrays, model, sizes, **others):
     gradient, total, parts, stats = step(*variables.values(), frozen, batch)
     found = to_state_dict(table, {"params": gradient, "stats": stats})
     outputs = {name: parts[name] for name in parts if name in arrays} | {"total": total}
-    return outputs | tensors(found, arrays)
+    return outputs | _tensors(found, arrays)
 
 
 def _picked(tree, table, arrays):
@@ -179,13 +211,8 @@ def _stand_in(table, network, arrays, prefix=""):
     }
 
 
-def tensors(found: Mapping[str, Any], arrays: Iterable[str]) -> dict[str, Any]:
-    """Returns the gradients and statistics that a file holds, by its arrays' names.
-
-    Args:
-      found: tensors by their published names.
-      arrays: the file's names; a gradient is held by its largest value and in relative L2.
-    """
+def _tensors(found, arrays):
+    """The gradients and statistics that a file holds; a gradient in relative L2 too."""
     outputs = {}
     for name in arrays:
         kind, _, tensor = name.partition("_")

@@ -1,50 +1,42 @@
 """What this project computes for the parity vectors of LEMMA."""
 
-import dataclasses
 import functools
 
 import jax
 import numpy as np
 
-from benchmarks.golden import reference_tensors
 from benchmarks.golden import vectors as golden_vectors
-from benchmarks.golden.guided import tensors
-from textsr_jax import losses
-from textsr_jax.convert.lemma import TABLE
-from textsr_jax.convert.table import to_state_dict, to_tree
+from benchmarks.golden.guided import stand_in, training_step
+from configs import paper
+from textsr_jax.config.checks import checked
 from textsr_jax.images import to_float
-from textsr_jax.models import Network
-from textsr_jax.models.abinet import ABINet
+from textsr_jax.models import build_focus, build_sr
 from textsr_jax.models.layers.attention import keep
 from textsr_jax.models.layers.pixels import with_mask
-from textsr_jax.models.lemma import LEMMA, LocatedResolver, align_maps
+from textsr_jax.models.located import align_maps
+from textsr_jax.train.located import located_loss
 
-_TABLE = dataclasses.replace(TABLE, blocks=1)
-# The recogniser of both files.
-_SMALL = {"hidden": 64, "encoder_layers": 1, "depths": (1, 1, 1, 1, 1), "dropout": 0.0}
-
-
-def _build(rngs):
-    """The network of both files, without dropout and STN."""
-    network, reader = LEMMA(blocks=1, dropout=0.0, rngs=rngs), ABINet(**_SMALL, rngs=rngs)
-    return LocatedResolver("lemma", network, reader, None, "never", mask=True)
+# The network of both files, without dropout and STN.
+_SMALL = {
+    "name": "lemma",
+    "apply_stn": "never",
+    "lemma": {"blocks": 1, "dropout": 0.0},
+    "abinet": {"hidden": 64, "encoder_layers": 1, "depths": (1, 1, 1, 1, 1), "dropout": 0.0},
+}
 
 
 @functools.cache
-def _network(seed):
-    network = Network(_build)
-    state = {
-        name: reference_tensors.tensor(name, shape, seed)
-        for name, shape in _TABLE.published(network.template).items()
-    }
-    return network, to_tree(_TABLE, state, network.template)
+def _config():
+    # The file has no text-focus recogniser.
+    config = checked(paper.get_config("lemma"))
+    return config.replace(sr=_SMALL, stage1={"position": 0.0, "recognition": 0.0})
 
 
 def lemma(arrays, dtype):
     """The network in evaluation, and its parts for words of given lengths."""
-    del dtype
     lr = to_float(golden_vectors.images(arrays["image"]))
-    network, variables = _network(int(arrays["seed"]))
+    network = build_sr(_config().sr.replace(dtype=dtype))
+    variables = stand_in(arrays, "lemma", network)
 
     @jax.jit
     def enlarge(variables, lr, lengths):
@@ -70,39 +62,11 @@ def lemma(arrays, dtype):
 
 
 def lemma_loss(arrays, dtype):
-    """A training step by the squared error and the loss of the recogniser."""
+    """A training step by the loss of stage 1 with the published weights."""
     del dtype
-    network, variables = _network(int(arrays["seed"]))
-    lr, hr = (to_float(golden_vectors.images(arrays[name])) for name in ("lr", "hr"))
-
-    @functools.partial(jax.grad, has_aux=True)
-    def differentiate(params, stats):
-        given = {"params": params, "stats": stats}
-        (images, reading), stats = network.train(given, lr, method="enlarge")
-        mse = losses.mse(images, with_mask(hr))
-        read = sum(
-            losses.reading_loss(logits, arrays["targets"])
-            for logits in (reading.seen, reading.read)
-        )
-        total = 100 * (mse + 0.01 * read)
-        return total, ({"total": total, "mse": mse, "reading": read}, stats)
-
-    @jax.jit
-    def step(params, stats):
-        gradient, (parts, stats) = differentiate(params, stats)
-        # XLA computes nothing of what the file does not hold.
-        return _picked(gradient, arrays), parts, _picked(stats, arrays)
-
-    gradient, parts, stats = step(variables["params"], variables["stats"])
-    found = to_state_dict(_TABLE, {"params": gradient, "stats": stats})
-    return dict(parts) | tensors(found, arrays)
-
-
-def _picked(tree, arrays):
-    """The tree with None for every leaf whose gradient or value is not in the file."""
-
-    def pick(keys, leaf):
-        name = _TABLE.published_name("/".join(key.key for key in keys))
-        return leaf if {f"grad_{name}", f"stat_{name}"} & arrays.keys() else None
-
-    return jax.tree_util.tree_map_with_path(pick, tree)
+    config, classes = _config(), arrays["targets"].astype(np.int32)
+    # The alphabet has digits first, and the classes letters.
+    characters = np.where(classes > 26, classes - 26, classes + 10) * (classes > 0)
+    network = build_sr(config.sr)
+    loss = located_loss(network, build_focus(config.focus), config.stage1)
+    return training_step(arrays, "lemma", network, loss, {}, characters)

@@ -1,4 +1,4 @@
-"""Makes tests/golden/lemma.npz, lemma_loss.npz and lemma.json from LEMMA's published code.
+"""Makes tests/golden/lemma*.npz, lemma.json and abinet.json from LEMMA's published code.
 
   python -m benchmarks.golden.make_lemma CHECKOUT
 
@@ -29,6 +29,7 @@ _SMALL_DEPTHS = [1, 1, 1, 1, 1]
 _LABELS = ((8, 9, 30), (1, 36, 27, 5))
 # Stand-in weights read no ends of words: lengths that both parts which use them are given.
 _LENGTHS = (3, 9)
+_ABINET = "the files of ABINet's vision and language branch, behind these two names"
 # The tensors that lemma_loss.npz holds more of.
 _GRADIENTS = (
     "block1.0.weight",
@@ -74,8 +75,12 @@ def _network(checkout: str, **sizes: object) -> torch.nn.Module:
 
 
 def _evaluation(checkout: str) -> dict[str, np.ndarray]:
-    """The arrays of lemma.npz, in evaluation. Writes lemma.json too."""
-    published_code.write_names(reference_tensors.HERE / "lemma.json", _network(checkout, STN=True))
+    """The arrays of lemma.npz, in evaluation. Writes lemma.json and abinet.json too."""
+    network = _network(checkout, STN=True)
+    published_code.write_names(reference_tensors.HERE / "lemma.json", network)
+    published_code.write_names(
+        reference_tensors.HERE / "abinet.json", network.position_prior, about=_ABINET
+    )
     _make_small()
     network = _network(checkout, STN=False, srb_nums=1).eval()
     images = eight_bits("lemma", (2, 3, 16, 64))

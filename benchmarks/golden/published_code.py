@@ -117,13 +117,19 @@ def shown(prior: torch.Tensor) -> torch.Tensor:
 
 
 def write_names(
-    path: pathlib.Path, network: torch.nn.Module, recognizer: torch.nn.Module | None = None
+    path: pathlib.Path,
+    network: torch.nn.Module,
+    recognizer: torch.nn.Module | None = None,
+    about: str = "state_dict_G of the published checkpoint",
 ) -> None:
-    """Writes the names and shapes of a network's tensors and its recogniser's, as `prior.0`."""
+    """Writes the names and shapes of a network's tensors and its recogniser's, as `prior.0`.
+
+    `about` says what file holds the network.
+    """
     shapes = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
     constants = {name: shape for name, shape in shapes.items() if is_constant(name)}
     tensors = {name: shape for name, shape in shapes.items() if name not in constants}
-    about, counted = "state_dict_G of the published checkpoint", [*network.parameters()]
+    counted = [*network.parameters()]
     if recognizer is not None:
         for name, tensor in recognizer.state_dict().items():
             tensors[f"prior.0.{name}"] = list(tensor.shape)

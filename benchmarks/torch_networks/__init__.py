@@ -14,7 +14,9 @@ from benchmarks.golden import reference_tensors
 from benchmarks.torch_networks.cdistnet import CDistNet
 from benchmarks.torch_networks.crnn import CRNN
 from benchmarks.torch_networks.edsr import EDSR
+from benchmarks.torch_networks.lemma import LEMMA
 from benchmarks.torch_networks.resampler import Resampler
+from benchmarks.torch_networks.tatt import TATT
 from benchmarks.torch_networks.tbsrn import TBSRN
 from benchmarks.torch_networks.text_focus import TextFocusRecognizer
 from benchmarks.torch_networks.tpgsr import TPGSR
@@ -25,6 +27,8 @@ NETWORKS = {
     "tbsrn": TBSRN,
     "tsrn": TSRN,
     "tpgsr": TPGSR,
+    "tatt": TATT,
+    "lemma": LEMMA,
     "resampler": Resampler,
     "text_focus": TextFocusRecognizer,
     "cdistnet": CDistNet,

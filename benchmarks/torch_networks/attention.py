@@ -1,10 +1,12 @@
-"""The parts that TBSRN and the text-focus recogniser share, and the position table of all three."""
+"""Attention, and the position table, of the networks that have them."""
 
 import math
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+_ENCODER_NAMES = ("self_attn", "norm1", "norm2")
 
 
 def sinusoid_table(length: int, width: int) -> torch.Tensor:
@@ -69,3 +71,33 @@ class FeedForward(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.w_2(self.w_1(x).relu())
+
+
+class AttentionLayer(nn.Module):
+    """PyTorch's attention and feed-forward, each added to its input and normalised afterwards.
+
+    The names of the attention and of the norms are those of PyTorch's encoder, or of its decoder,
+    whose attention to itself is left out.
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int, *, decoder: bool):
+        super().__init__()
+        self.names = ("multihead_attn", "norm2", "norm3") if decoder else _ENCODER_NAMES
+        attention, norm1, norm2 = self.names
+        self.add_module(attention, nn.MultiheadAttention(width, heads, batch_first=True))
+        self.linear1, self.linear2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.add_module(norm1, nn.LayerNorm(width))
+        self.add_module(norm2, nn.LayerNorm(width))
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        **masks: torch.Tensor,
+    ) -> torch.Tensor:
+        """Adds to `x` (batch, steps, width) what `query` finds; masks as of PyTorch's attention."""
+        attention, norm1, norm2 = (self.get_submodule(name) for name in self.names)
+        x = norm1(x + attention(query, key, value, need_weights=False, **masks)[0])
+        return norm2(x + self.linear2(self.linear1(x).relu()))

@@ -11,13 +11,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.torch_networks.attention import sinusoid_table
+from benchmarks.torch_networks.resnet import CHANNELS, ResNet45
 
 PAD, START, END, NUM_TOKENS = 0, 2, 3, 40
 WIDTH, HEADS, ENCODER_HIDDEN, DECODER_HIDDEN = 512, 8, 2048, 1024
 NUM_CONTROL_POINTS = 20
 IMAGE_SIZE = (32, 128)
-# Channels, blocks and stride of each stage of the backbone.
-STAGES = ((32, 3, 2), (64, 4, 1), (128, 6, 2), (256, 6, 1), (512, 3, 1))
 
 
 def spline_matrix() -> torch.Tensor:
@@ -73,45 +72,16 @@ class Rectifier(nn.Module):
         return F.grid_sample(images, grid, padding_mode="border", align_corners=True)
 
 
-class Block(nn.Module):
-    """A residual block: 1x1 convolution, then a 3x3 one, which may be strided."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.downsample = nn.Sequential()
-        if stride != 1 or inputs != outputs:
-            shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(outputs))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
-        return (out + self.downsample(x)).relu()
-
-
-class ResNet45(nn.Module):
+class Backbone(ResNet45):
     """Images (batch, 3, 32, 128) to features (batch, 64, 512), one column after another."""
 
     def __init__(self):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 32, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(32)
-        inputs = 32
-        for index, (channels, depth, stride) in enumerate(STAGES, 1):
-            blocks = [Block(channels, channels, 1) for _ in range(depth - 1)]
-            stage = nn.Sequential(Block(inputs, channels, stride), *blocks)
-            self.add_module(f"layer{index}", stage)
-            inputs = channels
-        conv = nn.Conv2d(inputs, WIDTH, 3, 2, padding=1)
+        conv = nn.Conv2d(CHANNELS[-1], WIDTH, 3, 2, padding=1)
         self.convbnrelu = nn.ModuleDict({"conv": conv, "bn": nn.BatchNorm2d(WIDTH)})
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        x = self.bn1(self.conv1(images)).relu()
-        for index in range(1, len(STAGES) + 1):
-            x = self.get_submodule(f"layer{index}")(x)
+        x = super().forward(images)
         x = self.convbnrelu["bn"](self.convbnrelu["conv"](x)).relu()
         return x.transpose(2, 3).flatten(2).transpose(1, 2)
 
@@ -237,7 +207,7 @@ class CDistNet(nn.Module):
         self.visual_branch = nn.ModuleDict(
             {
                 "transform": Rectifier(),
-                "backbone": ResNet45(),
+                "backbone": Backbone(),
                 "trans_encoder": nn.ModuleDict({"layers": layers}),
             }
         )

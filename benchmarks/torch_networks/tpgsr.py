@@ -5,18 +5,25 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.torch_networks.crnn import CLASSES, CRNN
-from benchmarks.torch_networks.srresnet import CHANNELS, ConvPair, SRResNet
+from benchmarks.torch_networks.srresnet import CHANNELS, ConvPair, SRResNet, with_mask
 from benchmarks.torch_networks.tsrn import GRUBlock
 
 PRIOR_CHANNELS = 32
 
 
+def text_prior(recognizer: CRNN, lr: torch.Tensor) -> torch.Tensor:
+    """The probabilities (26, batch, 37) that the recogniser gives for LR images."""
+    resized = F.interpolate(lr, (32, 100), mode="bicubic")
+    gray = 0.299 * resized[:, :1] + 0.587 * resized[:, 1:2] + 0.114 * resized[:, 2:]
+    return recognizer(gray).softmax(-1)
+
+
 class GuidedBlock(ConvPair):
     """TSRN's block, whose GRU along the columns reads the interpreted prior too."""
 
-    def __init__(self):
+    def __init__(self, prior_channels: int = PRIOR_CHANNELS):
         super().__init__()
-        self.gru1, self.gru2 = GRUBlock(CHANNELS + PRIOR_CHANNELS), GRUBlock()
+        self.gru1, self.gru2 = GRUBlock(CHANNELS + prior_channels), GRUBlock()
 
     def forward(self, x: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
         residual = torch.cat([self.convs(x), prior], dim=1)
@@ -53,14 +60,7 @@ class TPGSR(SRResNet):
         self.prior = nn.ModuleList([CRNN()])
 
     def forward(self, lr: torch.Tensor) -> torch.Tensor:
-        levels = torch.round(255 * lr).int()
-        weights = torch.tensor([19595, 38470, 7471]).view(1, 3, 1, 1)
-        gray = ((levels * weights).sum(1, keepdim=True) + 0x8000 >> 16).float()
-        mask = (gray <= gray.mean((1, 2, 3), keepdim=True)).float()
-        resized = F.interpolate(lr, (32, 100), mode="bicubic")
-        prior = self.prior[0](
-            0.299 * resized[:, :1] + 0.587 * resized[:, 1:2] + 0.114 * resized[:, 2:]
-        )
-        features = self.infoGen(prior.softmax(-1).permute(1, 2, 0)[:, :, None])
+        prior = text_prior(self.prior[0], lr)
+        features = self.infoGen(prior.permute(1, 2, 0)[:, :, None])
         features = F.interpolate(features, lr.shape[2:], mode="bilinear", align_corners=True)
-        return super().forward(torch.cat([lr, mask], dim=1), features)
+        return super().forward(with_mask(lr), features)

@@ -6,8 +6,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import torch_networks
+from benchmarks.golden import reference_tensors
 from benchmarks.golden import vectors as golden_vectors
+from benchmarks.torch_networks.abinet import enlarged
 from benchmarks.torch_networks.cdistnet import NUM_TOKENS, CDistNet
+from benchmarks.torch_networks.lemma import LEMMA
 from textsr_jax import convert
 
 FILES = {model: model for model in torch_networks.NETWORKS}
@@ -83,11 +86,36 @@ def crnn(network, arrays):
     return {"output": (run(network, arrays["image"]), 1e-4)}
 
 
+def located(network, arrays):
+    """The vectors are of a small network."""
+    lr = arrays["image"].astype(np.float32) / 255
+    reading = run(network.position_prior, run(enlarged, lr).numpy())
+    return {
+        "seen": (reading.seen, 1e-4),
+        "read": (reading.read, 1e-4),
+        "lengths": (reading.lengths, 0),
+        "output": (run(network, lr), 1e-4),
+    }
+
+
+def small_lemma(seed):
+    """LEMMA of the vectors' sizes with their weights."""
+    network = LEMMA(blocks=1, hidden=64, layers=1, depths=(1, 1, 1, 1, 1))
+    state = {
+        name: torch.from_numpy(reference_tensors.tensor(name, tuple(leaf.shape), seed))
+        for name, leaf in network.state_dict().items()
+    }
+    network.load_state_dict(state)
+    return network.eval()
+
+
 OUTPUTS = {
     "edsr": edsr,
     "tbsrn": with_stn,
     "tsrn": with_stn,
     "tpgsr": guided,
+    "tatt": guided,
+    "lemma": located,
     "resampler": resampler,
     "text_focus": focus,
     "cdistnet": recogniser,
@@ -96,7 +124,8 @@ OUTPUTS = {
 
 
 def hold(model, arrays, outputs):
-    network = torch_networks.load(model, int(arrays["seed"]))
+    seed = int(arrays["seed"])
+    network = small_lemma(seed) if model == "lemma" else torch_networks.load(model, seed)
     for name, (found, bound) in outputs(network, arrays).items():
         expected = arrays[name.partition(",")[0]]
         assert found.shape == expected.shape, name

@@ -14,6 +14,10 @@ from textsr_jax.errors import UserError
 
 PAPER = json.dumps(paper.get_config().to_dict())
 NETWORK = [name for name, field in FIELDS.items() if field.role == "network"]
+# The SR networks beside EDSR, and the recognisers inside some of them.
+OTHERS = tuple(
+    f"sr.{name}" for name in ["tbsrn", "tsrn", "tpgsr", "tatt", "lemma", "prior", "abinet"]
+)
 MACHINE = [name for name, field in FIELDS.items() if field.role == "machine"]
 
 # Values that fields refuse, except fields of the named kinds.
@@ -150,17 +154,19 @@ def test_every_value_that_a_field_may_have_survives_a_file(data):
 
 def test_a_field_that_changes_a_network_in_use_has_to_be_there():
     assert "config.sr.name is missing, and it changes the network" in complaint({})
-    unused = ("sr.tbsrn.", "sr.tsrn.", "sr.tpgsr.", "sr.tatt.", "sr.prior.", "ocr.crnn.")
+    unused = tuple(f"{network}." for network in (*OTHERS, "ocr.crnn"))
     for name in NETWORK:
         if name.startswith(unused):
             assert field(checks.checked(without(name)), name) == FIELDS[name].missing
         else:
             assert f"config.{name} is missing, and it changes" in complaint(without(name))
-    networks = ("sr.tbsrn", "sr.tsrn", "sr.tpgsr", "sr.tatt", "sr.prior")
-    assert checks.checked(without(*networks, "ocr.crnn", "resampler"))
+    assert checks.checked(without(*OTHERS, "ocr.crnn", "resampler"))
     guided = without("sr.prior.hidden")
     guided["sr"]["name"] = "tpgsr"
     assert "config.sr.prior.hidden is missing" in complaint(guided)
+    located = without("sr.abinet.hidden")
+    located["sr"]["name"] = "lemma"
+    assert "config.sr.abinet.hidden is missing" in complaint(located)
     crnn = without("ocr.crnn.hidden")
     crnn["ocr"]["name"] = "crnn"
     assert "config.ocr.crnn.hidden is missing" in complaint(crnn)
@@ -193,8 +199,7 @@ def test_other_fields_that_are_missing_get_what_they_were_before_they_were_there
 
 def test_the_first_configs_have_todays_form():
     """They had one network for each task, its fields in the part itself; warm-up was in steps."""
-    networks = ("sr.tbsrn", "sr.tsrn", "sr.tpgsr", "sr.tatt", "sr.prior")
-    content = without("stage2.synthetic", "ocr.crnn", *networks, "resampler", "init.grow")
+    content = without("stage2.synthetic", "ocr.crnn", *OTHERS, "resampler", "init.grow")
     content["sr"] |= content["sr"].pop("edsr") | {"blocks": 7}
     content["sr"].pop("remat")
     content["ocr"] |= content["ocr"].pop("cdistnet") | {"width": 64}
@@ -344,10 +349,12 @@ def test_sizes_are_estimated_well():
 
     config = tiny.get_config()
     config.sr.apply_stn = "never"
-    for name in ("edsr", "tbsrn", "tsrn", "tpgsr", "tatt"):
+    for name in ("edsr", "tbsrn", "tsrn", "tpgsr", "tatt", "lemma"):
         config.sr.name = name
         count = count_parameters(part_of(build_sr(config.sr).template, name))
         assert 1 / 3 < sizes.parameters(f"sr.{name}", config.sr[name].to_dict()) / count < 3
+    count = count_parameters(part_of(build_sr(config.sr).template, "reader"))
+    assert 1 / 3 < sizes.parameters("sr.abinet", config.sr.abinet.to_dict()) / count < 3
     for name in ("cdistnet", "crnn"):
         config.ocr.name = name
         count = count_parameters(build_ocr(config.ocr).template)

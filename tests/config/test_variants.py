@@ -6,7 +6,7 @@ from configs import demo, paper, small, tiny
 from textsr_jax.config.variants import VARIANTS
 from textsr_jax.errors import UserError
 
-# The published training of TPGSR and TATT; a config may have some of these values already.
+# The published training of TPGSR, TATT and LEMMA; a config may have some of these values already.
 RECIPE = {
     "stage1.batch_size": 48,
     "stage1.learning_rate": 1e-3,
@@ -27,6 +27,18 @@ RECIPES = {
     "tpgsr": RECIPE,
     "tpgsr3": RECIPE,
     "tatt": RECIPE | {"stage1.batch_size": 64, "stage1.structure": 0.1, "stage1.turn": 5.0},
+    "lemma": RECIPE
+    | {
+        "stage1.batch_size": 64,
+        "stage1.final_from": 0.8,
+        "stage1.final_learning_rate": 5e-4,
+        "stage1.position": 5.0,
+        "stage1.recognition": 0.00025,
+        "stage1.gradient": 0.0,
+        "stage1.prior": 0.0,
+        "stage1.reading": 0.01,
+        "stage1.reader_rate": 0.1,
+    },
 }
 
 # What each changes in a config that starts from nothing.
@@ -36,6 +48,7 @@ CHANGES = {
     "tpgsr": {"sr.name": "tpgsr"},
     "tpgsr3": {"sr.name": "tpgsr", "sr.tpgsr.stages": 3},
     "tatt": {"sr.name": "tatt"},
+    "lemma": {"sr.name": "lemma"},
     "bicubic": {"sr.name": "bicubic", "sr.apply_stn": "never"},
     "hr": {"stage2.images": "hr"},
     "joint": {"stages": "pretrain,joint"},
@@ -63,7 +76,7 @@ def test_a_variant_changes_its_fields_alone(preset, variant):
     assert found == CHANGES[variant]
 
 
-@pytest.mark.parametrize("variant", ["tbsrn", "tsrn", "tpgsr", "tatt", "bicubic"])
+@pytest.mark.parametrize("variant", ["tbsrn", "tsrn", "tpgsr", "tatt", "lemma", "bicubic"])
 def test_another_sr_network_starts_afresh(variant):
     assert demo.get_config().init.sr and not demo.get_config(variant).init.sr
 

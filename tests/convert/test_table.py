@@ -225,9 +225,10 @@ def published(model):
 
 # Building the network takes some seconds.
 LARGE = [
-    pytest.param(model, marks=pytest.mark.slow) for model in ("edsr", "text_focus", "cdistnet")
+    pytest.param(model, marks=pytest.mark.slow)
+    for model in ("edsr", "lemma", "abinet", "text_focus", "cdistnet")
 ]
-SMALL = [model for model in TABLES if model not in ("edsr", "text_focus", "cdistnet")]
+SMALL = [model for model in TABLES if model not in [param.values[0] for param in LARGE]]
 
 
 @pytest.mark.parametrize("model", [*SMALL, *LARGE])
@@ -251,6 +252,8 @@ def test_every_published_model_has_a_table():
         "tsrn",
         "tpgsr",
         "tatt",
+        "lemma",
+        "abinet",
         "resampler",
         "text_focus",
         "cdistnet",

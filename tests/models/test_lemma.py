@@ -4,34 +4,21 @@ import json
 
 import numpy as np
 import pytest
-from flax import nnx
 
 from benchmarks.golden import reference_tensors
-from textsr_jax import text
-from textsr_jax.convert.lemma import TABLE
+from textsr_jax import convert, text
 from textsr_jax.errors import UserError
-from textsr_jax.models import Network, count_parameters
-from textsr_jax.models.abinet import ABINet, targets, word_lengths
+from textsr_jax.models import Network, build_prior, count_parameters
+from textsr_jax.models.abinet import targets, word_lengths
 from textsr_jax.models.layers.resizing import bicubic_matrix
-from textsr_jax.models.lemma import LEMMA, LocatedResolver
-from textsr_jax.models.stn import STN
-
-
-def published(rngs: nnx.Rngs) -> nnx.Module:
-    stn = STN(image_channels=4, rngs=rngs)
-    return LocatedResolver("lemma", LEMMA(rngs=rngs), ABINet(rngs=rngs), stn, "train", mask=True)
+from textsr_jax.models.lemma import LEMMA
 
 
 @pytest.mark.slow
 def test_the_defaults_are_the_published_network():
-    spec = json.loads((reference_tensors.HERE / "lemma.json").read_text())
-    template = Network(published).template
-    assert count_parameters(template) == spec["parameters"] == 39_754_541
-    counters = {name for name in spec["tensors"] if name.endswith("num_batches_tracked")}
-    tensors = {name: tuple(shape) for name, shape in spec["tensors"].items()}
-    expected = {name: tensors[name] for name in tensors.keys() - counters}
-    assert TABLE.published(template) == expected
-    assert all(map(TABLE.why_dropped, spec["constants"]))
+    published = json.loads((reference_tensors.HERE / "lemma.json").read_text())
+    template = convert.network("lemma", stn=True).template
+    assert count_parameters(template) == published["parameters"] == 39_754_541
 
 
 def test_targets_are_letters_then_digits():
@@ -58,3 +45,6 @@ def test_corners_stay_where_they_are():
 def test_other_sizes_are_refused():
     with pytest.raises(UserError, match=r"channels=6: must be even and a multiple of .*heads=4"):
         Network(lambda rngs: LEMMA(channels=6, rngs=rngs))
+    sizes = {"channels": (4, 4, 4, 4, 4, 12)}
+    with pytest.raises(UserError, match=r"4, 12\): the last must be even and a mul.*heads=8"):
+        build_prior({"name": "lemma", "dtype": "float32", "abinet": sizes})

@@ -169,10 +169,11 @@ def test_all_is_every_parameter_and_no_statistic(networks, network):
 
 
 # A block holds layers of several types; so do these, which are blocks.
-BLOCKS = {"edsr-head", "edsr-body", "edsr-tail", "edsr-stn", "tbsrn-stn", "tpgsr-stn", "tatt-stn"}
+BLOCKS = {"edsr-head", "edsr-body", "edsr-tail"}
+BLOCKS |= {f"{network}-stn" for network in ("edsr", "tbsrn", "tpgsr", "tatt", "lemma")}
 
 
-@pytest.mark.parametrize("network", (*NETWORKS, "tpgsr", "tatt"))
+@pytest.mark.parametrize("network", (*NETWORKS, "tpgsr", "tatt", "lemma"))
 def test_every_layer_type_selects_something_and_types_do_not_overlap(networks, network):
     paths, names = networks.get(network) or sizes(network), layer_types(network)
     parts = {name: selected(paths, name) for name in names}
@@ -183,7 +184,8 @@ def test_every_layer_type_selects_something_and_types_do_not_overlap(networks, n
     for one, other in itertools.combinations([name for name in names if name in BLOCKS], 2):
         assert not parts[one] & parts[other], (one, other)
     # The types together are every parameter, but for the slopes of PReLUs.
-    everything = {path for path in selected(paths, "all") if not path.endswith("/slope")}
+    slope = re.compile(r".*/slope|.*/slopes/\d+")
+    everything = {path for path in selected(paths, "all") if not slope.fullmatch(path)}
     assert set().union(*(parts[name] for name in types)) == everything
 
 

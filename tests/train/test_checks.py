@@ -19,5 +19,5 @@ def test_photographs_do_not_lie_on_devices(data_root, tmp_path):
 def test_a_text_prior_is_not_trained_in_the_joint_stage(data_root, tmp_path):
     config = micro_config(data_root, tmp_path / "data")
     config.stages, config.sr.name = "joint", "tpgsr"
-    with pytest.raises(UserError, match="joint has no loss for the text prior of tpgsr; take"):
+    with pytest.raises(UserError, match="joint has no loss for the recogniser of tpgsr; take"):
         runner.train(config, tmp_path / "w", "again")

@@ -39,6 +39,19 @@ def test_the_clip_leaves_out_the_recognisers_of_a_text_prior():
     np.testing.assert_array_equal(clipped["prior"]["0"], [30.0])
 
 
+def test_the_recogniser_inside_lemma_is_clipped_with_the_network_and_moves_less():
+    config = settings(reader_rate=0.1, clip=0.5)
+    gradient = {"lemma": jnp.asarray([0.3]), "reader": {"x": jnp.asarray([-0.4])}}
+    optimizer = states.make_optimizer(config)
+    state = optimizer.init(gradient)
+    for factor in (1.0, 2.0):
+        # Of norm 0.5 and 1: the second is halved, whole.
+        scaled = jax.tree.map(lambda leaf: factor * leaf, gradient)  # noqa: B023
+        updates, state = optimizer.update(scaled, state, gradient)
+        np.testing.assert_allclose(updates["lemma"], [-0.1], rtol=1e-5)
+        np.testing.assert_allclose(updates["reader"]["x"], [0.01], rtol=1e-5)
+
+
 def by_hand(config, gradients=GRADIENTS):
     """AdamW behind a clip of the norm, as PyTorch's documentation writes it, in float64."""
     w, mean, square = START.copy(), np.zeros(3), np.zeros(3)

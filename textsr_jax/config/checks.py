@@ -187,6 +187,8 @@ def _in_use(name: str, values: Mapping[str, Any], found: Mapping[str, Any]) -> b
         return found.get("sr.apply_stn") != "never"
     if network == "prior":
         return values.get("sr.name") in GUIDED
+    if network == "abinet":
+        return values.get("sr.name") == "lemma"
     if part == "resampler":
         # The first configs had no stage 0.
         return any(other.startswith("resampler.") for other in found)

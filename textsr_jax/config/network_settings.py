@@ -72,6 +72,36 @@ class TATTSizes(Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LEMMASizes(Part):
+    """LEMMA's sizes, and how it looks at letters."""
+
+    blocks: int = network(5, _COUNT, "residual blocks")
+    channels: int = network(64, _CHANNELS, "width of every block; even, a multiple of heads")
+    heads: int = network(4, _COUNT, "heads of attention")
+    encoder_layers: int = network(2, Whole(0, 64), "layers that encode what was read")
+    decoder_layers: int = network(3, Whole(1, 64), "layers in which letters and pixels meet")
+    selected: int = network(500, Whole(1, 1024), "pixels that count as letters")
+    mask: bool = network(True, Flag(), "a mask of dark pixels is the fourth channel")
+    dropout: float = recipe(0.1, _FRACTION, "rate of dropout in training")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ABINetSizes(Part):
+    """ABINet's sizes."""
+
+    heads: int = network(8, _COUNT, "heads of attention")
+    hidden: int = network(2048, _HIDDEN, "feed-forward size")
+    encoder_layers: int = network(3, Whole(0, 64), "layers of the vision branch's encoder")
+    decoder_layers: int = network(4, Whole(1, 64), "layers of the language branch")
+    key_channels: int = network(64, _CHANNELS, "channels of the convolutions that make keys")
+    channels: tuple[int, ...] = network(
+        (32, 32, 64, 128, 256, 512), Wholes(6, 1, 4096), "channels of the stem and the stages"
+    )
+    depths: tuple[int, ...] = network((3, 4, 6, 6, 3), Wholes(5, 1, 64), "blocks in each stage")
+    dropout: float = recipe(0.1, _FRACTION, "rate of dropout in training")
+
+
+@dataclass(frozen=True, kw_only=True)
 class STNSizes(Part):
     """The sizes of the STN."""
 
@@ -100,15 +130,20 @@ class SRSettings(Part):
     """The SR model: an STN and one of the networks."""
 
     name: str = network(
-        "edsr", Choice(("edsr", "tbsrn", "tsrn", "tpgsr", "tatt", "bicubic")), "which network"
+        "edsr",
+        Choice(("edsr", "tbsrn", "tsrn", "tpgsr", "tatt", "lemma", "bicubic")),
+        "which network",
     )
     edsr: EDSRSizes = EDSRSizes()
     tbsrn: TBSRNSizes = TBSRNSizes()
     tsrn: TSRNSizes = TSRNSizes()
     tpgsr: TPGSRSizes = TPGSRSizes()
     tatt: TATTSizes = TATTSizes()
+    lemma: LEMMASizes = LEMMASizes()
     # The recognisers of the text prior, one for each stage.
     prior: CRNNSizes = CRNNSizes()
+    # The recogniser that tells LEMMA where letters are.
+    abinet: ABINetSizes = ABINetSizes()
     # The STN rectifies LR images in training alone (as the published code), always, or never.
     apply_stn: str = network("train", Choice(("train", "always", "never")), "when the STN runs")
     stn: STNSizes = STNSizes()

@@ -100,8 +100,9 @@ class Starts(Part):
     resampler: str = machine("", Text(), "a parameter file or a workdir of a resampler")
     ocr: str = machine("", Text(), "the start of the recogniser, in place of pre-training")
     focus: str = machine("", Text(), "the text-focus recogniser, in place of pre-training")
-    # The recognisers of a text prior start from it, and learn from what it reads in HR images.
-    prior: str = machine("", Text(), "a CRNN, the start and the teacher of a text prior")
+    # The recognisers of a text prior start from it, and learn from what it reads in HR images. For
+    # LEMMA it is an ABINet, which LEMMA's own starts from.
+    prior: str = machine("", Text(), "the recogniser that guides an SR network starts from it")
     pretrain: str = machine("", Text(), "a recogniser that pre-training goes on from")
     # The smaller CDistNet has the same width, and may write 0-9a-z alone. The larger one begins by
     # computing what it did; see `textsr_jax.models.growth`.
@@ -244,6 +245,11 @@ class Stage1Settings(DrawnOptimization):
     # the same word turned back shall be alike.
     structure: float = recipe(0.0, _WEIGHT, "weight of the structure consistency of turned words")
     turn: float = recipe(0.0, Number(0, 45), "degrees by which words are turned at most")
+    # For sr.name=lemma, whose published values are 0.01 and 0.1.
+    reading: float = recipe(0.0, _WEIGHT, "weight of the loss of the recogniser inside LEMMA")
+    # False: a cross-entropy of logits.
+    softmax_twice: bool = recipe(True, Flag(), "that loss takes probabilities for logits: a bug")
+    reader_rate: float = recipe(1.0, Number(0, 1), "that recogniser's part of the learning rate")
     scale: float = recipe(100.0, _WEIGHT, "weight of the whole loss")
     # A .npy file of 62 x 62 counts for the recognition part; empty: all characters weigh alike.
     confusion: str = machine("", Text(), "a confusion matrix that weighs characters")

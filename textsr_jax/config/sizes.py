@@ -51,6 +51,26 @@ def _tatt(fields: Mapping[str, Any]) -> float:
     return _tsrn(fields) + fields["channels"] ** 2 * (4.5 * 256 + 16 + 6 * layers)
 
 
+def _lemma(fields: Mapping[str, Any]) -> float:
+    # Each block has a depthwise convolution as large as the image.
+    layers = fields["encoder_layers"] + 2 * fields["decoder_layers"]
+    width = fields["channels"]
+    return width**2 * (42 * fields["blocks"] + 63 + 6 * layers) + 1024 * width * fields["blocks"]
+
+
+def _abinet(fields: Mapping[str, Any]) -> float:
+    stem, *channels = fields["channels"]
+    width, keys = channels[-1], fields["key_channels"]
+    layers = fields["encoder_layers"] + fields["decoder_layers"]
+    return (
+        27 * stem
+        + 10 * sum(depth * wide**2 for wide, depth in zip(channels, fields["depths"], strict=True))
+        + layers * width * (4 * width + 2 * fields["hidden"])
+        + 9 * keys * (2 * width + 6 * keys)
+        + width**2
+    )
+
+
 def _stn(fields: Mapping[str, Any]) -> float:
     *_, last = channels = fields["channels"]
     return _convolutions((3, *channels)) + (2 * last + 40) * fields["features"]
@@ -100,7 +120,9 @@ NETWORKS: dict[str, Callable[[Mapping[str, Any]], float]] = {
     "sr.tsrn": _tsrn,
     "sr.tpgsr": _tpgsr,
     "sr.tatt": _tatt,
+    "sr.lemma": _lemma,
     "sr.prior": _crnn,
+    "sr.abinet": _abinet,
     "sr.stn": _stn,
     "resampler": _resampler,
     "ocr.cdistnet": _cdistnet,

@@ -105,6 +105,33 @@ def tatt(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def lemma(config: ConfigDict) -> ConfigDict:
+    """STN + LEMMA: TSRN told what ABINet reads, and where the letters are, trained as published.
+
+    The text-focus loss at half its weight and the loss of ABINet's two branches train the network
+    and its ABINet together, ABINet at a tenth of the rate.
+
+    Command:
+      python train.py --config=configs/paper.py:lemma --workdir=runs/lemma
+        --config.init.prior=abinet.params --config.init.focus=text_focus.params
+    abinet.params holds the published branches of ABINet, converted.
+
+    Cost: 40 million parameters, 36 of them ABINet's. Recurrent layers run step by step.
+    Reaches: we have not trained it.
+    """
+    config.sr.name = "lemma"
+    config.init.sr = ""
+    stage = config.stage1
+    # The published code: Adam 1e-3, and half of it from epoch 400 of 500 on, beta (0.5, 0.999),
+    # clip 0.25 of both networks together, batch 64, images as they are.
+    stage.batch_size, stage.learning_rate, stage.schedule = 64, 1e-3, "constant"
+    stage.final_from, stage.final_learning_rate, stage.reader_rate = 0.8, 5e-4, 0.1
+    stage.warmup, stage.b1, stage.clip, stage.augment = 0.0, 0.5, 0.25, False
+    stage.error, stage.position, stage.recognition = "mse", 5.0, 0.00025
+    stage.reading, stage.scale = 0.01, 100.0
+    return config
+
+
 def bicubic(config: ConfigDict) -> ConfigDict:
     """No super-resolution: the recogniser is fine-tuned on images enlarged by bicubic.
 
@@ -174,7 +201,7 @@ def no_text_focus(config: ConfigDict) -> ConfigDict:
 
 VARIANTS: dict[str, Callable[[ConfigDict], ConfigDict]] = {
     change.__name__: change
-    for change in (tbsrn, tsrn, tpgsr, tpgsr3, tatt, bicubic, hr, joint, no_text_focus)
+    for change in (tbsrn, tsrn, tpgsr, tpgsr3, tatt, lemma, bicubic, hr, joint, no_text_focus)
 }
 
 

@@ -8,13 +8,16 @@ MODEL says which network FILE holds, a .pth or .safetensors file as its authors 
   python -m textsr_jax.convert tsrn model_best.pth --out tsrn.params
   python -m textsr_jax.convert tpgsr model_best_0.pth,recognizer_best_0.pth --out tpgsr.params
   python -m textsr_jax.convert tatt model_best_0.pth,recognizer_best_0.pth --out tatt.params
+  python -m textsr_jax.convert lemma LEMMA-release.pth --out lemma.params
+  python -m textsr_jax.convert abinet VISION.pth,LANGUAGE.pth --out abinet.params
   python -m textsr_jax.convert text_focus pretrain_transformer.pth --out text_focus.params
   python -m textsr_jax.convert cdistnet model_epoch_6.pth --out cdistnet.params
   python -m textsr_jax.convert crnn crnn.pth --out crnn.params
 
 train.py, evaluate.py, quantize.py and read.py take OUT as --config.init.sr=OUT (edsr, tbsrn, tsrn,
-tpgsr, tatt), --config.init.ocr=OUT (cdistnet, crnn) or --config.init.focus=OUT (text_focus).
-TPGSR and TATT have a recogniser for each stage; their files follow the network's, after commas.
+tpgsr, tatt, lemma), --config.init.ocr=OUT (cdistnet, crnn) or --config.init.focus=OUT (text_focus).
+LEMMA's training starts from --config.init.prior=OUT (abinet). TPGSR and TATT have a recogniser for
+each stage; their files follow the network's, after commas.
 
 With --to-torch it converts back to the published names, from a converted file or a workdir:
 

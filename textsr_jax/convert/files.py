@@ -54,10 +54,12 @@ PUBLISHED = {
     "tsrn": _Published("sr", key="state_dict_G"),
     "tpgsr": _Published("sr", key="state_dict_G"),
     "tatt": _Published("sr", key="state_dict_G"),
+    "lemma": _Published("sr", key="state_dict_G"),
     "resampler": _Published("resampler", prefix="module."),
     "text_focus": _Published("focus", prefix="module."),
     "cdistnet": _Published("ocr"),
     "crnn": _Published("ocr"),
+    "abinet": _Published("prior", key="model"),
 }
 
 # How many other entries of a file, and how many lines on dropped tensors, are printed.
@@ -79,8 +81,7 @@ def import_file(model: str, source: str, out: str, entry: str | None = None) -> 
 
     Args:
       model: a key of `TABLES`.
-      source: a .pth or .safetensors file as published; several for a model with a text prior, see
-        `joined`.
+      source: a .pth or .safetensors file as published; several for some models, see `joined`.
       out: the parameter file to write.
       entry: which entry of the file holds the tensors; None where there is one such entry.
 
@@ -97,7 +98,7 @@ def import_file(model: str, source: str, out: str, entry: str | None = None) -> 
             f"{source}: a parameter file already, of {held.model}: name it in "
             f"config.init.{held.part}; for the way back add --to-torch"
         )
-    checkpoint, prior_keys = joined.read(joined.split(model, source), entry)
+    checkpoint, prior_keys = joined.read(model, joined.split(model, source), entry)
     template = published_network(model, checkpoint.tensors).template
     try:
         variables = import_state_dict(model, checkpoint.tensors, template)
@@ -112,7 +113,7 @@ def import_file(model: str, source: str, out: str, entry: str | None = None) -> 
             if tensor.astype(np.float32).astype(tensor.dtype).tobytes() != tensor.tobytes():
                 aside[name] = tensor
     part = PUBLISHED[model].part
-    settings: dict[str, Any] = {} if part in ("focus", "resampler") else {"name": model}
+    settings: dict[str, Any] = {"name": model} if part in ("sr", "ocr") else {}
     if (stages := _stages(variables)) > 1:
         settings[model] = {"stages": stages}
     record: dict[str, Any] = {
@@ -178,7 +179,7 @@ def export_file(model: str, source: str, out: str) -> list[str]:
     outs = joined.split(model, out)
     keys = origin.record.get("prior_keys", ()) if origin else ()
     lines = [title]
-    for path, content in zip(outs, joined.parts(checkpoint, outs, keys), strict=True):
+    for path, content in zip(outs, joined.parts(model, checkpoint, outs, keys), strict=True):
         suffix = pathlib.Path(path).suffix
         if suffix == checkpoint_files.SAFETENSORS:
             content = Checkpoint(content.tensors)
@@ -324,4 +325,5 @@ def _usage(model: str, out: str, stages: int) -> Iterator[str]:
     name = f" --config.{part}.name={model}" if part in ("sr", "ocr") else ""
     if stages > 1:
         name += f" --config.{part}.{model}.stages={stages}"
-    yield f"use it: --config=configs/paper.py{name} --config.init.{part}={out}"
+    config = "configs/paper.py:lemma" if part == "prior" else "configs/paper.py"
+    yield f"use it: --config={config}{name} --config.init.{part}={out}"

@@ -3,31 +3,13 @@
 The file holds ABINet's two branches too, as they were fine-tuned with the network.
 """
 
-from textsr_jax.convert import srresnet, tsrn
+from textsr_jax.convert import abinet, srresnet, tsrn
 from textsr_jax.convert.table import NameTable
 
-_VISION, _LANGUAGE = "position_prior.vision.", "position_prior.language."
 _MIXERS = r"(\.affine\.(?:conv1x1_\d|aggregation))"
 
 TABLE = NameTable(
     renames=(
-        (r"^reader\.vision\.stem\.conv\.", _VISION + "backbone.resnet.conv1."),
-        (r"^reader\.vision\.stem\.bn\.", _VISION + "backbone.resnet.bn1."),
-        (r"^reader\.vision\.stages\.(\d)\.", _VISION + r"backbone.resnet.layer{\1+1}."),
-        (r"(\.resnet\..*)\.conv([12])\.conv\.", r"\1.conv\2."),
-        (r"(\.resnet\..*)\.conv([12])\.bn\.", r"\1.bn\2."),
-        (r"\.shortcut\.conv\.", ".downsample.0."),
-        (r"\.shortcut\.bn\.", ".downsample.1."),
-        (r"^reader\.vision\.encoder\.", _VISION + "backbone.transformer.layers."),
-        (r"^reader\.vision\.reduce\.(\d)\.conv\.", _VISION + r"attention.k_encoder.\1.0."),
-        (r"^reader\.vision\.reduce\.(\d)\.bn\.", _VISION + r"attention.k_encoder.\1.1."),
-        # The published list counts the enlargement before each of these convolutions too.
-        (r"^reader\.vision\.enlarge\.(\d)\.conv\.", _VISION + r"attention.k_decoder.\1.1."),
-        (r"^reader\.vision\.enlarge\.(\d)\.bn\.", _VISION + r"attention.k_decoder.\1.2."),
-        (r"^reader\.vision\.project\.", _VISION + "attention.project."),
-        (r"^reader\.language\.project\.", _LANGUAGE + "proj."),
-        (r"^reader\.language\.decoder\.", _LANGUAGE + "model.layers."),
-        (r"^reader\.(vision|language)\.classify\.", r"position_prior.\1.cls."),
         (r"^lemma\.guidance\.convs\.(\d)\.", r"guidanceGen.attn_conv.\1."),
         (r"^lemma\.guidance\.bns\.0\.", "guidanceGen.attn_conv._1."),
         (r"^lemma\.guidance\.bns\.1\.", "guidanceGen.attn_conv._4."),
@@ -41,12 +23,8 @@ TABLE = NameTable(
         (r"^lemma\.guidance\.encoder\.", "guidanceGen.text_Encoder.layers."),
         (r"^lemma\.guidance\.letters\.", "guidanceGen.text_decoder.layers."),
         (r"^lemma\.guidance\.pixels\.", "guidanceGen.sematic_decoder.layers."),
-        # Decoders have the names of an attention to themselves and its norm left out.
-        (r"((?:\.model|_decoder)\.layers\.\d+)\.norm2\.", r"\1.norm3."),
-        (r"((?:\.model|_decoder)\.layers\.\d+)\.norm1\.", r"\1.norm2."),
-        (r"((?:\.model|_decoder)\.layers\.\d+)\.(in_proj|out_proj)\.", r"\1.multihead_attn.\2."),
-        (r"((?:former|Encoder)\.layers\.\d+)\.(in_proj|out_proj)\.", r"\1.self_attn.\2."),
-        (r"\.in_proj\.(weight|bias)$", r".in_proj_\1"),
+        *abinet.RENAMES,
+        (r"^reader\.", "position_prior."),
         (r"\.sum_bn\.", ".BN."),
         (r"\.fusion\.guidance_bn\.", ".affine.BN."),
         (r"\.fusion\.bn\.", ".affine.BN2."),

@@ -8,7 +8,19 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from textsr_jax.convert import cdistnet, crnn, edsr, resampler, tatt, tbsrn, text_focus, tpgsr, tsrn
+from textsr_jax.convert import (
+    abinet,
+    cdistnet,
+    crnn,
+    edsr,
+    lemma,
+    resampler,
+    tatt,
+    tbsrn,
+    text_focus,
+    tpgsr,
+    tsrn,
+)
 from textsr_jax.convert.table import (
     bare_name,
     leaves,
@@ -16,7 +28,7 @@ from textsr_jax.convert.table import (
     to_tree,
 )
 from textsr_jax.errors import UserError
-from textsr_jax.models import OCR_NETWORKS, Network, build_focus, build_ocr, build_sr
+from textsr_jax.models import OCR_NETWORKS, Network, build_focus, build_ocr, build_prior, build_sr
 from textsr_jax.models.resampler import Resampler
 
 TABLES = {
@@ -25,6 +37,8 @@ TABLES = {
     "tsrn": tsrn.TABLE,
     "tpgsr": tpgsr.TABLE,
     "tatt": tatt.TABLE,
+    "lemma": lemma.TABLE,
+    "abinet": abinet.TABLE,
     "resampler": resampler.TABLE,
     "crnn": crnn.TABLE,
     "text_focus": text_focus.TABLE,
@@ -39,7 +53,7 @@ PUBLISHED_ONLY = {
 }
 
 # Models whose checkpoints hold the STN, where they were trained with it.
-WITH_STN = ("tbsrn", "tsrn", "tpgsr", "tatt")
+WITH_STN = ("tbsrn", "tsrn", "tpgsr", "tatt", "lemma")
 _STN_PREFIX = "stn_head."
 _PRIOR = re.compile(r"prior\.(\d)\.")
 
@@ -64,6 +78,8 @@ def network(model: str, *, stn: bool = False, stages: int = 1, dtype: str = "flo
     if model == "resampler":
         compute = None if dtype == "float32" else jnp.dtype(dtype)
         return Network(lambda rngs: Resampler(dtype=compute, rngs=rngs))
+    if model == "abinet":
+        return build_prior({"name": "lemma", "dtype": dtype})
     if model in OCR_NETWORKS:
         return build_ocr(settings)
     return build_sr({**settings, "apply_stn": "train" if stn else "never"})

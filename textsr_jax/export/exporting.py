@@ -96,7 +96,7 @@ def trace(models: Exportable) -> dict[str, onnx.ModelProto]:
         raise UserError(
             f"{models.name}: config.sr.name={models.config.sr.name!r} with apply_stn="
             f"{models.config.sr.apply_stn!r} cannot be exported ({reason}); export models with "
-            "edsr, tbsrn, tsrn, tpgsr or tatt"
+            "edsr, tbsrn, tsrn, tpgsr, tatt or lemma"
         ) from error
     traced = (
         sr,

@@ -8,15 +8,14 @@ import jax
 import jax.numpy as jnp
 
 
-def reading_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """Cross-entropy of a softmax of a softmax, the mean over all steps; a float32 scalar.
-
-    The published code hands probabilities to a loss that takes logits, and counts the steps after
-    the end of a word too.
+def reading_loss(logits: jax.Array, targets: jax.Array, *, softmax_twice: bool = True) -> jax.Array:
+    """Cross-entropy, the mean over all steps, those after the end of a word too; a float32 scalar.
 
     Args:
       logits: float (batch, steps, classes).
       targets: int (batch, steps), classes; 0 is the end, and stands behind it.
+      softmax_twice: whether probabilities are taken for logits, as the published code hands them to
+        a loss that takes logits. Then the loss is never far from log(classes).
     """
-    likely = jax.nn.log_softmax(jax.nn.softmax(logits))
+    likely = jax.nn.log_softmax(jax.nn.softmax(logits) if softmax_twice else logits)
     return -jnp.take_along_axis(likely, targets[..., None], axis=-1).mean()

@@ -16,11 +16,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from textsr_jax.errors import UserError
+from textsr_jax.models.abinet import ABINet
 from textsr_jax.models.bicubic import Bicubic
 from textsr_jax.models.cdistnet import CDistNet
 from textsr_jax.models.crnn import CRNN
 from textsr_jax.models.edsr import EDSR
 from textsr_jax.models.layers.pixels import MASKED
+from textsr_jax.models.lemma import LEMMA
+from textsr_jax.models.located import LocatedResolver
 from textsr_jax.models.network import (
     Network,
     Variables,
@@ -65,6 +68,7 @@ SR_NETWORKS: Builders = {
     "tsrn": TSRN,
     "tpgsr": TPGSR,
     "tatt": TATT,
+    "lemma": LEMMA,
     "bicubic": Bicubic,
 }
 # Those that are given a text prior, and how `GuidedResolver` uses it by default, as published.
@@ -86,7 +90,8 @@ def build_sr(config: Mapping[str, Any], variables: Variables | None = None) -> N
         bfloat16, `apply_stn` one of `super_resolution.APPLY_STN`. The parts under `stn` and under
         the network's name are arguments of their constructors; the defaults are the published
         sizes. One of the networks `GUIDED` has `stages`, `mask` and `prior_dropout` there
-        too, which `GuidedResolver` takes, and its recognisers have the sizes under `prior`.
+        too, which `GuidedResolver` takes, and its recognisers have the sizes under `prior`. LEMMA
+        has `mask` there too, and its recogniser has the sizes under `abinet`.
       variables: what the model will run with. Where they hold no STN, as in EDSR's published file,
         the model has none either.
 
@@ -112,6 +117,8 @@ def build_sr(config: Mapping[str, Any], variables: Variables | None = None) -> N
 
     if name in GUIDED:
         return _build_guided(config, make_stn, mode)
+    if name == "lemma":
+        return _build_located(config, make_stn, mode)
     make_network = _maker(SR_NETWORKS, config, "sr")
     return Network(lambda rngs: SuperResolver(name, make_network(rngs), make_stn(rngs, 3), mode))
 
@@ -136,22 +143,45 @@ def _build_guided(
     return Network(build)
 
 
+def _build_located(
+    config: Mapping[str, Any], make_stn: Callable[[nnx.Rngs, int], STN | None], mode: str
+) -> Network:
+    name, sizes = config["name"], _arguments(config, config["name"])
+    mask = sizes.pop("mask", True)
+    channels = MASKED if mask else 3
+    dtype = _compute_dtype(config["dtype"], "sr")
+
+    def build(rngs: nnx.Rngs) -> LocatedResolver:
+        network = LEMMA(**sizes, image_channels=channels, dtype=dtype, rngs=rngs)
+        reader, stn = _make_reader(config, rngs), make_stn(rngs, channels)
+        return LocatedResolver(name, network, reader, stn, mode, mask=mask)
+
+    return Network(build)
+
+
 def build_prior(config: Mapping[str, Any]) -> Network:
-    """Builds the recogniser that guides an SR network, a CRNN for 0-9a-z, and its teacher.
+    """Builds the recogniser that guides an SR network: ABINet for LEMMA, else a CRNN for 0-9a-z.
 
     Args:
-      config: the part `sr` of a config; the part under `prior` holds arguments of `CRNN`.
+      config: the part `sr` of a config. The part under `abinet` holds arguments of `ABINet`, that
+        under `prior` arguments of `CRNN`, which is the network's teacher too.
 
     Raises:
-      UserError: there is no such dtype.
+      UserError: there is no such dtype, or sizes do not fit together.
     """
     _compute_dtype(config["dtype"], "sr")
-    return Network(lambda rngs: _make_prior(config, rngs))
+    make = _make_reader if config["name"] == "lemma" else _make_prior
+    return Network(lambda rngs: make(config, rngs))
 
 
 def _make_prior(config: Mapping[str, Any], rngs: nnx.Rngs) -> CRNN:
     dtype = _compute_dtype(config["dtype"], "sr")
     return CRNN(**_arguments(config, "prior"), dtype=dtype, rngs=rngs)
+
+
+def _make_reader(config: Mapping[str, Any], rngs: nnx.Rngs) -> ABINet:
+    dtype = _compute_dtype(config["dtype"], "sr")
+    return ABINet(**_arguments(config, "abinet"), dtype=dtype, rngs=rngs)
 
 
 def build_ocr(config: Mapping[str, Any], alphabet: Alphabet = ALPHANUMERIC) -> Network:

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from textsr_jax.models.cdistnet.backbone import STAGE_STRIDES, Block, ConvNorm
+from textsr_jax.errors import UserError
 from textsr_jax.models.layers.attention import AttentionLayer, Drop
 from textsr_jax.models.layers.positions import sinusoid_table
+from textsr_jax.models.layers.resnet import ConvNorm, ResNet45
 
 # 25 characters and the end, and the classes: the end, then a-z and 0-9.
 STEPS, CLASSES = 26, 37
@@ -57,6 +58,9 @@ class ABINet(nnx.Module):
       dropout: rate of dropout in training.
       dtype: compute dtype; the parameters stay float32.
       rngs: draws the parameters.
+
+    Raises:
+      UserError: the last of `channels` is odd or no multiple of `heads`.
     """
 
     def __init__(
@@ -73,6 +77,11 @@ class ABINet(nnx.Module):
         dtype: jnp.dtype | None = None,
         rngs: nnx.Rngs,
     ):
+        if channels[-1] % 2 or channels[-1] % heads:
+            raise UserError(
+                f"config.sr.abinet.channels={tuple(channels)}: the last must be even and a multiple"
+                f" of config.sr.abinet.heads={heads}; change one of them"
+            )
         self.vision = Vision(
             heads, hidden, encoder_layers, key_channels, channels, depths, dtype=dtype, rngs=rngs
         )
@@ -135,13 +144,7 @@ class Vision(nnx.Module):
         rngs: nnx.Rngs,
     ):
         width = channels[-1]
-        self.stem = ConvNorm(3, channels[0], 3, dtype=dtype, rngs=rngs)
-        self.stages: nnx.List[nnx.List[Block]] = nnx.List()
-        for stage, (depth, stride) in enumerate(zip(depths, STAGE_STRIDES, strict=True)):
-            inputs, outputs = channels[stage], channels[stage + 1]
-            first = Block(inputs, outputs, stride, dtype=dtype, rngs=rngs)
-            rest = [Block(outputs, outputs, 1, dtype=dtype, rngs=rngs) for _ in range(depth - 1)]
-            self.stages.append(nnx.List([first, *rest]))
+        self.backbone = ResNet45(channels, depths, dtype=dtype, rngs=rngs)
         self.encoder = nnx.List(
             AttentionLayer(width, heads, hidden, dtype=dtype, rngs=rngs) for _ in range(layers)
         )
@@ -165,10 +168,7 @@ class Vision(nnx.Module):
         self, images: jax.Array, drop: Drop, *, train: bool
     ) -> tuple[jax.Array, jax.Array]:
         """Attention maps and logits, as `Reading` has them, of normalised images."""
-        x = nnx.relu(self.stem(images, train=train))
-        for stage in self.stages:
-            for block in stage:
-                x = block(x, train=train)
+        x = self.backbone(images, train=train)
         batch, height, width, channels = x.shape
         tokens = x.reshape(batch, height * width, channels)
         tokens = drop(tokens + sinusoid_table(height * width, channels))

@@ -1,7 +1,7 @@
 """LEMMA: TSRN whose blocks are told what ABINet reads in the image, and where the letters are.
 
 "Towards robust scene text image super-resolution via explicit location enhancement" (Guo et al.,
-2023), as its published code computes it.
+2023), as its published code computes it. `models.located` has the recogniser.
 """
 
 import jax
@@ -9,14 +9,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from textsr_jax.errors import UserError
-from textsr_jax.models.abinet import CLASSES, ABINet, Reading
+from textsr_jax.models.abinet import CLASSES
 from textsr_jax.models.layers.attention import AttentionLayer
 from textsr_jax.models.layers.convolution import KERNEL_INIT, Conv
-from textsr_jax.models.layers.pixels import SCALE, with_mask
 from textsr_jax.models.layers.positions import sinusoid_table
-from textsr_jax.models.layers.resizing import bicubic_matrix
 from textsr_jax.models.srresnet import ConvPair, SRResNet
-from textsr_jax.models.super_resolution import check_mode
 from textsr_jax.models.tsrn import BidirectionalGRU
 
 _XAVIER = jax.nn.initializers.xavier_uniform()
@@ -326,74 +323,12 @@ class Guidance(nnx.Module):
         first, second, last = self.convs
         for conv, bn, slope in zip((first, second), self.bns, self.slopes, strict=True):
             x = _prelu(bn(conv(x), use_running_average=not train), slope)
-        return jax.nn.softmax(last(x), axis=(1, 2))
+        x = last(x)
+        # One axis of all pixels, because jax2onnx (0.13) takes no softmax over two.
+        return jax.nn.softmax(x.reshape(x.shape[0], -1, x.shape[-1]), axis=1).reshape(x.shape)
 
 
 def _instance_norm(features: jax.Array) -> jax.Array:
     features = features.astype(jnp.float32)
     centred = features - features.mean(axis=(1, 2), keepdims=True)
     return centred / jnp.sqrt((centred**2).mean(axis=(1, 2), keepdims=True) + 1e-5)
-
-
-class LocatedResolver(nnx.Module):
-    """LR images (batch, 16, 64, 3) in [0, 1] to SR images (batch, 32, 128, 3), not clipped.
-
-    ABINet reads the LR images as the network gets them, rectified in training, enlarged by bicubic.
-    The tree's top keys are `stn`, the network's name, and `reader`.
-
-    Args:
-      name: the network's name, its key in the tree.
-      network: a `LEMMA`.
-      reader: what reads.
-      stn: rectifies LR images first; None where `apply_stn` is "never".
-      apply_stn: when the STN runs; see `super_resolution.SuperResolver`.
-      mask: whether the network's images have a mask, made of the LR images.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        network: LEMMA,
-        reader: ABINet,
-        stn: nnx.Module | None,
-        apply_stn: str,
-        *,
-        mask: bool,
-    ):
-        check_mode(apply_stn)
-        self.name, self.apply_stn, self.mask = name, apply_stn, mask
-        if stn is not None:
-            self.stn = stn
-        setattr(self, name, network)
-        self.reader = reader
-
-    def __call__(
-        self, lr: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None
-    ) -> jax.Array:
-        return self.enlarge(lr, train=train, rngs=rngs)[0][..., :3]
-
-    def enlarge(
-        self, lr: jax.Array, *, train: bool = False, rngs: nnx.Rngs | None = None
-    ) -> tuple[jax.Array, Reading]:
-        """SR images with their masks, float32 (batch, 32, 128, 4), and what was read in `lr`."""
-        images = with_mask(lr) if self.mask else lr
-        if self.apply_stn == "always" or (train and self.apply_stn == "train"):
-            images = self.stn(images, train=train)
-        seen = _enlarged(jax.lax.stop_gradient(images[..., :3]))
-        reading = self.reader(seen, train=train, rngs=rngs)
-        network, maps = getattr(self, self.name), align_maps(reading.maps)
-        made = network(images, maps, reading.read, reading.lengths, train=train, rngs=rngs)
-        return made, reading
-
-
-def align_maps(maps: jax.Array) -> jax.Array:
-    """Attention maps (batch, steps, h, w) of `Reading` on LR pixels, (batch, steps, 2 h, 2 w)."""
-    return _enlarged(maps.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-
-
-def _enlarged(x: jax.Array) -> jax.Array:
-    """PyTorch's bicubic with `align_corners=True`, twice the size: (batch, H, W, channels)."""
-    rows, columns = (bicubic_matrix(n, SCALE * n, corners=True) for n in x.shape[1:3])
-    highest = jax.lax.Precision.HIGHEST
-    x = jnp.einsum("bhwc,gh->bgwc", x, rows, precision=highest)
-    return jnp.einsum("bgwc,vw->bgvc", x, columns, precision=highest)

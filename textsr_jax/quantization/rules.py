@@ -146,6 +146,33 @@ _SETS: dict[str, tuple[str, ...]] = {
         r"(stn|prior)/.*bn/(scale|bias)",
     ),
     "tatt-layer-norm": (r"tatt/interpreter/.*norm[12]?/(scale|bias)",),
+    "lemma-convolution": (
+        r"lemma/(head|body_end|upsample|tail|blocks/\d+/convs/conv[12])/(kernel|bias)",
+        r"lemma/guidance/(convs/\d+|located)/(kernel|bias)",
+        r"stn/convs/\d+/conv/(kernel|bias)",
+    ),
+    "lemma-recurrent": (r"lemma/blocks/\d+/gru[12]/.*/(kernel|bias)",),
+    "lemma-fusion": (
+        r"lemma/blocks/\d+/fusion/(of_\w+|aggregation)/linear[12]/(kernel|bias)",
+        r"lemma/blocks/\d+/fusion/weigh/\d+/(kernel|bias)",
+    ),
+    # Kernels as large as the image.
+    "lemma-depthwise": (r"lemma/blocks/\d+/fusion/whole/(kernel|bias)",),
+    "lemma-attention": (r"lemma/guidance/\w+/\d+/(in_proj|out_proj)/(kernel|bias)",),
+    "lemma-linear": (
+        r"lemma/guidance/text/kernel",
+        r"lemma/guidance/\w+/\d+/linear[12]/(kernel|bias)",
+    ),
+    "lemma-reader-convolution": (r"reader/vision/(backbone|reduce|enlarge)/.*conv/(kernel|bias)",),
+    "lemma-reader-attention": (r"reader/.*/(in_proj|out_proj)/(kernel|bias)",),
+    "lemma-reader-linear": (r"reader/.*/(linear[12]|project|classify)/(kernel|bias)",),
+    "lemma-stn": (r"stn/.*/(kernel|bias|scale)",),
+    "lemma-stn-linear": (r"stn/fc[12]/(kernel|bias)",),
+    "lemma-batch-norm": (
+        r"lemma/.*(bn|bn[12]|bns/\d+)/(scale|bias)",
+        r"(stn|reader)/.*bn/(scale|bias)",
+    ),
+    "lemma-layer-norm": (r"(lemma/guidance|reader)/.*/norm[12]/(scale|bias)",),
     "cdistnet-convolution": (r"(backbone|rectifier)/.*/conv/(kernel|bias)",),
     "cdistnet-linear": (
         r"mdcdp/.*/linear[12]/(kernel|bias)",

@@ -21,7 +21,8 @@ from textsr_jax.runtime import atomic
 from textsr_jax.runtime.atomic import JSON
 from textsr_jax.storage import file_kinds
 
-PARTS = ("sr", "ocr", "focus", "resampler")
+# "prior" is a recogniser that only guides an SR network.
+PARTS = ("sr", "ocr", "focus", "resampler", "prior")
 
 _RECORD = "textsr_jax"
 _VERSION = 1

@@ -95,14 +95,14 @@ def check_words(training: Training) -> None:
 
 
 def check_joint_trains(chosen: set[str], training: Training) -> None:
-    """Refuses the joint stage for an SR model without parameters, or with a text prior.
+    """Refuses the joint stage for an SR model without parameters, or with a recogniser inside.
 
     Raises:
       UserError: the joint stage is chosen, and the SR model is one of those.
     """
-    if JOINT in chosen and training.config.sr.name in GUIDED:
+    if JOINT in chosen and training.config.sr.name in (*GUIDED, "lemma"):
         raise UserError(
-            f"config.stages={training.config.stages}: {JOINT} has no loss for the text prior of "
+            f"config.stages={training.config.stages}: {JOINT} has no loss for the recogniser of "
             f"{training.config.sr.name}; take {STAGE1} and {STAGE2}"
         )
     if JOINT in chosen and not training.sr_is_trainable:

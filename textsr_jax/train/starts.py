@@ -54,7 +54,10 @@ def has_teacher(config: Experiment) -> bool:
 
 
 def load_prior(training: Training) -> Variables:
-    """The CRNN that `config.init.prior` names, of the sizes in `config.sr.prior`.
+    """The recogniser that `config.init.prior` names, to guide the SR network.
+
+    It is an ABINet of the sizes in `config.sr.abinet` for LEMMA, else a CRNN of those in
+    `config.sr.prior`.
 
     Raises:
       UserError: there is no such recogniser.
@@ -62,8 +65,9 @@ def load_prior(training: Training) -> Variables:
     config = training.config
     place = f"config.init.prior={config.init.prior}"
     template = build_prior(config.sr).template
+    part, name = ("prior", "prior") if config.sr.name == "lemma" else ("ocr", "crnn")
     return checkpoints.load_start(
-        config.init.prior, names.PRETRAIN_OCR, "ocr", "crnn", template, place
+        config.init.prior, names.PRETRAIN_OCR, part, name, template, place
     )
 
 

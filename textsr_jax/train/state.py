@@ -9,6 +9,7 @@ import optax
 
 from textsr_jax.config.settings import Optimization
 from textsr_jax.models import Variables
+from textsr_jax.models.located import READER
 from textsr_jax.models.text_prior import PRIOR
 
 
@@ -111,7 +112,7 @@ def _clip(most: float) -> optax.GradientTransformation:
     """Scales gradients whose global norm is above `most` down to it, by one factor.
 
     The recognisers that guide an SR model (`models.text_prior`) are neither counted nor scaled, as
-    published.
+    published. That of LEMMA is, as published.
 
     `optax.clip_by_global_norm` divides each value instead (optax 0.2.8); with it XLA's Adam takes
     1.8 times as long on a CPU. PyTorch's `clip_grad_norm_` multiplies too.
@@ -126,9 +127,22 @@ def _clip(most: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), clip)
 
 
+def _slow_reader(rate: float) -> optax.GradientTransformation:
+    """Multiplies the updates of the recogniser inside LEMMA (`models.located`) by `rate`."""
+
+    def slow(updates: optax.Updates, state: Any, params: Any = None) -> tuple[Any, Any]:
+        slowed = jax.tree.map(lambda leaf: rate * leaf, updates.get(READER, {}))
+        return updates | ({READER: slowed} if slowed else {}), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), slow)
+
+
 def make_optimizer(config: Optimization) -> optax.GradientTransformation:
-    """Clips the gradient's global norm (`_clip`), then Adam; AdamW if `weight_decay` is not 0."""
-    return optax.chain(
+    """Clips the gradient's global norm (`_clip`), then Adam; AdamW if `weight_decay` is not 0.
+
+    In stage 1 `reader_rate` scales the learning rate of the recogniser inside LEMMA.
+    """
+    steps = [
         _clip(config.clip),
         optax.adamw(
             schedule(config),
@@ -137,4 +151,8 @@ def make_optimizer(config: Optimization) -> optax.GradientTransformation:
             eps=config.eps,
             weight_decay=config.weight_decay,
         ),
-    )
+    ]
+    # Stage 1 alone has it. Where it is 1, states are as those of runs that are older than it.
+    if (rate := config.get("reader_rate", 1)) != 1:
+        steps.append(_slow_reader(rate))
+    return optax.chain(*steps)

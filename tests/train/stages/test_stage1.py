@@ -106,6 +106,30 @@ def test_a_guided_network_starts_with_its_teacher_in_every_stage(data_root, tmp_
     assert jax.tree.structure(outline.frozen) == jax.tree.structure(stage.frozen)
 
 
+def test_lemma_starts_from_a_recogniser_that_its_loss_trains_too(data_root, tmp_path, monkeypatch):
+    config = variants.lemma(micro_config(data_root, tmp_path / "data"))
+    config.stages, config.sr.apply_stn = "stage1", "never"
+    rng = np.random.default_rng(0)
+
+    def drawn(network):
+        return jax.tree.map(lambda leaf: rng.random(leaf.shape, np.float32), network.template)
+
+    reader = drawn(build_prior(config.sr))
+    config.init.prior = str(tmp_path / "abinet.params")
+    parameter_files.save(config.init.prior, ParameterFile("abinet", "prior", {}, reader))
+    training = open_training(checked(config), tmp_path / "w")
+    # Nothing is compiled here. The parity vectors hold the loss, and the optimiser has its tests.
+    monkeypatch.setattr(training.sr, "init", lambda key: drawn(training.sr))
+    start = stage1.initial_sr(training)(jax.random.key(0))
+    assert same({part: tree["reader"] for part, tree in start.items()}, reader)
+    outline = stage1.SPEC.outline(training, stage1.SPEC)
+    _, (parts, stats) = jax.eval_shape(
+        outline.loss, start, outline.frozen, outline.batch, jax.random.key(0)
+    )
+    assert parts.keys() == {"loss", "mse", "position", "recognition", "reading"}
+    assert jax.tree.structure(stats) == jax.tree.structure(start["stats"])
+
+
 def test_without_text_focus_its_recogniser_is_neither_trained_nor_needed(
     trained, data_root, tmp_path
 ):

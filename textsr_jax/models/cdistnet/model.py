@@ -9,7 +9,7 @@ from flax import nnx
 from textsr_jax import text
 from textsr_jax.errors import UserError
 from textsr_jax.models.cdistnet.attention import SelfAttentionLayer, attention_output
-from textsr_jax.models.cdistnet.backbone import ResNet45
+from textsr_jax.models.cdistnet.backbone import Backbone
 from textsr_jax.models.cdistnet.decoder import Decoder
 from textsr_jax.models.cdistnet.rectifier import Rectifier
 from textsr_jax.models.layers.positions import sinusoid_table
@@ -78,7 +78,7 @@ class CDistNet(Decoder):
             if rectify
             else None
         )
-        self.backbone = ResNet45(channels, depths, width, dtype=dtype, rngs=rngs)
+        self.backbone = Backbone(channels, depths, width, dtype=dtype, rngs=rngs)
         self.encoder = nnx.List(
             SelfAttentionLayer(width, heads, encoder_hidden, dtype=dtype, rngs=rngs)
             for _ in range(encoder_layers)

@@ -13,8 +13,8 @@ import numpy as np
 from flax import nnx
 
 from textsr_jax.models.cdistnet.attention import linear
-from textsr_jax.models.cdistnet.backbone import ConvNorm
 from textsr_jax.models.layers.pooling import max_pool
+from textsr_jax.models.layers.resnet import ConvNorm
 from textsr_jax.models.layers.sampling import bilinear_sample
 
 NUM_CONTROL_POINTS = 20

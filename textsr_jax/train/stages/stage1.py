@@ -1,17 +1,19 @@
 """Stage 1: trains the SR model on pairs of LR and HR images by the text-focus loss.
 
-SR models that a text prior guides train their recognisers too.
+SR models that a recogniser guides train it too.
 """
 
 import jax
 
 from textsr_jax.errors import UserError
 from textsr_jax.models import GUIDED, Network, Variables, build_prior
+from textsr_jax.models.located import READER
 from textsr_jax.models.text_prior import PRIOR
 from textsr_jax.storage import checkpoints
 from textsr_jax.train import caches, comparison, loop, names, starts, steps, word_stages
 from textsr_jax.train.guided import guided_loss
 from textsr_jax.train.judges import SRJudge
+from textsr_jax.train.located import located_loss
 from textsr_jax.train.specs import Initial, Outline, StageSpec
 from textsr_jax.train.stages import pretrain, stage0
 from textsr_jax.train.training import Training
@@ -23,6 +25,8 @@ def _learns(training: Training) -> tuple[Network, steps.Loss]:
     if config.sr.name in GUIDED:
         teacher = build_prior(config.sr)
         loss = guided_loss(training.sr, training.focus, teacher, config.stage1, weights=weights)
+    elif config.sr.name == "lemma":
+        loss = located_loss(training.sr, training.focus, config.stage1, weights=weights)
     else:
         loss = steps.super_resolution_loss(
             training.sr, training.focus, config.stage1, weights=weights
@@ -75,14 +79,9 @@ def _teacher(training: Training) -> Variables:
 
 def initial_sr(training: Training) -> Initial:
     """Makes the variables of the SR model that stage 1 starts from."""
-    start, config = _start(training), training.config
-    if start is None and config.sr.name in GUIDED and config.init.prior:
-        # All stages' recognisers start alike, as published.
-        found, stages = starts.load_prior(training), config.sr[config.sr.name].get("stages", 1)
-        start = {
-            part: {PRIOR: {str(stage): tree for stage in range(stages)}}
-            for part, tree in found.items()
-        }
+    start = _start(training)
+    if start is None and training.config.init.prior:
+        start = _start_of_recognizer(training)
     if start is None:
         return training.sr.init
 
@@ -111,6 +110,20 @@ def _start(training: Training) -> Variables | None:
             config.init.sr, names.STAGE1, "sr", config.sr.name, training.sr.template
         )
     return None
+
+
+def _start_of_recognizer(training: Training) -> Variables | None:
+    """The recogniser of `config.init.prior` where the SR model has it; None for other models."""
+    config = training.config
+    if config.sr.name == "lemma":
+        return {part: {READER: tree} for part, tree in starts.load_prior(training).items()}
+    if config.sr.name not in GUIDED:
+        return None
+    # All stages' recognisers start alike, as published.
+    found, stages = starts.load_prior(training), config.sr[config.sr.name].get("stages", 1)
+    return {
+        part: {PRIOR: {str(stage): tree for stage in range(stages)}} for part, tree in found.items()
+    }
 
 
 def outline(training: Training, spec: StageSpec) -> Outline:
