@@ -41,6 +41,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data = part(
         root="",
         data_dir="",
+        words="",
         # As the published code of TextZoom, TBSRN and CDistNet reads labels, so that published
         # scores can be compared.
         labels="strip",

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from configs import paper, small, tiny
 from textsr_jax.config import checks, kinds, sizes
 from textsr_jax.config.settings import FIELDS
+from textsr_jax.config.word_sources import WordSources
 from textsr_jax.errors import UserError
 
 PAPER = json.dumps(paper.get_config().to_dict())
@@ -24,9 +25,9 @@ MACHINE = [name for name, field in FIELDS.items() if field.role == "machine"]
 ODD = {
     "null": (None, ()),
     "true": (True, (kinds.Flag,)),
-    "text of a number": ("8", (kinds.Text,)),
-    "empty text": ("", (kinds.Text,)),
-    "text of lines": ("a\nb", (kinds.Text,)),
+    "text of a number": ("8", (kinds.Text, WordSources)),
+    "empty text": ("", (kinds.Text, WordSources)),
+    "text of lines": ("a\nb", (kinds.Text, WordSources)),
     "text without end": ("x" * 5000, ()),
     "null character": ("a\0b", ()),
     "half a character": ("\ud800", ()),
@@ -120,6 +121,8 @@ def values(kind):
     if isinstance(kind, kinds.Choices):
         some = st.lists(st.sampled_from(kind.names), min_size=1)
         return some.map(",".join)
+    if isinstance(kind, WordSources):
+        return st.sampled_from(["", "/mj", "/mj:0.5,/st", "/mj:.25,/st:0.75"])
     if isinstance(kind, kinds.Wholes):
         return st.tuples(*[st.integers(kind.low, kind.high)] * kind.count)
     if isinstance(kind, kinds.Axes):

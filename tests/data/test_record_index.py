@@ -53,6 +53,18 @@ def test_a_start_reads_the_index_and_no_record(config, monkeypatch, caplog):
     assert lengths.tolist() == [len(label) for label in labels]
 
 
+def test_runs_share_what_was_prepared_once(config, tmp_path):
+    def files():
+        found = (tmp_path / "prepared").rglob("*")
+        return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
+
+    expected, written = started(config), files()
+    assert sum("array_record" in path.name for path in written) == 2
+    # Neither what is held out nor how labels are scored is a reason to prepare them again.
+    data.load(config.replace(validation_fraction=0.5))
+    assert started(config) == expected and files() == written
+
+
 def test_a_set_of_an_older_version_gets_an_index(config, tmp_path):
     expected = started(config)
     files = sorted((tmp_path / "prepared").rglob("*.index.npy"))

@@ -1,12 +1,18 @@
 """Cached arrays: what was written is read, and damage is seen and says so."""
 
 import resource
+import types
 
+import jax
 import numpy as np
 import pytest
 
+from textsr_jax import text
+from textsr_jax.config.settings import Parallel
+from textsr_jax.data.records import Record
+from textsr_jax.data.synthetic.generation import HR_SHAPE, LR_SHAPE
 from textsr_jax.errors import UserError
-from textsr_jax.train import caches
+from textsr_jax.train import caches, mesh
 
 IMAGES = np.arange(6000, dtype=np.uint8)
 
@@ -66,3 +72,57 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(path.parent.iterdir()) == []
+
+
+def test_sr_images_go_on_behind_those_that_a_stopped_training_wrote(tmp_path, monkeypatch):
+    size = 2 * jax.device_count()
+    monkeypatch.setattr(caches, "_BLOCK", 2)
+    training = types.SimpleNamespace(
+        workdir=tmp_path,
+        evaluation_size=size,
+        placement=mesh.make_placement(Parallel()),
+        config=types.SimpleNamespace(max_length=5),
+        alphabet=text.ALPHANUMERIC,
+    )
+    words = types.SimpleNamespace(fingerprints={})
+    spec = types.SimpleNamespace(name="stage2", training_set=lambda _: words)
+    read = []
+
+    class Source:
+        def __init__(self, end):
+            self.end = end
+
+        def __len__(self):
+            return 7 * size - 1
+
+        def __getitem__(self, index):
+            if index >= self.end:
+                raise RuntimeError("the process was killed")
+            read.append(index)
+            lr, hr = np.full(LR_SHAPE, index, np.uint8), np.zeros(HR_SHAPE, np.uint8)
+            return Record(f"k:{index}", lr, hr, "word")
+
+    def made(weight, end=7 * size):
+        read.clear()
+        variables = {"weight": np.float32(weight)}
+        return caches.sr_images(training, spec, enlarge, variables, "train", Source(end))
+
+    def enlarge(variables, lr):
+        return variables["weight"] * lr.repeat(2, axis=1).repeat(2, axis=2)
+
+    # Five batches are written: two blocks of two batches, of which the last one is made again.
+    with pytest.raises(RuntimeError, match="killed"):
+        made(1, end=5 * size)
+    images = made(1)
+    assert min(read) == 2 * size and len(read) == 5 * size - 1
+    assert images.shape == (7 * size - 1, *HR_SHAPE)
+    assert np.all(images == np.arange(7 * size - 1, dtype=np.uint8)[:, None, None, None])
+    assert [path.name for path in (tmp_path / "stage2").iterdir()] == ["sr_train.npy"]
+    np.testing.assert_array_equal(made(1), images)
+    assert not read
+
+    # What another model wrote is no beginning.
+    with pytest.raises(RuntimeError, match="killed"):
+        made(0.5, end=5 * size)
+    assert np.all(made(0) == 0) and min(read) == 0
+    assert [path.name for path in (tmp_path / "stage2").iterdir()] == ["sr_train.npy"]

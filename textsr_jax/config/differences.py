@@ -5,7 +5,7 @@ import os
 import pathlib
 from typing import Any
 
-from textsr_jax.config import checks
+from textsr_jax.config import checks, word_sources
 from textsr_jax.config.kinds import Text
 from textsr_jax.config.settings import FIELDS, Experiment
 
@@ -36,11 +36,16 @@ def plain(config: Experiment) -> dict[str, Any]:
     """The config as JSON gives it back: nested dicts, lists for tuples, absolute paths."""
     values = dict(checks.leaves(config.to_dict()))
     for name in _PLACES:
-        place = values[name]
-        if place and not place.startswith(_NO_PLACES):
-            values[name] = str(pathlib.Path(os.path.expanduser(place)).resolve())
+        values[name] = _absolute(values[name])
+    values["data.words"] = word_sources.with_paths(values["data.words"], _absolute)
     content: dict[str, Any] = json.loads(json.dumps(checks.nested(values)))
     return content
+
+
+def _absolute(place: str) -> str:
+    if not place or place.startswith(_NO_PLACES):
+        return place
+    return str(pathlib.Path(os.path.expanduser(place)).resolve())
 
 
 def first_difference(old: Experiment, new: Experiment) -> tuple[str, Any, Any] | None:

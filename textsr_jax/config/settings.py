@@ -28,6 +28,7 @@ from textsr_jax.config.network_settings import (
     SRSettings,
 )
 from textsr_jax.config.parts import Part, machine, recipe, table
+from textsr_jax.config.word_sources import WordSources
 
 _MANY = 10**9
 _FRACTION = Number(0, 1, open_high=True)
@@ -63,6 +64,10 @@ class Data(Part):
 
     root: str = machine("", Text(), "a folder of TextZoom's LMDB folders; empty: drawn words")
     data_dir: str = machine("", Text(), "where prepared data are kept; empty: TFDS's default")
+    # As MJSynth and SynthText are kept, with keys image-000000001, label-000000001 and num-samples.
+    # PART is of the words that pre-training reads. What is left to 1 is of the words above and of
+    # prepared drawn ones; LMDBs without a part share it.
+    words: str = machine("", WordSources(), "LMDBs of words that pre-training reads as they are")
     # "strip" drops these letters (café: caf), as the published code does. "fold" takes their plain
     # forms first (café: cafe, full-width ＯＰＥＮ: open), as PARSeq does: what the image shows.
     # `Scoring.punctuation` is about the characters that are left then.

@@ -93,6 +93,7 @@ def train_batches(
     max_length: int,
     seed: int,
     alphabet: Alphabet = ALPHANUMERIC,
+    beside: Sequence[tuple[Records, float]] = (),
     attention: np.ndarray | None = None,
     images: bool = True,
     process_index: int = 0,
@@ -112,6 +113,9 @@ def train_batches(
       max_length: the most characters in a label, and the width of `Batch.characters`.
       seed: a number from 0 to 2^32 - 1 for the order of records.
       alphabet: of the characters; a label's others are left out.
+      beside: further records, and the part of all words that each gives, above 0 and together at
+        most 1. Their labels fit, and they are always read with their images. `records` give the
+        rest. Each of them has epochs of its own. In `Batch.index` they follow behind `records`.
       attention: float32 (len(records), heads, steps, positions), from which `Batch.attention` is
         taken by `index`; may be a memory-mapped array.
       images: whether batches hold their images; if not, they have `NO_IMAGES`, and no image is
@@ -125,6 +129,46 @@ def train_batches(
 
     Raises:
       UserError: no record is left to train on.
+    """
+    streams: list[tuple[grain.MapDataset, float]] = []
+    rest = round(1 - sum(part for _, part in beside), 9)
+    if rest > 0:
+        kept = _fitting(records, max_length, alphabet)
+        streams.append((_shuffled(kept, seed), rest))
+    start = len(records)
+    for number, (others, part) in enumerate(beside, start=1):
+        # Grain asks for places one by one, so that a range takes no memory.
+        places = range(start, start + len(others))
+        streams.append((_shuffled(places, (seed + number) % 2**32), part))
+        start += len(others)
+    sets, parts = zip(*streams, strict=True)
+    dataset = sets[0] if len(sets) == 1 else grain.MapDataset.mix(sets, parts)
+    if images:
+        everything = Concatenated([records, *(others for others, _ in beside)])
+        dataset = dataset.map(lambda index: (index, everything[int(index)]))
+        collate = functools.partial(
+            _collate, batch_size=batch_size, max_length=max_length, alphabet=alphabet
+        )
+    else:
+        words = [alphabet.normalize(label)[:max_length] for label in reading.labels(records)]
+        collate = functools.partial(_without_images, characters=alphabet.encode(words, max_length))
+    dataset = dataset.batch(batch_size, drop_remainder=True, batch_fn=collate)
+    if attention is not None:
+        dataset = dataset.map(lambda batch: batch.replace(attention=attention[batch.index]))
+    options = dataclasses.replace(_READ_OPTIONS, num_threads=threads)
+    return iter(dataset[process_index::process_count].to_iter_dataset(options))
+
+
+def _shuffled(places: Sequence[int] | np.ndarray, seed: int) -> grain.MapDataset:
+    """Places without an end, each once per epoch, in a new order each time."""
+    return grain.MapDataset.source(places).seed(seed).shuffle().repeat()
+
+
+def _fitting(records: Records, max_length: int, alphabet: Alphabet) -> np.ndarray:
+    """The places of the records whose label fits; a warning counts the others.
+
+    Raises:
+      UserError: there is none.
     """
     lengths = reading.lengths(records, alphabet)
     kept = np.flatnonzero(lengths <= max_length)
@@ -142,20 +186,7 @@ def train_batches(
             f"training set: has no record with a label of at most {max_length} characters;"
             " give a data root with train folders"
         )
-    dataset = grain.MapDataset.source(kept).seed(seed).shuffle().repeat()
-    if images:
-        dataset = dataset.map(lambda index: (index, records[int(index)]))
-        collate = functools.partial(
-            _collate, batch_size=batch_size, max_length=max_length, alphabet=alphabet
-        )
-    else:
-        words = [alphabet.normalize(label)[:max_length] for label in reading.labels(records)]
-        collate = functools.partial(_without_images, characters=alphabet.encode(words, max_length))
-    dataset = dataset.batch(batch_size, drop_remainder=True, batch_fn=collate)
-    if attention is not None:
-        dataset = dataset.map(lambda batch: batch.replace(attention=attention[batch.index]))
-    options = dataclasses.replace(_READ_OPTIONS, num_threads=threads)
-    return iter(dataset[process_index::process_count].to_iter_dataset(options))
+    return kept
 
 
 def evaluation_batches(

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from textsr_jax.config import word_sources
 from textsr_jax.config.settings import Data, PhotographSettings, Synthetic
 from textsr_jax.errors import UserError, require
+from textsr_jax.text import Alphabet
 
 # The processes that draw words import this file too and have no use for JAX and TFDS. Each function
 # imports what it needs.
 if TYPE_CHECKING:
+    from textsr_jax.data.lmdb_words import LmdbWords
     from textsr_jax.data.photograph_folders import Photographs
     from textsr_jax.data.records import Record, Records
 
@@ -149,6 +152,25 @@ def title(root: str) -> str:
     if not root:
         return "synthetic words"
     return re.sub(r"[^\w.-]+", "_", pathlib.Path(root).expanduser().resolve().name) or "data"
+
+
+def load_words(config: Data, alphabet: Alphabet, max_length: int) -> list[tuple[LmdbWords, float]]:
+    """The LMDBs of `config.words`, and the part of all words that each gives, above 0.
+
+    Args:
+      config: has the fields `words` and `labels`; see `word_sources` and `LmdbWords`.
+      alphabet: of the characters that are trained on.
+      max_length: the most characters of a label.
+
+    Raises:
+      UserError: there is no such LMDB, or it cannot be used.
+    """
+    from textsr_jax.data.lmdb_words import LmdbWords
+
+    return [
+        (LmdbWords(path, labels=config.labels, alphabet=alphabet, max_length=max_length), part)
+        for path, part in word_sources.parts(config.words)
+    ]
 
 
 def load_photographs(

@@ -1,13 +1,15 @@
-"""Checks an LMDB's pages before the library maps them: a damaged page would kill the process.
+"""Checks an LMDB's pages before they are used: the library maps them, and a damaged one kills it.
 
 The library does not check its pages. The format is that of LMDB 0.9 on 64 bits. A page begins with
 its number, its flags and the bounds of its free space. A tree of pages leads from the newer of two
 meta pages to the leaves. Long values have pages of their own.
 """
 
+import mmap
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +23,7 @@ _HEAD = struct.Struct("<QHHHH")  # number, padding, flags, end of the pointers, 
 _META = struct.Struct("<IIQQ48sIHHQQQQQQQ")  # magic, version, ..., the main tree, last page, change
 _MAGIC = 0xBEEFC0DE
 _BRANCH, _LEAF, _KIND = 1, 2, 0x6F
-_NODE = 8  # bytes before a node's key
+_NODE = struct.Struct("<HHHH")  # the value's length or the page, flags, the key's length
 _LONG, _DUPLICATES = 1, 4  # flags of a node
 _NO_PAGE = 2**64 - 1
 _DEEPEST = 32
@@ -33,6 +35,93 @@ class _DamageError(Exception):
 
 class _CutError(Exception):
     """The file ends before its last page."""
+
+
+class _Tree(NamedTuple):
+    """The tree of pages: a page's bytes, the tree's levels and first page, the file's last page."""
+
+    size: int
+    depth: int
+    root: int
+    last: int
+
+
+class Values:
+    """The values of an LMDB by their keys. A page is checked when it is first used.
+
+    `check` walks the whole tree, which takes minutes for millions of words. Threads may share it.
+
+    Args:
+      file: the LMDB's file; only read.
+
+    Raises:
+      UserError: it is no LMDB, is damaged, or is cut short.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        try:
+            with file.open("rb") as stream:
+                mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            mapped.madvise(mmap.MADV_RANDOM)
+        except (OSError, ValueError) as error:  # an empty file cannot be mapped
+            reason = error.strerror if isinstance(error, OSError) else "it is empty"
+            raise UserError(f"{file}: is not a readable LMDB ({reason}); name another") from error
+        self._content = np.frombuffer(mapped, np.uint8)
+        try:
+            tree = _tree(self._content)
+        except (_CutError, _DamageError) as error:
+            raise _fault(file, error) from None
+        if tree is None:
+            raise UserError(f"{file}: is not a readable LMDB (no meta page); name another")
+        self._tree = tree
+        # The level on which a page was checked; 0 for not yet.
+        self._levels = np.zeros(tree.last + 1, np.uint8)
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key, None where there is no such key; raises `UserError` if damaged."""
+        size, depth, number, last = self._tree
+        data = self._content.data
+        for level in range(1, depth + 1 if number != _NO_PAGE else 1):
+            leaf = level == depth
+            if number > last:
+                raise _fault(self._file, _DamageError(number))
+            if self._levels[number] != level:
+                try:
+                    _children(self._content, number, size, last, leaf=leaf)
+                except _DamageError as error:
+                    raise _fault(self._file, error) from None
+                self._levels[number] = level
+            start = number * size
+            lower = _HEAD.unpack_from(data, start)[3]
+            # The last node whose key is not behind `key`. The first one of a branch has no key.
+            low, high = 0 if leaf else 1, (lower - _HEAD.size) // 2
+            while low < high:
+                middle = (low + high) // 2
+                if _node(data, start, middle)[0] <= key:
+                    low = middle + 1
+                else:
+                    high = middle
+            if low == 0:
+                return None
+            found, (first, second, flags), value = _node(data, start, low - 1)
+            if leaf:
+                if found != key:
+                    return None
+                if flags & _LONG:
+                    value = struct.unpack_from("<Q", data, value)[0] * size + _HEAD.size
+                return bytes(data[value : value + (first | second << 16)])
+            number = first | second << 16 | flags << 32
+        return None
+
+
+def _node(data: memoryview, start: int, place: int) -> tuple[bytes, tuple[int, int, int], int]:
+    """A node of the page that begins at `start`: its key, its words, where its value begins."""
+    at = start + struct.unpack_from("<H", data, start + _HEAD.size + 2 * place)[0]
+    *words, length = _NODE.unpack_from(data, at)
+    at += _NODE.size
+    first, second, flags = words
+    return bytes(data[at : at + length]), (first, second, flags), at + length
 
 
 def is_lmdb(path: Path) -> bool:
@@ -49,25 +138,35 @@ def check(file: Path) -> None:
         return
     try:
         _check(np.memmap(file, np.uint8, "r"))
-    except _CutError:
-        raise UserError(f"{file}: is cut short; copy the file again") from None
-    except _DamageError as error:
-        raise UserError(f"{file}: is damaged at page {error}; copy the file again") from None
+    except (_CutError, _DamageError) as error:
+        raise _fault(file, error) from None
 
 
-def _check(content: np.ndarray) -> None:
+def _fault(file: Path, error: Exception) -> UserError:
+    what = "cut short" if isinstance(error, _CutError) else f"damaged at page {error}"
+    return UserError(f"{file}: is {what}; copy the file again")
+
+
+def _tree(content: np.ndarray) -> _Tree | None:
+    """The tree of the newer meta page; None where the file is no LMDB."""
     metas = list(_metas(content))
     if not metas:
-        return
+        return None
     size, flags, depth, root, last, _ = max(metas, key=lambda meta: meta[-1])
-    if size not in {2**power for power in range(9, 17)} or flags:
+    if size not in {2**power for power in range(9, 17)} or flags or depth > _DEEPEST:
         raise _DamageError(0)
     if (last + 1) * size > len(content):
         raise _CutError
+    return _Tree(size, depth, root, last)
+
+
+def _check(content: np.ndarray) -> None:
+    tree = _tree(content)
+    if tree is None:
+        return
+    size, depth, root, last = tree
     seen = np.zeros(last + 1, bool)
     pending = [] if root == _NO_PAGE else [(root, 1)]
-    if depth > _DEEPEST:
-        raise _DamageError(0)
     while pending:
         number, level = pending.pop()
         if number > last or level > depth or seen[number]:
@@ -104,10 +203,10 @@ def _children(content: np.ndarray, number: int, size: int, last: int, *, leaf: b
         raise _DamageError(number)
     page = content[start : start + size]
     places = _word(page, np.arange(_HEAD.size, lower, 2))
-    if not np.all((upper <= places) & (places <= size - _NODE)):
+    if not np.all((upper <= places) & (places <= size - _NODE.size)):
         raise _DamageError(number)
-    words = [_word(page, places + offset) for offset in range(0, _NODE, 2)]
-    values = places + _NODE + words[3]  # behind the keys
+    words = [_word(page, places + offset) for offset in range(0, _NODE.size, 2)]
+    values = places + _NODE.size + words[3]  # behind the keys
     if not leaf:
         if np.any(values > size):
             raise _DamageError(number)

@@ -1,4 +1,4 @@
-"""The fields of a TextZoom record as a pair of images of the right sizes, in PNG.
+"""The fields of an LMDB's record: its word, and its images in the right sizes.
 
 The processes that prepare a set import this file. It imports neither JAX nor TensorFlow Datasets.
 """
@@ -29,6 +29,10 @@ def encoded(values: Sequence[Values], labels: str) -> Iterator[list[EncodedPair 
     yield [_encoded(fields, labels) for fields in values]
 
 
+class LeftOut(Exception):
+    """A record cannot be used; the message is the reason, as it is counted."""
+
+
 def _encoded(values: Values, labels: str) -> EncodedPair | str:
     label, hr, lr = values
     if label is None:
@@ -36,24 +40,42 @@ def _encoded(values: Values, labels: str) -> EncodedPair | str:
     if hr is None or lr is None:
         return "missing image"
     try:
+        word = word_of(label, labels)
+        return WordPair(image_of(lr, LR_SIZE), image_of(hr, HR_SIZE), word).encoded()
+    except LeftOut as reason:
+        return str(reason)
+
+
+def word_of(label: bytes, labels: str) -> str:
+    """The word that a label gives; raises `LeftOut` where it cannot be scored.
+
+    Args:
+      label: as an LMDB has it.
+      labels: one of `text.LABELS`; see `textzoom.TextZoom`.
+    """
+    try:
         word = label.decode()
     except UnicodeDecodeError:
-        return "label not UTF-8"
+        raise LeftOut("label not UTF-8") from None
     if not word.strip():
-        return "empty label"
+        raise LeftOut("empty label")
     folded = text.fold(word)
     if labels == "fold":
         word = folded
     if not text.normalize(word):
         if text.normalize(folded):
-            return "label that only config.data.labels=fold reads"
-        return "label without 0-9a-z"
+            raise LeftOut("label that only config.data.labels=fold reads")
+        raise LeftOut("label without 0-9a-z")
+    return word
+
+
+def image_of(data: bytes, size: tuple[int, int]) -> np.ndarray:
+    """Decodes an image to uint8 RGB of `size`, resized by Pillow's bicubic filter.
+
+    Raises:
+      LeftOut: it is damaged, or no image.
+    """
     try:
-        return WordPair(_decode(lr, LR_SIZE), _decode(hr, HR_SIZE), word).encoded()
+        return resize(decode_rgb(data, "record"), size)
     except UserError:
-        return "undecodable image"
-
-
-def _decode(data: bytes, size: tuple[int, int]) -> np.ndarray:
-    """Decodes an image to uint8 RGB of `size`, resized by Pillow's bicubic filter."""
-    return resize(decode_rgb(data, "record"), size)
+        raise LeftOut("undecodable image") from None

@@ -5,6 +5,7 @@ The content goes into a partial file in the same folder, which then replaces the
 
 import contextlib
 import fcntl
+import glob
 import json
 import os
 import pathlib
@@ -77,6 +78,26 @@ def replacing(
         partial.take_place()
 
 
+@contextlib.contextmanager
+def growing(path: str | pathlib.Path, mark: str, *, fix: str = _FIX) -> Iterator[BinaryIO]:
+    """As `replacing`, but a block that ends by an error leaves its partial file to the next one.
+
+    Args:
+      path: the file; its folder is made if it is missing.
+      mark: tells what the content is made from. The stream holds what a block with the same mark
+        left, from its start; what others left is deleted.
+      fix: as of `replacing`.
+
+    Raises:
+      UserError: as `replacing`.
+    """
+    with _one_line(path, fix), contextlib.ExitStack() as stack:
+        partial = stack.enter_context(_Partial(path, parents=True, mark=mark))
+        yield partial.stream
+        partial.finish()
+        partial.take_place()
+
+
 def write_together(folder: str | pathlib.Path, contents: Mapping[str, bytes], *, fix: str) -> None:
     """Writes files that belong together, so that a stop never leaves a mixture of old and new ones.
 
@@ -115,9 +136,12 @@ def _one_line(path: str | pathlib.Path, fix: str) -> Iterator[None]:
 
 
 class _Partial:
-    """The partial file `.NAME.partial` beside `path`; one process at a time writes it."""
+    """The partial file `.NAME.partial` beside `path`; one process at a time writes it.
 
-    def __init__(self, path: str | pathlib.Path, parents: bool):
+    With a mark it is `.NAME.MARK.partial`, and is kept until it takes the place of `path`.
+    """
+
+    def __init__(self, path: str | pathlib.Path, parents: bool, mark: str = ""):
         self.path = pathlib.Path(os.path.realpath(path))
         if self.path.exists() and not self.path.is_file():
             what = "a folder" if self.path.is_dir() else "no regular file"
@@ -126,10 +150,16 @@ class _Partial:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         # A file's name may be as long as the system allows: leave space for the rest.
         name = os.fsdecode(os.fsencode(self.path.name)[:240])
-        self._place = self.path.with_name(f".{name}.partial")
+        self._kept = bool(mark)
+        self._place = self.path.with_name(f".{name}.{mark}.partial" if mark else f".{name}.partial")
+        if mark:
+            for other in self.path.parent.glob(f".{glob.escape(name)}.*.partial"):
+                if other != self._place:
+                    other.unlink(missing_ok=True)
         self._placed = False
         self.stream = _locked(self._place)
-        self.stream.truncate()  # a killed process may have left content
+        if not mark:
+            self.stream.truncate()  # a killed process may have left content
 
     def finish(self) -> None:
         """Writes everything to the disk."""
@@ -145,7 +175,7 @@ class _Partial:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._placed:
+        if not self._placed and not self._kept:
             self._place.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # of bytes that could not be flushed
             self.stream.close()

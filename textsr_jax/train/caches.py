@@ -8,6 +8,7 @@ import hashlib
 import io
 import logging
 import math
+import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
@@ -17,20 +18,20 @@ import numpy as np
 from tqdm import tqdm
 
 from textsr_jax import text
-from textsr_jax.data import records
-from textsr_jax.data.batching import evaluation_batches
+from textsr_jax.data.batching import Subset, evaluation_batches
 from textsr_jax.data.records import Records
 from textsr_jax.data.synthetic.generation import HR_SHAPE
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.runtime import atomic
-from textsr_jax.runtime.batches import fill
 from textsr_jax.storage import digests
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import stopping
 from textsr_jax.train.specs import StageSpec
 from textsr_jax.train.training import Training
+
+_BLOCK = 64  # batches of SR images after which the disk is made sure of
 
 _logger = logging.getLogger(__name__)
 
@@ -63,15 +64,23 @@ def is_kept(path: pathlib.Path, made_from: str) -> bool:
 
 
 @contextlib.contextmanager
-def keeping(path: pathlib.Path, made_from: str, fix: str) -> Iterator[BinaryIO]:
+def keeping(
+    path: pathlib.Path, made_from: str, fix: str, *, resumes: bool = False
+) -> Iterator[BinaryIO]:
     """Gives a stream that replaces the file when the block ends, and notes the file's digest.
 
     Args:
       path: the file; its folder is made if it is missing.
       made_from: as `is_kept` takes it.
       fix: what the user can do if the file cannot be written; the end of the error message.
+      resumes: whether the stream holds what a stopped block for the same `made_from` wrote.
     """
-    with atomic.replacing(path, parents=True, fix=fix) as stream:
+    opened = (
+        atomic.growing(path, made_from[:16], fix=fix)
+        if resumes
+        else atomic.replacing(path, parents=True, fix=fix)
+    )
+    with opened as stream:
         yield stream
         stream.seek(0)
         digest = hashlib.file_digest(cast(io.BytesIO, stream), "sha256").hexdigest()
@@ -94,6 +103,9 @@ def sr_images(
 ) -> np.ndarray:
     """The SR images of a source: made once, then read from a file in the stage's folder.
 
+    Images are written as they are made. A training that was stopped goes on behind those that are
+    on the disk.
+
     Args:
       training: what all stages share.
       spec: the stage that learns from the images.
@@ -108,35 +120,74 @@ def sr_images(
     made_from = _made_from(training, spec, variables)
     # All processes have to make the images together, so they must agree on whether to.
     if training.placement.any(not is_kept(path, made_from)):
-        made = make_sr_images(training, sr, variables, source)
-        if jax.process_index() == 0:
-            fix = f"free {made.nbytes / 1e9:.1f} GB and run the same command again"
-            with keeping(path, made_from, fix) as file:
-                np.save(file, made)
+        shape = (len(source), *HR_SHAPE)
+        fix = f"free {math.prod(shape) / 1e9:.1f} GB and run the same command again"
+        with contextlib.ExitStack() as stack:
+            file, blocks = None, 0
+            if jax.process_index() == 0:
+                file = stack.enter_context(keeping(path, made_from, fix, resumes=True))
+                blocks = _written_blocks(file, shape, _BLOCK * training.evaluation_size)
+            first = meshes.of_first(blocks) * _BLOCK * training.evaluation_size
+            made = _enlarged(training, sr, variables, source, first)
+            for number, images in enumerate(made, start=1):
+                if file is not None:
+                    file.write(images.tobytes())
+                    if number % _BLOCK == 0:
+                        file.flush()
+                        os.fsync(file.fileno())
     meshes.wait_for_all(str(path))
     return np.load(path, mmap_mode="r")
 
 
-def make_sr_images(
-    training: Training, sr: Network, variables: Variables, source: Records
-) -> np.ndarray:
-    """The SR images of a source: uint8 (len(source), 32, 128, 3)."""
+def _written_blocks(file: BinaryIO, shape: tuple[int, ...], block: int) -> int:
+    """Writes the head of a .npy file, or goes behind the images that a stopped training wrote.
+
+    Args:
+      file: where they are written.
+      shape: of all images, uint8.
+      block: how many images are written before the disk is made sure of.
+
+    Returns:
+      How many blocks the file has. The last whole one may not have reached the disk before a power
+      cut, and is not counted.
+    """
+    size = block * math.prod(shape[1:])
+    end = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
+    start = file.tell()
+    blocks = max(0, (end - start) // size - 1)
+    file.seek(start + blocks * size)
+    file.truncate()
+    return blocks
+
+
+def _enlarged(
+    training: Training, sr: Network, variables: Variables, source: Records, first: int
+) -> Iterator[np.ndarray]:
+    """The SR images from record `first` on, batch by batch: uint8 (batch, 32, 128, 3)."""
     enlarge = jax.jit(lambda variables, lr: to_uint8(sr(variables, to_float(lr))))
     variables = training.placement.place(variables)
-    lr, size = records.images(source, "lr"), training.evaluation_size
-    starts = tqdm(
-        range(0, len(lr), size),
+    size = training.evaluation_size
+    batches = tqdm(
+        evaluation_batches(
+            Subset(source, range(first, len(source))),
+            batch_size=size,
+            max_length=training.config.max_length,
+            alphabet=training.alphabet,
+        ),
+        initial=first // size,
+        total=-(-len(source) // size),
         desc="SR images",
         leave=False,
         disable=True if jax.process_index() else None,
     )
-    made = np.empty((len(lr), *HR_SHAPE), np.uint8)
-    for start in starts:
+    for batch in batches:
         stopping.check()
-        part = lr[start : start + size]
-        images = enlarge(variables, training.placement.shard_whole(fill(part, size)))
-        made[start : start + size] = meshes.gather(images)[: len(part)]
-    return made
+        images = enlarge(variables, training.placement.shard_whole(batch.lr))
+        yield meshes.gather(images)[batch.valid]
 
 
 def hr_attention(

@@ -23,13 +23,18 @@ def check_devices(config: Experiment, field: str) -> None:
       field: a stage's settings in it, such as "pretrain.ocr".
 
     Raises:
-      UserError: images of stage 0 shall lie on devices, or the devices do not divide a batch, or
-        its drawn and read words.
+      UserError: images of stage 0, or of LMDBs, shall lie on devices, or the devices do not divide
+        a batch, or its drawn and read words.
     """
     settings: Optimization = operator.attrgetter(field)(config)
     if settings.on_device and field == STAGE0:
         raise UserError(
             f"config.{field}.on_device=True: photographs are cropped anew; set it False"
+        )
+    if settings.on_device and field.startswith("pretrain.") and config.data.words:
+        raise UserError(
+            f"config.{field}.on_device=True: the words of config.data.words are read as they come; "
+            "set it False"
         )
     meshes.check_batch_size(settings.batch_size, f"{field}.batch_size", settings.accumulate)
     if isinstance(settings, DrawnOptimization) and settings.drawn:

@@ -130,6 +130,13 @@ def wait_for_all(what: str) -> None:
         multihost_utils.sync_global_devices(what)
 
 
+def of_first(number: int) -> int:
+    """The number that the first process has, in every process. All of them have to call this."""
+    if jax.process_count() > 1:
+        number = int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+    return number
+
+
 def say(message: str, file: TextIO | None = None) -> None:
     """Prints a line, in the first of several processes only."""
     if jax.process_index() == 0:

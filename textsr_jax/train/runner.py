@@ -108,6 +108,9 @@ def _checked(
         training = dataclasses.replace(training, words=words)
     if chosen - {stage0.SPEC.chosen_by}:
         checks.check_words(training)
+    if any(spec.words is TrainingWords.for_recognizers for spec in of_words):
+        # Opened now, so that a wrong path is found before hours of stage 0.
+        _ = training.words.lmdbs
     checks.check_joint_trains(chosen, training)
     if STAGE1 in chosen:
         starts.has_teacher(config)

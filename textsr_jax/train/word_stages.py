@@ -46,13 +46,15 @@ def make_stage(
     Args:
       training: what all stages share.
       spec: the stage.
-      source: the records that it learns from; not read where it draws all words in its steps.
+      source: the records that it learns from, without those that its training set has beside
+        them; not read where it draws all words in its steps.
       initial: makes the variables to start from.
       judge: chooses the best model.
       frozen: variables that the loss reads and no step changes; None for none.
       attention: as `batching.train_batches` takes it.
     """
     config, settings = training.config, spec.settings_of(training.config)
+    learned = spec.training_set(training)
     drawn, reads = spec.drawn(config), not spec.draws_all(config)
     held: Any = frozen or {}
     batches: Any = None
@@ -66,6 +68,7 @@ def make_stage(
             max_length=config.max_length,
             alphabet=training.alphabet,
             seed=spec.data_seed(config),
+            beside=learned.beside,
             attention=attention,
             images=not settings.on_device,
             process_index=jax.process_index(),
@@ -85,9 +88,11 @@ def make_stage(
         frozen=held,
         settings=settings,
         batches=batches,
-        key_of=functools.partial(_key, source),
+        key_of=functools.partial(
+            _key, batching.Concatenated([source, *(others for others, _ in learned.beside)])
+        ),
         judge=judge,
-        data=spec.training_set(training).fingerprints,
+        data=learned.fingerprints,
         around=around,
         dtype=spec.dtype(config),
     )
@@ -105,7 +110,7 @@ def make_outline(
       frozen: shapes of variables that the loss reads and no step changes; None for none.
     """
     config, settings = training.config, spec.settings_of(training.config)
-    count = copies * len(spec.training_set(training).everything)
+    count = copies * spec.training_set(training).count
     network, _ = spec.learns(training)
     drawn = spec.drawn(config)
     held: Any = frozen or {}

@@ -1,17 +1,16 @@
 """Quantisation-aware fine-tuning, two stages: both models learn to work with rounded weights."""
 
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Callable
 
 import jax
-import numpy as np
 
 from textsr_jax import text
 from textsr_jax.config.checks import checked
 from textsr_jax.config.settings import Experiment
-from textsr_jax.data.records import Records
 from textsr_jax.errors import UserError
 from textsr_jax.models import Variables, build_ocr, build_sr
 from textsr_jax.storage import checkpoints
@@ -108,9 +107,8 @@ def ocr_stage(suffix: str, sr_variables: Variables, start: Variables) -> StageSp
     """
 
     def make(training: Training, spec: StageSpec) -> loop.Stage:
-        def images(name: str, source: Records) -> np.ndarray:
-            return caches.make_sr_images(training, training.sr, sr_variables, source)
-
+        # The folder's name tells how the model is quantised.
+        images = functools.partial(caches.sr_images, training, spec, training.sr, sr_variables)
         return stage2.make_from(training, spec, lambda key: start, images)
 
     return dataclasses.replace(
