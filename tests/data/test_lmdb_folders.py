@@ -6,9 +6,10 @@ import tempfile
 import lmdb
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from textsr_jax.data import lmdb_folders
 from textsr_jax.data.lmdb_folders import open_samples
 from textsr_jax.errors import UserError
 
@@ -49,6 +50,8 @@ KEYS = st.sets(
 )
 
 
+# As many other keys as gaps.
+@example({b"meta", ("image", 0), ("image", 2)}, None)
 @settings(max_examples=60)
 @given(KEYS, st.one_of(st.none(), st.binary(max_size=30), st.integers().map(lambda n: b"%d" % n)))
 def test_the_records_that_are_there_are_found(keys, count):
@@ -121,3 +124,12 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path):
             refused += 1
             assert str(tmp_path / "data.mdb") in str(error) and "\n" not in str(error)
     assert refused > 0
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_the_ends_of_millions_of_keys_tell_their_numbers_where_there_is_no_gap(
+    tmp_path, monkeypatch, gap
+):
+    monkeypatch.setattr(lmdb_folders, "_SCANNED", 8)
+    numbers = [number for number in range(1, 12) if not gap or number != 5]
+    assert opened(write(tmp_path, fields(*numbers)))[0] == numbers
