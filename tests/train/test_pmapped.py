@@ -96,8 +96,6 @@ def _compare(name):
         config = micro_config("", "")
         config.parallel.pmap = pmap
         config.ocr.cdistnet.dropout = config.focus.dropout = 0.1
-        # The STN of the SR model rectifies too.
-        config.ocr.cdistnet.rectify = False
         training = open_training(checked(config), pathlib.Path("no workdir"))
         placement = training.placement
         if name == "stage0":
