@@ -47,7 +47,7 @@ def test_without_pytest_s_cache(workers):
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *workers),
-            *("tests/test_golden.py", "-m", "not slow"),
+            "tests/test_errors.py",
         ],
         cwd=pathlib.Path(__file__).parents[1],
         env={name: value for name, value in os.environ.items() if name not in started},

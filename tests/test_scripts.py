@@ -391,6 +391,7 @@ def test_sigterm_saves_and_says_how_to_go_on(data_root, tmp_path):
         f"--config.data.data_dir={tmp_path / 'data'}",
         "--config.pretrain.synthetic=False",
         "--config.pretrain.ocr.batch_size=4",
+        "--config.ocr.name=crnn",
     ]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         logs = tmp_path / "w" / "pretrain_ocr" / "logs"

@@ -1,5 +1,7 @@
 """Growth: a larger CDistNet computes what the smaller one did, and learns by its new parts."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,8 +44,8 @@ def test_more_channels_hidden_units_and_blocks_compute_the_same(small):
     larger = network(**LARGER)
     grown = grow(small, larger, jax.random.key(1), "init")
     assert shape_difference(grown, larger.template) is None
-    expected = network()(small, IMAGES, TOKENS)
-    np.testing.assert_allclose(larger(grown, IMAGES, TOKENS), expected, atol=2e-5)
+    expected = jax.jit(network())(small, IMAGES, TOKENS)
+    np.testing.assert_allclose(jax.jit(larger)(grown, IMAGES, TOKENS), expected, atol=2e-5)
     assert float(jnp.abs(expected).max()) > 0.5
 
 
@@ -68,6 +70,7 @@ def test_more_characters_leave_greedy_texts_as_they_are_and_are_near(small):
     assert len(set(texts)) > 8
 
     # The best of all is an old token everywhere; a capital is near, and a mark is further.
+    larger = jax.jit(larger)
     logits = np.asarray(larger(grown, IMAGES, TOKENS))
     assert (logits[..., ALPHANUMERIC.num_tokens :].max(-1) < logits.max(-1)).all()
 
@@ -94,8 +97,11 @@ def test_another_encoder_layer_is_the_identity_behind_an_even_scale_and_bias(sma
     variables["params"]["encoder"]["0"]["norm2"] = even
     larger = network(encoder_layers=3)
     grown = grow(variables, larger, jax.random.key(1), "init")
-    expected = network()(variables, IMAGES, method="encode")
-    np.testing.assert_allclose(larger(grown, IMAGES, method="encode"), expected, atol=1e-4)
+    expected, found = (
+        jax.jit(functools.partial(one, method="encode"))(tree, IMAGES)
+        for one, tree in ((network(), variables), (larger, grown))
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -40,6 +40,7 @@ def test_stage_1_keeps_the_attention_to_unchanged_hr_images(
     trained, data_root, tmp_path, monkeypatch
 ):
     config = micro_config(data_root, tmp_path / "data")
+    config.sr.apply_stn = "never"
     workdir = tmp_path / "w"
     shutil.copytree(trained / "pretrain_focus", workdir / "pretrain_focus")
     path = workdir / "stage1" / "hr_attention.npy"

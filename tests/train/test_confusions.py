@@ -56,7 +56,7 @@ def test_a_stages_loss_weighs_confusions_by_the_file(stage, counts, data_root, t
     np.save(tmp_path / "counts.npy", counts)
     config = micro_config(data_root, tmp_path / "data")
     config.stages = stage
-    config.sr.apply_stn = "never"
+    config.sr.apply_stn, config.ocr.name = "never", "crnn"
     config.stage1.confusion = str(tmp_path / "counts.npy")
     config.stage1.augment = config.joint.augment = False
     ((outline,), _) = runner.outlines(config)
@@ -71,17 +71,17 @@ def test_a_stages_loss_weighs_confusions_by_the_file(stage, counts, data_root, t
         index=np.arange(2, dtype=np.int32),
         valid=np.ones(2, bool),
     )
-    _, (parts, _) = outline.loss(variables, frozen, batch, jax.random.key(2))
+    _, (parts, _) = jax.jit(outline.loss)(variables, frozen, batch, jax.random.key(2))
     config.stage1.confusion = ""
     ((plain,), _) = runner.outlines(config)
-    _, (plain_parts, _) = plain.loss(variables, frozen, batch, jax.random.key(2))
+    _, (plain_parts, _) = jax.jit(plain.loss)(variables, frozen, batch, jax.random.key(2))
     sr = build_sr(config.sr)
     own = variables
     if stage == "joint":
         own = {kind: tree.get("sr", {}) for kind, tree in variables.items()}
-    images, _ = sr.train(own, to_float(batch.lr))
+    images, _ = jax.jit(sr.train)(own, to_float(batch.lr))
     inputs, targets, mask = text.focus_tokens(batch.characters)
-    logits, _ = focus(frozen, to_gray(images), inputs)
+    logits, _ = jax.jit(focus)(frozen, to_gray(images), inputs)
     for found, weights in ((parts, losses.weight_table(counts)), (plain_parts, None)):
         expected = losses.weighted_cross_entropy(logits, targets, mask, weights)
         assert float(found["recognition"]) == pytest.approx(float(expected), rel=1e-4)

@@ -109,14 +109,13 @@ def test_bfloat16_computes_and_float32_is_kept(part):
             "ocr": lambda: steps.recognizer_loss(network),
             "focus": lambda: steps.focus_loss(network),
         }[part]()
-        optimizer = states.make_optimizer(config.stage1)
-        state = states.create(
-            network.init(jax.random.key(0)), optimizer, jax.random.key(1), averaged=True
-        )
-        step = steps.make_step(loss, optimizer, decay=0.9)
-        return step, state, jax.jit(step)(state, frozen, batch())
+        return loss, network.init(jax.random.key(0))
 
-    step, before, (after, parts) = made(config)
+    loss, variables = made(config)
+    optimizer = states.make_optimizer(config.stage1)
+    before = states.create(variables, optimizer, jax.random.key(1), averaged=True)
+    step = steps.make_step(loss, optimizer, decay=0.9)
+    after, parts = jax.jit(step)(before, frozen, batch())
     for leaf in jax.tree.leaves((before, after)):
         assert leaf.dtype != jnp.bfloat16
     assert jax.tree.map(lambda a: a.dtype, before) == jax.tree.map(lambda a: a.dtype, after)
@@ -130,7 +129,9 @@ def test_bfloat16_computes_and_float32_is_kept(part):
     else:
         # But for attention's scores and CDistNet's control points: small errors of these go far.
         assert low.count("conv_general_dilated") > 40 and len(low) > 0.85 * len(found)
-    plain = made(with_dtype(config, part, "float32"))[2][1]
+    # Without dropout the step's key does not matter.
+    loss, variables = made(with_dtype(config, part, "float32"))
+    _, (plain, _) = jax.jit(loss)(variables, frozen, batch(), jax.random.key(1))
     assert float(parts["loss"]) == pytest.approx(float(plain["loss"]), rel=0.02)
     assert float(parts["loss"]) != float(plain["loss"])
 
@@ -289,8 +290,9 @@ def test_known_attention_changes_nothing_but_the_work():
     words = batch()
     inputs = text.focus_tokens(words.characters)[0]
     # One image at a time, as batches of any other size would give it.
+    read = jax.jit(focus)
     maps = [
-        focus(frozen, to_gray(to_float(words.hr[i : i + 1])), inputs[i : i + 1])[1]
+        read(frozen, to_gray(to_float(words.hr[i : i + 1])), inputs[i : i + 1])[1]
         for i in range(len(words.hr))
     ]
     known = words.replace(attention=np.concatenate(maps))
@@ -409,14 +411,14 @@ def test_without_text_focus_the_loss_is_the_scaled_squared_error():
     settings.position = settings.recognition = 0.0
     words, key = batch(), jax.random.key(6)
     # Nothing is read of a recogniser that is not there.
-    loss = steps.super_resolution_loss(sr, focus, settings)
+    loss = jax.jit(steps.super_resolution_loss(sr, focus, settings))
     value, (parts, _) = loss(variables, {}, words, key)
-    images, _ = sr.train(variables, to_float(words.lr))
+    images, _ = jax.jit(sr.train)(variables, to_float(words.lr))
     error = float(np.mean((np.asarray(images, np.float64) - words.hr / 255.0) ** 2))
     assert float(value) == pytest.approx(100 * error, rel=1e-5)
     assert float(parts["mse"]) == pytest.approx(error, rel=1e-5) and set(parts) == {"loss", "mse"}
     # The text-focus loss holds the same squared error.
-    whole = steps.super_resolution_loss(sr, focus, CONFIG.stage1)
+    whole = jax.jit(steps.super_resolution_loss(sr, focus, CONFIG.stage1))
     _, (whole_parts, _) = whole(variables, frozen, words, key)
     assert float(whole_parts["mse"]) == pytest.approx(error, rel=1e-5)
     assert float(whole_parts["loss"]) > error
@@ -427,14 +429,15 @@ def test_the_error_of_images_comes_from_the_config():
     settings = CONFIG.stage1.copy_and_resolve_references()
     settings.error, settings.scale = "log_mse", 1.0
     words, key = batch(), jax.random.key(6)
-    images, _ = sr.train(variables, to_float(words.lr))
+    images, _ = jax.jit(sr.train)(variables, to_float(words.lr))
     squared = (np.asarray(images, np.float64) - words.hr / 255.0) ** 2
     error = np.log(squared.mean(axis=(1, 2, 3)) + 1e-5).mean()
-    whole = steps.super_resolution_loss(sr, focus, settings)
+    whole = jax.jit(steps.super_resolution_loss(sr, focus, settings))
     value, (parts, _) = whole(variables, frozen, words, key)
     rest = settings.position * parts["position"] + settings.recognition * parts["recognition"]
     assert float(value) == pytest.approx(float(error + rest), rel=1e-4)
     settings.position = settings.recognition = 0.0
-    value, (parts, _) = steps.super_resolution_loss(sr, focus, settings)(variables, {}, words, key)
+    alone = jax.jit(steps.super_resolution_loss(sr, focus, settings))
+    value, (parts, _) = alone(variables, {}, words, key)
     assert float(value) == pytest.approx(float(error), rel=1e-4)
     assert float(parts["mse"]) == pytest.approx(float(squared.mean()), rel=1e-4)

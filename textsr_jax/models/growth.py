@@ -52,8 +52,7 @@ def grow(variables: Variables, network: Network, key: jax.Array, place: str) -> 
     Raises:
       UserError: the network is smaller somewhere, or other parts of it are larger or new.
     """
-    fresh = network.init(key)
-    old, new = leaves_by_path(variables), leaves_by_path(fresh)
+    old, new = leaves_by_path(variables), leaves_by_path(network.template)
     there = {found.group() for found in map(_MORE.match, old) if found}
     for name in sorted(old.keys() | new.keys()):
         before, after = (tree[name].shape if name in tree else None for tree in (old, new))
@@ -72,8 +71,10 @@ def grow(variables: Variables, network: Network, key: jax.Array, place: str) -> 
                 "hidden units, blocks of the backbone, layers of the encoder and the alphabet can "
                 "grow"
             )
+    fresh = network.init(key)
     return jax.tree.unflatten(
-        jax.tree.structure(fresh), [_grown(name, leaf, old) for name, leaf in new.items()]
+        jax.tree.structure(fresh),
+        [_grown(name, leaf, old) for name, leaf in leaves_by_path(fresh).items()],
     )
 
 

@@ -14,7 +14,7 @@ from textsr_jax.data.photograph_folders import central_crops, random_crops
 from textsr_jax.errors import Stopped, UserError
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.metrics import luma_quality
-from textsr_jax.models import build_focus, build_rescaler, build_sr
+from textsr_jax.models import build_rescaler, build_sr
 from textsr_jax.storage import checkpoints, parameter_files
 from textsr_jax.storage.checkpoints import Checkpoints
 from textsr_jax.storage.models import Models
@@ -112,12 +112,9 @@ def test_the_best_is_chosen_by_the_y_channel_of_held_out_photographs(stage0, pho
 def words_config(data_root, tmp_path):
     """Stage 1 with steps of no length, so that it ends where it started."""
     config = micro_config(data_root, tmp_path / "data")
-    focus = build_focus(config.focus)
-    config.init.focus = str(tmp_path / "focus.safetensors")
-    variables = jax.tree.map(np.asarray, focus.init(jax.random.key(5)))
-    file = parameter_files.ParameterFile("text_focus", "focus", {}, variables)
-    parameter_files.save(config.init.focus, file)
     config.stages, config.stage1.learning_rate = "stage1", 0.0
+    # Such steps need no recogniser in their loss.
+    config.stage1.position = config.stage1.recognition = 0.0
     return config
 
 
