@@ -217,8 +217,8 @@ def test_a_recogniser_learns_from_drawn_words_alone_and_goes_on_bit_for_bit(tmp_
     config = micro_config("", tmp_path / "data")
     config.stages, config.sr.name, config.sr.apply_stn = "pretrain", "bicubic", "never"
     config.pretrain.ocr.drawn = 1.0
-    # Clear prints and a small recogniser compile in a fifth of the time.
-    config.data.synthetic.plain, config.ocr.name = 1.0, "crnn"
+    # A smaller recogniser compiles sooner; what draws stays whole.
+    config.ocr.name = "crnn"
     plain, stopped = tmp_path / "plain", tmp_path / "stopped"
     runner.train(config, plain, "again")
     (info,) = (tmp_path / "data").rglob("dataset_info.json")
