@@ -1,6 +1,7 @@
 """The only way to write files: whole or not at all, even if the disk is full or the process killed.
 
-The content goes into a partial file in the same folder, which then replaces the file.
+The content goes into a partial file in the same folder, which then replaces the file. An object of
+a store is written from a temporary file at once.
 """
 
 import contextlib
@@ -8,10 +9,12 @@ import fcntl
 import json
 import os
 import pathlib
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from textsr_jax.errors import UserError
+from textsr_jax.runtime import paths
 
 # What JSON can hold; it writes numbers that are keys as text.
 JSON = (
@@ -63,7 +66,7 @@ def replacing(
     symbolic link stays one, and its target is replaced.
 
     Args:
-      path: the file.
+      path: the file, or an object, which may be read at any time and has no folder.
       parents: whether to make its folder if it is missing.
       fix: what the user can do if the file cannot be written; ends the message.
 
@@ -71,6 +74,12 @@ def replacing(
       UserError: the file cannot be written, or its disk is full.
     """
     with _one_line(path, fix), contextlib.ExitStack() as stack:
+        if paths.is_url(path):
+            content = stack.enter_context(tempfile.NamedTemporaryFile())
+            yield cast(BinaryIO, content)
+            content.flush()
+            paths.upload(content.name, paths.named(path))
+            return
         partial = stack.enter_context(_Partial(path, parents))
         yield partial.stream
         partial.finish()
