@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "export": {"models", "decoding", "quantization", "storage", "reading"},
     "photos": {"reading"},
     "demo": {"reading", "export", "photos"},
-    "bulk": {"reading", "data"},
+    "bulk": {"reading", "data", "photos"},
     "evaluation": {"reading", "data", "storage", "quantization", "metrics", "losses"},
     "report": {"metrics", "images", "text", "errors"},
 }

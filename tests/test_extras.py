@@ -32,6 +32,7 @@ PACKAGES = {
     "photos": ("onnxruntime", "pypdfium2", "rapidocr"),
     "demo": ("gradio", "starlette"),
     "bulk": ("fsspec", "pyarrow", "ray"),
+    "cloud": ("fsspec", "gcsfs", "s3fs"),
 }
 EXTRAS = [package for packages in PACKAGES.values() for package in packages]
 
@@ -214,6 +215,7 @@ COMMANDS = [
     ("qwix", "qwix", ["-c", WITH_QWIX]),
     ("demo", "gradio", ["-m", "textsr_jax.demo"]),
     ("bulk", "ray", ["-m", "textsr_jax.bulk", "W", "--out=W"]),
+    ("cloud", "s3fs", ["-m", "textsr_jax.report.page", "s3://bucket/run"]),
     ("benchmarks", "torch", ["-m", "benchmarks.train"]),
     ("benchmarks", "torch", ["-m", "benchmarks.fidelity"]),
     ("benchmarks", "onnxruntime", ["-m", "benchmarks.int8"]),

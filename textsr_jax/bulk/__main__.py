@@ -7,8 +7,10 @@ pattern in quotation marks; a path, or a URL such as s3://bucket/words:
   python -m textsr_jax.bulk 's3://bucket/words-*.tar' --out=s3://bucket/results --address=auto
   python -m textsr_jax.bulk words.parquet --out=results --gpus-per-reader=0.25 --sr
 
-Results are Parquet files: id, source, text, confidence and error. A command that was stopped or
-killed goes on when it is given again. Crops that cannot be read are rows with their errors.
+Results are Parquet files: id, source, text, confidence and error. With --pages the images are whole
+photographs; words stand in place of confidence, each with its text, confidence and box. A command
+that was stopped or killed goes on when it is given again. Crops that cannot be read are rows with
+their errors.
 """
 
 from __future__ import annotations
@@ -44,6 +46,9 @@ _READERS = flags.DEFINE_integer(
     lower_bound=1,
 )
 _SR = flags.DEFINE_bool("sr", False, "Adds the images as they were read, PNG, as the column sr.")
+_PAGES = flags.DEFINE_bool(
+    "pages", False, "The images are whole photographs: finds their words, and adds boxes."
+)
 _MODEL = flags.DEFINE_string(
     "model",
     None,
@@ -59,6 +64,12 @@ def main(arguments: list[str]) -> None:
         )
     if not _OUT.value:
         raise UserError("--out is missing; name the folder of results, for example --out=results")
+    if _PAGES.value and _SR.value:
+        raise UserError("--sr: is of crops; leave it or --pages out")
+    if _PAGES.value:
+        from textsr_jax.photos import detector
+
+        detector.model_file()
     from textsr_jax.bulk import running, words
 
     # The workers have the GPUs.
@@ -70,6 +81,7 @@ def main(arguments: list[str]) -> None:
         address=_ADDRESS.value,
         gpus_per_reader=_GPUS.value,
         sr=_SR.value,
+        pages=_PAGES.value,
         readers=_READERS.value,
     )
     summary = running.read(run)

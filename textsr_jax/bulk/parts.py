@@ -6,12 +6,12 @@ import dataclasses
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from textsr_jax.bulk import crops, plans, words
+from textsr_jax.bulk import crops, pages, plans, words
 from textsr_jax.bulk.places import Place
 from textsr_jax.bulk.plans import Plan
 from textsr_jax.errors import UserError, needs
@@ -19,6 +19,8 @@ from textsr_jax.errors import UserError, needs
 with needs("bulk"):
     import pyarrow
     from pyarrow import parquet
+
+Row = words.Word | pages.PageRow
 
 _KEY = "textsr_jax"
 # Rows of results that are in memory at once.
@@ -32,7 +34,7 @@ class Counts:
     crops: int = 0
     errors: Counter[str] = dataclasses.field(default_factory=Counter)
 
-    def add(self, rows: Iterable[words.Word]) -> None:
+    def add(self, rows: Iterable[Row]) -> None:
         for row in rows:
             self.crops += 1
             if row.error is not None:
@@ -72,10 +74,13 @@ class PartReader:
         return {"counts": [counts.to_json() for counts in done]}
 
     def _read(self, part: int) -> Counts:
-        sr = self._plan.settings["sr"]
-        schema = words.schema(sr)
         found = crops.read(self._source, self._plan.pieces(part))
-        rows = words.read(self._reader, found, sr)
+        rows: Iterable[Sequence[Row]]
+        if self._plan.settings.get("pages"):
+            schema, rows = pages.SCHEMA, pages.read(self._reader, found)
+        else:
+            sr = self._plan.settings["sr"]
+            schema, rows = words.schema(sr), words.read(self._reader, found, sr)
         counts = Counts()
         file = plans.result_file(part)
         with (
@@ -102,7 +107,7 @@ def counts_of(out: Place, part: int) -> Counts:
         ) from error
 
 
-def _together(batches: Iterable[list[words.Word]]) -> Iterator[list[words.Word]]:
+def _together(batches: Iterable[Sequence[Row]]) -> Iterator[list[Row]]:
     """Rows in lists of `_ROWS`."""
     rows = itertools.chain.from_iterable(batches)
     while some := [*itertools.islice(rows, _ROWS)]:

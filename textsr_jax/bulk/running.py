@@ -45,6 +45,7 @@ class Run:
       address: of a cluster, as `cluster.joined` takes it.
       gpus_per_reader: the share of a GPU that each worker has; 0 for CPUs.
       sr: whether results have the SR images.
+      pages: whether the images are whole photographs, whose words are found first.
       readers: how many workers; None for as many as there is room for.
     """
 
@@ -54,6 +55,7 @@ class Run:
     address: str | None = None
     gpus_per_reader: float = 0
     sr: bool = False
+    pages: bool = False
     readers: int | None = None
 
 
@@ -134,17 +136,20 @@ def _plan(run: Run, out: Place) -> tuple[Plan, Place]:
     settings = {
         "source": places.shown_name(run.source),
         "sr": run.sr,
+        "pages": run.pages,
         "reader": _identity(run.reader),
     }
     if not out.is_there(plans.FILE):
         source, files = plans.find_source(run.source)
         return plans.write(out, plans.make(source, files), settings), source
     plan = plans.load(out)
+    # Older plans are of crops, and do not say so.
+    made = {"pages": False} | plan.settings
     for name, value in settings.items():
-        if plan.settings.get(name) != value:
+        if made.get(name) != value:
             raise UserError(
-                f"{out.name}: its results were made with {name} {plan.settings.get(name)!r}, not "
-                f"{value!r}; name another --out, or give the same command again"
+                f"{out.name}: its results were made with {name} {made.get(name)!r}, not {value!r}; "
+                "name another --out, or give the same command again"
             )
     return plan, plans.place_of(run.source)
 

@@ -125,7 +125,7 @@ def _decoded(crop: Crop) -> tuple[Crop, np.ndarray | None]:
             image = image_rgb(crop.image, READ_PIXELS)
         layouts.check(image)
     except (UserError, ValueError) as error:
-        return dataclasses.replace(bare, error=_placed(crop, error)), None
+        return dataclasses.replace(bare, error=placed(crop, error)), None
     return bare, image
 
 
@@ -143,7 +143,7 @@ def _read(reader: Reader, images: Sequence[np.ndarray]) -> list[_Result | Except
 
 def _row(crop: Crop, result: _Result | Exception, sr: bool) -> Word:
     if isinstance(result, Exception):
-        return Word(crop.id, crop.source, error=_placed(crop, result))
+        return Word(crop.id, crop.source, error=placed(crop, result))
     found, picture = result
     png = None
     if sr:
@@ -153,8 +153,8 @@ def _row(crop: Crop, result: _Result | Exception, sr: bool) -> Word:
     return Word(crop.id, crop.source, found.text, found.confidence, sr=png)
 
 
-def _placed(crop: Crop, error: Exception) -> str:
-    """The error in one line that begins with the crop's source."""
+def placed(crop: Crop, error: Exception) -> str:
+    """Returns the error in one line that begins with the crop's source."""
     text = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, UserError | ValueError):
         text = f"{type(error).__name__}: {text}"

@@ -14,6 +14,7 @@ from textsr_jax.cli import config_flag
 from textsr_jax.cli.scripts import refuse, run_script
 from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
+from textsr_jax.runtime import paths
 from textsr_jax.storage.shipped import SHIPPED
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
@@ -151,7 +152,7 @@ def _write_page(out: pathlib.Path) -> None:
 
 def _out(name: str) -> pathlib.Path:
     """The JSON file: that of --out, or `name` in the workdir or the working folder."""
-    return pathlib.Path(_OUT.value or pathlib.Path(_WORKDIR.value or "") / name)
+    return paths.named(_OUT.value or paths.named(_WORKDIR.value or "") / name)
 
 
 def _pictures(out: pathlib.Path) -> pathlib.Path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from PIL import Image
 
 from textsr_jax.errors import UserError
-from textsr_jax.runtime import atomic
+from textsr_jax.runtime import atomic, paths
 
 
 def write_pictures(folder: str | pathlib.Path, pictures: Mapping[str, Image.Image]) -> None:
@@ -16,7 +16,7 @@ def write_pictures(folder: str | pathlib.Path, pictures: Mapping[str, Image.Imag
       UserError: the folder or a file cannot be written.
     """
     for name, picture in pictures.items():
-        path = pathlib.Path(folder) / f"{name}.png"
+        path = paths.named(folder) / f"{name}.png"
         with atomic.replacing(path, parents=True, fix="name another --out") as stream:
             picture.save(stream, format="PNG")
 

@@ -8,7 +8,6 @@ config, --print_config shows all of them.
 
 from __future__ import annotations
 
-import pathlib
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -16,6 +15,7 @@ from absl import flags
 from textsr_jax.cli import config_flag
 from textsr_jax.cli.scripts import command, refuse, run_script
 from textsr_jax.errors import UserError, require
+from textsr_jax.runtime import paths
 
 if TYPE_CHECKING:
     from textsr_jax.config.settings import Experiment
@@ -162,7 +162,7 @@ def _job(config: Experiment) -> Job:
     return Job(
         baseline=Baseline(models, evaluation),
         pairs=pairs,
-        folder=pathlib.Path(_WORKDIR.value or ""),
+        folder=paths.named(_WORKDIR.value or ""),
         what=f"{_WORKDIR.value or 'models'} on {pairs.title}{evaluation.search.beyond_paper}",
         json=_JSON.value,
         out=_OUT.value,

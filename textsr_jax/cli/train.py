@@ -4,16 +4,19 @@ The same command goes on where an earlier run was stopped. --config.FIELD=VALUE 
 the config, --print_config shows all of them, --dry_run says what the training would take.
 """
 
-import pathlib
-
 from absl import flags
 
 from textsr_jax.cli import config_flag
 from textsr_jax.cli.scripts import command, refuse, run_script
 from textsr_jax.errors import UserError
+from textsr_jax.runtime import paths
 
 _CONFIG = config_flag.define_flag()
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and models go.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Where checkpoints, logs and models go: a folder, gs://BUCKET/FOLDER or s3://BUCKET/FOLDER.",
+)
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Prints what each stage would take (memory, arithmetic, time), and ends."
 )
@@ -56,7 +59,7 @@ def main(arguments: list[str]) -> None:
     _join_processes()
     from textsr_jax.train import runner
 
-    runner.train(config, pathlib.Path(workdir), command(), profile)
+    runner.train(config, paths.named(workdir), command(), profile)
 
 
 def _join_processes() -> None:

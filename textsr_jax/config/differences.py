@@ -11,12 +11,12 @@ from textsr_jax.config.settings import FIELDS, Experiment
 
 # Of a folder on another machine only its name is known.
 ELSEWHERE = "elsewhere:"
-# Fields that name a file or a folder, and what they may hold that is none: `tfds:` names a prepared
-# data set, `ELSEWHERE` a folder that is not here.
+# Fields that name a file or a folder, and what they may hold that stays as it is: `tfds:` names a
+# prepared data set, `ELSEWHERE` a folder that is not here, a URL an object store.
 _PLACES = frozenset(
     name for name, field in FIELDS.items() if field.role == "machine" and field.kind == Text()
 )
-_NO_PLACES = ("tfds:", ELSEWHERE)
+_KEPT = ("tfds:", ELSEWHERE, "gs://", "s3://")
 
 # These fields say what to do and where to keep things. They change no model.
 _FREE = (
@@ -43,7 +43,7 @@ def plain(config: Experiment) -> dict[str, Any]:
 
 
 def _absolute(place: str) -> str:
-    if not place or place.startswith(_NO_PLACES):
+    if not place or place.startswith(_KEPT):
         return place
     return str(pathlib.Path(os.path.expanduser(place)).resolve())
 

@@ -28,7 +28,7 @@ from textsr_jax.convert.table import COMPUTED, UNUSED, bare_name, prefix
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.models import Network, build_focus, build_ocr, build_sr, count_parameters
 from textsr_jax.models.text_prior import PRIOR
-from textsr_jax.runtime import atomic
+from textsr_jax.runtime import atomic, paths
 from textsr_jax.storage import checkpoints, parameter_files, workdirs
 from textsr_jax.storage.parameter_files import Origin, ParameterFile
 
@@ -160,7 +160,7 @@ def export_file(model: str, source: str, out: str) -> list[str]:
         written.
     """
     _check(model, source, out)
-    if pathlib.Path(source).is_dir():
+    if paths.named(source).is_dir():
         stage, variables = _best(model, source)
         origin, title = None, f"{source}: {model}, the best of {stage}"
     else:

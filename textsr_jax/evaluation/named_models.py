@@ -4,12 +4,12 @@ They come from parameter files, packed files and workdirs of train.py.
 """
 
 import dataclasses
-import pathlib
 
 from textsr_jax.config.network_settings import RecognizerSettings, SRSettings
 from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
 from textsr_jax.models import Network, Variables, build_ocr, build_sr
+from textsr_jax.runtime import paths
 from textsr_jax.storage import packed_files, parameter_files
 from textsr_jax.storage.models import Models
 
@@ -68,7 +68,7 @@ def load_judge(source: str, config: Experiment) -> NamedModel:
 
 
 def _is_parameter_file(source: str) -> bool:
-    return pathlib.Path(source).is_file() and not packed_files.is_packed_file(source)
+    return paths.named(source).is_file() and not packed_files.is_packed_file(source)
 
 
 def _from_file(flag: str, source: str, part: str, config: Experiment) -> NamedModel:

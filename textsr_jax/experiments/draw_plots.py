@@ -13,7 +13,7 @@ from textsr_jax.cli.scripts import run_script
 from textsr_jax.errors import UserError, fix_for
 from textsr_jax.evaluation.protocol import Row
 from textsr_jax.evaluation.quantization.sensitivity import LayerType
-from textsr_jax.runtime import atomic
+from textsr_jax.runtime import atomic, paths
 
 # `report.plots` is imported when a plot is drawn: matplotlib comes with an extra.
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def draw(path: str | pathlib.Path) -> pathlib.Path:
     Raises:
       UserError: the file cannot be read, or is none of these; or the PNG cannot be written.
     """
-    path = pathlib.Path(path)
+    path = paths.named(path)
     try:
         content = json.loads(path.read_text())
     except OSError as error:

@@ -22,7 +22,7 @@ from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Evaluation, Row
 from textsr_jax.report import tables
-from textsr_jax.runtime import atomic
+from textsr_jax.runtime import atomic, paths
 from textsr_jax.storage.models import Models
 
 PREPARED, DRAWN = "prepared", "drawn"
@@ -121,7 +121,7 @@ def main(arguments: list[str]) -> None:
         raise UserError("--folder and --words are needed; name a folder in each")
     from textsr_jax.train import runner
 
-    folder, configs = pathlib.Path(_FOLDER.value), plan(config)
+    folder, configs = paths.named(_FOLDER.value), plan(config)
     # Words that cannot be read shall be known before the training.
     evaluation = open_words(config, _WORDS.value)
     for name, made in configs.items():

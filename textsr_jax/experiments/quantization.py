@@ -14,7 +14,7 @@ from textsr_jax.evaluation.quantization.baseline import Baseline, Rules, Setting
 from textsr_jax.experiments import draw_plots
 from textsr_jax.models import Variables
 from textsr_jax.report import tables
-from textsr_jax.runtime import atomic
+from textsr_jax.runtime import atomic, paths
 from textsr_jax.runtime.atomic import JSON
 from textsr_jax.storage import locks
 
@@ -45,7 +45,7 @@ class Job:
 
     def write(self, mode: str, **content: JSON) -> pathlib.Path:
         """Writes the JSON file of a mode and says where; returns its path."""
-        path = pathlib.Path(self.json or self.folder / f"{mode}.json")
+        path = paths.named(self.json or self.folder / f"{mode}.json")
         atomic.write_json(path, {"data": self.baseline.evaluation.title, **content})
         print(f"scores: {path}")
         return path

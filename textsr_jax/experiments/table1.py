@@ -25,7 +25,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.evaluation import comparison, protocol
 from textsr_jax.evaluation.protocol import Evaluation, Row
 from textsr_jax.report import tables
-from textsr_jax.runtime import atomic
+from textsr_jax.runtime import atomic, paths
 from textsr_jax.storage.models import Models
 
 RECOGNIZERS = "recognizers"
@@ -271,7 +271,7 @@ def run() -> None:
         config = config_flag.resolved(config_flag.from_flag(flag))
         if not folder_flag.value:
             raise UserError("--folder is missing; name a folder, for example --folder=runs/table1")
-        folder = pathlib.Path(folder_flag.value)
+        folder = paths.named(folder_flag.value)
         again = shlex.join(["python", "-m", "textsr_jax.experiments.table1", *sys.argv[1:]])
         # Test splits that cannot be read shall be known before hours of training.
         evaluation = protocol.Evaluation.open(config)

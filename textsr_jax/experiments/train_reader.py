@@ -23,6 +23,7 @@ from textsr_jax.cli.scripts import command, refuse, run_script
 from textsr_jax.config import checks, variants
 from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError, one_line_errors
+from textsr_jax.runtime import paths
 
 FILE = "reader.safetensors"
 
@@ -107,7 +108,7 @@ def _trained(config: dict[str, object], workdir: pathlib.Path, again: str) -> No
     from textsr_jax.train import runner
 
     with one_line_errors():
-        runner.train(checks.checked(config), workdir, again)
+        runner.train(checks.checked(config), paths.named(workdir), again)
 
 
 def pack(config: Experiment, workdir: pathlib.Path, out: pathlib.Path, before: int) -> int:
@@ -178,7 +179,7 @@ def main(arguments: list[str]) -> None:
     config = config_flag.from_flag(_CONFIG)
     if not (_WORKDIR.value and _OUT.value):
         raise UserError("--workdir and --out are needed; name a folder in each")
-    workdir, out = pathlib.Path(_WORKDIR.value), pathlib.Path(_OUT.value)
+    workdir, out = paths.named(_WORKDIR.value), pathlib.Path(_OUT.value)
     config = config_flag.resolved(reader_config(config, workdir, out))
     ended = train(config, workdir, out, _MINUTES.value, command())
     print("the training took all its steps" if ended else f"go on with: {command()}")

@@ -9,7 +9,7 @@ import dataclasses
 import importlib.metadata
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -88,7 +88,11 @@ class Page:
         Args:
           source: the name of the photograph.
         """
-        words = [
+        return json.dumps({"source": source, "words": self.word_records()}, allow_nan=False)
+
+    def word_records(self) -> list[dict[str, Any]]:
+        """Returns the `words` of `to_json`, which JSON can hold."""
+        return [
             {
                 "text": word.text,
                 "confidence": word.confidence,
@@ -96,7 +100,6 @@ class Page:
             }
             for word in self.words
         ]
-        return json.dumps({"source": source, "words": words}, allow_nan=False)
 
     def to_tsv(self, source: str) -> str:
         """Returns a line for each word; "" if there are none.

@@ -21,6 +21,7 @@ from textsr_jax.reading.abstention import Abstention
 from textsr_jax.reading.engine import JaxEngine
 from textsr_jax.reading.kept_functions import KeptFunctions
 from textsr_jax.reading.reader import Description, Reader
+from textsr_jax.runtime import paths
 from textsr_jax.runtime.concurrency import once
 from textsr_jax.storage import packed_files
 from textsr_jax.storage.models import Models, packed_config
@@ -49,8 +50,8 @@ def load(
     functions of a packed file are kept in the user's cache folder (`compilation.cache_folder`).
 
     Args:
-      source: the workdir or the file. None for what `config.init` names, or without a config for
-        the shipped models.
+      source: the workdir or the file: a path, or a URL (gs://, s3://). None for what `config.init`
+        names, or without a config for the shipped models.
       config: the experiment; None for the config of `source`.
       abstain: the risk of a wrong word, above 0 and below 1, such as 0.05. Words that are not sure
         enough for it are left out (`Reading.abstained`). None returns all words. See
@@ -67,7 +68,7 @@ def load(
     if source is None and config is None:
         source = SHIPPED
     if source is not None:
-        source = pathlib.Path(source).expanduser()
+        source = paths.named(source).expanduser()
         if source.is_file():
             return _load_packed_reader(source, config, risks)
     models = Models.load(source, config)
@@ -81,7 +82,7 @@ def load(
             f"{source} has no {what} ({stage}) yet; train it with train.py --workdir={source}, "
             f"or name a file in config.init.{part}"
         )
-    place = None if source is None else str(source.absolute())
+    place = None if source is None else paths.absolute(source)
     return _unpacked_reader(models, models.sr_variables, ocr, place, risks)
 
 
@@ -149,16 +150,16 @@ def _load_packed_reader(
         # This checks the file. If functions of it were kept, the same file was checked before.
         networks()
     # The shipped file is elsewhere on another machine.
-    place = None if path == SHIPPED else str(path.absolute())
+    place = None if path == SHIPPED else paths.absolute(path)
     again = (_packed_engine, (place, hashlib.sha256(content).hexdigest(), used))
     engine = JaxEngine(search, networks, packed.sr, packed.ocr, kept, str(path), again)
-    description = _description(str(path.absolute()), used, search, packed.sr, packed.ocr)
+    description = _description(paths.absolute(path), used, search, packed.sr, packed.ocr)
     return Reader(engine, used.decoding.temperature, description, abstention)
 
 
 def _packed_engine(place: str | None, digest: str, config: Experiment) -> JaxEngine:
     """Returns the engine of a pickled reader of a packed file, loaded from the file again."""
-    path = SHIPPED if place is None else pathlib.Path(place)
+    path = SHIPPED if place is None else paths.named(place)
     check_unchanged(path, digest, path)
     return cast("JaxEngine", _load_packed_reader(path, config)._engine)
 

@@ -1,6 +1,7 @@
 """The only way to write files: whole or not at all, even if the disk is full or the process killed.
 
-The content goes into a partial file in the same folder, which then replaces the file.
+The content goes into a partial file in the same folder, which then replaces the file. An object of
+a store is written from a temporary file at once.
 """
 
 import contextlib
@@ -9,10 +10,12 @@ import glob
 import json
 import os
 import pathlib
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from textsr_jax.errors import UserError
+from textsr_jax.runtime import paths
 
 # What JSON can hold; it writes numbers that are keys as text.
 JSON = (
@@ -64,7 +67,7 @@ def replacing(
     symbolic link stays one, and its target is replaced.
 
     Args:
-      path: the file.
+      path: the file, or an object, which may be read at any time and has no folder.
       parents: whether to make its folder if it is missing.
       fix: what the user can do if the file cannot be written; ends the message.
 
@@ -72,6 +75,12 @@ def replacing(
       UserError: the file cannot be written, or its disk is full.
     """
     with _one_line(path, fix), contextlib.ExitStack() as stack:
+        if paths.is_url(path):
+            content = stack.enter_context(tempfile.NamedTemporaryFile())
+            yield cast(BinaryIO, content)
+            content.flush()
+            paths.upload(content.name, paths.named(path))
+            return
         partial = stack.enter_context(_Partial(path, parents))
         yield partial.stream
         partial.finish()
@@ -83,7 +92,7 @@ def growing(path: str | pathlib.Path, mark: str, *, fix: str = _FIX) -> Iterator
     """As `replacing`, but a block that ends by an error leaves its partial file to the next one.
 
     Args:
-      path: the file; its folder is made if it is missing.
+      path: the file; its folder is made if it is missing. An object is begun anew each time.
       mark: tells what the content is made from. The stream holds what a block with the same mark
         left, from its start; what others left is deleted.
       fix: as of `replacing`.
@@ -92,6 +101,9 @@ def growing(path: str | pathlib.Path, mark: str, *, fix: str = _FIX) -> Iterator
       UserError: as `replacing`.
     """
     with _one_line(path, fix), contextlib.ExitStack() as stack:
+        if paths.is_url(path):
+            yield stack.enter_context(replacing(path, fix=fix))
+            return
         partial = stack.enter_context(_Partial(path, parents=True, mark=mark))
         yield partial.stream
         partial.finish()

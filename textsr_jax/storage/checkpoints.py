@@ -5,7 +5,6 @@ Reading a model needs this module, but nothing of `textsr_jax.train`.
 
 import contextlib
 import errno
-import functools
 import logging
 import os
 import pathlib
@@ -14,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -22,8 +20,10 @@ from textsr_jax.errors import UserError
 from textsr_jax.models import Variables, build_rescaler, shape_difference
 from textsr_jax.models.network import leaves_by_path
 from textsr_jax.quantization import dequantize
+from textsr_jax.runtime import paths
 from textsr_jax.storage import digests, packed_files, packed_leaves, parameter_files, workdirs
 from textsr_jax.storage.agreement import agreed, from_first
+from textsr_jax.storage.step_objects import StepObjects, Uploads
 
 _logger = logging.getLogger(__name__)
 
@@ -39,14 +39,17 @@ class SavedCheckpoints:
     A checkpoint holds a tree of arrays, a JSON record, and the digests of both.
 
     Args:
-      directory: the folder; it need not exist.
+      directory: the folder, or a URL as `paths.named` returns it; it need not exist.
     """
 
     def __init__(self, directory: pathlib.Path):
-        self.directory = pathlib.Path(directory).resolve()
+        self._objects = StepObjects(directory) if paths.is_url(directory) else None
+        self.directory = directory if self._objects else pathlib.Path(directory).resolve()
 
     def steps(self) -> list[int]:
         """Returns the steps that have a complete checkpoint, oldest first."""
+        if self._objects:
+            return self._objects.steps()
         found = self.directory.iterdir() if self.directory.is_dir() else ()
         whole = [
             int(path.name)
@@ -110,10 +113,10 @@ class SavedCheckpoints:
             step = self.steps()[-1]
             noted = self._digests(step)
             if noted is None:
-                folder = self.directory / str(step) / _TREE
-                there = ocp.StandardCheckpointHandler().metadata(folder).tree
+                with self._on_disk(step, [_TREE]) as folder:
+                    there = ocp.StandardCheckpointHandler().metadata(folder / _TREE).tree
             else:
-                there = _nested(noted["arrays"])
+                there = digests.shapes(noted["arrays"])
         except Exception:  # there is none; or it is damaged, and `restore` says so
             return
         if difference := shape_difference(there, template):
@@ -128,9 +131,19 @@ class SavedCheckpoints:
             # Where the template has no shardings Orbax warns that it takes those of the file.
             warnings.simplefilter("ignore", UserWarning)
             handler = ocp.CompositeCheckpointHandler()
-            with contextlib.closing(ocp.Checkpointer(handler)) as checkpointer:
-                folder = self.directory / str(step)
+            with (
+                self._on_disk(step, items) as folder,
+                contextlib.closing(ocp.Checkpointer(handler)) as checkpointer,
+            ):
                 return checkpointer.restore(folder, args=ocp.args.Composite(**items))
+
+    def _on_disk(
+        self, step: int, items: Iterable[str]
+    ) -> contextlib.AbstractContextManager[pathlib.Path]:
+        """The folder of a step, or a copy of some items of a store's."""
+        if self._objects:
+            return self._objects.on_disk(step, items)
+        return contextlib.nullcontext(self.directory / str(step))
 
     def _digests(self, step: int) -> dict[str, Any] | None:
         """Returns the digests of a checkpoint; None for one of an older version."""
@@ -166,17 +179,24 @@ class Checkpoints(SavedCheckpoints):
     """A folder of checkpoints that one training writes; the newest few of them are kept.
 
     Orbax writes into a temporary folder and renames it. A run that is killed while it saves leaves
-    earlier checkpoints as they are. Its temporary folder is deleted here.
+    earlier checkpoints as they are. Its temporary folder is deleted here. The checkpoints of a URL
+    are written on a disk and then copied there.
 
     Args:
-      directory: the folder; made if it is missing.
+      directory: the folder, made if it is missing; or a URL as `paths.named` returns it.
       keep: how many checkpoints stay; None for all.
     """
 
     def __init__(self, directory: pathlib.Path, keep: int | None = 2):
         super().__init__(directory)
+        folder, self._uploads = self.directory, None
+        if self._objects:
+            with self._disk_errors():
+                self._objects.delete_unfinished()
+            self._uploads = Uploads(self._objects, keep)
+            folder, keep = self._uploads.folder, 1
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self._manager = ocp.CheckpointManager(folder, options=options)
 
     def save(self, step: int, tree: object, record: dict[str, Any]) -> None:
         """Saves `tree` and the JSON-able `record` under `step`, in the background.
@@ -184,9 +204,10 @@ class Checkpoints(SavedCheckpoints):
         Raises:
           UserError: the disk is full, or was full in the save before; earlier checkpoints stay.
         """
-        if step in self._manager.all_steps():
+        if self._uploads or step in self._manager.all_steps():
             self.wait()
-            self._manager.delete(step)
+        if step in self._all_steps():
+            self.discard([step])
         noted: dict[str, Any] = {
             "arrays": digests.of_arrays(tree),
             "record": digests.of_json(record),
@@ -199,31 +220,50 @@ class Checkpoints(SavedCheckpoints):
         )
         with self._disk_errors():
             self._manager.save(step, args=arguments, force=True)
+            if self._uploads:
+                self._uploads.begin(step, self._manager.wait_until_finished)
 
     def discard_after(self, step: int) -> None:
         """Deletes the checkpoints after `step`: they cannot be read, and new ones replace them."""
-        self.discard([later for later in self._manager.all_steps() if later > step])
+        self.discard([later for later in self._all_steps() if later > step])
 
     def discard(self, steps: Iterable[int]) -> None:
         """Deletes the checkpoints of some steps."""
-        for step in sorted(steps):
-            self._manager.delete(step)
+        with self._disk_errors():
+            for step in sorted(steps):
+                if self._objects:
+                    self._objects.delete(step)
+                if not self._objects or step in self._manager.all_steps():
+                    self._manager.delete(step)
 
     def wait(self) -> None:
         """Waits for a save in the background; raises its error, as `save` does."""
         with self._disk_errors():
+            if self._uploads:
+                self._uploads.wait()
             self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits for a save in the background, as `wait` does."""
-        with self._disk_errors():
+        with self._disk_errors(), contextlib.ExitStack() as last:
+            if self._uploads:
+                last.callback(self._uploads.close)
+                self._uploads.wait()
             self._manager.close()
+
+    def _all_steps(self) -> Iterable[int]:
+        return self._objects.steps() if self._objects else self._manager.all_steps()
 
     @contextlib.contextmanager
     def _disk_errors(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
+            if self._objects and isinstance(error, OSError) and error.errno != errno.ENOSPC:
+                raise UserError(
+                    f"{self.directory}: cannot write it ({error.strerror}); the checkpoints before "
+                    "are kept: see to the store and run the same command again"
+                ) from error
             # TensorStore reports a full disk as a ValueError, with the system's words in it.
             if os.strerror(errno.ENOSPC) not in str(error):
                 raise
@@ -236,16 +276,6 @@ class Checkpoints(SavedCheckpoints):
 def _check_record(record: dict[str, Any], noted: dict[str, Any] | None) -> None:
     if noted is not None and digests.of_json(record) != noted["record"]:
         raise ValueError("its record is not what was saved")
-
-
-def _nested(arrays: dict[str, list[Any]]) -> dict[str, Any]:
-    """Returns the tree of shapes and dtypes that digests were noted of."""
-    tree: dict[str, Any] = {}
-    for path, (dtype, shape, _) in arrays.items():
-        *above, name = path.split("/")
-        branch = functools.reduce(lambda branch, key: branch.setdefault(key, {}), above, tree)
-        branch[name] = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
-    return tree
 
 
 def load_best(
@@ -295,7 +325,7 @@ def load_start(
     Raises:
       UserError: there is no such model, or it belongs to another network.
     """
-    path = pathlib.Path(init).expanduser()
+    path = paths.named(init).expanduser()
     place = place or f"config.init.{part}={init}"
     if path.is_file():
         file = _of_packed(path, part) or parameter_files.load(path)

@@ -5,11 +5,14 @@ change its digest.
 """
 
 import concurrent.futures
+import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.typing import ArrayLike
@@ -37,6 +40,16 @@ def of_arrays(tree: object) -> dict[str, list[Any]]:
             for keys, leaf in jax.tree_util.tree_leaves_with_path(tree)
         }
         return {path: future.result() for path, future in asked.items()}
+
+
+def shapes(arrays: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """Returns the tree of shapes and dtypes that `of_arrays` was called with."""
+    tree: dict[str, Any] = {}
+    for path, (dtype, shape, _) in arrays.items():
+        *above, name = path.split("/")
+        branch = functools.reduce(lambda branch, key: branch.setdefault(key, {}), above, tree)
+        branch[name] = jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype))
+    return tree
 
 
 def of_json(content: JSON) -> str:

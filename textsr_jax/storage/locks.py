@@ -18,6 +18,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from textsr_jax.errors import UserError
+from textsr_jax.runtime import atomic, paths
 
 FILE = ".lock"
 
@@ -28,12 +29,18 @@ _logger = logging.getLogger(__name__)
 def held(workdir: pathlib.Path) -> Iterator[None]:
     """Holds the workdir's lock while the block runs; processes of one training share it.
 
-    The lock's file stays and names its last owner. If the file system has no locks, as some network
-    file systems have none, a warning says so.
+    The lock's file stays and names its last owner. Object stores and some network file systems have
+    no locks; a warning says so.
 
     Raises:
-      UserError: another training holds the lock, or the workdir cannot be written.
+      UserError: another training holds the lock, the workdir cannot be written, or several
+        processes would train in an object store.
     """
+    if paths.is_url(workdir) and jax.process_count() > 1:
+        raise UserError(
+            f"{workdir}: several processes train in a folder that all of them see; mount the "
+            "bucket, and name the folder in --workdir"
+        )
     with contextlib.ExitStack() as stack:
         failure = None
         if jax.process_index() == 0:
@@ -53,6 +60,12 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _held(workdir: pathlib.Path) -> Iterator[None]:
     path = workdir / FILE
+    owner = {"process": os.getpid(), "host": socket.gethostname()}
+    if paths.is_url(workdir):
+        atomic.write_text(path, json.dumps(owner), fix="name another --workdir")
+        _warn(workdir, "object stores have no locks")
+        yield
+        return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -69,17 +82,18 @@ def _held(workdir: pathlib.Path) -> Iterator[None]:
                     f"{workdir}: {_owner(stream.read())} trains there; wait for it, stop it, or "
                     "take another --workdir"
                 ) from error
-            _logger.warning(
-                "%s: cannot be locked (%s); see that no other training runs there",
-                workdir,
-                error.strerror,
-            )
+            _warn(workdir, error.strerror)
         with contextlib.suppress(OSError):  # of a full disk; the training will report it
-            owner = {"process": os.getpid(), "host": socket.gethostname()}
             stream.truncate()
             stream.write(json.dumps(owner).encode())
             stream.flush()
         yield
+
+
+def _warn(workdir: pathlib.Path, reason: str | None) -> None:
+    _logger.warning(
+        "%s: cannot be locked (%s); see that no other training runs there", workdir, reason
+    )
 
 
 def _owner(content: bytes) -> str:

@@ -19,6 +19,7 @@ from textsr_jax.config import checks, differences
 from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
 from textsr_jax.quantization import dequantize
+from textsr_jax.runtime import paths
 from textsr_jax.runtime.compilation import keep_compiled
 from textsr_jax.storage import packed_files, packed_leaves, workdirs
 
@@ -71,7 +72,7 @@ class Models:
           UserError: `source` is neither, the config has a value that it cannot have, a model cannot
             be read or belongs to another network, or integers are asked for and nothing is packed.
         """
-        if source is not None and pathlib.Path(source).is_file():
+        if source is not None and paths.named(source).is_file():
             return cls.of_packed(packed_files.load(source), source, config)
         return _load_unpacked(source, config)
 

@@ -18,7 +18,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.models.network import Variables
 from textsr_jax.quantization import Rule, sealed_files, summary
 from textsr_jax.quantization.sealed_files import Damaged, Foreign
-from textsr_jax.runtime import atomic
+from textsr_jax.runtime import atomic, paths
 from textsr_jax.storage import packed_header, packed_leaves
 from textsr_jax.storage.packed_leaves import PARTS
 
@@ -102,7 +102,7 @@ def load(path: str | pathlib.Path) -> PackedModels:
     Raises:
       UserError: the file is missing, damaged, of another version, or not a packed file.
     """
-    path = pathlib.Path(path)
+    path = paths.named(path)
     content = sealed_files.read_content(path, "a packed file", "quantize.py --out")
     try:
         return _parse(content)
@@ -116,7 +116,7 @@ def load(path: str | pathlib.Path) -> PackedModels:
 
 def is_packed_file(path: str | pathlib.Path) -> bool:
     """Whether the header of `path` begins as a packed file's; the rest may be damaged."""
-    path = pathlib.Path(path)
+    path = paths.named(path)
     if not path.is_file():
         return False
     with path.open("rb") as stream:

@@ -17,7 +17,7 @@ from safetensors.numpy import save as serialize
 
 from textsr_jax.config import checks
 from textsr_jax.errors import UserError
-from textsr_jax.runtime import atomic
+from textsr_jax.runtime import atomic, paths
 from textsr_jax.runtime.atomic import JSON
 from textsr_jax.storage import file_kinds
 
@@ -252,12 +252,13 @@ class _Opened:
     """
 
     def __init__(self, path: str | pathlib.Path):
-        self.path = pathlib.Path(path)
+        self.path = paths.named(path)
         if not self.path.is_file():
             what = "is a folder, not a parameter file" if self.path.is_dir() else "no such file"
             raise UserError(f"{path}: {what}; name one that `python -m textsr_jax.convert` wrote")
         try:
-            self._file = safe_open(self.path, framework="np")
+            with paths.on_disk(self.path) as file:
+                self._file = safe_open(file, framework="np")
             header = self._file.metadata() or {}
         except OSError as error:
             raise UserError(f"{path}: cannot read it ({error}); see to its permissions") from error

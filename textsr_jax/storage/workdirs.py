@@ -9,7 +9,7 @@ import pathlib
 from textsr_jax.config import checks, differences
 from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError, fix_for
-from textsr_jax.runtime import atomic
+from textsr_jax.runtime import atomic, paths
 from textsr_jax.storage.shipped import SHIPPED
 
 CONFIG_FILE = "config.json"
@@ -51,7 +51,7 @@ def load_config(source: str | pathlib.Path) -> Experiment:
       UserError: `source` is none of these; or its config cannot be read, has an unknown field, or a
         value that the field cannot have.
     """
-    path = pathlib.Path(source)
+    path = paths.named(source)
     if path.suffix == ".json" and not path.is_dir():
         return _checked(path, fix="correct the file")
     if path.is_file():
@@ -68,7 +68,7 @@ def load_config(source: str | pathlib.Path) -> Experiment:
 
 def best_directory(workdir: str | pathlib.Path, stage: str) -> pathlib.Path:
     """Returns the folder of a stage's best model, by validation."""
-    return pathlib.Path(workdir) / stage / "best"
+    return paths.named(workdir) / stage / "best"
 
 
 def _checked(path: pathlib.Path, fix: str) -> Experiment:

@@ -24,7 +24,7 @@ from textsr_jax.data.synthetic.generation import HR_SHAPE
 from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import Network, Variables
 from textsr_jax.models.layers.pixels import to_gray
-from textsr_jax.runtime import atomic
+from textsr_jax.runtime import atomic, paths
 from textsr_jax.storage import digests
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import stopping
@@ -136,7 +136,7 @@ def sr_images(
                         file.flush()
                         os.fsync(file.fileno())
     meshes.wait_for_all(str(path))
-    return np.load(path, mmap_mode="r")
+    return _mapped(path)
 
 
 def _written_blocks(file: BinaryIO, shape: tuple[int, ...], block: int) -> int:
@@ -237,7 +237,13 @@ def hr_attention(
             np.lib.format.write_array_header_2_0(file, header)
             _write_attention(training, jax.jit(attend), variables, source, file)
     meshes.wait_for_all(str(path))
-    return np.load(path, mmap_mode="r")
+    return _mapped(path)
+
+
+def _mapped(path: pathlib.Path) -> np.ndarray:
+    with paths.on_disk(path) as file:
+        mapped: np.ndarray = np.load(file, mmap_mode="r")
+    return mapped
 
 
 def _write_attention(

@@ -7,7 +7,9 @@ import contextlib
 import errno
 import os
 import pathlib
+import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -18,6 +20,7 @@ import numpy as np
 
 from textsr_jax.data import png
 from textsr_jax.errors import UserError, needs
+from textsr_jax.runtime import atomic, paths
 
 with needs("train"):
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -31,7 +34,7 @@ class Logs:
     """An event file in a folder; a context manager that closes it. Only the first process writes.
 
     Args:
-      folder: made if it is missing.
+      folder: made if it is missing; or a URL, which gets the file when it is flushed.
       step: the step that comes next. TensorBoard drops what older files say of it and of later
         steps.
 
@@ -44,10 +47,9 @@ class Logs:
         self._writer: RecordWriter | None = None
         if jax.process_index() == 0:
             with self._disk_errors():
-                folder.mkdir(parents=True, exist_ok=True)
                 # TensorBoard knows event files by the second part of their names.
                 name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
-                self._writer = RecordWriter((folder / name).open("ab"))
+                self._writer = RecordWriter(_opened(folder / name))
             self._write(Event(file_version="brain.Event:2"), 0)
             self._write(Event(session_log=SessionLog(status=SessionLog.START)), step)
 
@@ -115,3 +117,31 @@ class Logs:
                 f"{self._folder}: the disk is full; the checkpoints before are kept: free some "
                 "space and run the same command again"
             ) from error
+
+
+def _opened(path: pathlib.Path) -> Any:
+    """Opens a new file, or an object, for `RecordWriter`."""
+    if paths.is_url(path):
+        return _GrowingObject(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("ab")
+
+
+class _GrowingObject:
+    """An object that is written whole whenever it is flushed, and at the end."""
+
+    def __init__(self, path: pathlib.Path):
+        self._path = path
+        self._content = tempfile.TemporaryFile()  # noqa: SIM115
+
+    def write(self, content: bytes) -> None:
+        self._content.write(content)
+
+    def flush(self) -> None:
+        with atomic.replacing(self._path, fix="see to it and run the same command again") as stream:
+            self._content.seek(0)
+            shutil.copyfileobj(self._content, stream)
+
+    def close(self) -> None:
+        self.flush()
+        self._content.close()

@@ -1,13 +1,15 @@
 """Traces some steps of a stage with `jax.profiler`, and tells which operations took most time."""
 
+import contextlib
 import pathlib
 import re
+import tempfile
 from collections.abc import Callable
 
 import jax
 
 from textsr_jax.errors import UserError
-from textsr_jax.runtime import traces
+from textsr_jax.runtime import atomic, paths, traces
 
 _ROWS = 12
 
@@ -57,6 +59,7 @@ class StepTrace:
         say: Callable[[str], None],
     ):
         self._stage, self._folder, self._say = stage, folder, say
+        self._places = contextlib.ExitStack()
         self._window = window if jax.process_index() == 0 else None
         self._running, self._last = False, 0
         if self._window is None:
@@ -76,7 +79,11 @@ class StepTrace:
         options = jax.profiler.ProfileOptions()
         # Python's own calls would fill the trace.
         options.python_tracer_level = 0
-        jax.profiler.start_trace(self._folder, create_perfetto_trace=True, profiler_options=options)
+        self._local = self._folder
+        if paths.is_url(self._folder):
+            # The profiler writes files of a disk.
+            self._local = pathlib.Path(self._places.enter_context(tempfile.TemporaryDirectory()))
+        jax.profiler.start_trace(self._local, create_perfetto_trace=True, profiler_options=options)
         self._running = True
 
     def after(self, step: int, state: object) -> bool:
@@ -98,9 +105,14 @@ class StepTrace:
             return
         (first, _), self._running, self._window = self._window, False, None
         jax.profiler.stop_trace()
-        folder = traces.newest_trace(self._folder)
-        self._say(f"{self._stage}: trace of steps {first} to {self._last}: {folder}")
+        folder = traces.newest_trace(self._local)
+        shown = self._folder / folder.relative_to(self._local)
+        if paths.is_url(shown):
+            for file in sorted(folder.iterdir()):
+                atomic.write_bytes(shown / file.name, file.read_bytes())
+        self._say(f"{self._stage}: trace of steps {first} to {self._last}: {shown}")
         self._say(table(traces.operations(folder)))
+        self._places.close()
 
     def _give_up(self, why: str) -> None:
         if self._window is not None:

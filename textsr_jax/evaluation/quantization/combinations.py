@@ -12,6 +12,7 @@ from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Images, Row
 from textsr_jax.evaluation.quantization.baseline import TARGETS, Baseline, Rules, Setting
 from textsr_jax.evaluation.quantization.journal import Journal
+from textsr_jax.runtime import paths
 from textsr_jax.storage import packed_files
 
 # The paper keeps the smallest model "without major performance degradation". Its Table 2 has losses
@@ -103,11 +104,12 @@ def pack(
     Raises:
       UserError: rules select nothing, values cannot be quantised, or the file cannot be written.
     """
-    path = pathlib.Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot make its folder ({error.strerror})") from error
+    path = paths.named(path)
+    if not paths.is_url(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{path}: cannot make its folder ({error.strerror})") from error
     packed = baseline.quantize(rules)
     row = baseline.score(quantization.dequantize(packed.sr), quantization.dequantize(packed.ocr))
     size = quantization.size_mbit(packed.sr) + quantization.size_mbit(packed.ocr)

@@ -13,7 +13,7 @@ import numpy as np
 
 from textsr_jax.errors import UserError
 from textsr_jax.evaluation.protocol import Row
-from textsr_jax.runtime import atomic
+from textsr_jax.runtime import atomic, paths
 from textsr_jax.runtime.atomic import JSON
 
 _FIX = "free some space or see to its permissions, and run the same command again"
@@ -40,7 +40,7 @@ class Journal:
         self.path = path = folder / f"{name}-{digest}.jsonl"
         self._known: dict[str, Any] = {}
         try:
-            text = path.read_text(errors="replace") if path.exists() else ""
+            text = path.read_bytes().decode(errors="replace") if path.exists() else ""
             whole = [title]
             first, *lines = text.splitlines() or [""]
             for line in lines if first == title else []:
@@ -86,6 +86,10 @@ class Journal:
 
     def _append(self, line: bytes) -> None:
         """Adds a whole line or nothing; only a killed process may leave a part of a line."""
+        if paths.is_url(self.path):
+            # An object takes no more lines: it is written anew.
+            atomic.write_bytes(self.path, self.path.read_bytes() + line, fix=_FIX)
+            return
         with self.path.open("ab", buffering=0) as stream:
             size = stream.seek(0, os.SEEK_END)
             if stream.write(line) < len(line):  # a full disk takes a part

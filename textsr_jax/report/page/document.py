@@ -5,7 +5,7 @@ import string
 from html import escape
 
 from textsr_jax.report.page import folder, sections
-from textsr_jax.runtime import atomic
+from textsr_jax.runtime import atomic, paths
 
 NAME = "page.html"
 _HERE = pathlib.Path(__file__).parent
@@ -25,7 +25,7 @@ def write(workdir: str | pathlib.Path, out: str | pathlib.Path | None = None) ->
       UserError: the folder is missing or holds nothing to show, or the file cannot be written.
     """
     run = folder.read(workdir)
-    path = pathlib.Path(workdir) / NAME if out is None else pathlib.Path(out)
+    path = paths.named(workdir) / NAME if out is None else paths.named(out)
     atomic.write_text(path, html(run), parents=True, fix="name another --out")
     return path
 

@@ -4,6 +4,7 @@ import math
 import pathlib
 
 from textsr_jax.errors import needs
+from textsr_jax.runtime import paths
 
 # What a curve is thinned to: more points than a chart of a page has pixels for.
 MOST_POINTS = 300
@@ -32,9 +33,10 @@ def read_scalars(folder: pathlib.Path) -> dict[str, Points]:
             EventAccumulator,
         )
 
-    # 0 keeps every scalar.
-    events = EventAccumulator(str(folder), size_guidance={SCALARS: 0})
-    events.Reload()
+    with paths.folder_on_disk(folder) as local:
+        # 0 keeps every scalar.
+        events = EventAccumulator(str(local), size_guidance={SCALARS: 0})
+        events.Reload()
     curves = {}
     for name in events.Tags()[SCALARS]:
         points = [

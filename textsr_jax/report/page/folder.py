@@ -7,6 +7,7 @@ from typing import Any
 
 from textsr_jax.errors import UserError, escaped
 from textsr_jax.report.page import event_files, word_file
+from textsr_jax.runtime import paths
 
 # By the key of `Run.files`: the file that the commands write, whose content the page shows.
 FILES = {
@@ -61,7 +62,7 @@ def read(folder: str | pathlib.Path) -> Run:
     Raises:
       UserError: there is no such folder, or it holds nothing that a page shows.
     """
-    folder = pathlib.Path(folder)
+    folder = paths.named(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name a workdir of train.py")
     notes: list[str] = []
@@ -72,7 +73,8 @@ def read(folder: str | pathlib.Path) -> Run:
         raise UserError(
             f"{folder}: holds nothing to show; name a workdir of train.py, or run evaluate.py there"
         )
-    return Run(folder.resolve().name, files, stages, notes)
+    name = folder.name if paths.is_url(folder) else folder.resolve().name
+    return Run(name, files, stages, notes)
 
 
 def _stages(folder: pathlib.Path, notes: list[str]) -> list[Stage]:
