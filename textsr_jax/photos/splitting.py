@@ -187,8 +187,8 @@ def _spaces(odds: np.ndarray) -> Spaces:
         wide = blank[left:right] >= min(_INSIDE, best - _BELOW)
         # The part around the best column.
         (around,) = [run for run in _runs(wide) if run[0] <= peak - left < run[1]]
-        ends = first + left + np.array(around)
-        found.append(Gap(*(ends / len(odds)).tolist(), log_odds=best))
+        start, end = ((first + left + place) / len(odds) for place in around)
+        found.append(Gap(start, end, best))
     return Spaces(tuple(found), first / len(odds), last / len(odds))
 
 

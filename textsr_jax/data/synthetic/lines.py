@@ -105,7 +105,8 @@ def _look(drawn: lettering.Lettering, rng: np.random.Generator) -> tuple[np.ndar
 def _reduced(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A line that was small in its photograph, uint8 of the same size."""
     width = image.shape[1]
-    rows = math.exp(rng.uniform(*map(math.log, _ROWS)))
+    least, most = _ROWS
+    rows = math.exp(rng.uniform(math.log(least), math.log(most)))
     size = max(2, round(width * rows / HEIGHT)), round(rows)
     filters = (Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.BILINEAR)
     small = Image.fromarray(image).resize(size, filters[rng.integers(len(filters))])
