@@ -71,6 +71,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path):
         ('{"source": "a"}\n[]\n', "jsonl", "line 2 is not one"),
         ("diary\n", "tsv", "line 1 is not one of --format=tsv"),
         ("\xff\n", "tsv", "line 1 is not one"),
+        ("<?xml ?><title>a</title>\n", "hocr", "line 1 is not one of --format=hocr"),
     ],
 )
 def test_a_file_of_something_else_is_left_alone(tmp_path, content, format, message):

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from textsr_jax.cli import page_lines, reading_lines
 from textsr_jax.cli.line_file import LineFile
 from textsr_jax.cli.page_lines import PageReader
 from textsr_jax.data.sources import Item
-from textsr_jax.errors import MissingPackage, UserError
+from textsr_jax.errors import MissingPackage, UserError, escaped
 from textsr_jax.photos import detector, page_reading
 from textsr_jax.photos.page import Line, Page, Word
 from textsr_jax.reading import Reader
@@ -128,6 +129,21 @@ def test_lines_go_to_a_file_and_a_stopped_run_goes_on(words, tmp_path, capsys):
     assert capsys.readouterr().out == ""
     lines = [line.split("\t")[:2] for line in pathlib.Path(place).read_text().splitlines()]
     assert lines == [[f"{n}.jpg", word] for n in (1, 2, 3) for word in ("town", "hall")]
+
+
+@pytest.mark.parametrize("format", ["hocr", "alto"])
+def test_documents_go_to_a_file_too_and_are_known_by_their_sources(words, tmp_path, format):
+    place = tmp_path / "pages.xml"
+    names = ["1.jpg", "a <b> & 'c'.jpg", "d\ne.jpg"]
+    write(map(photograph, names), True, format=format, file=LineFile(str(place), format))
+    assert LineFile(str(place), format).done == {escaped(name): 1 for name in names}
+    with open(place, "ab") as file:
+        # A last line that a power failure tore.
+        file.write(place.read_bytes()[:500].splitlines()[0])
+    write([photograph("f.jpg")], True, format=format, file=LineFile(str(place), format))
+    assert len(place.read_text().splitlines()) == 4
+    for line in place.read_text().splitlines():
+        assert "town" in ElementTree.tostring(ElementTree.fromstring(line), "unicode")
 
 
 @pytest.mark.slow

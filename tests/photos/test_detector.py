@@ -91,6 +91,18 @@ def test_small_text_of_a_large_photograph_is_looked_for_in_tiles(dark):
     assert heights[0] > 100 and max(heights[1:]) < 50
 
 
+def test_large_text_that_is_missed_is_found_at_half_the_size(dark, monkeypatch):
+    seen = dark._probabilities
+    text, low = (100, 200, 400, 260), (100, 500, 400, 508)
+    image = photograph(1024, 736, text, low)
+    monkeypatch.setattr(
+        dark, "_probabilities", lambda image, scale: seen(image, scale) * (scale < 1)
+    )
+    # What is low there is not large.
+    (found,) = dark.lines(image)
+    assert found == pytest.approx(expected(text), abs=4)
+
+
 def test_a_photograph_without_text_has_no_boxes(dark):
     assert dark.lines(photograph(300, 200)).shape == (0, 4, 2)
     assert dark.lines(photograph(1, 1)).shape == (0, 4, 2)

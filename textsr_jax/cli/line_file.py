@@ -3,16 +3,23 @@
 A line or a photograph's lines are written at once and whole. What a power failure tore is redone.
 """
 
+import html
 import itertools
 import json
 import os
 import pathlib
+import re
 from collections import Counter
 
 from textsr_jax.errors import UserError, escaped, fix_for
 
-# Formats whose lines begin with their source, by which a run knows what it has done.
-FORMATS = ("tsv", "jsonl")
+# Where documents of one line name their source, and how they end.
+_DOCUMENTS = {
+    "hocr": re.compile(r"<\?xml .*<title>(.*?)</title>.*</html>\n"),
+    "alto": re.compile(r"<\?xml .*<fileName>(.*?)</fileName>.*</alto>\n"),
+}
+# Formats whose lines name their source, by which a run knows what it has done.
+FORMATS = ("tsv", "jsonl", *_DOCUMENTS)
 _FIX = "name another file in --out"
 
 
@@ -37,7 +44,7 @@ class LineFile:
         if format not in FORMATS:
             raise UserError(
                 f"--out={path}: a run goes on by the sources in its lines, which --format={format} "
-                f"does not have; add --format=jsonl or --format=tsv"
+                f"does not have; add --format=jsonl, or another of {', '.join(FORMATS)}"
             )
         self._path, self._format = pathlib.Path(path), format
         self.done: Counter[str] = Counter()
@@ -101,6 +108,11 @@ class LineFile:
                 found = json.loads(text)
                 self.bad += "error" in found
                 return escaped(found["source"])
+            if self._format in _DOCUMENTS:
+                document = _DOCUMENTS[self._format].fullmatch(text)
+                if not document:
+                    raise ValueError
+                return html.unescape(document[1])
             source, _, rest = text.partition("\t")
             if not rest:
                 raise ValueError

@@ -68,8 +68,8 @@ _PAGE = flags.DEFINE_bool(
 _OUT = flags.DEFINE_string(
     "out",
     None,
-    "A file for the lines, of tsv or jsonl. The same command goes on after a stop: what is in the "
-    "file is not read again.",
+    "A file for the lines, of all formats but text. The same command goes on after a stop: what is "
+    "in the file is not read again.",
 )
 _ENHANCE = flags.DEFINE_string(
     "enhance",

@@ -38,6 +38,9 @@ _LEAST, _LEAST_GROWN = 3.0, 5.0
 # Text that is lower than this in the network's image, in pixels, is looked for again in tiles of
 # the photograph as it is. A tile shares so many pixels with its neighbours on each side.
 SMALL, _TILE, _SHARED = 8.0, 1280, 64
+# A photograph is looked at once more at this part of its size in the network, for text that is at
+# least so many pixels high there: too much of a large letter is seen as ground.
+COARSE, _LARGE = 0.5, 12.0
 # Two boxes show the same text if they share this part of the smaller one's area.
 _SAME = 0.5
 
@@ -66,8 +69,9 @@ class Detector:
     def lines(self, image: np.ndarray) -> np.ndarray:
         """Returns the boxes of the lines in a photograph, in no order.
 
-        It is looked at as a whole. Where that shows traces of small text (`SMALL`) because the
-        photograph was reduced, those parts are looked at again as they are.
+        It is looked at as a whole, and again at half of that size, which adds large text that was
+        not found. Where the first look shows traces of small text (`SMALL`) because the photograph
+        was reduced, those parts are looked at again as they are.
 
         Args:
           image: uint8 (height, width, 3), RGB.
@@ -79,18 +83,27 @@ class Detector:
         height, width = image.shape[:2]
         scale = min(max(1.0, SHORTEST / min(height, width)), MOST_ENLARGED)
         scale = min(scale, LONGEST / max(height, width))
-        text = self._probabilities(image, scale)
-        # Both sides are rounded, so that they have scales of their own.
-        scales = np.array([text.shape[1] / width, text.shape[0] / height])
-        found, traces = [], []
-        for box, probability in _rectangles(text):
-            if scale < 1 and min(quadrilaterals.sides(box)) < SMALL:
-                traces.append(box / scales)
-            elif probability >= _LINE:
-                found.append(box / scales)
+        found, traces = self._look(image, scale, SMALL if scale < 1 else 0.0)
+        large, _ = self._look(image, COARSE * scale, _LARGE)
+        found += _without(large, found)
         if traces:
             found += _without(self._small(image, traces), found)
         return _inside(np.array(found).reshape(-1, 4, 2), width, height)
+
+    def _look(
+        self, image: np.ndarray, scale: float, least: float
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Returns boxes at a scale, and those that are lower than `least` pixels there."""
+        text = self._probabilities(image, scale)
+        # Both sides are rounded, so that they have scales of their own.
+        scales = np.array([text.shape[1] / image.shape[1], text.shape[0] / image.shape[0]])
+        found, low = [], []
+        for box, probability in _rectangles(text):
+            if min(quadrilaterals.sides(box)) < least:
+                low.append(box / scales)
+            elif probability >= _LINE:
+                found.append(box / scales)
+        return found, low
 
     def _small(self, image: np.ndarray, traces: list[np.ndarray]) -> list[np.ndarray]:
         """Returns the boxes of text in those tiles of a photograph in which there are traces.

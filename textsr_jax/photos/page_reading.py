@@ -19,9 +19,8 @@ from textsr_jax.photos.page import Line, Page, Word
 from textsr_jax.reading import Reader, Reading, crops
 from textsr_jax.runtime.concurrency import once
 
-# The log odds that a gap ends a word: 0 where it is so many times as wide as a usual gap between
-# letters, and so much more by the logarithm of that ratio.
-_EVEN, _WIDER = 1.9, 5.0
+# The weight of the log odds that a gap ends a word, beside the recogniser's confidence.
+_GAP = 1.0
 # The weight of likely English beside the recogniser's confidence, of which less does not count; and
 # what words of one and of two characters cost, because edges and frames are read as such.
 _ENGLISH, _LEAST_CONFIDENCE, _SHORT = 0.5, 1e-6, {1: 3.0, 2: 1.5}
@@ -104,7 +103,7 @@ class _Stretch:
         for last in range(len(self.gaps) + 1):
             odds = 0.0
             if last < len(self.gaps):
-                odds = _WIDER * math.log(self.gaps[last].ratio / _EVEN)
+                odds = _GAP * self.gaps[last].log_odds
             best[last] = max(
                 (
                     (score + odds + evidence(place), [*words, place])
@@ -194,7 +193,8 @@ def _whole(words: Sequence[Word]) -> np.ndarray:
 
 def _read_strips(strips: Sequence[_Strip], reader: Reader) -> list[list[Word]]:
     """Returns the words of each strip, from its beginning to its end."""
-    stretches = [_stretches(strip) for strip in strips]
+    spaces = splitting.spaces([strip.image for strip in strips])
+    stretches = [_stretches(*pair) for pair in zip(strips, spaces, strict=True)]
     parts = {
         (number, place): strips[number].between(*place)
         for number, some in enumerate(stretches)
@@ -228,26 +228,26 @@ def _evidence(one: Reading) -> float:
     return sure + _ENGLISH * log_ratio(one.text) - _SHORT.get(len(one.text), 0.0)
 
 
-def _stretches(strip: _Strip) -> list[_Stretch]:
+def _stretches(strip: _Strip, spaces: splitting.Spaces) -> list[_Stretch]:
     """Returns the stretches between gaps that end a word for sure, from left to right."""
-    found, (start, end) = splitting.gaps(strip.image)
+    start, end = spaces.start, spaces.end
     height, width = strip.image.shape[:2]
     margin = crops.MARGIN * height / width
     stretches = []
     doubtful: list[splitting.Gap] = []
     limit = 0.0
-    for gap in found:
+    for gap in spaces.gaps:
         if gap.always:
             ends, limits = (start, gap.left), (limit, gap.middle)
-            stretches.append(_Stretch(_widest(doubtful), ends, limits, margin))
+            stretches.append(_Stretch(_likeliest(doubtful), ends, limits, margin))
             start, limit, doubtful = gap.right, gap.middle, []
-        elif not gap.never:
+        else:
             doubtful.append(gap)
-    stretches.append(_Stretch(_widest(doubtful), (start, end), (limit, 1.0), margin))
+    stretches.append(_Stretch(_likeliest(doubtful), (start, end), (limit, 1.0), margin))
     return stretches
 
 
-def _widest(gaps: Sequence[splitting.Gap]) -> list[splitting.Gap]:
-    """Returns the widest gaps, as many as are looked at, from left to right."""
-    widest = sorted(gaps, key=lambda gap: -gap.width)[: splitting.MOST_DOUBTFUL]
-    return sorted(widest, key=lambda gap: gap.left)
+def _likeliest(gaps: Sequence[splitting.Gap]) -> list[splitting.Gap]:
+    """Returns the likeliest gaps, as many as are looked at, from left to right."""
+    likeliest = sorted(gaps, key=lambda gap: -gap.log_odds)[: splitting.MOST_DOUBTFUL]
+    return sorted(likeliest, key=lambda gap: gap.left)

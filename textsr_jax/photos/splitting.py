@@ -1,54 +1,59 @@
-"""Where the words of a straightened line may end: blank gaps between its letters, and their widths.
+"""Where the words of a straightened line may end, by a small network that has seen drawn lines.
 
-A gap of a width may stand between words or between letters. `photos.page_reading` reads a line cut
-at its likely gaps and in one piece, and chooses.
+A gap may stand between words or between letters. Where the network is not sure,
+`photos.page_reading` reads the line both ways and chooses.
 """
 
 import dataclasses
-from collections.abc import Callable
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
 
+import jax
 import numpy as np
-from scipy import ndimage
 
+from textsr_jax import quantization
 from textsr_jax.images import resize
+from textsr_jax.models import Network, Variables
+from textsr_jax.models.word_columns import ROWS, STEP, WordColumns
+from textsr_jax.runtime.batches import batches
+from textsr_jax.runtime.concurrency import once
 
-# A line is measured at this height, in pixels. The ground at a place is seen in this many heights
-# around it; so many columns share one measurement.
-_ROWS, _AROUND, _STEP = 32, 2.0, 8
-# The part of the pixels that is surely ground, and the rows at each edge, as a part of all, that
-# may show a frame.
-_GROUND, _EDGE = 0.25, 0.15
-# A column is blank if its ink is below this part of what columns of letters have. What a row has in
-# all but this part of the columns is a rule, such as an underline.
-_BLANK, _RULED = 0.35, 0.2
-# The usual gap between letters, in heights, where a line shows none, and the least that counts.
-_USUAL = 0.06
+# Log odds, (n, 128), that columns of windows, float32 (n, 32, 256), lie inside words.
+Compute = Callable[[np.ndarray], np.ndarray]
 
-# The least width of two letters that touch, in heights.
-_LETTER = 0.6
+# The network's variables, which `textsr_jax.experiments.train_gaps` trains.
+WEIGHTS = pathlib.Path(__file__).parents[1] / "weights" / "word_columns.safetensors"
 
-# Gaps that are narrower than so many heights, or usual gaps, never end a word.
-_NEVER, _NEVER_RATIO = 0.08, 1.5
-# Gaps that are wider than so many heights always do, and those of so many heights and usual gaps.
-_ALWAYS, _CLEARLY, _CLEARLY_RATIO = 0.6, 0.2, 3.3
-# The most gaps of one stretch that are in doubt; the widest are taken.
+# A line is looked at in windows of so many columns. Each shares so many with the next one, and half
+# of these count.
+WINDOW, _SHARED = 256, 128
+# So many windows are computed at once.
+_BATCH = 4
+
+# The log odds from which on a gap is looked at, and from which on it ends a word for sure.
+_POSSIBLE, _SURE = -2.5, 4.0
+# So few columns of the output, an eighth of a height, at an end of a line are no word.
+_SLIVER = 2
+# The columns of a gap have log odds of at least this, or of so much less than its best column.
+_INSIDE, _BELOW = 0.0, 1.0
+# Colours that vary by less than this many levels are one colour.
+_LEAST_DEVIATION = 1.0
+# The most gaps of one stretch that are in doubt; the likeliest are taken.
 MOST_DOUBTFUL = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """Space without ink in a line.
+    """Space in a line that may end a word.
 
     Attributes:
       left, right: where it is, as parts of the line's width.
-      width: in heights of the line.
-      ratio: how many times as wide as a usual gap between letters of the line.
+      log_odds: that it ends a word.
     """
 
     left: float
     right: float
-    width: float
-    ratio: float
+    log_odds: float
 
     @property
     def middle(self) -> float:
@@ -58,77 +63,136 @@ class Gap:
     @property
     def always(self) -> bool:
         """Whether the gap ends a word for sure."""
-        clearly = self.width >= _CLEARLY and self.ratio >= _CLEARLY_RATIO
-        return clearly or self.width >= _ALWAYS
-
-    @property
-    def never(self) -> bool:
-        """Whether it surely ends none."""
-        return self.width < _NEVER or self.ratio < _NEVER_RATIO
+        return self.log_odds >= _SURE
 
 
-def gaps(line: np.ndarray) -> tuple[list[Gap], tuple[float, float]]:
-    """Returns the gaps between the letters of a line, and where its ink begins and ends.
+@dataclasses.dataclass(frozen=True)
+class Spaces:
+    """The spaces in a line.
 
-    Ink is what differs from the ground in the direction of colours in which the line varies most.
-    Ground is the colour of most pixels.
+    Attributes:
+      gaps: those that may end words, from left to right.
+      start, end: where the first word begins and the last one ends, as parts of the line's width.
+    """
+
+    gaps: tuple[Gap, ...]
+    start: float
+    end: float
+
+
+def spaces(lines: Sequence[np.ndarray], compute: Compute | None = None) -> list[Spaces]:
+    """Returns where the words of lines may begin and end.
+
+    Args:
+      lines: uint8 (height, width, 3) each, upright.
+      compute: of `compiled`; None for the shipped network.
+
+    Returns:
+      The spaces of each line; one without words has no gaps and goes from 0 to 1.
+    """
+    odds = word_odds([levels(line) for line in lines], compute or shipped())
+    return [_spaces(one) for one in odds]
+
+
+def levels(line: np.ndarray) -> np.ndarray:
+    """Returns a line as the network sees it, float32 (32, columns).
+
+    The colours are projected to the direction in which they vary most, because ink and ground may
+    be equally light. The mean is 0 and the deviation 1; a line of one colour has zeros.
 
     Args:
       line: uint8 (height, width, 3).
-
-    Returns:
-      The gaps from left to right; and the ends of the ink, as parts of the width: (0, 1) if there
-      is none.
     """
     height, width = line.shape[:2]
-    columns = max(1, round(width * _ROWS / height))
-    ink = _ink(resize(line, (columns, _ROWS)))
-    # The darkest stroke of a column, so that a hyphen is ink.
-    letters = ndimage.uniform_filter1d(ink, 3, axis=0)[1:-1].max(axis=0)
-    strong = np.sort(letters)[int(0.8 * (len(letters) - 1))]
-    blank = letters < _BLANK * strong
-    inked = np.flatnonzero(~blank)
-    if not len(inked):
-        return [], (0.0, 1.0)
-    first, last = int(inked[0]), int(inked[-1]) + 1
-    edges = np.flatnonzero(np.diff(blank[first:last].astype(np.int8)))
-    # The ink's ends are no gaps, so that edges come in pairs.
-    places = edges.reshape(-1, 2) + first + 1
-    widths = (places[:, 1] - places[:, 0]) / _ROWS
-    found = []
-    # Where ink stands in single letters, gaps as wide as this one are gaps between letters too.
-    ends = np.concatenate([[first], places.ravel(), [last]]).reshape(-1, 2)
-    single = np.median(ends[:, 1] - ends[:, 0]) < _LETTER * _ROWS
-    for (left, right), gap in zip(places.tolist(), widths.tolist(), strict=True):
-        narrower = np.sort(widths[widths <= gap])[:-1] if single else widths[widths < gap]
-        usual = max(_USUAL, float(np.median(narrower))) if len(narrower) else _USUAL
-        found.append(Gap(left / columns, right / columns, gap, gap / usual))
-    return found, (first / columns, last / columns)
-
-
-def _ink(line: np.ndarray) -> np.ndarray:
-    """Returns how much ink each pixel has, float32 (rows without those of a frame, columns)."""
-    pixels = line.astype(np.float32)
-    colours = pixels.reshape(-1, 3) - pixels.mean(axis=(0, 1))
+    small = resize(line, (max(1, round(width * ROWS / height)), ROWS)).astype(np.float32)
+    colours = small.reshape(-1, 3) - small.mean(axis=(0, 1))
     # The eigenvector of the greatest eigenvalue.
-    direction = np.linalg.eigh(colours.T @ colours)[1][:, -1]
-    levels = (colours @ direction).reshape(pixels.shape[:2])
-    edge = round(_EDGE * len(levels))
-    levels = levels[edge : len(levels) - edge]
-    # Less than half of the pixels are ink, so that they lie further from the mean around them.
-    around = levels - _around(levels, np.mean)
-    if np.mean(around**3) < 0:
-        levels = -levels
-    ink = (levels - _around(levels, lambda part: np.quantile(part, _GROUND))).clip(0)
-    return (ink - np.quantile(ink, _RULED, axis=1, keepdims=True)).clip(0).astype(np.float32)
+    values, vectors = np.linalg.eigh(colours.T @ colours / len(colours))
+    deviation = float(np.sqrt(max(values[-1], 0.0)))
+    if deviation < _LEAST_DEVIATION:
+        return np.zeros(small.shape[:2], np.float32)
+    return (colours @ vectors[:, -1] / deviation).reshape(small.shape[:2])
 
 
-def _around(levels: np.ndarray, measure: Callable[[np.ndarray], np.floating]) -> np.ndarray:
-    """Returns what is measured around each column, float64 (columns,)."""
-    reach, columns = round(_AROUND * _ROWS / 2), levels.shape[1]
-    middles = np.arange(0, columns + _STEP, _STEP)
-    measured = [
-        float(measure(levels[:, max(0, x - reach) : x + reach + 1])) if x - reach < columns else 0.0
-        for x in middles.tolist()
-    ]
-    return np.interp(np.arange(columns), middles, measured)
+def word_odds(lines: Sequence[np.ndarray], compute: Compute) -> list[np.ndarray]:
+    """Returns the log odds that columns of lines lie inside words.
+
+    Args:
+      lines: of `levels`, (32, columns) each.
+      compute: of `compiled`.
+
+    Returns:
+      For each line float32 (columns / 2, rounded up,).
+    """
+    windows = [list(_windows(line)) for line in lines]
+    if not windows:
+        return []
+    stacked = np.stack([window for some in windows for window in some])
+    odds = np.concatenate([compute(part)[:count] for part, count in batches(stacked, _BATCH)])
+    found, done = [], 0
+    for line, some in zip(lines, windows, strict=True):
+        whole = np.empty((_SHARED + (WINDOW - _SHARED) * len(some)) // STEP, np.float32)
+        for number in range(len(some)):
+            start, skipped = number * (WINDOW - _SHARED) // STEP, _SHARED // 2 // STEP
+            skipped = skipped if number else 0
+            whole[start + skipped : start + WINDOW // STEP] = odds[done + number, skipped:]
+        done += len(some)
+        found.append(whole[: -(-line.shape[1] // STEP)])
+    return found
+
+
+@once
+def shipped() -> Compute:
+    """Returns the network with the shipped variables, for windows (4, 32, 256); loaded once."""
+    return compiled(quantization.dequantize(quantization.load(WEIGHTS)))
+
+
+def network() -> Network:
+    """Returns the network as pure functions of its variables."""
+    return Network(lambda rngs: WordColumns(rngs=rngs))
+
+
+def compiled(variables: Variables) -> Compute:
+    """Returns the network with these variables, for windows (n, 32, 256)."""
+    function = jax.jit(network())
+    return lambda windows: np.asarray(function(variables, windows))
+
+
+def padded(line: np.ndarray, columns: int) -> np.ndarray:
+    """Returns a line, (32, n), with its last column repeated up to so many columns."""
+    return np.pad(line, ((0, 0), (0, columns - line.shape[1])), mode="edge")
+
+
+def _windows(line: np.ndarray) -> Iterator[np.ndarray]:
+    step = WINDOW - _SHARED
+    count = 1 + max(0, -(-(line.shape[1] - WINDOW) // step))
+    whole = padded(line, WINDOW + (count - 1) * step)
+    for start in range(0, count * step, step):
+        yield whole[:, start : start + WINDOW]
+
+
+def _spaces(odds: np.ndarray) -> Spaces:
+    """The spaces of a line, of the log odds that its columns lie inside words."""
+    inside = np.flatnonzero(odds > 0)
+    if not len(inside):
+        return Spaces((), 0.0, 1.0)
+    first, last = int(inside[0]), int(inside[-1]) + 1
+    blank = -odds[first:last]
+    found = []
+    for left, right in _runs(blank > _POSSIBLE):
+        if left <= _SLIVER or right >= len(blank) - _SLIVER:
+            continue
+        best = float(blank[left:right].max())
+        peak = left + int(blank[left:right].argmax())
+        wide = blank[left:right] >= min(_INSIDE, best - _BELOW)
+        # The part around the best column.
+        (around,) = [run for run in _runs(wide) if run[0] <= peak - left < run[1]]
+        start, end = ((first + left + place) / len(odds) for place in around)
+        found.append(Gap(start, end, best))
+    return Spaces(tuple(found), first / len(odds), last / len(odds))
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """Returns start and end of each run of true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

@@ -25,16 +25,22 @@ DISC = np.array(
 )
 
 
-def photograph(scene: np.ndarray, aspect: float, rng: np.random.Generator) -> np.ndarray:
+def photograph(
+    scene: np.ndarray,
+    aspect: float,
+    rng: np.random.Generator,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+) -> np.ndarray:
     """The scene as a camera and a file format leave it.
 
     Args:
-      scene: float (64, 256, 3), RGB, 0 to 255.
+      scene: float (height, width, 3), RGB, 0 to 255.
       aspect: the word's width over its height, which the scene does not keep.
       rng: where all randomness comes from.
+      size: width and height of the result.
 
     Returns:
-      uint8 (32, 128, 3), RGB.
+      uint8 (height, width, 3), RGB.
     """
     picture = picture_of(scene)
     # The size of the word in the photograph that it is cut from.
@@ -53,11 +59,11 @@ def photograph(scene: np.ndarray, aspect: float, rng: np.random.Generator) -> np
     if rng.random() < 0.06:
         # The picture was smaller once, on a page or in a message.
         less = rng.uniform(max(0.5, 12 / height), 1)
-        size = max(round(width * less), 8), round(height * less)
-        picture = picture.resize(size, _DOWN[rng.integers(len(_DOWN))])
+        small = max(round(width * less), 8), round(height * less)
+        picture = picture.resize(small, _DOWN[rng.integers(len(_DOWN))])
     if rng.random() < 0.7:
         picture = compress(picture, int(min(max(95 - abs(rng.normal(0, 26)), 30), 95)))
-    return np.asarray(picture.resize((WIDTH, HEIGHT), _UP[rng.integers(len(_UP))]))
+    return np.asarray(picture.resize(size, _UP[rng.integers(len(_UP))]))
 
 
 def _unsharp(picture: Image.Image, rng: np.random.Generator) -> Image.Image:

@@ -4,6 +4,7 @@ That is a shadow, an outline or a glow.
 """
 
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,20 +43,29 @@ class Lettering:
       halo: an outline or a glow behind the ink; None where the word has none.
       shadow: what lies behind both; None where the word has none.
       edges: the ink's upper and lower edge; see `ink_edges`.
+      words: where the ink of each word begins and ends, float64 (words, 2), x in pixels.
     """
 
     ink: Image.Image
     halo: Image.Image | None
     shadow: Image.Image | None
     edges: np.ndarray
+    words: np.ndarray
 
 
-def letter(word: str, rng: np.random.Generator) -> Lettering:
-    """Draws `word` in a random face, with random effects."""
+def letter(word: str, rng: np.random.Generator, gap: float = 0.0, spaced: float = 1.0) -> Lettering:
+    """Draws `word` in a random face, with random effects.
+
+    Args:
+      word: printable ASCII, with single spaces between words; its ends are no spaces.
+      rng: where all randomness comes from.
+      gap: how much a space is wider than the face's own, in its own widths; above -1.
+      spaced: what is left of the extra space between letters.
+    """
     face = fonts.choose(word, rng)
     font = fonts.load(face)
     left, top, right, bottom = font.getbbox(word, anchor="ls")
-    spacing = CAP_HEIGHT * _spacing(rng)
+    spacing = spaced * CAP_HEIGHT * _spacing(rng)
     jitter = CAP_HEIGHT * rng.uniform(0, JITTER) if rng.random() < JITTERED else 0.0
     first, wider = font, 0.0
     if word.isupper() and len(word) > 2 and rng.random() < SMALL_CAPITALS:
@@ -63,25 +73,28 @@ def letter(word: str, rng: np.random.Generator) -> Lettering:
         first = fonts.load(face, round(FIRST_CAPITAL * CAP_HEIGHT))
         wider = first.getlength(word[0]) - font.getlength(word[0])
     pad = CAP_HEIGHT
-    width = right - left + spacing * (len(word) - 1) + wider
+    gap *= font.getlength(" ")
+    width = right - left + spacing * (len(word) - 1) + wider + gap * word.count(" ")
     size = (int(width) + 2 * pad, int(bottom - top) + 2 * pad)
     start, baseline = pad - left, pad - top
+    # With kerning a letter starts its own advance before the end of the text up to it.
+    places = [
+        start
+        + font.getlength(word[: i + 1])
+        - font.getlength(word[i])
+        + i * spacing
+        + word[:i].count(" ") * gap
+        + (wider if i else 0.0)
+        for i in range(len(word))
+    ]
     glyphs: list[tuple[float, float, str, ImageFont.FreeTypeFont]]
-    if spacing == jitter == wider == 0:
+    if spacing == jitter == wider == gap == 0:
         glyphs = [(start, baseline, word, font)]
     else:
-        # With kerning a letter starts its own advance before the end of the text up to it.
         glyphs = [
-            (
-                start + font.getlength(word[: i + 1]) - font.getlength(word[i]) + i * spacing,
-                baseline + jitter * rng.uniform(-1, 1),
-                word[i],
-                font,
-            )
+            (places[i], baseline + jitter * rng.uniform(-1, 1), word[i], font if i else first)
             for i in range(len(word))
         ]
-        rest = [(x + wider, y, text, letters) for x, y, text, letters in glyphs[1:]]
-        glyphs = [(*glyphs[0][:3], first), *rest]
 
     def draw(stroke: float) -> Image.Image:
         image = Image.new("L", size)
@@ -109,7 +122,20 @@ def letter(word: str, rng: np.random.Generator) -> Lettering:
         shadow = _cast(halo or ink, rng)
     if rng.random() < DOTTED:
         ink = _dotted(ink, rng)
-    return Lettering(ink, halo, shadow, edges)
+    ends = [
+        (places[i] + font.getbbox(word[i], anchor="ls")[0], places[j] + _right(word[j], font))
+        for i, j in _runs(word)
+    ]
+    return Lettering(ink, halo, shadow, edges, np.array(ends, np.float64))
+
+
+def _runs(text: str) -> list[tuple[int, int]]:
+    """Returns the first and the last place of each word of a text."""
+    return [(found.start(), found.end() - 1) for found in re.finditer("[^ ]+", text)]
+
+
+def _right(character: str, font: ImageFont.FreeTypeFont) -> float:
+    return font.getbbox(character, anchor="ls")[2]
 
 
 def _spacing(rng: np.random.Generator) -> float:

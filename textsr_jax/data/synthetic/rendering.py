@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from textsr_jax.data.synthetic import backgrounds, camera, colours, fonts, lettering, view
 from textsr_jax.data.synthetic.fonts import CAP_HEIGHT
-from textsr_jax.data.synthetic.view import SCENE
 
 
 def render(word: str, rng: np.random.Generator) -> np.ndarray:
@@ -32,7 +31,7 @@ def render(word: str, rng: np.random.Generator) -> np.ndarray:
     project = view.projection(points, drawn.ink.size)
     halo = None if drawn.halo is None else project(drawn.halo)
     shadow = None if drawn.shadow is None else project(drawn.shadow)
-    scene = _paint(project(drawn.ink), halo, shadow, rng)
+    scene = paint(project(drawn.ink), halo, shadow, rng)
     return camera.photograph(scene, aspect, rng)
 
 
@@ -55,22 +54,23 @@ def render_plain(word: str, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(picture.resize((camera.WIDTH, camera.HEIGHT), Image.Resampling.BOX))
 
 
-def _paint(
+def paint(
     ink: np.ndarray,
     halo: np.ndarray | None,
     shadow: np.ndarray | None,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """The lit scene, float32 (64, 256, 3), 0 to 255, of masks in [0, 1]."""
+    """The lit scene, float32 (height, width, 3), 0 to 255, of masks (height, width, 1)."""
+    height, width = ink.shape[:2]
     ground, letters = colours.pair(rng)
-    scene = backgrounds.draw(ground, letters, SCENE, rng)
+    scene = backgrounds.draw(ground, letters, (height, width), rng)
     if shadow is not None:
         dark = colours.luma(ground) > 50 or rng.random() < 0.5
         colour = ground * rng.uniform(0, 0.5) if dark else colours.paint(rng)
         scene += shadow * np.float32(rng.uniform(0.4, 1)) * (colour - scene)
     if halo is not None:
         scene += halo * (colours.outline(letters, rng) - scene)
-    paint = _ink_colours(letters, rng)
+    colour = _ink_colours(letters, height, rng)
     relief = rng.random()
     if relief < 0.02:
         # Stamped or carved letters have the material's own colour or nearly so; light shows them.
@@ -79,12 +79,12 @@ def _paint(
         return _light(scene, rng)
     if relief < 0.09:
         # Letters with a bevel, raised or sunk: their edges are lit or dark.
-        paint = paint + np.float32(rng.uniform(40, 140)) * _relief(ink, rng)
+        colour = colour + np.float32(rng.uniform(40, 140)) * _relief(ink, rng)
     if rng.random() < 0.12:
         # Worn paint, or uneven print.
-        wear = np.abs(backgrounds.clouds(8, 32, SCENE, rng))
+        wear = np.abs(backgrounds.clouds(8, 32, (height, width), rng))
         ink = ink * np.clip(1 - rng.uniform(0.2, 1.2) * wear, 0, 1)
-    scene += ink * (paint - scene)
+    scene += ink * (colour - scene)
     return _light(scene, rng)
 
 
@@ -103,25 +103,28 @@ def _blur(mask: np.ndarray, radius: float) -> np.ndarray:
     return np.asarray(image).astype(np.float32) / 255
 
 
-def _ink_colours(letters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The letters' colour everywhere, float32, broadcasting to (64, 256, 3)."""
+def _ink_colours(letters: np.ndarray, height: int, rng: np.random.Generator) -> np.ndarray:
+    """The letters' colour everywhere, float32, broadcasting to (height, width, 3)."""
     if rng.random() < 0.8:
         return letters
     # Metal and neon: lighter or darker from top to bottom.
     top, bottom = rng.uniform(0.6, 1.25, 2)
-    ramp = np.linspace(top, bottom, view.HEIGHT, dtype=np.float32)[:, None, None]
+    ramp = np.linspace(top, bottom, height, dtype=np.float32)[:, None, None]
     return np.clip(letters * ramp, 0, 255)
 
 
 def _light(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Uneven light, a reflection, too much light or too little, and a tint."""
+    height, width = scene.shape[:2]
     if rng.random() < 0.4:
         strength = abs(rng.normal(0, 0.2))
         rows, columns = (2, 2) if rng.random() < 0.7 else (3, 5)
-        scene = scene * (1 + np.float32(strength) * backgrounds.clouds(rows, columns, SCENE, rng))
+        scene = scene * (
+            1 + np.float32(strength) * backgrounds.clouds(rows, columns, (height, width), rng)
+        )
     if rng.random() < 0.04:
         # A lamp's reflection washes out a part.
-        glare = np.clip(backgrounds.clouds(3, 6, SCENE, rng) - np.float32(0.3), 0, 1)
+        glare = np.clip(backgrounds.clouds(3, 6, (height, width), rng) - np.float32(0.3), 0, 1)
         scene = scene + np.float32(rng.uniform(50, 200)) * glare
     if rng.random() < 0.3:
         scene = scene * np.float32(rng.uniform(0.7, 1.25)) + np.float32(rng.uniform(-15, 20))

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 # The scene's size in pixels: twice that of a word crop, to which the camera brings it down.
-SCENE = HEIGHT, WIDTH = 64, 256
+HEIGHT, WIDTH = 64, 256
 
 # What a view does to words, which `drawing.view` shares: the part of the words that it happens to,
 # and the standard deviation and the bound of how far it goes.
@@ -123,15 +123,15 @@ def projection(points: np.ndarray, size: tuple[int, int]) -> Callable[[Image.Ima
     """The function that shows a mask of the flat drawing as the scene has it.
 
     Args:
-      points: of `look`.
+      points: of `look`, or of a scene of another size.
       size: width and height of the masks, in pixels.
 
     Returns:
-      A function of a mask in 8 bits, which gives float32 (64, 256, 1) in [0, 1].
+      A function of a mask in 8 bits, which gives float32 (height, width, 1) in [0, 1].
     """
     y, x = points
     # Where the word is wide, its columns are averaged first, or thin strokes would be lost.
-    step = max(1, int(np.ptp(x[HEIGHT // 2]) / WIDTH))
+    step = max(1, int(np.ptp(x[len(x) // 2]) / x.shape[1]))
     width, height = -(-size[0] // step), size[1]
     # Interpolates between pixel centres. Beyond the flat drawing there is its empty rim.
     x = np.clip(x / step - 0.5, 0, width - 1.001)
