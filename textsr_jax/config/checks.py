@@ -81,7 +81,7 @@ def checked(
     for name, field in FIELDS.items():
         if name in found:
             values[name] = _accepted(name, field, found[name], refuse)
-        elif field.role == "network" and _in_use(name, values, found):
+        elif field.role == "network" and in_use(name, values, found):
             raise refuse(f"config.{name} is missing, and it changes the network")
         else:
             values[name] = field.missing
@@ -151,7 +151,7 @@ def network_fields(content: Mapping[str, Any], part: str) -> dict[str, Any]:
         if name.startswith(f"{part}.")
         and FIELDS[name].role == "network"
         and name not in same_tree
-        and _in_use(name, fields, fields)
+        and in_use(name, fields, fields)
     }
     return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
 
@@ -178,8 +178,14 @@ def _accepted(name: str, field: Field, value: object, refuse: Refuse) -> Any:
         raise refuse(f"config.{name}={_short(value)}: must be {error}") from error
 
 
-def _in_use(name: str, values: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
-    """Whether the config uses the network of a field. `values` are the fields before it."""
+def in_use(name: str, values: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether a config uses the network that a field is of.
+
+    Args:
+      name: the field.
+      values: at least the fields before it.
+      found: those that the file of the config has.
+    """
     part, _, rest = name.partition(".")
     network = rest.partition(".")[0] if "." in rest else ""
     if network == "stn":

@@ -30,6 +30,8 @@ _FREE = (
     "decoding.temperature",
     "held_out.",
 )
+# The parts that name one of several networks, each with its sizes.
+_NETWORKS = ("sr.", "ocr.")
 
 
 def plain(config: Experiment) -> dict[str, Any]:
@@ -49,10 +51,18 @@ def _absolute(place: str) -> str:
 
 
 def first_difference(old: Experiment, new: Experiment) -> tuple[str, Any, Any] | None:
-    """The first field that changes models and differs: its name and both values; None for none."""
+    """The first field that changes models and differs: its name and both values; None for none.
+
+    Fields of networks that neither config uses change nothing: configs get new networks, whose
+    sizes old workdirs do not have.
+    """
     before, after = (dict(checks.leaves(plain(config))) for config in (old, new))
     for name in sorted(before):
-        if not name.startswith(_FREE) and before[name] != after[name]:
+        if name.startswith(_FREE) or before[name] == after[name]:
+            continue
+        if not name.startswith(_NETWORKS) or any(
+            checks.in_use(name, values, values) for values in (before, after)
+        ):
             return name, before[name], after[name]
     return None
 
