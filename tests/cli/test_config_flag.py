@@ -10,6 +10,7 @@ from textsr_jax.cli import config_flag
 from textsr_jax.config.checks import checked
 from textsr_jax.errors import UserError
 from textsr_jax.storage import workdirs
+from textsr_jax.storage.shipped import PRINTABLE
 
 
 def test_a_misspelt_override_gets_the_nearest_name(monkeypatch):
@@ -44,3 +45,9 @@ def test_nothing_is_filled_in_without_overrides_or_beside_a_config(tmp_path):
         assert config_flag.fill_in(argv) == argv
     with pytest.raises(UserError, match="is not a workdir"):
         config_flag.fill_in(["evaluate.py", f"--workdir={tmp_path}", "--config.seed=1"])
+
+
+def test_overrides_beside_the_name_of_a_model_change_its_config():
+    argv = ["read.py", "--model=printable", "--config.decoding.beam=3"]
+    filled = config_flag.fill_in(argv)
+    assert filled == [argv[0], f"--config={config_flag.__file__}:{PRINTABLE}", *argv[1:]]

@@ -16,7 +16,7 @@ from textsr_jax.storage.models import Models
 def test_graphs_are_offered_in_both_precisions_and_are_never_quantised(tmp_path, monkeypatch):
     (tmp_path / RECORD).write_text("{}")
     offered = pairs.Pairs([str(tmp_path)])
-    assert offered.names == [pairs.SHIPPED_NAME, str(tmp_path)]
+    assert offered.names == [pairs.SHIPPED_NAME, pairs.PRINTABLE_NAME, str(tmp_path)]
     assert offered.runtimes(pairs.SHIPPED_NAME) == ["JAX"]
     assert offered.runtimes(str(tmp_path)) == ["ONNX Runtime, int8", "ONNX Runtime, float32"]
     asked = []

@@ -28,7 +28,7 @@ from textsr_jax.quantization.rules import from_config
 from textsr_jax.reading import crops
 from textsr_jax.storage import packed_files, workdirs
 from textsr_jax.storage.models import Models
-from textsr_jax.storage.shipped import SHIPPED
+from textsr_jax.storage.shipped import PRINTABLE, SHIPPED, find
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +268,24 @@ def test_the_shipped_pair_reads_and_is_the_default():
     assert sum(right) >= 22
     assert sum(one.text in ("open", "exit", "park") for one in found) >= 4
     assert found == textsr_jax.load(SHIPPED).read(images)
+
+
+@pytest.mark.slow
+def test_the_printable_pair_writes_case_and_punctuation():
+    texts = ["Exit 24", "Bus", "Taxi", "9-17"]
+    found = textsr_jax.load("printable").read([word_image(text) for text in texts])
+    assert [one.text for one in found] == texts
+    assert PRINTABLE.stat().st_size <= 12 * 2**20
+
+
+def test_the_printable_pair_is_found_by_its_name(tmp_path, monkeypatch):
+    assert find("printable") == str(PRINTABLE)
+    assert find("model.safetensors") == "model.safetensors"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "printable").mkdir()
+    assert find("printable") == "printable"
+    config = workdirs.load_config(PRINTABLE)
+    assert config.alphabet == "printable" and config.decoding.temperature > 0
 
 
 @pytest.mark.slow

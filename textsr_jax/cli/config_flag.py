@@ -12,6 +12,7 @@ from textsr_jax.config import checks
 from textsr_jax.config.differences import plain
 from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
+from textsr_jax.storage.shipped import find
 from textsr_jax.storage.workdirs import load_config
 
 # The flags below belong to the script that calls `define_flag`, and are in its --help.
@@ -94,8 +95,9 @@ def fill_in(argv: list[str], model: str | pathlib.Path | None = None) -> list[st
     changes = [name for name in names if name.startswith("config.")]
     source: str | pathlib.Path | None = None
     for argument, following in zip(argv, [*argv[1:], None], strict=True):
-        if found := re.fullmatch("--?(?:workdir|model)(?:=(.*))?", argument):
-            source = following if found[1] is None else found[1]
+        if found := re.fullmatch("--?(workdir|model)(?:=(.*))?", argument):
+            named = following if found[2] is None else found[2]
+            source = find(named) if named and found[1] == "model" else named
     if not changes or "config" in names:
         return argv
     if source is None:

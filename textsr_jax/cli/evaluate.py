@@ -15,13 +15,13 @@ from textsr_jax.cli.scripts import refuse, run_script
 from textsr_jax.config.settings import Experiment
 from textsr_jax.errors import UserError
 from textsr_jax.runtime import paths
-from textsr_jax.storage.shipped import SHIPPED
+from textsr_jax.storage.shipped import SHIPPED, find
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "A workdir of train.py.")
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "A packed file of quantize.py, instead of --workdir; default: the one of the package.",
+    "A packed file of quantize.py, or `printable`, instead of --workdir; default: the shipped one.",
 )
 _CONFIG = config_flag.define_flag()
 _DATA_ROOT = flags.DEFINE_string(
@@ -72,7 +72,7 @@ def _check_flags() -> None:
 
 def _source() -> str | pathlib.Path | None:
     """The workdir or packed file that is scored; None for the models of `config.init`."""
-    named = _MODEL.value or _WORKDIR.value
+    named = find(_MODEL.value) if _MODEL.value else _WORKDIR.value
     return named or (None if _CONFIG.present or _PHOTOGRAPHS.value else SHIPPED)
 
 

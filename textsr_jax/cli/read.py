@@ -21,7 +21,7 @@ from textsr_jax.cli.scripts import program, run_script
 from textsr_jax.config.checks import checked
 from textsr_jax.errors import UserError
 from textsr_jax.export import RECORD
-from textsr_jax.storage.shipped import SHIPPED
+from textsr_jax.storage.shipped import SHIPPED, find
 
 if TYPE_CHECKING:
     # Loaded once flags are known to be right.
@@ -33,7 +33,8 @@ _MODEL = flags.DEFINE_string(
     "model",
     None,
     "Instead of --workdir: a packed file of quantize.py, or with --runtime=onnx the folder that "
-    "python -m textsr_jax.export wrote. Default: the packed file that comes with the package.",
+    "python -m textsr_jax.export wrote. `printable`: the models of the package that write case, "
+    "punctuation and spaces. Default: those that write 0-9 and a-z.",
 )
 _CONFIG = config_flag.define_flag()
 _RUNTIME = flags.DEFINE_enum(
@@ -176,7 +177,7 @@ def _onnx_reader() -> reading.Reader:
 
 def _source() -> str | pathlib.Path | None:
     """The workdir or packed file whose models read; None for the models of `config.init`."""
-    named = _MODEL.value or _WORKDIR.value
+    named = find(_MODEL.value) if _MODEL.value else _WORKDIR.value
     return named or (None if _CONFIG.present else SHIPPED)
 
 

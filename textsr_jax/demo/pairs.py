@@ -11,9 +11,10 @@ from textsr_jax.quantization.rules import from_config
 from textsr_jax.reading import Description, Reader, load
 from textsr_jax.reading.engine import JaxEngine
 from textsr_jax.storage.models import Models
-from textsr_jax.storage.shipped import SHIPPED
+from textsr_jax.storage.shipped import PRINTABLE, SHIPPED
 
 SHIPPED_NAME = "the shipped models"
+PRINTABLE_NAME = "the shipped models: case, punctuation and spaces"
 BITS = range(2, 9)
 # What computes: of a workdir or a packed file JAX, of a folder of ONNX graphs ONNX Runtime.
 JAX = "JAX"
@@ -42,7 +43,8 @@ class Pairs:
                     f"{source}: no such file or folder; name a packed file, a workdir, or a folder "
                     "that python -m textsr_jax.export wrote"
                 )
-        self._sources = {SHIPPED_NAME: str(SHIPPED)} | {source: source for source in sources}
+        self._sources = {SHIPPED_NAME: str(SHIPPED), PRINTABLE_NAME: str(PRINTABLE)}
+        self._sources |= {source: source for source in sources}
         self.names = list(self._sources)
         self._reader = functools.lru_cache(maxsize=KEPT)(self._made)
         self._quantizer = functools.lru_cache(maxsize=2)(Quantizer)

@@ -23,7 +23,7 @@ from textsr_jax.reading.kept_functions import KeptFunctions
 from textsr_jax.reading.reader import Description, Reader
 from textsr_jax.runtime import paths
 from textsr_jax.runtime.concurrency import once
-from textsr_jax.storage import packed_files
+from textsr_jax.storage import packed_files, shipped
 from textsr_jax.storage.models import Models, packed_config
 from textsr_jax.storage.shipped import SHIPPED
 
@@ -50,8 +50,9 @@ def load(
     functions of a packed file are kept in the user's cache folder (`compilation.cache_folder`).
 
     Args:
-      source: the workdir or the file: a path, or a URL (gs://, s3://). None for what `config.init`
-        names, or without a config for the shipped models.
+      source: the workdir or the file: a path, or a URL (gs://, s3://). "printable" for the shipped
+        models that write case, punctuation and spaces. None for what `config.init` names, or
+        without a config for the shipped models that write 0-9 and a-z.
       config: the experiment; None for the config of `source`.
       abstain: the risk of a wrong word, above 0 and below 1, such as 0.05. Words that are not sure
         enough for it are left out (`Reading.abstained`). None returns all words. See
@@ -68,7 +69,7 @@ def load(
     if source is None and config is None:
         source = SHIPPED
     if source is not None:
-        source = paths.named(source).expanduser()
+        source = paths.named(shipped.find(os.fspath(source))).expanduser()
         if source.is_file():
             return _load_packed_reader(source, config, risks)
     models = Models.load(source, config)
@@ -149,17 +150,17 @@ def _load_packed_reader(
     if not kept.any():
         # This checks the file. If functions of it were kept, the same file was checked before.
         networks()
-    # The shipped file is elsewhere on another machine.
-    place = None if path == SHIPPED else paths.absolute(path)
+    # A file of the package is elsewhere on another machine.
+    place = path.name if path.parent == SHIPPED.parent else paths.absolute(path)
     again = (_packed_engine, (place, hashlib.sha256(content).hexdigest(), used))
     engine = JaxEngine(search, networks, packed.sr, packed.ocr, kept, str(path), again)
     description = _description(paths.absolute(path), used, search, packed.sr, packed.ocr)
     return Reader(engine, used.decoding.temperature, description, abstention)
 
 
-def _packed_engine(place: str | None, digest: str, config: Experiment) -> JaxEngine:
+def _packed_engine(place: str, digest: str, config: Experiment) -> JaxEngine:
     """Returns the engine of a pickled reader of a packed file, loaded from the file again."""
-    path = SHIPPED if place is None else paths.named(place)
+    path = paths.named(place) if "/" in place else SHIPPED.parent / place
     check_unchanged(path, digest, path)
     return cast("JaxEngine", _load_packed_reader(path, config)._engine)
 
