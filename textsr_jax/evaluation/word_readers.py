@@ -17,7 +17,7 @@ from PIL import Image
 
 from textsr_jax import reading
 from textsr_jax.decoding.word_search import WordSearch
-from textsr_jax.errors import UserError, installing
+from textsr_jax.errors import UserError, installing, needs
 from textsr_jax.storage import workdirs
 
 OURS = "ours"
@@ -84,7 +84,8 @@ def pp_ocr_4(threads: int) -> WordReader:
       UserError: RapidOCR is not installed.
     """
     file = in_package(V4, "rapidocr_onnxruntime", "models", "ch_PP-OCRv4_rec_infer.onnx")
-    from rapidocr_onnxruntime import RapidOCR
+    with needs("benchmarks"):
+        from rapidocr_onnxruntime import RapidOCR
 
     engine = RapidOCR(intra_op_num_threads=threads, inter_op_num_threads=1)
 
@@ -112,7 +113,8 @@ def pp_ocr(
       UserError: RapidOCR is not installed.
     """
     in_package(name, "rapidocr")
-    from rapidocr import RapidOCR
+    with needs("photos"):
+        from rapidocr import RapidOCR
 
     runtime = "EngineConfig.onnxruntime"
     engine = RapidOCR(
