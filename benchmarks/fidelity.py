@@ -111,8 +111,9 @@ def _times(speeds: dict) -> str:
         )
     runs = min(row["runs"] for row in speeds["rows"] if row["network"] != networks.READING)
     text = (
-        f"Medians of at least {runs} runs in turns, {speeds['machine']}. PyTorch runs the networks of "
-        "`benchmarks/torch_networks`, which are held to the same vectors. SR networks run as in "
+        f"Medians of at least {runs} runs in turns, {speeds['machine']}. PyTorch runs the "
+        "networks of `benchmarks/torch_networks`, which are held to the same vectors. SR networks "
+        "run as in "
         "evaluation, without the STN, some with their recogniser; the two recognisers with a "
         "decoder are told words of 10 tokens. The published beam search, in the last row, "
         "recomputes the whole word at every one of its 49 steps; ours keeps keys and values. "
