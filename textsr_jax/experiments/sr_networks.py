@@ -9,7 +9,7 @@ on with what was stopped, and ends with the tables of `textsr_jax.experiments.ju
 """
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
@@ -35,9 +35,7 @@ NETWORKS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def plan(
-    base: Experiment, folder: pathlib.Path, networks: Sequence[str] = tuple(NETWORKS)
-) -> dict[str, Experiment]:
+def plan(base: Experiment, folder: pathlib.Path) -> dict[str, Experiment]:
     """The config of each workdir, by its folder, in the order in which they are trained.
 
     All networks of one seed come before the next seed. A stage keeps the weights of the best PSNR
@@ -46,7 +44,6 @@ def plan(
     Args:
       base: sizes, data, steps and optimisation of all of them. Its seed is the first one.
       folder: holds the workdirs.
-      networks: which of `NETWORKS` are trained.
     """
     made = {}
     if not base.init.prior:
@@ -56,28 +53,23 @@ def plan(
         crnn.ocr.crnn.update(crnn.sr.prior)
         made[CRNN] = checks.checked(crnn)
     for seed in range(base.seed, base.seed + SEEDS):
-        for name in networks:
+        for name, changes in NETWORKS.items():
             config = ConfigDict(base.to_dict())
             config.seed, config.stages, config.sr.name = seed, "stage1", name
             config.init.sr = config.init.ocr = config.init.focus = ""
             config.init.prior = base.init.prior or str(folder / CRNN)
             config.stage1.position = config.stage1.recognition = 0.0
             config.stage1.gradient = 1e-4
-            config.update(NETWORKS[name])
+            config.update(changes)
             made[f"{name}_{seed}"] = checks.checked(config)
     return made
 
 
-def train(
-    base: Experiment,
-    folder: pathlib.Path,
-    again: str,
-    networks: Sequence[str] = tuple(NETWORKS),
-) -> list[pathlib.Path]:
+def train(base: Experiment, folder: pathlib.Path, again: str) -> list[pathlib.Path]:
     """Trains every workdir below `folder`, each from where it was left.
 
     Args:
-      base, folder, networks: as for `plan`.
+      base, folder: as for `plan`.
       again: the command that goes on, for the message when it is stopped.
 
     Returns:
@@ -89,7 +81,7 @@ def train(
     """
     from textsr_jax.train import runner
 
-    made = plan(base, folder, networks)
+    made = plan(base, folder)
     for number, (name, config) in enumerate(made.items(), 1):
         print(f"{folder / name} ({number} of {len(made)})", flush=True)
         runner.train(config, folder / name, again)
@@ -105,7 +97,7 @@ def main(arguments: list[str]) -> None:
     folder = pathlib.Path(_FOLDER.value)
     # Test splits that cannot be read shall be known before hours of training.
     evaluation = judges.open_words(config.data)
-    trained = train(config, folder, command(), _NETWORKS.value)
+    trained = train(config, folder, command())
     prior = config.init.prior or str(folder / CRNN)
     judges.report(list(map(str, trained)), [prior, *_JUDGE.value], evaluation, folder / judges.FILE)
 
@@ -113,11 +105,5 @@ def main(arguments: list[str]) -> None:
 if __name__ == "__main__":
     _CONFIG = config_flag.define_flag()
     _FOLDER = flags.DEFINE_string("folder", None, "Where the workdirs and the tables go.")
-    _NETWORKS = flags.DEFINE_multi_enum(
-        "network",
-        list(NETWORKS),
-        list(NETWORKS),
-        "An SR network to train; repeat it. Default: all.",
-    )
     _JUDGE = flags.DEFINE_list("judge", [], "More recognisers that judge, as of evaluate.py.")
     run_script(main)
