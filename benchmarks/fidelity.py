@@ -82,14 +82,18 @@ def _sizes() -> str:
         file = "text_focus_recognizer" if model == "text_focus" else model
         published = json.loads((golden_vectors.COPY / f"{file}.json").read_text())
         live = count_parameters(golden_vectors.network(model).template)
-        rows.append((title, f"{live:,}", f"{published['parameters']:,}", published_file))
+        cells = (title, f"{live:,}", f"{published['parameters']:,}", published_file)
+        # ABINet runs inside LEMMA only.
+        sides = networks.NETWORKS[model](model, 1) if model in networks.NETWORKS else None
+        rows.append((*cells, f"{networks.gflop(sides):.2f}" if sides else "-"))
     text = (
         "Live parameters are those that our network has; the rest of a published file is never "
         "used, or is a constant that the network computes itself. Those of the SR networks but "
-        "EDSR hold the STN.\n"
+        "EDSR hold the STN. GFLOP are those of one image, 2 for a multiplication and sum of "
+        "convolutions and matrix products, in the forward pass that is timed below.\n"
     )
-    head = ("network", "live parameters", "in the published file", "file")
-    return f"## Parameters\n\n{textwrap.fill(text, 100)}\n\n{_table(head, rows)}"
+    head = ("network", "live parameters", "in the published file", "file", "GFLOP")
+    return f"## Parameters and FLOPs\n\n{textwrap.fill(text, 100)}\n\n{_table(head, rows)}"
 
 
 def _times(speeds: dict) -> str:

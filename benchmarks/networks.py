@@ -29,6 +29,8 @@ from textsr_jax.runtime.atomic import write_json
 
 with needs_extra(__name__):
     import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
 
     from benchmarks import torch_networks
 
@@ -134,6 +136,18 @@ def measure(sides: Sides, runs: int) -> dict[str, Any]:
     times = [[_seconds(side) for side in sides] for _ in range(runs)]
     jax_s, torch_s = (statistics.median(values) for values in zip(*times, strict=True))
     return {"jax_s": jax_s, "torch_s": torch_s, "ratio": jax_s / torch_s, "runs": runs}
+
+
+def gflop(sides: Sides) -> float:
+    """10^9 FLOPs of PyTorch's side: 2 a multiplication and sum of convolutions and products."""
+    # The fused kernels of recurrent layers and of attention are not counted, their parts are.
+    with (
+        torch.backends.mkldnn.flags(enabled=False, allow_tf32=None),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
+        sides.torch()
+    return counter.get_total_flops() / 1e9
 
 
 def main(arguments: list[str]) -> None:

@@ -26,9 +26,11 @@ from textsr_jax.config.checks import checked
 from textsr_jax.config.portable import portable
 from textsr_jax.decoding.word_search import WordSearch
 from textsr_jax.errors import UserError
+from textsr_jax.images import to_float, to_uint8
 from textsr_jax.models import build_ocr, build_sr
 from textsr_jax.quantization import Rule, dequantize, is_quantized, quantize
 from textsr_jax.quantization.packing import pack
+from textsr_jax.quantization.rules import rule_set
 from textsr_jax.reading.engine import JaxEngine
 from textsr_jax.storage import checkpoints, packed_files, parameter_files, workdirs
 from textsr_jax.storage.models import Models
@@ -252,6 +254,42 @@ def test_finite_weights_that_give_no_finite_output_are_one_line(tmp_path, packed
         with pytest.raises(UserError, match="its output is not finite") as error:
             getattr(textsr_jax.load(path), use)([image])
         assert str(error.value).startswith(f"{path}: ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "guide"), [("tpgsr", "prior"), ("tatt", "prior"), ("lemma", "reader")]
+)
+def test_networks_with_a_recogniser_inside_enlarge_from_a_packed_file(tmp_path, name, guide):
+    config = micro_config(pathlib.Path("/data/words"), pathlib.Path("/data/prepared"))
+    config.sr.name, config.sr.apply_stn, config.ocr.name = name, "never", "crnn"
+    rules = rule_set("kernels", 6, granularity="channel")
+    rng = np.random.default_rng(4)
+    scale = lambda shape: (np.prod(shape[:-1])) ** -0.5 if len(shape) > 1 else 0.1  # noqa: E731
+
+    def drawn(path, leaf):
+        values = rng.normal(0, scale(leaf.shape), leaf.shape)
+        return np.ones_like(values, leaf.dtype) if path[-1].key == "var" else values.astype("f4")
+
+    networks = {"sr": build_sr(checked(config).sr), "ocr": build_ocr(checked(config).ocr)}
+    trees = {
+        part: quantize(jax.tree_util.tree_map_with_path(drawn, network.template), rules)
+        for part, network in networks.items()
+    }
+    guided = trees["sr"]["params"][guide]
+    assert sum(map(is_quantized, jax.tree.leaves(guided, is_leaf=is_quantized))) > 10
+    models = PackedModels(
+        portable(checked(config)), {"sr": rules, "ocr": rules}, False, {}, **trees
+    )
+    packed_files.save(tmp_path / "file", models)
+    reader = textsr_jax.load(tmp_path / "file")
+    images = rng.integers(0, 256, (2, 16, 64, 3), np.uint8)
+    sr = jax.jit(networks["sr"])(dequantize(trees["sr"]), to_float(images))
+    enhanced = reader.enhance(list(images))
+    assert np.abs(enhanced.astype(int) - to_uint8(sr)).max() <= 1 and np.std(enhanced) > 1
+    assert [reading.text for reading in reader.read(list(images))] == [
+        reading.text for reading in reader.read_enhanced(enhanced)
+    ]
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
