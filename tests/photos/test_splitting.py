@@ -54,12 +54,13 @@ def test_the_likeliest_gap_ends_a_word(change, text):
 
 
 def test_ink_may_cover_more_than_half_of_a_line():
-    image = line("MMM WWW", height=22, stroke=2)
+    image = line("MMM  WWW", height=22, stroke=2)
     assert (image[..., 0] < 100).mean() > 0.5
     (found,) = splitting.spaces([image])
     (gap,) = [gap for gap in found.gaps if gap.log_odds > 0]
     before = 10 + ImageFont.load_default(26).getlength("MMM")
-    assert image.shape[1] * gap.middle == pytest.approx(before + 4, abs=5)
+    space = ImageFont.load_default(26).getlength("  ")
+    assert image.shape[1] * gap.middle == pytest.approx(before + space / 2, abs=5)
 
 
 def test_one_colour_has_no_words():

@@ -1,4 +1,4 @@
-"""Trains the network that tells where words of a line end: some minutes on one core.
+"""Trains the network that tells where words of a line end: ten minutes on one core.
 
   python -m textsr_jax.experiments.train_gaps --out=word_columns.safetensors
 
@@ -133,7 +133,7 @@ def main(arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     _OUT = flags.DEFINE_string("out", None, "The file to write.")
-    _LINES = flags.DEFINE_integer("lines", 5000, "How many lines are drawn.", lower_bound=1)
-    _STEPS = flags.DEFINE_integer("steps", 1500, "Steps of 16 lines.", lower_bound=1)
+    _LINES = flags.DEFINE_integer("lines", 20_000, "How many lines are drawn.", lower_bound=1)
+    _STEPS = flags.DEFINE_integer("steps", 8000, "Steps of 16 lines.", lower_bound=1)
     _SEED = flags.DEFINE_integer("seed", 0, "Decides the lines and the network.", lower_bound=0)
     run_script(main)
