@@ -1,7 +1,7 @@
 """Commands as processes that have imported beforehand what they import.
 
 A command imports for longer than many a test runs it. A server of `multiprocessing` imports once,
-and forks for each command a process with its own id, exit status, signals and output.
+and forks a process for each command, with its own id, exit status, signals and output.
 """
 
 import atexit
