@@ -60,13 +60,14 @@ class Process:
         return self._process.exitcode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Waits for the end of the process; returns its output and its errors."""
+        """Waits for the end of the process; returns its output and its errors, once."""
         self._process.join(timeout)
         if self.returncode is None:
             self.kill()
             self._process.join()
             raise subprocess.TimeoutExpired("a forked command", timeout)
         output, errors = (file.read_text() if file.exists() else "" for file in self._files)
+        self._folder.cleanup()
         return output, errors
 
 
