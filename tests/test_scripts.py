@@ -1,4 +1,8 @@
-"""The four scripts from the outside: what bad input says (one line, status 2), what they write."""
+"""The four scripts from the outside: what bad input says (one line, status 2), what they write.
+
+Each script starts in a fresh Python here with its help and with what it does; most bad input goes
+to forks (`tests.forked`).
+"""
 
 import json
 import pathlib
@@ -13,6 +17,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from benchmarks.golden import vectors as golden_vectors
+from tests import forked
 from tests.conftest import word_image
 from textsr_jax.config.settings import FIELDS
 from textsr_jax.report.page import document
@@ -22,9 +27,13 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 def run(script: str, *arguments: object, cwd: pathlib.Path = ROOT) -> subprocess.CompletedProcess:
-    command = [sys.executable, script if script == "-m" else str(ROOT / script)]
-    command += map(str, arguments)
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    return forked.run([script if script == "-m" else ROOT / script, *arguments], cwd)
+
+
+def run_afresh(script: str, *arguments: object) -> subprocess.CompletedProcess:
+    """The same, in a Python that has imported nothing."""
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 def complaint(finished: subprocess.CompletedProcess) -> str:
@@ -53,7 +62,7 @@ def test_steps_to_trace_are_two_numbers():
 @pytest.mark.slow
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py", "quantize.py", "read.py"])
 def test_help_lists_the_flags(script):
-    shown = run(script, "--help")
+    shown = run_afresh(script, "--help")
     assert shown.returncode == 0
     assert "--workdir" in shown.stdout and f"python {ROOT / script}" in shown.stdout
     assert "Traceback" not in shown.stderr
@@ -185,7 +194,7 @@ def test_a_workdir_of_another_config(trained, data_root, tmp_path):
 @pytest.mark.slow
 def test_evaluate_quantize_and_read_a_workdir(trained, tmp_path):
     out = tmp_path / "results.json"
-    evaluated = run("evaluate.py", f"--workdir={trained}", f"--out={out}")
+    evaluated = run_afresh("evaluate.py", f"--workdir={trained}", f"--out={out}")
     assert evaluated.returncode == 0, evaluated.stderr
     assert str(out) in evaluated.stdout
     rows = json.loads(out.read_text())["rows"]
@@ -208,7 +217,7 @@ def test_evaluate_quantize_and_read_a_workdir(trained, tmp_path):
     assert page.count('<section id="') == 5 and 'id="luckiest"' in page
 
     out = tmp_path / "quantized.json"
-    quantized = run(
+    quantized = run_afresh(
         "quantize.py", f"--workdir={trained}", f"--json={out}", "--bits=8", "--prior=gaussian"
     )
     assert quantized.returncode == 0, quantized.stderr

@@ -2,12 +2,11 @@
 
 import ast
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
 from benchmarks import networks
+from tests import forked
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -32,8 +31,7 @@ ROOT = pathlib.Path(__file__).parents[2]
     ],
 )
 def test_a_wrong_name_is_one_line(module):
-    command = [sys.executable, "-m", f"benchmarks.{module}", "vgg"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    run = forked.run(["-m", f"benchmarks.{module}", "vgg"])
     assert run.returncode != 0
     assert run.stderr.count("\n") == 1
     assert "'vgg'" in run.stderr

@@ -4,7 +4,6 @@ import collections
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
 import jax
@@ -14,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.golden import reference_tensors
+from tests import forked
 from tests.conftest import micro_config, same
 from textsr_jax import convert
 from textsr_jax.config.checks import checked
@@ -26,8 +26,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "textsr_jax.convert", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return forked.run(["-m", "textsr_jax.convert", *arguments])
 
 
 def state_dict(model, seed=0):

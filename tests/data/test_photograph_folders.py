@@ -259,7 +259,7 @@ class Div2k(records.LocalBuilder):
 
     def _info(self):
         image = tfds.features.Image(encoding_format="png")
-        return tfds.core.DatasetInfo(
+        return records.LocalInfo(
             builder=self,
             features=tfds.features.FeaturesDict({"lr": image, "hr": image}),
             disable_shuffling=True,

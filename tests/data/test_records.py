@@ -4,6 +4,7 @@ import fcntl
 import os
 import resource
 import shutil
+import tempfile
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tensorflow_datasets.core import shuffle
 from tests.conftest import write_lmdb
 from tests.data.test_textzoom import sample
 from textsr_jax.data import records, shards, textzoom
+from textsr_jax.data.synthetic.words import SyntheticWords
 from textsr_jax.data.textzoom import TextZoom
 from textsr_jax.errors import UserError
 
@@ -44,9 +46,13 @@ def test_a_list_of_records_is_a_source():
     assert records.keys([record]) == ["k:1"]
 
 
-def test_preparing_is_silent(root, tmp_path, capfd):
+def test_preparing_is_silent_and_leaves_nothing_behind(root, tmp_path, capfd, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     records.prepare(TextZoom(root=root, data_dir=tmp_path / "prepared"))
+    SyntheticWords(data_dir=tmp_path / "prepared", workers=1)
     assert capfd.readouterr() == ("", "")
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_a_set_too_large_for_memory_keeps_its_order(root, tmp_path, monkeypatch):

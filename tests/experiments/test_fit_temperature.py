@@ -1,14 +1,13 @@
 """The calibration report: figures, picture, and a packed file that a reader takes."""
 
 import math
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests import forked
 from tests.conftest import micro_config
 from textsr_jax import reading
 from textsr_jax.config.checks import checked
@@ -143,15 +142,8 @@ def test_data_without_words_to_fit_on(packed, data_root, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_missing_folder_is_one_line_before_anything_is_read(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "textsr_jax.experiments.fit_temperature",
-        "--model=none.safetensors",
-    ]
-    run = subprocess.run(
-        [*command, f"--out={tmp_path}/no/file"], capture_output=True, text=True, check=False
-    )
+    command = ["-m", "textsr_jax.experiments.fit_temperature", "--model=none.safetensors"]
+    run = forked.run([*command, f"--out={tmp_path}/no/file"])
     assert run.returncode == 2
     assert run.stderr.count("\n") == 1
     assert "there is no such folder" in run.stderr

@@ -1,13 +1,11 @@
 """Table 1: which models are trained from what, what it says, and a small one from end to end."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
 from configs import paper, tiny
+from tests import forked
 from tests.conftest import micro_config
 from textsr_jax.config.checks import checked
 from textsr_jax.errors import UserError
@@ -16,7 +14,6 @@ from textsr_jax.experiments import table1
 from textsr_jax.storage.models import Models
 from textsr_jax.train import loop
 
-ROOT = pathlib.Path(__file__).parents[2]
 FOLDERS = ["tbsrn_hr", "tbsrn", "edsr_hr", "edsr", "bicubic", "edsr_joint", "edsr_no_text_focus"]
 
 
@@ -120,13 +117,7 @@ def test_rows_have_our_figures_and_the_papers_beside_them():
 
 
 def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "textsr_jax.experiments.table1", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    return forked.run(["-m", "textsr_jax.experiments.table1", *arguments])
 
 
 @pytest.mark.slow

@@ -3,12 +3,11 @@
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
+from tests import forked
 from tests.conftest import WORDS, record, word_image, write_lmdb
 from tests.export.conftest import drawn
 from textsr_jax import reading
@@ -119,13 +118,7 @@ def test_an_sr_network_that_cannot_be_written(source):
     ],
 )
 def test_error_lines_of_the_command(arguments, message):
-    run = subprocess.run(
-        [sys.executable, "-m", "textsr_jax.export", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = forked.run(["-m", "textsr_jax.export", *arguments])
     assert run.returncode == 2
     assert run.stderr.count("\n") == 1
     assert message in run.stderr

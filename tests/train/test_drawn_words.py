@@ -217,6 +217,7 @@ def test_a_recogniser_learns_from_drawn_words_alone_and_goes_on_bit_for_bit(tmp_
     config = micro_config("", tmp_path / "data")
     config.stages, config.sr.name, config.sr.apply_stn = "pretrain", "bicubic", "never"
     config.pretrain.ocr.drawn = 1.0
+    config.init.focus = "elsewhere"  # the recogniser alone is pre-trained
     # A smaller recogniser compiles sooner; what draws stays whole.
     config.ocr.name = "crnn"
     plain, stopped = tmp_path / "plain", tmp_path / "stopped"

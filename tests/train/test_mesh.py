@@ -2,9 +2,6 @@
 
 import json
 import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +11,7 @@ import pytest
 from flax import nnx
 
 from configs.paper import get_config
+from tests import forked
 from tests.conftest import WORDS, word_image
 from textsr_jax import text
 from textsr_jax.data.batching import Batch
@@ -24,7 +22,6 @@ from textsr_jax.train import augmentation, steps
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train import state as states
 
-ROOT = pathlib.Path(__file__).parents[2]
 # (devices, fsdp). The others are compared with the first.
 PLACEMENTS = ((1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (8, 4))
 STEPS, BATCH = 10, 8
@@ -180,14 +177,8 @@ def on_eight_devices(function: str, module: str = "test_mesh"):
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
         "JAX_PLATFORMS": "cpu",
     }
-    finished = subprocess.run(
-        [sys.executable, "-c", f"from tests.train import {module}; {module}.{function}()"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    code = f"from tests.train import {module}; {module}.{function}()"
+    finished = forked.run(["-c", code], environment=environment)
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout)
 

@@ -11,14 +11,14 @@ import pytest
 
 from tests.conftest import same
 from tests.train import test_processes
-from tests.train.test_processes import finish, last, last_step, start
-from textsr_jax.models import build_sr
+from tests.train.test_processes import finish, last, last_step, sr_network, start
 from textsr_jax.storage import checkpoints
 
 pytestmark = pytest.mark.slow
 
 config_file = test_processes.config_file
-STEPS = 30
+# More than run between the kills, also where the cores are shared.
+STEPS = 60
 
 
 def kill_at_random(process, workdir, seed):
@@ -50,7 +50,7 @@ def newest(workdir):
 
 
 def test_kills_at_any_moment_change_nothing(tmp_path, config_file):
-    config = config_file(steps=STEPS, every=1, reads=False)
+    config = config_file(steps=STEPS, every=1, reads=False, apply_stn="never")
     plain, killed = tmp_path / "plain", tmp_path / "killed"
     finish([start(config, plain)])
     unfinished = []
@@ -63,10 +63,12 @@ def test_kills_at_any_moment_change_nothing(tmp_path, config_file):
     assert unfinished, "no kill met a checkpoint that was being written"
     (printed,) = finish([start(config, killed)])
     assert "stage1: resumed at step" in printed and "Traceback" not in printed
-    (step, state, record), (_, expected, expected_record) = last(killed), last(plain)
+    (step, state, record), (_, expected, expected_record) = (
+        last(workdir, "never") for workdir in (killed, plain)
+    )
     assert step == STEPS
     assert same(state, expected) and record == expected_record
-    template = checkpoints.abstract(build_sr(test_processes.micro_config("", "").sr).template)
+    template = checkpoints.abstract(sr_network("never").template)
     best, other = (checkpoints.load_best(w, "stage1", template) for w in (killed, plain))
     assert same(best[0], other[0]) and best[1] == other[1]
 
@@ -88,7 +90,8 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(
     small_disk, config_file, monkeypatch
 ):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(small_disk.parent / "compiled"))
-    config, workdir = config_file(steps=100_000, every=3, reads=False), small_disk / "w"
+    config = config_file(steps=100_000, every=3, reads=False, apply_stn="never")
+    workdir = small_disk / "w"
     process = start(config, workdir)
     test_processes.wait_for_checkpoint(workdir, 3, [process])
     filler = small_disk / "filler"
@@ -103,7 +106,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(
     assert "Traceback" not in printed
     kept = last_step(workdir)
     assert kept >= 3
-    step, _, record = last(workdir)
+    step, _, record = last(workdir, "never")
     assert step == kept and record["drawn"] == kept
     # With space again the same command goes on from there.
     filler.unlink()

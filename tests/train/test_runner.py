@@ -87,6 +87,7 @@ def test_values_that_are_none_are_named(data_root, tmp_path, part, field, value,
 def test_a_loss_that_is_not_finite_stops_the_run(data_root, tmp_path, monkeypatch):
     config = micro_config(data_root, tmp_path / "data")
     config.stages, config.ocr.name = "pretrain", "crnn"
+    config.pretrain.synthetic = False
     # No config may ask for it.
     monkeypatch.setattr(states, "schedule", lambda settings: lambda step: np.inf)
     with pytest.raises(UserError, match=r"pretrain_ocr: the loss is not finite at step \d"):

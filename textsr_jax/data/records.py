@@ -182,9 +182,23 @@ def example(key: str, pair: EncodedPair) -> Example:
     return {"key": key, "label": pair.label, "lr": io.BytesIO(pair.lr), "hr": io.BytesIO(pair.hr)}
 
 
+class LocalInfo(tfds.core.DatasetInfo):
+    """What TFDS keeps of a data set of `LocalBuilder`."""
+
+    def initialize_from_bucket(self) -> None:
+        """Does nothing: what is made here is in no bucket.
+
+        TFDS looks there for each set that is not prepared yet, and leaves an empty folder in the
+        machine's folder for temporary files (tensorflow_datasets 4.9.10).
+        """
+
+
 # TFDS has no types, so mypy does not know what its classes take.
 class LocalBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """The base of our TFDS builders: local data, no downloads, ArrayRecord files."""
+    """The base of our TFDS builders: local data, no downloads, ArrayRecord files.
+
+    `_info` returns a `LocalInfo`.
+    """
 
     # Without this, TFDS looks for a file of download checksums.
     url_infos = None

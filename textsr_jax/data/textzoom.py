@@ -86,8 +86,8 @@ class TextZoom(records.LocalBuilder):
         # For pickling, which builds the object again from its arguments.
         self._original_state = {"root": root, "labels": labels, "data_dir": data_dir}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
+    def _info(self) -> records.LocalInfo:
+        return records.LocalInfo(
             builder=self,
             description=f"Word images at two resolutions with labels, read from {self._root}.",
             features=records.features(),

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
-import wordfreq
 
 from textsr_jax import text
 
@@ -65,6 +64,9 @@ def _frequencies() -> Mapping[str, float]:
 
     Words such as `women's` count without their marks. Each of several digits together is a 0.
     """
+    # Late: it is slow to import, and training never asks.
+    import wordfreq
+
     listed = wordfreq.get_frequency_dict("en", wordlist="large")
     found: dict[str, float] = {}
     for word, value in listed.items():

@@ -1,15 +1,13 @@
 """Batches drawn in JAX: pure, and labelled with what they show."""
 
 import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import forked
 from textsr_jax import reading, text
 from textsr_jax.config.settings import Synthetic
 from textsr_jax.data import batching, drawing
@@ -17,8 +15,6 @@ from textsr_jax.data.drawing.vocabulary import character_table, characters, make
 from textsr_jax.metrics import word_accuracy
 
 pytestmark = pytest.mark.slow
-
-ROOT = pathlib.Path(__file__).parents[3]
 
 
 def settings(count, **changes):
@@ -102,24 +98,13 @@ def draw_on_two_devices(file: str) -> None:
 def test_devices_draw_the_same_words(drawn, tmp_path):
     (batch, *_), _ = drawn
     file = tmp_path / "two.npz"
-    finished = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from tests.data.drawing import test_batches;"
-            " test_batches.draw_on_two_devices(sys.argv[1])",
-            str(file),
-        ],
-        cwd=ROOT,
-        env=os.environ
-        | {
-            "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
-            "JAX_PLATFORMS": "cpu",
-        },
-        capture_output=True,
-        text=True,
-        timeout=900,
+    code = (
+        "import sys; from tests.data.drawing import test_batches;"
+        " test_batches.draw_on_two_devices(sys.argv[1])"
     )
+    two = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
+    environment = os.environ | {"XLA_FLAGS": two, "JAX_PLATFORMS": "cpu"}
+    finished = forked.run(["-c", code, file], environment=environment)
     assert finished.returncode == 0, finished.stderr
     found = np.load(file)
     assert np.array_equal(found["characters"], batch.characters)

@@ -139,6 +139,7 @@ def test_stage_1_starts_from_stage_0_of_its_own_workdir(
     workdir = tmp_path / "w"
     shutil.copytree(stage0 / "stage0", workdir / "stage0")
     config = words_config
+    config.sr.apply_stn = "never"
     config.photographs.update(stage0_config(photographs).photographs)
     config.stage0.update(stage0_config(photographs).stage0)
     config.stages = "stage0,stage1"

@@ -135,7 +135,7 @@ def test_without_text_focus_its_recogniser_is_neither_trained_nor_needed(
     trained, data_root, tmp_path
 ):
     config = variants.no_text_focus(micro_config(data_root, tmp_path / "data"))
-    config.stages = "pretrain,stage1"
+    config.stages, config.sr.apply_stn = "pretrain,stage1", "never"
     config.init.ocr = str(trained)
     runner.train(config, tmp_path / "w", "again")
     assert not (tmp_path / "w" / "pretrain_focus").exists()

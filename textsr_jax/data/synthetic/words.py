@@ -58,8 +58,8 @@ class SyntheticWords(records.LocalBuilder):
         # For pickling, which builds the object again from its arguments.
         self._original_state = {"data_dir": data_dir, "workers": workers, **settings}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
+    def _info(self) -> records.LocalInfo:
+        return records.LocalInfo(
             builder=self,
             description="Rendered words at two resolutions with labels.",
             features=records.features(),
