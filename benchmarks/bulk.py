@@ -318,8 +318,8 @@ def _results(out: pathlib.Path) -> tuple[list[str], dict[str, str]]:
 
 
 def _kill(source: str, out: pathlib.Path) -> dict[str, Any]:
-    rng = random.Random(flags.FLAGS.seed)
-    victims = [rng.choice(VICTIMS) for _ in range(flags.FLAGS.kills)]
+    victims = [VICTIMS[number % len(VICTIMS)] for number in range(flags.FLAGS.kills)]
+    random.Random(flags.FLAGS.seed).shuffle(victims)
     command = [sys.executable, "-m", "textsr_jax.bulk", source, f"--out={out}", "--readers=2"]
     command += [f"--model={flags.FLAGS.model}"] * bool(flags.FLAGS.model)
     found = read_with_kills(command, out, victims, flags.FLAGS.seed, patience=8)

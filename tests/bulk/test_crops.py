@@ -90,7 +90,7 @@ def test_parts_hold_each_row_once(tmp_path, monkeypatch, groups):
     parquet.write_table(pyarrow.table({"image": images}), path, row_group_size=-(-100 // groups))
     place, files = plans.find_source(str(path))
     parts = plans.make(place, files)
-    assert len(parts) == -(-100 // plans.LEAST_CROPS) or groups == 4
+    assert len(parts) == -(-100 // plans.CROPS[0]) or groups == 4
     found = contents(path, parts)
     assert found == {f"words.parquet:{number}": image for number, image in enumerate(images)}
     # Any row may be the first or the last of a piece.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -70,8 +71,12 @@ class PartReader:
         self._reader = words.load_reader(pickled, gpus)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-        done = [self._read(int(part)) for part in batch["part"]]
-        return {"counts": [counts.to_json() for counts in done]}
+        counts, seconds = [], []
+        for part in batch["part"]:
+            begin = time.perf_counter()
+            counts.append(self._read(int(part)).to_json())
+            seconds.append(time.perf_counter() - begin)
+        return {"counts": counts, "seconds": seconds}
 
     def _read(self, part: int) -> Counts:
         found = crops.read(self._source, self._plan.pieces(part))
