@@ -83,6 +83,13 @@ def test_a_data_source_of_ray(folder):
     assert row["source"] == f"{folder}/c.parquet:0"
 
 
+@pytest.mark.parametrize("count, most", [(40, 1), (64 * 256 + 1, 256)])
+def test_photographs_have_small_parts(count, most):
+    files = [(f"{number}.jpg", "image") for number in range(count)]
+    parts = plans.make(places.find("photographs"), files, *plans.PAGES)
+    assert max(map(len, parts)) == most and sum(map(len, parts)) == count
+
+
 @pytest.mark.parametrize("groups", [1, 4, 100])
 def test_parts_hold_each_row_once(tmp_path, monkeypatch, groups):
     images = [b"%d" % number for number in range(100)]

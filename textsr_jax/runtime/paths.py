@@ -147,6 +147,12 @@ def folder_on_disk(folder: pathlib.Path, below: Sequence[str] = ("",)) -> Iterat
         yield pathlib.Path(local)
 
 
+def reason(error: Exception) -> str:
+    """Returns the beginning of an error of any package as one line."""
+    told = error.strerror if isinstance(error, OSError) else None
+    return " ".join((told or f"{type(error).__name__}: {error}").split())[:200]
+
+
 @functools.cache
 def _check_store(url: str) -> None:
     """Raises `UserError` unless the store of a URL can be asked what is there."""
@@ -168,7 +174,7 @@ def _check_store(url: str) -> None:
         fsspec.filesystem(scheme).exists(url)
     except Exception as error:  # each package raises its own
         raise StoreError(
-            f"{url}: cannot be opened ({_reason(error)}); see to its name and to your credentials"
+            f"{url}: cannot be opened ({reason(error)}); see to its name and to your credentials"
         ) from error
 
 
@@ -239,12 +245,6 @@ def _one_line(path: Any, verb: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in _FULL:
             raise
         raise StoreError(
-            f"{os.fspath(path)}: cannot {verb} it ({_reason(error)}); see to the store and to your "
+            f"{os.fspath(path)}: cannot {verb} it ({reason(error)}); see to the store and to your "
             "credentials, and run the same command again"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    """The beginning of an error as one line."""
-    told = error.strerror if isinstance(error, OSError) else None
-    return " ".join((told or f"{type(error).__name__}: {error}").split())[:200]
