@@ -28,7 +28,7 @@ _KEY = "textsr_jax"
 # Rows of results that are in memory at once.
 _ROWS = 1024
 # A crop that no reader takes for a blank one.
-_STRIPES = np.tile(np.uint8([[[0] * 3] * 4 + [[200] * 3] * 4]), (16, 8, 1))
+_STRIPES = np.tile(np.array([[[0] * 3] * 4 + [[200] * 3] * 4], np.uint8), (16, 8, 1))
 
 
 @dataclasses.dataclass
