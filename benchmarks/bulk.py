@@ -11,6 +11,7 @@ import os
 import pathlib
 import platform
 import random
+import re
 import signal
 import statistics
 import subprocess
@@ -176,8 +177,9 @@ def _own_memory(pid: int) -> float:
         status = pathlib.Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0.0
-    (line,) = (line for line in status.splitlines() if line.startswith("RssAnon"))
-    return int(line.split()[1]) / 1e3
+    # A process that has just ended has none.
+    found = re.search(r"^RssAnon:\s*(\d+)", status, re.MULTILINE)
+    return int(found[1]) / 1e3 if found else 0.0
 
 
 def _parents() -> dict[int, int]:
@@ -318,8 +320,8 @@ def _results(out: pathlib.Path) -> tuple[list[str], dict[str, str]]:
 
 
 def _kill(source: str, out: pathlib.Path) -> dict[str, Any]:
-    rng = random.Random(flags.FLAGS.seed)
-    victims = [rng.choice(VICTIMS) for _ in range(flags.FLAGS.kills)]
+    victims = [VICTIMS[number % len(VICTIMS)] for number in range(flags.FLAGS.kills)]
+    random.Random(flags.FLAGS.seed).shuffle(victims)
     command = [sys.executable, "-m", "textsr_jax.bulk", source, f"--out={out}", "--readers=2"]
     command += [f"--model={flags.FLAGS.model}"] * bool(flags.FLAGS.model)
     found = read_with_kills(command, out, victims, flags.FLAGS.seed, patience=8)

@@ -219,19 +219,24 @@ def disk(folder: str) -> float:
     return total / 1e9
 
 
-def measure(records: Sequence[dict[str, bytes]], count: int, folder: str) -> dict[str, float]:
-    """A row: LMDBs of `count` words are made in a folder, and each work runs in a new process."""
+def measure(
+    records: Sequence[dict[str, bytes]], count: int, folder: str
+) -> Iterator[dict[str, float]]:
+    """A row: LMDBs of `count` words are made in a folder, and each work runs in a new process.
+
+    Yields it after each work, since one of many words takes an hour and may be cut.
+    """
     with tempfile.TemporaryDirectory(dir=folder) as place:
         root, words, data_dir = (os.path.join(place, name) for name in ("root", "words", "data"))
         write(records, count, pathlib.Path(root, "train1"), PAIRS)
         row = {"words": count, "source_gb": disk(root)}
         config = checked(paper.get_config()).data
-        row |= alone(prepare, root, data_dir)
-        row |= alone(start, config.replace(root=root, data_dir=data_dir))
+        yield (row := row | alone(prepare, root, data_dir))
+        yield (row := row | alone(start, config.replace(root=root, data_dir=data_dir)))
         shutil.rmtree(root)
         shutil.rmtree(data_dir)
         write(records, count, pathlib.Path(words), WORDS)
-        return row | alone(start_as_is, config.replace(words=words))
+        yield row | alone(start_as_is, config.replace(words=words))
 
 
 def open_many(count: int, folder: str) -> dict[str, float]:
@@ -274,12 +279,18 @@ def main(arguments: list[str]) -> None:
     folder = flags.FLAGS.folder or tempfile.gettempdir()
     rows: list[dict[str, float]] = []
     for count in sorted(map(int, counts)):
-        rows.append(measure(records, count, folder))
-        print(f"{count} words: {rows[-1]}", flush=True)
+        rows.append({})
+        for rows[-1] in measure(records, count, folder):
+            print(f"{count} words: {rows[-1]}", flush=True)
+            _keep({"rows": rows})
     published = computed(rows, PUBLISHED) | open_many(PUBLISHED, folder)
-    if flags.FLAGS.out:
-        write_json(flags.FLAGS.out, {"rows": rows, "published": published})
+    _keep({"rows": rows, "published": published})
     _print(rows, published)
+
+
+def _keep(figures: dict[str, Any]) -> None:
+    if flags.FLAGS.out:
+        write_json(flags.FLAGS.out, figures)
 
 
 def _print(rows: Sequence[dict[str, float]], expected: dict[str, float]) -> None:

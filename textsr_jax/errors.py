@@ -21,6 +21,10 @@ class MissingPackage(UserError, ImportError):
     """A package is not installed. The message names the extra of ours that brings it."""
 
 
+class StoreError(UserError):
+    """An object store failed, or refused, as of a network that is down. Nothing is damaged."""
+
+
 class Stopped(Exception):
     """Ctrl-C or SIGTERM ended long work, which is saved. The message says how to go on."""
 

@@ -83,6 +83,13 @@ def test_a_data_source_of_ray(folder):
     assert row["source"] == f"{folder}/c.parquet:0"
 
 
+@pytest.mark.parametrize("count, most", [(40, 1), (64 * 256 + 1, 256)])
+def test_photographs_have_small_parts(count, most):
+    files = [(f"{number}.jpg", "image") for number in range(count)]
+    parts = plans.make(places.find("photographs"), files, *plans.PAGES)
+    assert max(map(len, parts)) == most and sum(map(len, parts)) == count
+
+
 @pytest.mark.parametrize("groups", [1, 4, 100])
 def test_parts_hold_each_row_once(tmp_path, monkeypatch, groups):
     images = [b"%d" % number for number in range(100)]
@@ -90,7 +97,7 @@ def test_parts_hold_each_row_once(tmp_path, monkeypatch, groups):
     parquet.write_table(pyarrow.table({"image": images}), path, row_group_size=-(-100 // groups))
     place, files = plans.find_source(str(path))
     parts = plans.make(place, files)
-    assert len(parts) == -(-100 // plans.LEAST_CROPS) or groups == 4
+    assert len(parts) == -(-100 // plans.CROPS[0]) or groups == 4
     found = contents(path, parts)
     assert found == {f"words.parquet:{number}": image for number, image in enumerate(images)}
     # Any row may be the first or the last of a piece.

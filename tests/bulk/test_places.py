@@ -3,7 +3,8 @@
 import fsspec
 import pytest
 
-from textsr_jax.bulk import places
+from textsr_jax.bulk import crops, places
+from textsr_jax.bulk.crops import Piece
 from textsr_jax.errors import UserError
 
 
@@ -57,3 +58,29 @@ def test_files_that_a_table_names(tmp_path):
     assert places.read_named("a.png", beside) == b"beside"
     assert places.read_named(str(tmp_path / "a.png"), places.find(".")) == b"beside"
     assert places.read_named("memory://bucket/b.png", beside) == b"elsewhere"
+
+
+def test_a_store_that_fails_is_one_line(monkeypatch):
+    place = places.find("memory://bucket/down")
+    with place.replacing("a.png") as stream:
+        stream.write(b"there")
+
+    class Refused(Exception):
+        """As of a store's own package: no OSError."""
+
+    def down(*_, **__):
+        raise Refused("no route\nto the store")
+
+    store = type(fsspec.filesystem("memory"))
+    line = r"^memory://bucket/down\S*: cannot {} it \(Refused: no route to the store\); see to"
+    monkeypatch.setattr(store, "_open", down)
+    with pytest.raises(UserError, match=line.format("open")):
+        place.read("a.png")
+    (crop,) = crops.read(place, [Piece("a.png", "image", 0, 1)])
+    assert "a.png: cannot open it (Refused: no route to the store)" in crop.error
+    for method in ("info", "find", "ls"):
+        monkeypatch.setattr(store, method, down)
+    with pytest.raises(UserError, match=line.format("look up")):
+        place.is_there("a.png")
+    with pytest.raises(UserError, match=line.format("list")):
+        list(place.walk())

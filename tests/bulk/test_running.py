@@ -12,6 +12,7 @@ from tests.conftest import WORDS, micro_config, png, word_image, write_lmdb
 from tests.export.conftest import drawn
 from textsr_jax import reading
 from textsr_jax.bulk import running
+from textsr_jax.bulk.parts import Counts
 from textsr_jax.config.checks import checked
 from textsr_jax.config.portable import portable
 from textsr_jax.errors import UserError
@@ -46,6 +47,18 @@ def source(tmp_path_factory):
     records[100] = {"image": images[0][:200]}
     write_lmdb(folder, records)
     return folder
+
+
+def test_crops_a_second_count_from_when_a_worker_began_to_read(monkeypatch):
+    clock = iter([0.0, 60.0, 61.0])  # workers start for 50 s
+    monkeypatch.setattr(running.time, "perf_counter", lambda: next(clock))
+    done = running.Done()
+    assert done.rate is None and done.seconds == 0
+    done.add(Counts(100), 10.0)
+    assert done.rate == pytest.approx(10.0)
+    done.add(Counts(120), 10.5)
+    assert done.rate == pytest.approx(20.0) and done.seconds == 61
+    assert str(done) == "220 crops, 20.0/s"
 
 
 @pytest.mark.slow

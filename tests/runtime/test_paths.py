@@ -8,7 +8,7 @@ import pytest
 
 from tests import stores
 from tests.stores import Store
-from textsr_jax.errors import MissingPackage, UserError
+from textsr_jax.errors import MissingPackage, StoreError, UserError
 from textsr_jax.runtime import atomic, paths
 
 bucket = stores.bucket
@@ -64,8 +64,37 @@ def test_an_object_is_written_whole_or_not_at_all(bucket, monkeypatch):
         raise PermissionError(13, "Forbidden")
 
     monkeypatch.setattr(Store, "put_file", denied)
-    with pytest.raises(UserError, match=r"run/b: cannot write it \(Forbidden\); do this$"):
-        atomic.write_text(str(bucket / "run" / "b"), "", fix="do this")
+    wanted = r"run/b: cannot write it \(Forbidden\); see to the store and to your credentials, and"
+    with pytest.raises(StoreError, match=wanted):
+        atomic.write_text(str(bucket / "run" / "b"), "")
+
+
+def test_a_store_that_fails_is_one_line_and_nothing_is_taken_as_not_there(bucket, monkeypatch):
+    atomic.write_text(bucket / "run" / "a", "text")
+    path = bucket / "run" / "a"
+
+    def down(self, *_, **__):
+        raise ConnectionError("no route\nto the store")
+
+    for method in ("info", "ls", "find", "glob", "get_file", "rm_file", "put_file", "_open"):
+        monkeypatch.setattr(Store, method, down)
+    works = {
+        "look up": (path.exists, path.is_file, path.is_dir),
+        "list": (lambda: paths.objects(path), lambda: [*path.iterdir()], lambda: [*path.glob("*")]),
+        "read": (path.read_text, path.read_bytes, lambda: next(iter(path.open("rb")))),
+        "delete": (path.unlink,),
+        "delete from": (lambda: paths.remove(path, ["b"]),),
+        "write": (lambda: atomic.write_text(path, "other"),),
+    }
+    for verb, calls in works.items():
+        line = rf"^gs://bucket/run/a: cannot {verb} it \(ConnectionError: no route to the store\); "
+        for call in calls:
+            with pytest.raises(StoreError, match=line):
+                call()
+    monkeypatch.undo()
+    assert path.read_text() == "text" and not (bucket / "run" / "b").exists()
+    with pytest.raises(FileNotFoundError, match="no such object"):
+        (bucket / "run" / "b").read_text()
 
 
 def test_a_copy_of_an_object_is_mapped_and_deleted(bucket):

@@ -5,9 +5,10 @@ import pytest
 from tests import stores
 from tests.conftest import same
 from tests.storage.test_checkpoints import TEMPLATE, tree
-from textsr_jax.errors import UserError
+from textsr_jax.errors import StoreError
 from textsr_jax.runtime import paths
 from textsr_jax.storage.checkpoints import Checkpoints, SavedCheckpoints
+from textsr_jax.train.best import BestModels
 
 bucket = stores.bucket
 
@@ -31,13 +32,13 @@ def test_the_newest_of_the_kept_two_comes_back_and_unfinished_ones_do_not(bucket
     def dies(file, path):
         copied.append(path)
         if len(copied) == 5:
-            raise OSError(5, "gone")
+            raise StoreError("gone")
         upload(file, path)
 
     monkeypatch.setattr(paths, "upload", dies)
     saved = Checkpoints(bucket / "run" / "checkpoints")
     saved.save(4, tree(4), {})
-    with pytest.raises(UserError, match=r"checkpoints: cannot write it \(gone\); the checkpoints "):
+    with pytest.raises(StoreError, match="gone"):
         saved.close()
     monkeypatch.undo()
     assert len(paths.objects(bucket / "run" / "checkpoints" / "4")) == 4
@@ -60,3 +61,27 @@ def test_a_damaged_object_gives_way_to_the_checkpoint_before(bucket, caplog):
     step, restored, _ = saved.restore(TEMPLATE)
     assert data and step == 1 and same(restored, tree(1))
     assert "checkpoint 2 cannot be read" in caplog.text
+
+
+def test_checkpoints_are_not_taken_as_damaged_while_the_store_fails(bucket, monkeypatch):
+    best = BestModels(bucket, "toy")
+    best.save(1, tree(1), {"score": 0.5})
+    best.wait()
+
+    def down(*_, **__):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(stores.Store, "get_file", down)
+    line = r"^gs://bucket/toy/best/1/\S+: cannot read it \(ConnectionError: no route\); see to"
+    works = (
+        lambda: best.restore(TEMPLATE),
+        lambda: best.record(1),
+        lambda: best.check_shapes(TEMPLATE),
+        lambda: best.go_back(1, {"best_step": 1, "best_score": 0.5}, TEMPLATE),
+    )
+    for work in works:
+        with pytest.raises(StoreError, match=line):
+            work()
+    monkeypatch.undo()
+    assert best.record(1) == {"score": 0.5} and same(best.restore(TEMPLATE)[1], tree(1))
+    best.close()

@@ -78,8 +78,11 @@ def start(*command):
 
 
 def finish(*command, status=0):
-    process = start(*command)
-    printed, _ = process.communicate(timeout=300)
+    with start(*command) as process:
+        try:
+            printed, _ = process.communicate(timeout=900)
+        finally:
+            process.kill()
     assert process.returncode == status, printed
     return printed
 

@@ -37,6 +37,8 @@ def joined(address: str | None, readers: int | None = None) -> Iterator[None]:
       UserError: there is no such cluster, or Ray does not start.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # It prints errors of its own, amid the progress, that are raised here or mended by it.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Ray would give workers the least priority, and they do all the work here.
     os.environ.setdefault("RAY_worker_niceness", "0")
     settings: dict[str, object] = {"address": address}

@@ -23,7 +23,6 @@ from textsr_jax.errors import UserError, needs
 from textsr_jax.images import SUFFIXES
 
 with needs("bulk"):
-    import pyarrow
     from pyarrow import parquet
 
 # The columns of a table that may hold the image; the first one that is there does.
@@ -134,7 +133,7 @@ def _read_piece(source: Place, piece: Piece) -> Iterator[Crop]:
         reason = f"{place}: has fewer crops than when the work began; put it there as it was"
     except UserError as error:
         reason = str(error)
-    except (tarfile.TarError, pyarrow.ArrowException, OSError, EOFError) as error:
+    except Exception as error:  # of the file's format, or of its store, whose packages vary
         text = " ".join(str(error).split()) or type(error).__name__
         reason = f"{place}: is damaged or cut short ({text}); copy the file again"
     if piece.stop is None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from textsr_jax.errors import UserError, needs
-from textsr_jax.runtime import atomic
+from textsr_jax.runtime import atomic, paths
 
 with needs("bulk"):
     import fsspec
@@ -114,7 +114,7 @@ class Place:
                     with self.files.open_output_stream(self.full_path(file)) as stream:
                         shutil.copyfileobj(content, stream, 1 << 20)
                 except BaseException:
-                    with contextlib.suppress(OSError):
+                    with contextlib.suppress(Exception):
                         self.files.delete_file(self.full_path(file))
                     raise
 
@@ -128,11 +128,12 @@ class Place:
             yield
         except FileNotFoundError as error:
             raise UserError(f"{self.full_name(file)}: no such file or folder") from error
-        except OSError as error:
-            reason = " ".join(str(error).split())
+        except UserError:
+            raise
+        except Exception as error:  # each store's package raises its own
             raise UserError(
-                f"{self.full_name(file)}: cannot {verb} it ({reason}); see to the name and to its "
-                "permissions"
+                f"{self.full_name(file)}: cannot {verb} it ({paths.reason(error)}); see to the "
+                "name and to its permissions, and run the same command again"
             ) from error
 
 

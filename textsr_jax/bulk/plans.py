@@ -25,9 +25,10 @@ with needs("bulk"):
 
 FILE = "plan.parquet"
 
-# Crops of a part: so many that a file of results is worth its place, and a worker's work on it is
-# no great loss. Small sources have some parts for each worker all the same, of whole batches.
-MOST_CROPS, LEAST_CROPS, PARTS = 4096, 16, 64
+# The least and the most crops of a part, and photographs: so many that a file of results is worth
+# its place, and a worker's minutes on it are no great loss. Small sources have about `PARTS` parts
+# all the same, which are whole batches of crops.
+CROPS, PAGES, PARTS = (16, 4096), (1, 256), 64
 # A group of rows is read from its beginning for each part in it. It is cut into this many at most.
 _PARTS_OF_A_GROUP = 16
 # Footers that are read at once.
@@ -140,10 +141,16 @@ def find_source(name: str) -> tuple[Place, list[tuple[str, str]]]:
     return source, found
 
 
-def make(source: Place, files: Iterable[tuple[str, str]]) -> list[list[Piece]]:
+def make(
+    source: Place, files: Iterable[tuple[str, str]], least: int = CROPS[0], most: int = CROPS[1]
+) -> list[list[Piece]]:
     """Returns the parts of a source: lists of pieces with about as many crops each.
 
     A tar is a part of its own. Its crops are not counted, since for that it would have to be read.
+
+    Args:
+      source, files: as `find_source` returns them.
+      least, most: bounds of the number of crops in a part.
 
     Raises:
       UserError: a table has no images, or an LMDB is damaged.
@@ -151,7 +158,7 @@ def make(source: Place, files: Iterable[tuple[str, str]]) -> list[list[Piece]]:
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
         counted = list(threads.map(lambda file: _spans(source, *file), files))
     total = sum(stop - first for spans in counted for *_, first, stop in spans if stop is not None)
-    size = min(MOST_CROPS, LEAST_CROPS * max(1, -(-total // (PARTS * LEAST_CROPS))))
+    size = min(most, least * max(1, -(-total // (PARTS * least))))
     parts: list[list[Piece]] = []
     free = 0
     for piece in _cut(counted, size):

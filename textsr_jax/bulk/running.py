@@ -68,26 +68,27 @@ class Done:
 
     def __init__(self) -> None:
         self.counts = Counts()
-        self._begin = time.perf_counter()
-        self._first = self._last = (0, self._begin)
+        self._begin = self._last = time.perf_counter()
+        self._read_from: float | None = None
 
-    def add(self, counts: Counts) -> None:
-        """Adds a part that is done now."""
+    def add(self, counts: Counts, seconds: float) -> None:
+        """Adds a part that is done now, and took a worker so many seconds."""
         self.counts += counts
-        self._last = self.counts.crops, time.perf_counter()
-        if not self._first[0]:
-            self._first = self._last
+        self._last = time.perf_counter()
+        if self._read_from is None:
+            self._read_from = self._last - seconds
 
     @property
     def seconds(self) -> float:
         """From the beginning to the last part."""
-        return self._last[1] - self._begin
+        return self._last - self._begin
 
     @property
     def rate(self) -> float | None:
-        """Crops a second behind the first part, before which workers start; None until then."""
-        crops, seconds = (last - first for first, last in zip(self._first, self._last, strict=True))
-        return crops / seconds if crops else None
+        """Crops a second since a worker began to read; None while no part is done."""
+        if self._read_from is None:
+            return None
+        return self.counts.crops / (self._last - self._read_from)
 
     def __str__(self) -> str:
         shown = f"{self.counts.crops} crops" + (f", {self.rate:.1f}/s" if self.rate else "")
@@ -102,7 +103,7 @@ def read(run: Run) -> dict[str, Any]:
 
     It holds `crops`; `read`; `errors`, by kind; `parts`; the settings; and of this run
     `crops_of_this_run`; `seconds`, with the start of the workers; and `crops_per_second`, without
-    it, or null where there was one part. A finished run is returned as it was, with 0 for
+    it, or null where nothing was left. A finished run is returned as it was, with 0 for
     `crops_of_this_run`.
 
     Raises:
@@ -141,7 +142,8 @@ def _plan(run: Run, out: Place) -> tuple[Plan, Place]:
     }
     if not out.is_there(plans.FILE):
         source, files = plans.find_source(run.source)
-        return plans.write(out, plans.make(source, files), settings), source
+        parts = plans.make(source, files, *(plans.PAGES if run.pages else plans.CROPS))
+        return plans.write(out, parts, settings), source
     plan = plans.load(out)
     # Older plans are of crops, and do not say so.
     made = {"pages": False} | plan.settings
@@ -171,8 +173,8 @@ def _read_parts(run: Run, plan: Plan, source: Place, todo: list[int]) -> Done:
         Progress(total=len(todo), unit="part", mininterval=often) as progress,
     ):
         try:
-            for counts in _results(run, plan, source, todo):
-                done.add(counts)
+            for counts, seconds in _results(run, plan, source, todo):
+                done.add(counts, seconds)
                 progress.update()
                 progress.set_postfix_str(str(done), refresh=False)
         except ray.exceptions.RayError as error:
@@ -180,8 +182,10 @@ def _read_parts(run: Run, plan: Plan, source: Place, todo: list[int]) -> Done:
     return done
 
 
-def _results(run: Run, plan: Plan, source: Place, todo: list[int]) -> Iterator[Counts]:
-    """Yields the counts of each part when its file of results is there, in any order."""
+def _results(
+    run: Run, plan: Plan, source: Place, todo: list[int]
+) -> Iterator[tuple[Counts, float]]:
+    """Yields the counts of each part, and its seconds, when its file is there, in any order."""
     numbers = ray.data.from_items([{"part": part} for part in todo], override_num_blocks=len(todo))
     read = numbers.map_batches(
         PartReader,
@@ -192,7 +196,7 @@ def _results(run: Run, plan: Plan, source: Place, todo: list[int]) -> Iterator[C
         **datasets.resources(run.gpus_per_reader),
     )
     for row in read.iter_rows():
-        yield Counts.of_json(row["counts"])
+        yield Counts.of_json(row["counts"]), row["seconds"]
 
 
 def _failed(error: Exception) -> UserError:

@@ -4,6 +4,7 @@ The processes that draw words import this file. It imports neither JAX nor Tenso
 """
 
 import io
+import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -19,7 +20,8 @@ def to_bytes(image: np.ndarray, shape: tuple[int, int, int]) -> bytes:
     if image.shape != shape or image.dtype != np.uint8:
         raise ValueError(f"expected uint8 {shape}, got {image.dtype} {image.shape}")
     stream = io.BytesIO()
-    Image.fromarray(image).save(stream, format="PNG")
+    # Runs alone take half the time of looking for all repetitions, and 2 % more bytes.
+    Image.fromarray(image).save(stream, format="PNG", compress_type=zlib.Z_RLE)
     return stream.getvalue()
 
 

@@ -11,18 +11,21 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import IO, Any, cast
 
-from textsr_jax.errors import MissingPackage, UserError, installing, needs
+from textsr_jax.errors import MissingPackage, StoreError, UserError, installing, needs
 
 _SCHEMES = ("gs", "s3")
+# Errors of the disk that copies lie on, not of a store.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def named(name: str | os.PathLike[str]) -> pathlib.Path:
     """Returns the path that a user named; it need not exist.
 
     A path of an object store is an `etils.epath.Path`, which has the methods of `pathlib.Path` that
-    this package uses. Only `absolute` takes its full name, and only `upload` writes it.
+    this package uses. Only `absolute` takes its full name, and only `upload` writes it. Its methods
+    raise `FileNotFoundError` for what is not there, and `StoreError` if the store fails.
 
     Args:
       name: a path of a disk, `gs://BUCKET/...` or `s3://BUCKET/...`.
@@ -41,11 +44,7 @@ def named(name: str | os.PathLike[str]) -> pathlib.Path:
             f"{text}: no such place; name a folder, gs://BUCKET/FOLDER or s3://BUCKET/FOLDER"
         )
     _check_store(text)
-    # Where TensorFlow is installed, epath would open stores with it. It asks when it is first used.
-    os.environ["EPATH_USE_TF"] = "false"
-    from etils import epath
-
-    return cast(pathlib.Path, epath.Path(text))
+    return cast(pathlib.Path, _store_path()(text))
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
@@ -62,9 +61,9 @@ def upload(file: str | os.PathLike[str], path: pathlib.Path) -> None:
     """Makes a file of a disk the object at `path`, whole or not at all.
 
     Raises:
-      OSError: it cannot be written; `strerror` is the store's reason.
+      StoreError: it cannot be written.
     """
-    with _one_reason(path):
+    with _one_line(path, "write"):
         _files(path).put_file(os.fspath(file), os.fspath(path))
 
 
@@ -72,9 +71,9 @@ def objects(folder: pathlib.Path) -> list[str]:
     """Returns the names of all objects below a folder of a store, relative to it, sorted.
 
     Raises:
-      OSError: they cannot be listed.
+      StoreError: they cannot be listed.
     """
-    with _one_reason(folder):
+    with _one_line(folder, "list"):
         files = _files(folder)
         top = files._strip_protocol(os.fspath(folder)).rstrip("/") + "/"
         try:
@@ -84,8 +83,12 @@ def objects(folder: pathlib.Path) -> list[str]:
 
 
 def remove(path: pathlib.Path, names: list[str]) -> None:
-    """Deletes objects below a folder of a store; one that is not there is passed over."""
-    with _one_reason(path):
+    """Deletes objects below a folder of a store; one that is not there is passed over.
+
+    Raises:
+      StoreError: they cannot be deleted.
+    """
+    with _one_line(path, "delete from"):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 _files(path).rm_file(f"{os.fspath(path)}/{name}")
@@ -95,10 +98,12 @@ def download(path: pathlib.Path, file: pathlib.Path) -> None:
     """Copies an object to a file of a disk, whose folder is made.
 
     Raises:
-      OSError: it cannot be read.
+      FileNotFoundError: it is not there.
+      StoreError: it cannot be read.
+      OSError: the disk is full.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _one_reason(path):
+    with _one_line(path, "read"):
         _files(path).get_file(os.fspath(path), os.fspath(file))
 
 
@@ -110,7 +115,7 @@ def on_disk(path: pathlib.Path) -> Iterator[pathlib.Path]:
     or mapped keeps it.
 
     Raises:
-      OSError: the object cannot be read.
+      FileNotFoundError, StoreError, OSError: as of `download`.
     """
     if not is_url(path):
         yield path
@@ -130,7 +135,7 @@ def folder_on_disk(folder: pathlib.Path, below: Sequence[str] = ("",)) -> Iterat
       below: the beginnings of the names of objects to copy; by default all are.
 
     Raises:
-      OSError: an object cannot be read.
+      FileNotFoundError, StoreError, OSError: as of `objects` and `download`.
     """
     if not is_url(folder):
         yield folder
@@ -140,6 +145,12 @@ def folder_on_disk(folder: pathlib.Path, below: Sequence[str] = ("",)) -> Iterat
             if name.startswith(tuple(below)):
                 download(folder / name, pathlib.Path(local, name))
         yield pathlib.Path(local)
+
+
+def reason(error: Exception) -> str:
+    """Returns the beginning of an error of any package as one line."""
+    told = error.strerror if isinstance(error, OSError) else None
+    return " ".join((told or f"{type(error).__name__}: {error}").split())[:200]
 
 
 @functools.cache
@@ -162,12 +173,61 @@ def _check_store(url: str) -> None:
     try:
         fsspec.filesystem(scheme).exists(url)
     except Exception as error:  # each package raises its own
-        raise UserError(
-            f"{url}: cannot be opened ({_reason(error)}); see to its name and to your credentials"
+        raise StoreError(
+            f"{url}: cannot be opened ({reason(error)}); see to its name and to your credentials"
         ) from error
 
 
-def _files(path: pathlib.Path) -> Any:
+@functools.cache
+def _store_path() -> type:
+    """The class of paths of stores: epath's, with the errors of this file."""
+    # Where TensorFlow is installed, epath would open stores with it. It asks when it is first used.
+    os.environ["EPATH_USE_TF"] = "false"
+    from etils.epath import gpath
+
+    class StorePath(gpath.PosixGPath):
+        # fsspec and epath take what cannot be looked up as not there, whatever the reason is: a run
+        # would begin anew, or make again what took hours.
+        def _kind(self) -> str | None:
+            with _one_line(self, "look up"), contextlib.suppress(FileNotFoundError):
+                return _files(self).info(os.fspath(self))["type"]
+            return None
+
+        def exists(self) -> bool:
+            return self._kind() is not None
+
+        def is_dir(self) -> bool:
+            return self._kind() == "directory"
+
+        def is_file(self) -> bool:
+            return self._kind() == "file"
+
+        def iterdir(self) -> Iterator[Any]:
+            with _one_line(self, "list"):
+                found = list(super().iterdir())
+            yield from found
+
+        def glob(self, pattern: str) -> Iterator[Any]:
+            with _one_line(self, "list"):
+                found = list(super().glob(pattern))
+            yield from found
+
+        def unlink(self, missing_ok: bool = False) -> None:
+            with _one_line(self, "delete"):
+                super().unlink(missing_ok)
+
+        def open(self, mode: str = "r", **options: Any) -> IO[Any]:
+            """Reads a copy on a disk, so that no later read can fail."""
+            if "r" not in mode:
+                with _one_line(self, "write"):
+                    return super().open(mode, **options)
+            with on_disk(cast(pathlib.Path, self)) as file:
+                return file.open(mode, **options)
+
+    return StorePath
+
+
+def _files(path: Any) -> Any:
     """The file system that opens a URL."""
     with needs("cloud"):
         import fsspec
@@ -175,16 +235,16 @@ def _files(path: pathlib.Path) -> Any:
 
 
 @contextlib.contextmanager
-def _one_reason(path: pathlib.Path) -> Iterator[None]:
-    """Makes an `OSError` of whatever a store's package raises."""
+def _one_line(path: Any, verb: str) -> Iterator[None]:
+    """Makes a `StoreError` of whatever a store's package raises, but for what is not there."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, "no such object", os.fspath(path)) from error
     except Exception as error:
-        code = error.errno if isinstance(error, OSError) and error.errno else errno.EIO
-        raise OSError(code, _reason(error), os.fspath(path)) from error
-
-
-def _reason(error: Exception) -> str:
-    """The beginning of an error as one line."""
-    told = error.strerror if isinstance(error, OSError) else None
-    return " ".join((told or f"{type(error).__name__}: {error}").split())[:200]
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise
+        raise StoreError(
+            f"{os.fspath(path)}: cannot {verb} it ({reason(error)}); see to the store and to your "
+            "credentials, and run the same command again"
+        ) from error

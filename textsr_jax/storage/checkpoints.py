@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from textsr_jax.errors import UserError
+from textsr_jax.errors import StoreError, UserError
 from textsr_jax.models import Variables, build_rescaler, shape_difference
 from textsr_jax.models.network import leaves_by_path
 from textsr_jax.quantization import dequantize
@@ -59,11 +59,17 @@ class SavedCheckpoints:
         return from_first(sorted(whole))
 
     def record(self, step: int) -> dict[str, Any]:
-        """Returns the record of a checkpoint; empty if it is damaged or was deleted."""
+        """Returns the record of a checkpoint; empty if it is damaged or was deleted.
+
+        Raises:
+          StoreError: the store cannot be read. So do all methods.
+        """
         try:
             record = self._restore(step, record=ocp.args.JsonRestore())[_RECORD]
             _check_record(record, self._digests(step))
             return record
+        except StoreError:
+            raise
         except Exception:  # the many kinds that `restore` warns of
             return {}
 
@@ -91,6 +97,8 @@ class SavedCheckpoints:
             for step in reversed(steps):
                 try:
                     return step, *self._read(step, template)
+                except StoreError:  # the checkpoint may be sound
+                    raise
                 except Exception as error:  # Orbax and TensorStore raise many kinds
                     reason = str(error).strip().splitlines()[0][:120] if str(error) else repr(error)
                 if step in self.steps():
@@ -117,6 +125,8 @@ class SavedCheckpoints:
                     there = ocp.StandardCheckpointHandler().metadata(folder / _TREE).tree
             else:
                 there = digests.shapes(noted["arrays"])
+        except StoreError:
+            raise
         except Exception:  # there is none; or it is damaged, and `restore` says so
             return
         if difference := shape_difference(there, template):
@@ -259,11 +269,6 @@ class Checkpoints(SavedCheckpoints):
         try:
             yield
         except Exception as error:
-            if self._objects and isinstance(error, OSError) and error.errno != errno.ENOSPC:
-                raise UserError(
-                    f"{self.directory}: cannot write it ({error.strerror}); the checkpoints before "
-                    "are kept: see to the store and run the same command again"
-                ) from error
             # TensorStore reports a full disk as a ValueError, with the system's words in it.
             if os.strerror(errno.ENOSPC) not in str(error):
                 raise

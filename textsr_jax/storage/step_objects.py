@@ -19,7 +19,7 @@ _LAST = "_CHECKPOINT_METADATA"
 class StepObjects:
     """The steps below a URL, each of which Orbax wrote as a folder.
 
-    All methods raise `OSError` if the store cannot be read or written.
+    All methods raise `StoreError` if the store cannot be read or written.
 
     Args:
       directory: the URL, as `paths.named` returns it.

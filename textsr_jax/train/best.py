@@ -4,7 +4,7 @@ import logging
 import pathlib
 from typing import Any
 
-from textsr_jax.errors import UserError
+from textsr_jax.errors import StoreError, UserError
 from textsr_jax.models import Variables
 from textsr_jax.storage import workdirs
 from textsr_jax.storage.agreement import from_first
@@ -50,6 +50,8 @@ class BestModels(Checkpoints):
         self.discard_after(step)
         try:
             restored = self.restore(template)
+        except StoreError:  # they may be sound
+            raise
         except UserError:  # none of them can be read
             restored = None
         there, _, about = restored or (0, None, {"score": None})

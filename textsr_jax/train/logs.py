@@ -93,7 +93,7 @@ class Logs:
         traceback: TracebackType | None,
     ) -> None:
         # The error that ends the run matters more than a log that cannot be written.
-        with contextlib.suppress(OSError) if error else self._disk_errors():
+        with contextlib.suppress(OSError, UserError) if error else self._disk_errors():
             if self._writer is not None:
                 self._writer.close()
 

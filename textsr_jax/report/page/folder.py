@@ -5,7 +5,7 @@ import json
 import pathlib
 from typing import Any
 
-from textsr_jax.errors import UserError, escaped
+from textsr_jax.errors import StoreError, UserError, escaped
 from textsr_jax.report.page import event_files, word_file
 from textsr_jax.runtime import paths
 
@@ -90,6 +90,8 @@ def _stages(folder: pathlib.Path, notes: list[str]) -> list[Stage]:
         curves: dict[str, event_files.Points] = {}
         try:
             curves = event_files.read_scalars(place)
+        except StoreError:
+            raise
         except UserError as error:
             notes.append(f"{name}: its curves are left out; {error}")
         stages.append(Stage(name, curves, _json(place.parent / "goodput.json", notes)))
