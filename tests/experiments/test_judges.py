@@ -47,15 +47,20 @@ def test_trainings_of_one_recipe_have_one_name(evaluation, tmp_path):
 
 
 def test_a_recipe_is_a_config_without_its_seed(tmp_path):
-    def recipe(name, **changes):
+    def source(name, **changes):
         workdirs.save_config(Experiment().replace(**changes), tmp_path / name)
-        return judges._recipe(str(tmp_path / name))
+        return str(tmp_path / name)
 
-    assert recipe("a", seed=1) == recipe("b", seed=2)
-    assert recipe("c", seed=1, stage1={"steps": 3}) != recipe("a", seed=1)
-    # A parameter file has no config: it is a network of its own.
+    first, second = source("a", seed=1), source("b", seed=2)
+    longer = source("c", seed=1, stage1={"steps": 3})
+    # A network that has come to the configs since, and that this one does not use.
+    older = source("d", seed=3, sr={"lemma": {"blocks": 3}})
+    larger = source("e", seed=3, sr={"edsr": {"blocks": 3}})
+    # A parameter file has no config.
     (tmp_path / "edsr.params").write_bytes(b"")
-    assert judges._recipe(str(tmp_path / "edsr.params")) == str(tmp_path / "edsr.params")
+    file = str(tmp_path / "edsr.params")
+    given = [first, file, longer, second, older, larger]
+    assert judges._recipes(given) == [first, file, longer, first, first, larger]
 
 
 def test_a_report_has_every_judge_and_says_who_is_missing(

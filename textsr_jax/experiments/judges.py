@@ -10,7 +10,6 @@ a plot of the gains over how well each judge reads HR images.
 import dataclasses
 import functools
 import itertools
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from absl import flags
 from tqdm import tqdm
 
 from textsr_jax.cli.scripts import refuse, run_script
-from textsr_jax.config.differences import plain
+from textsr_jax.config.differences import first_difference
 from textsr_jax.config.settings import Data, Experiment
 from textsr_jax.errors import UserError, require
 from textsr_jax.evaluation import named_models, word_readers
@@ -100,8 +99,8 @@ def load_images(sources: Sequence[str], evaluation: Evaluation) -> list[Shown]:
     """
     shown = [Shown(BICUBIC, "", evaluation.bicubic())]
     first: dict[str, NamedModel] = {}
-    for source in sources:
-        model, recipe = named_models.load_sr(source, Experiment()), _recipe(source)
+    for source, recipe in zip(sources, _recipes(sources), strict=True):
+        model = named_models.load_sr(source, Experiment())
         # One network of a recipe is compiled for all seeds.
         network = first.setdefault(recipe, model).network
         images = evaluation.enhance(network, model.variables)
@@ -111,12 +110,23 @@ def load_images(sources: Sequence[str], evaluation: Evaluation) -> list[Shown]:
     return [*shown, Shown(HR, "", evaluation.hr)]
 
 
-def _recipe(source: str) -> str:
-    """The config that a model was trained by, without its seed; parameter files have none."""
-    path = pathlib.Path(source)
-    if path.is_file() and not packed_files.is_packed_file(path):
-        return source
-    return json.dumps(plain(workdirs.load_config(path).replace(seed=0)), sort_keys=True)
+def _recipes(sources: Sequence[str]) -> list[str]:
+    """For each model the first one of its recipe: their configs differ in nothing but the seed.
+
+    Sizes of networks that neither uses may differ too: configs get new ones. A parameter file has
+    no config, and is a recipe of its own.
+    """
+    firsts: dict[str, Experiment] = {}
+    found = []
+    for source in sources:
+        path, first = pathlib.Path(source), source
+        if path.is_dir() or packed_files.is_packed_file(path):
+            config = workdirs.load_config(path).replace(seed=0)
+            same = (name for name, other in firsts.items() if not first_difference(other, config))
+            first = next(same, source)
+            firsts.setdefault(first, config)
+        found.append(first)
+    return found
 
 
 def _titled(models: Any) -> list[tuple[str, NamedModel]]:
