@@ -87,7 +87,7 @@ def finders_of(model: pathlib.Path, detectors: bool) -> tuple[dict[str, Find], l
 
 def ours(found: detector.Detector, reader: reading.Reader, image: np.ndarray) -> list[Placed]:
     """The words that we find and read."""
-    page = page_reading.page_of(image, found.lines(image), reader)
+    page = page_reading.page_of(image, found.looks(image), reader)
     return [(plain(word.text), _around(word.box)) for word in page.words]
 
 

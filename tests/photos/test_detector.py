@@ -35,24 +35,36 @@ def expected(bar):
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
 
 
-def test_boxes_are_in_pixels_of_a_photograph_of_the_network_s_size(dark):
-    bar = (100, 200, 300, 240)
-    (found,) = dark.lines(photograph(1024, 736, bar))
-    assert found == pytest.approx(expected(bar), abs=0.01)
+def test_boxes_are_in_pixels_of_the_photograph_at_each_size(dark):
+    bar = (100, 200, 400, 260)
+    looks = dark.looks(photograph(1280, 736, bar))
+    assert len(looks) == 3
+    for (found,), part, abs in zip(looks, detector.LOOKS, (0.01, 3, 6), strict=True):
+        smaller = tuple(part * side for side in bar)
+        assert part * found == pytest.approx(expected(smaller), abs=abs * part)
 
 
-@pytest.mark.parametrize("scale", [2, 4])
-def test_a_small_photograph_is_enlarged_for_it(dark, scale):
-    bar = (80, 80, 160, 112)
-    small = tuple(side // scale for side in bar)
-    (found,) = dark.lines(photograph(736 // scale, 736 // scale, small))
-    assert scale * found == pytest.approx(expected(bar), abs=4)
+@pytest.mark.parametrize("width, scale", [(640, 2), (320, 2), (1024, 1.25), (1280, 1), (4000, 0.5)])
+def test_small_photographs_are_enlarged_and_large_ones_reduced(dark, monkeypatch, width, scale):
+    asked = []
+    monkeypatch.setattr(
+        dark, "_probabilities", lambda image, scale: asked.append(scale) or np.zeros((32, 32))
+    )
+    dark.looks(photograph(width, 400))
+    assert asked == pytest.approx([scale, scale / 2, scale / 4])
+
+
+def test_boxes_in_an_enlarged_photograph_are_where_its_text_is(dark):
+    bar = (40, 40, 90, 60)
+    found = dark.looks(photograph(320, 192, bar))[0]
+    doubled = tuple(2 * side for side in bar)
+    assert 2 * found[0] == pytest.approx(expected(doubled), abs=4)
 
 
 def test_a_turned_line_has_a_turned_box(dark):
     canvas = Image.fromarray(photograph(736, 736, (200, 350, 500, 380)))
     turned = np.asarray(canvas.rotate(-20, Image.Resampling.BICUBIC, fillcolor="white"))
-    (found,) = dark.lines(turned)
+    (found,), *_ = dark.looks(turned)
     right = found[1] - found[0]
     assert np.degrees(np.arctan2(right[1], right[0])) == pytest.approx(20, abs=1.5)
     width, height = sides(found)
@@ -70,17 +82,17 @@ def test_colours_are_handed_over_blue_first(tmp_path):
         for name, value in (("start", 0), ("end", 1), ("axis", 1))
     ]
     file = dark_text.save(tmp_path / "blue.onnx", nodes, constants)
-    image = photograph(736, 736, (0, 0, 736, 736))
+    image = photograph(1280, 736, (0, 0, 1280, 736))
     image[100:150, 100:200, 0] = 255
     image[300:350, 100:200, 2] = 255
-    (found,) = detector.Detector(file).lines(image)
+    (found,), *_ = detector.Detector(file).looks(image)
     assert found.mean(axis=0) == pytest.approx((150, 325))
 
 
 def test_small_text_of_a_large_photograph_is_looked_for_in_tiles(dark):
     """Reduced to 2,000 pixels a stroke of 5 pixels is 2 high; lines across tiles stay whole."""
     large, small, far = (300, 300, 900, 420), (900, 1500, 2300, 1505), (4500, 1800, 4700, 1806)
-    found = dark.lines(photograph(4800, 2000, large, small, far))
+    found, *_ = dark.looks(photograph(4800, 2000, large, small, far))
     order = np.argsort(found[:, 0, 0])
     heights = [sides(box)[1] for box in found[order]]
     assert len(found) == 3
@@ -91,25 +103,24 @@ def test_small_text_of_a_large_photograph_is_looked_for_in_tiles(dark):
     assert heights[0] > 100 and max(heights[1:]) < 50
 
 
-def test_large_text_that_is_missed_is_found_at_half_the_size(dark, monkeypatch):
+def test_text_that_is_missed_at_one_size_is_found_at_another(dark, monkeypatch):
     seen = dark._probabilities
-    text, low = (100, 200, 400, 260), (100, 500, 400, 508)
-    image = photograph(1024, 736, text, low)
+    text = (100, 200, 400, 260)
     monkeypatch.setattr(
-        dark, "_probabilities", lambda image, scale: seen(image, scale) * (scale < 1)
+        dark, "_probabilities", lambda image, scale: seen(image, scale) * (scale == 0.5)
     )
-    # What is low there is not large.
-    (found,) = dark.lines(image)
+    first, (found,), last = dark.looks(photograph(1280, 736, text))
+    assert len(first) == len(last) == 0
     assert found == pytest.approx(expected(text), abs=4)
 
 
 def test_a_photograph_without_text_has_no_boxes(dark):
-    assert dark.lines(photograph(300, 200)).shape == (0, 4, 2)
-    assert dark.lines(photograph(1, 1)).shape == (0, 4, 2)
+    for image in photograph(300, 200), photograph(1, 1):
+        assert [found.shape for found in dark.looks(image)] == 3 * [(0, 4, 2)]
 
 
 def test_boxes_end_at_the_photograph_s_edge(dark):
-    (found,) = dark.lines(photograph(1000, 736, (0, 0, 200, 40)))
+    (found,), *_ = dark.looks(photograph(1280, 736, (0, 0, 200, 40)))
     assert found.min() == 0 and found[2] == pytest.approx(expected((0, 0, 200, 40))[2], abs=1)
 
 

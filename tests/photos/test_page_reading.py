@@ -150,3 +150,42 @@ def test_a_photograph_that_is_not_there_is_one_line(read):
 
 def test_the_shipped_reader_is_loaded_once():
     assert page_reading._shipped() is page_reading._shipped()
+
+
+def upright(left, top, right, bottom):
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], float)
+
+
+def test_of_two_sizes_the_lines_with_most_letters_likely_right_stay():
+    """The lower half of bricks is read as `x`, unsure."""
+    image = white()
+    first, second = draw(image, 60, 100, "open daily", space=60)
+    (third,) = draw(image, 60, 300, "exit")
+    words = [
+        upright(*word) + 4 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+        for word in (first, second, third)
+    ]
+    cut = [
+        upright(left, top + HEIGHT // 2, right, bottom)
+        for left, top, right, bottom in (first, second)
+    ]
+    page = page_reading.page_of(image, [np.array(cut), np.array(words)], Reader(Bricks()))
+    assert page.text == "open daily\nexit"
+    # Of two that are as good the first stays, and what one alone sees stays too.
+    looks = [np.array(words[:2]), np.array([box + 1 for box in words])]
+    page = page_reading.page_of(image, looks, Reader(Bricks()))
+    assert page.text == "open daily\nexit"
+    assert page.words[0].box == pytest.approx(words[0], abs=1)
+    alone = page_reading.page_of(image, [np.array(words[:2])], Reader(Bricks()))
+    np.testing.assert_array_equal(page.words[0].box, alone.words[0].box)
+
+
+def test_text_of_unlike_looks_is_chosen_as_a_whole():
+    """One look joins two words that another parts: no part of the one stays beside the other."""
+    image = white()
+    first, second = draw(image, 60, 100, "open daily", space=60)
+    whole = upright(*first[:2], *second[2:])
+    low = upright(first[0], first[1] + HEIGHT // 2, first[2], first[3])
+    looks = [np.array([low, upright(*second)]), np.array([whole])]
+    page = page_reading.page_of(image, looks, Reader(Bricks()))
+    assert page.text == "open daily"

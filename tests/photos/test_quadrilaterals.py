@@ -76,3 +76,22 @@ def test_a_part_of_a_perspective_lies_on_its_sides():
     assert left[[0, 3]] == pytest.approx(box[[0, 3]])
     # The far half looks shorter: the diagonals cross in the middle, as seen in perspective.
     assert left[1, 0] == pytest.approx(200 / 3)
+
+
+def test_boxes_overlap_if_they_share_more_than_half_of_the_smaller_one():
+    def between(left, top, right, bottom):
+        return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], float)
+
+    large = between(0, 0, 100, 20)
+    others = np.array(
+        [
+            between(10, 5, 20, 15),  # inside
+            between(90, 0, 110, 20),  # half of it, exactly
+            between(89, 0, 109, 20),  # 11 of 20 columns
+            between(200, 0, 300, 20),
+        ]
+    )
+    found = quadrilaterals.overlapping(large[None], others)
+    np.testing.assert_array_equal(found, [[True, False, True, False]])
+    np.testing.assert_array_equal(quadrilaterals.overlapping(others, large[None]), found.T)
+    assert quadrilaterals.overlapping(others[:0], others).shape == (0, 4)

@@ -23,9 +23,12 @@ from textsr_jax.runtime.concurrency import bind_to_process, once
 # The package that has the file, its place there, and the package that runs it.
 PACKAGE, FILE, RUNTIME = "rapidocr", "models/PP-OCRv6_det_small.onnx", "onnxruntime"
 
-# A photograph is enlarged until its shorter side has so many pixels, at most so much, and reduced
-# until its longer side has no more than so many. The first and the last are RapidOCR's.
-SHORTEST, MOST_ENLARGED, LONGEST = 736, 8.0, 2000
+# A photograph is enlarged until its longer side has so many pixels, at most so much, and reduced
+# until that side has no more than so many, as RapidOCR does.
+ENLARGED, MOST_ENLARGED, LONGEST = 1280, 2.0, 2000
+# The network sees it at these parts of that size. A detector misses text that is much larger than
+# what it was trained with, and joins words at one size that it parts at another.
+LOOKS = (1.0, 0.5, 0.25)
 # Sides of what the network takes are multiples of this.
 _MULTIPLE = 32
 
@@ -38,11 +41,6 @@ _LEAST, _LEAST_GROWN = 3.0, 5.0
 # Text that is lower than this in the network's image, in pixels, is looked for again in tiles of
 # the photograph as it is. A tile shares so many pixels with its neighbours on each side.
 SMALL, _TILE, _SHARED = 8.0, 1280, 64
-# A photograph is looked at once more at this part of its size in the network, for text that is at
-# least so many pixels high there: too much of a large letter is seen as ground.
-COARSE, _LARGE = 0.5, 12.0
-# Two boxes show the same text if they share this part of the smaller one's area.
-_SAME = 0.5
 
 
 class Detector:
@@ -66,29 +64,34 @@ class Detector:
         )
         (self._input,) = (value.name for value in self._session.get_inputs())
 
-    def lines(self, image: np.ndarray) -> np.ndarray:
-        """Returns the boxes of the lines in a photograph, in no order.
+    def looks(self, image: np.ndarray) -> list[np.ndarray]:
+        """Returns the boxes of the lines in a photograph, as it looks at each of several sizes.
 
-        It is looked at as a whole, and again at half of that size, which adds large text that was
-        not found. Where the first look shows traces of small text (`SMALL`) because the photograph
-        was reduced, those parts are looked at again as they are.
+        The same text may be found at several sizes, in one box or in many. Where the first look
+        shows traces of small text (`SMALL`) because the photograph was reduced, those parts are
+        looked at again as they are, and their boxes belong to that look.
 
         Args:
           image: uint8 (height, width, 3), RGB.
 
         Returns:
-          float64 (n, 4, 2): corners x, y in pixels, clockwise. The first side is the upper one of
-          a line that is turned by at most 45 degrees.
+          For each of `LOOKS`, from the largest size to the smallest, float64 (n, 4, 2), in no
+          order: corners x, y in pixels, clockwise. The first side is the upper one of a line that
+          is turned by at most 45 degrees.
         """
         height, width = image.shape[:2]
-        scale = min(max(1.0, SHORTEST / min(height, width)), MOST_ENLARGED)
-        scale = min(scale, LONGEST / max(height, width))
-        found, traces = self._look(image, scale, SMALL if scale < 1 else 0.0)
-        large, _ = self._look(image, COARSE * scale, _LARGE)
-        found += _without(large, found)
-        if traces:
-            found += _without(self._small(image, traces), found)
-        return _inside(np.array(found).reshape(-1, 4, 2), width, height)
+        longer = max(height, width)
+        scale = min(max(1.0, ENLARGED / longer), MOST_ENLARGED, LONGEST / longer)
+        looks = []
+        for part in LOOKS:
+            first = part == LOOKS[0]
+            found, traces = self._look(image, part * scale, SMALL if first and scale < 1 else 0.0)
+            if traces:
+                again = np.array(self._small(image, traces)).reshape(-1, 4, 2)
+                known = quadrilaterals.overlapping(again, np.array(found).reshape(-1, 4, 2))
+                found += list(again[~known.any(axis=1)])
+            looks.append(_inside(np.array(found).reshape(-1, 4, 2), width, height))
+        return looks
 
     def _look(
         self, image: np.ndarray, scale: float, least: float
@@ -213,24 +216,6 @@ def _tiles(length: int) -> list[tuple[int, int]]:
     count = math.ceil(length / (_TILE - 2 * _SHARED))
     ends = [round(length * number / count) for number in range(count + 1)]
     return list(itertools.pairwise(ends))
-
-
-def _without(boxes: list[np.ndarray], others: list[np.ndarray]) -> list[np.ndarray]:
-    """Returns the boxes that do not show the same text as one of the others.
-
-    Boxes are compared by the upright rectangles around them.
-    """
-    if not others:
-        return boxes
-    least, most = np.array([(box.min(axis=0), box.max(axis=0)) for box in others]).swapaxes(0, 1)
-    areas = np.prod(most - least, axis=1)
-    kept = []
-    for box in boxes:
-        low, high = box.min(axis=0), box.max(axis=0)
-        shared = (np.minimum(most, high) - np.maximum(least, low)).clip(0).prod(axis=1)
-        if not (shared > _SAME * np.minimum(areas, np.prod(high - low))).any():
-            kept.append(box)
-    return kept
 
 
 def _inside(boxes: np.ndarray, width: int, height: int) -> np.ndarray:

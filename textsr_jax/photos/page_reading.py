@@ -1,15 +1,17 @@
 """`read_page`: finds the lines of a photograph, cuts them into words and reads these.
 
-A gap in a line may end a word or not. The line is then read both ways, and what was read chooses.
+A gap in a line may end a word or not, and the detector may find other lines at another size. All of
+it is read, and what was read chooses.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.sparse import csgraph
 
 from textsr_jax import reading
 from textsr_jax.decoding.english import log_ratio
@@ -21,9 +23,8 @@ from textsr_jax.runtime.concurrency import once
 
 # The weight of the log odds that a gap ends a word, beside the recogniser's confidence.
 _GAP = 1.0
-# The weight of likely English beside the recogniser's confidence, of which less does not count; and
-# what words of one and of two characters cost, because edges and frames are read as such.
-_ENGLISH, _LEAST_CONFIDENCE, _SHORT = 0.5, 1e-6, {1: 3.0, 2: 1.5}
+# The weight of likely English beside the recogniser's confidence, of which less does not count.
+_ENGLISH, _LEAST_CONFIDENCE = 0.5, 1e-6
 # A line has at most so many rows: twice what the recogniser sees.
 _MOST_ROWS = 2 * HR_SIZE[1]
 
@@ -118,9 +119,11 @@ class _Stretch:
 def read_page(image: ImageLike, reader: Reader | None = None) -> Page:
     """Finds and reads the words of a whole photograph.
 
-    PP-OCRv6's detector finds lines (`photos.detector`). Each is cut out by its four corners and
-    straightened; lines that run up or down are turned. `photos.splitting` and the reader cut it
-    into words, and the reader reads them as it reads crops.
+    PP-OCRv6's detector finds lines, at several sizes of the photograph (`photos.detector`). Each is
+    cut out by its four corners and straightened; lines that run up or down are turned.
+    `photos.splitting` and the reader cut it into words, and the reader reads them as it reads
+    crops. Where lines of several sizes show the same text, those stay in which more letters are
+    likely to be right.
 
     Args:
       image: the photograph, as `textsr_jax.images.image_rgb` takes it.
@@ -136,23 +139,29 @@ def read_page(image: ImageLike, reader: Reader | None = None) -> Page:
     from textsr_jax.photos import detector
 
     pixels = image_rgb(image, None)
-    found = detector.shipped().lines(pixels)
+    found = detector.shipped().looks(pixels)
     return page_of(pixels, found, reader or _shipped())
 
 
-def page_of(image: np.ndarray, boxes: Iterable[np.ndarray], reader: Reader) -> Page:
+def page_of(image: np.ndarray, looks: Sequence[np.ndarray], reader: Reader) -> Page:
     """Reads the lines of a photograph whose places are known.
 
     Args:
       image: uint8 (height, width, 3).
-      boxes: the lines' corners, float (4, 2) each, clockwise, the first side above.
+      looks: proposals of the lines' corners, float (n, 4, 2) each, clockwise, the first side above.
+        Lines of one proposal show different text; those of two may show the same.
       reader: reads the words.
     """
     height, width = image.shape[:2]
+    boxes = [box for look in looks for box in look]
+    numbers = [number for number, look in enumerate(looks) for _ in look]
+    strips = [_straightened(image, box) for box in boxes]
+    read = [words for words in zip(numbers, _words(strips, reader), strict=True) if words[1]]
+    kept = _chosen(read)
     lines = []
-    for words in _lines_of_words(image, boxes, reader):
-        corners = np.stack([words[0].box[0], *words[-1].box[1:3], words[0].box[3]])
-        lines.append(Line(tuple(words), corners))
+    for joined in ordering.on_lines([_whole(words) for words in kept]):
+        words = tuple(word for number in joined for word in kept[number])
+        lines.append(Line(words, _whole(words)))
     order = ordering.in_order([line.box for line in lines])
     return Page(tuple(lines[number] for number in order), width, height)
 
@@ -162,22 +171,50 @@ def _shipped() -> Reader:
     return reading.load()
 
 
-def _lines_of_words(
-    image: np.ndarray, boxes: Iterable[np.ndarray], reader: Reader
-) -> Iterator[list[Word]]:
-    """Yields the words of each line, from its beginning to its end, in no order of lines."""
-    strips = [_straightened(image, box) for box in boxes]
-    wide = [strip for strip in strips if not strip.tall]
-    found: list[list[Word]] = []
-    tall = [strip for strip in strips if strip.tall]
-    for strip, one in zip(tall, reader.read([strip.image for strip in tall]), strict=True):
+def _words(strips: Sequence[_Strip], reader: Reader) -> list[list[Word]]:
+    """Returns the words of each strip, from its beginning to its end; none where none are read."""
+    found: list[list[Word]] = [[] for _ in strips]
+    wide = {number: strip for number, strip in enumerate(strips) if not strip.tall}
+    tall = [number for number, strip in enumerate(strips) if strip.tall]
+    for number, one in zip(tall, reader.read([strips[n].image for n in tall]), strict=True):
         if one.turned % 2:
-            wide.append(strip.turned(one.turned))
+            wide[number] = strips[number].turned(one.turned)
         elif one.text:
-            found.append([_word(strip, one)])
-    found += filter(None, _read_strips(wide, reader))
-    for numbers in ordering.on_lines([_whole(words) for words in found]):
-        yield [word for number in numbers for word in found[number]]
+            found[number] = [_word(strips[number], one)]
+    for number, words in zip(wide, _read_strips(list(wide.values()), reader), strict=True):
+        found[number] = words
+    return found
+
+
+def _chosen(lines: Sequence[tuple[int, list[Word]]]) -> list[list[Word]]:
+    """Returns the lines of words that stay, where several looks show the same text.
+
+    Lines are of one group if they share a place in two looks, or if a third line joins them. Of
+    each group the lines of one look stay: those in which most letters are expected to be right,
+    less those that are expected to be wrong. Of two such looks the first stays.
+
+    Args:
+      lines: the number of its look and the words of each line.
+    """
+    if not lines:
+        return []
+    look = np.array([number for number, _ in lines])
+    boxes = np.stack([_whole(words) for _, words in lines])
+    shared = quadrilaterals.overlapping(boxes, boxes) & (look[:, None] != look)
+    _, group = csgraph.connected_components(shared, directed=False)
+    # The expected letters of each look in each group.
+    values: dict[int, dict[int, float]] = {}
+    for (number, words), of in zip(lines, group.tolist(), strict=True):
+        looks = values.setdefault(of, {})
+        letters = sum((2 * word.confidence - 1) * len(word.text) for word in words)
+        looks[number] = looks.get(number, 0.0) + letters
+    # Looks are in order, and `max` takes the first of the best.
+    best = {of: max(looks.items(), key=lambda item: item[1])[0] for of, looks in values.items()}
+    return [
+        words
+        for (number, words), of in zip(lines, group.tolist(), strict=True)
+        if best[of] == number
+    ]
 
 
 def _straightened(image: np.ndarray, box: np.ndarray) -> _Strip:
@@ -225,7 +262,7 @@ def _word(strip: _Strip, one: Reading) -> Word:
 def _evidence(one: Reading) -> float:
     """Returns the log odds for a part's text, up to a constant."""
     sure = math.log(max(one.confidence, _LEAST_CONFIDENCE))
-    return sure + _ENGLISH * log_ratio(one.text) - _SHORT.get(len(one.text), 0.0)
+    return sure + _ENGLISH * log_ratio(one.text)
 
 
 def _stretches(strip: _Strip, spaces: splitting.Spaces) -> list[_Stretch]:

@@ -50,6 +50,24 @@ def sides(box: np.ndarray) -> tuple[float, float]:
     return float(max(lengths[0], lengths[2])), float(max(lengths[1], lengths[3]))
 
 
+def overlapping(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Returns which boxes show the same text as which others.
+
+    They do if the upright rectangles around them share more than half of the smaller one.
+
+    Args:
+      boxes, others: corners, (n, 4, 2) and (m, 4, 2).
+
+    Returns:
+      bool (n, m).
+    """
+    low, high = boxes.min(axis=1)[:, None], boxes.max(axis=1)[:, None]
+    least, most = others.min(axis=1), others.max(axis=1)
+    shared = (np.minimum(most, high) - np.maximum(least, low)).clip(0).prod(axis=2)
+    areas = np.minimum((high - low).prod(axis=2), (most - least).prod(axis=1))
+    return shared > areas / 2
+
+
 def straightened(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Returns what stands in a quadrilateral as an upright image, by bicubic interpolation.
 
