@@ -3,11 +3,13 @@
 import concurrent.futures
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from tests.chromium import Watched, browser
 from tests.conftest import word_image
@@ -62,6 +64,29 @@ def test_a_crop_is_sharpened_and_read_at_the_bits_that_are_chosen(watched):
     page.wait_for_selector(".slider-wrap img, .slider-wrap + img, [data-testid*=slider] img")
     page.get_by_label("2", exact=True).check()
     page.wait_for_selector(".html-container:has-text('cdistnet (2 bits)')", timeout=120_000)
+
+
+def test_a_photograph_is_shown_with_its_words_and_their_boxes(watched, tmp_path):
+    pytest.importorskip("rapidocr", reason="rapidocr is not installed; it comes with [photos]")
+    photograph = Image.new("RGB", (1000, 750), (120, 130, 140))
+    sign = ImageDraw.Draw(photograph)
+    sign.rectangle((80, 60, 900, 420), (225, 220, 205))
+    for top, line in ((100, "central station"), (210, "open daily"), (320, "fire exit")):
+        sign.text((140, top), line, fill=(40, 30, 60), font=ImageFont.load_default(60))
+    photograph.save(tmp_path / "sign.png")
+    page = watched.page
+    page.set_input_files("input[type=file]", tmp_path / "sign.png")
+    page.wait_for_selector(".html-container:has-text('A whole photograph.')", timeout=120_000)
+    shown = page.inner_text(".html-container:has(.read)")
+    assert [line for line in shown.splitlines() if line][:3] == [
+        "central station",
+        "open daily",
+        "fire exit",
+    ]
+    # The photograph with the boxes, as wide as pictures are shown at most.
+    boxes = page.get_by_test_id("block-label").filter(has_text=re.compile(r"^\s*words\s*$"))
+    image = boxes.locator("..").locator("img").last
+    assert image.evaluate("image => image.naturalWidth") == 1600
 
 
 def test_damaged_files_and_many_at_once_leave_it_alive(address, tmp_path):
