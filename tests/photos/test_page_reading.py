@@ -189,3 +189,22 @@ def test_text_of_unlike_looks_is_chosen_as_a_whole():
     looks = [np.array([low, upright(*second)]), np.array([whole])]
     page = page_reading.page_of(image, looks, Reader(Bricks()))
     assert page.text == "open daily"
+
+
+def test_a_line_in_nearly_the_same_place_is_not_read_again(monkeypatch):
+    image = white()
+    (word,) = draw(image, 60, 100, "open")
+    seen = []
+    word_of = Bricks.word
+    monkeypatch.setattr(Bricks, "word", lambda self, image: seen.append(1) or word_of(self, image))
+    box = upright(*word) + 4 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+    other = upright(*word) + 12 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+
+    def pictures(*looks):
+        seen.clear()
+        page = page_reading.page_of(image, [look[None] for look in looks], Reader(Bricks()))
+        assert page.text == "open"
+        return sum(seen)
+
+    once = pictures(box)
+    assert once > 0 and pictures(box, box + 1) == once < pictures(box, other)

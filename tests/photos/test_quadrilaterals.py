@@ -95,3 +95,12 @@ def test_boxes_overlap_if_they_share_more_than_half_of_the_smaller_one():
     np.testing.assert_array_equal(found, [[True, False, True, False]])
     np.testing.assert_array_equal(quadrilaterals.overlapping(others, large[None]), found.T)
     assert quadrilaterals.overlapping(others[:0], others).shape == (0, 4)
+
+
+def test_what_boxes_share_is_the_intersection_over_the_union():
+    def between(left, right):
+        return np.array([(left, 0), (right, 0), (right, 10), (left, 10)], float)
+
+    others = np.array([between(0, 20), between(10, 30), between(0, 40), between(20, 40)])
+    found = quadrilaterals.shared(between(0, 20)[None], others)
+    np.testing.assert_allclose(found, [[1, 1 / 3, 1 / 2, 0]])

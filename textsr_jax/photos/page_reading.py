@@ -25,6 +25,9 @@ from textsr_jax.runtime.concurrency import once
 _GAP = 1.0
 # The weight of likely English beside the recogniser's confidence, of which less does not count.
 _ENGLISH, _LEAST_CONFIDENCE = 0.5, 1e-6
+# A line is not read again at another size if the upright rectangles around both boxes share this
+# part of what both cover together.
+_SAME = 0.85
 # A line has at most so many rows: twice what the recogniser sees.
 _MOST_ROWS = 2 * HR_SIZE[1]
 
@@ -56,6 +59,21 @@ class _Strip:
         start, end = math.floor(left * width), math.ceil(right * width)
         part = quadrilaterals.part(self.box, start / width, end / width)
         return _Strip(part, np.ascontiguousarray(self.image[:, start:end]))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Read:
+    """A line that was read.
+
+    Attributes:
+      look: the number of the look in which it was found.
+      box: its corners in the photograph, float64 (4, 2).
+      words: from its beginning to its end; none where none was read.
+    """
+
+    look: int
+    box: np.ndarray
+    words: list[Word]
 
 
 # Two shares of a strip's width, between which a word may stand.
@@ -153,10 +171,17 @@ def page_of(image: np.ndarray, looks: Sequence[np.ndarray], reader: Reader) -> P
       reader: reads the words.
     """
     height, width = image.shape[:2]
-    boxes = [box for look in looks for box in look]
-    numbers = [number for number, look in enumerate(looks) for _ in look]
-    strips = [_straightened(image, box) for box in boxes]
-    read = [words for words in zip(numbers, _words(strips, reader), strict=True) if words[1]]
+    read: list[_Read] = []
+    for number, look in enumerate(looks):
+        known = [_known(box, read) for box in look]
+        strips = [
+            _straightened(image, box) for box, one in zip(look, known, strict=True) if not one
+        ]
+        new = iter(_words(strips, reader))
+        read += [
+            _Read(number, box, one.words if one else next(new))
+            for box, one in zip(look, known, strict=True)
+        ]
     kept = _chosen(read)
     lines = []
     for joined in ordering.on_lines([_whole(words) for words in kept]):
@@ -186,34 +211,41 @@ def _words(strips: Sequence[_Strip], reader: Reader) -> list[list[Word]]:
     return found
 
 
-def _chosen(lines: Sequence[tuple[int, list[Word]]]) -> list[list[Word]]:
-    """Returns the lines of words that stay, where several looks show the same text.
+def _known(box: np.ndarray, read: Sequence[_Read]) -> _Read | None:
+    """Returns a line that was read in nearly the same place; None if there is none."""
+    if not read:
+        return None
+    shares = quadrilaterals.shared(box[None], np.stack([one.box for one in read]))[0]
+    best = int(shares.argmax())
+    return read[best] if shares[best] >= _SAME else None
+
+
+def _chosen(lines: Sequence[_Read]) -> list[list[Word]]:
+    """Returns the words of the lines that stay, where several looks show the same text.
 
     Lines are of one group if they share a place in two looks, or if a third line joins them. Of
     each group the lines of one look stay: those in which most letters are expected to be right,
     less those that are expected to be wrong. Of two such looks the first stays.
-
-    Args:
-      lines: the number of its look and the words of each line.
     """
+    lines = [line for line in lines if line.words]
     if not lines:
         return []
-    look = np.array([number for number, _ in lines])
-    boxes = np.stack([_whole(words) for _, words in lines])
-    shared = quadrilaterals.overlapping(boxes, boxes) & (look[:, None] != look)
-    _, group = csgraph.connected_components(shared, directed=False)
+    look = np.array([line.look for line in lines])
+    boxes = np.stack([_whole(line.words) for line in lines])
+    linked = quadrilaterals.overlapping(boxes, boxes) & (look[:, None] != look)
+    _, groups = csgraph.connected_components(linked, directed=False)
     # The expected letters of each look in each group.
     values: dict[int, dict[int, float]] = {}
-    for (number, words), of in zip(lines, group.tolist(), strict=True):
-        looks = values.setdefault(of, {})
-        letters = sum((2 * word.confidence - 1) * len(word.text) for word in words)
-        looks[number] = looks.get(number, 0.0) + letters
+    for line, group in zip(lines, groups.tolist(), strict=True):
+        looks = values.setdefault(group, {})
+        letters = sum((2 * word.confidence - 1) * len(word.text) for word in line.words)
+        looks[line.look] = looks.get(line.look, 0.0) + letters
     # Looks are in order, and `max` takes the first of the best.
-    best = {of: max(looks.items(), key=lambda item: item[1])[0] for of, looks in values.items()}
+    best = {group: max(looks, key=looks.__getitem__) for group, looks in values.items()}
     return [
-        words
-        for (number, words), of in zip(lines, group.tolist(), strict=True)
-        if best[of] == number
+        line.words
+        for line, group in zip(lines, groups.tolist(), strict=True)
+        if best[group] == line.look
     ]
 
 

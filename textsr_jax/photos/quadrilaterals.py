@@ -61,11 +61,31 @@ def overlapping(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     Returns:
       bool (n, m).
     """
+    both, one, other = _areas(boxes, others)
+    return both > np.minimum(one, other) / 2
+
+
+def shared(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Returns how much boxes share of what they cover together with others, from 0 to 1.
+
+    Of the upright rectangles around them: the intersection over the union.
+
+    Args:
+      boxes, others: corners, (n, 4, 2) and (m, 4, 2).
+
+    Returns:
+      float64 (n, m).
+    """
+    both, one, other = _areas(boxes, others)
+    return both / np.maximum(one + other - both, 1e-9)
+
+
+def _areas(boxes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of upright rectangles around boxes: (n, m) of what they share, (n, 1) and (m,) of each."""
     low, high = boxes.min(axis=1)[:, None], boxes.max(axis=1)[:, None]
     least, most = others.min(axis=1), others.max(axis=1)
-    shared = (np.minimum(most, high) - np.maximum(least, low)).clip(0).prod(axis=2)
-    areas = np.minimum((high - low).prod(axis=2), (most - least).prod(axis=1))
-    return shared > areas / 2
+    both = (np.minimum(most, high) - np.maximum(least, low)).clip(0).prod(axis=2)
+    return both, (high - low).prod(axis=2), (most - least).prod(axis=1)
 
 
 def straightened(image: np.ndarray, box: np.ndarray) -> np.ndarray:
