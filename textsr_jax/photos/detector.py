@@ -83,9 +83,9 @@ class Detector:
         longer = max(height, width)
         scale = min(max(1.0, ENLARGED / longer), MOST_ENLARGED, LONGEST / longer)
         looks = []
-        for part in LOOKS:
-            first = part == LOOKS[0]
-            found, traces = self._look(image, part * scale, SMALL if first and scale < 1 else 0.0)
+        for number, part in enumerate(LOOKS):
+            least = SMALL if number == 0 and scale < 1 else 0.0
+            found, traces = self._look(image, part * scale, least)
             if traces:
                 again = np.array(self._small(image, traces)).reshape(-1, 4, 2)
                 known = quadrilaterals.overlapping(again, np.array(found).reshape(-1, 4, 2))

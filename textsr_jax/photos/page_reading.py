@@ -173,7 +173,7 @@ def page_of(image: np.ndarray, looks: Sequence[np.ndarray], reader: Reader) -> P
     height, width = image.shape[:2]
     read: list[_Read] = []
     for number, look in enumerate(looks):
-        known = [_known(box, read) for box in look]
+        known = _known(look, read)
         strips = [
             _straightened(image, box) for box, one in zip(look, known, strict=True) if not one
         ]
@@ -211,13 +211,12 @@ def _words(strips: Sequence[_Strip], reader: Reader) -> list[list[Word]]:
     return found
 
 
-def _known(box: np.ndarray, read: Sequence[_Read]) -> _Read | None:
-    """Returns a line that was read in nearly the same place; None if there is none."""
-    if not read:
-        return None
-    shares = quadrilaterals.shared(box[None], np.stack([one.box for one in read]))[0]
-    best = int(shares.argmax())
-    return read[best] if shares[best] >= _SAME else None
+def _known(boxes: np.ndarray, read: Sequence[_Read]) -> list[_Read | None]:
+    """Returns for each box a line that was read in nearly the same place, or None."""
+    if not len(boxes) or not read:
+        return [None] * len(boxes)
+    shares = quadrilaterals.shared(boxes, np.stack([one.box for one in read]))
+    return [read[row.argmax()] if row.max() >= _SAME else None for row in shares]
 
 
 def _chosen(lines: Sequence[_Read]) -> list[list[Word]]:
