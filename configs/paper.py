@@ -139,7 +139,9 @@ def get_config(variant: str = "") -> ConfigDict:
         dropout=0.1,
         dtype="float32",
     )
-    config.init = part(sr="", resampler="", ocr="", focus="", prior="", pretrain="", grow=False)
+    config.init = part(
+        sr="", resampler="", ocr="", focus="", prior="", pretrain="", grow=False, external=""
+    )
     config.parallel = part(fsdp=1, pmap=False, rules=((".*/(kernel|embedding)", -1),))
 
     # ---- decoding: the published beam search and nothing beside it
@@ -213,6 +215,8 @@ def get_config(variant: str = "") -> ConfigDict:
         reading=0.0,
         softmax_twice=True,
         reader_rate=1.0,
+        # ours, not published: other readers' loss
+        external=0.0,
         scale=100.0,
         confusion="",  # docs/concepts/deviations.md says where the published matrix is
         hr_cache_gb=9.0,  # TextZoom takes 8.4

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 
 from configs import paper, small, tiny
 from textsr_jax.config import checks, kinds, sizes
+from textsr_jax.config.recognizer_files import RecognizerFiles
 from textsr_jax.config.settings import FIELDS
 from textsr_jax.config.word_sources import WordSources
 from textsr_jax.errors import UserError
@@ -25,9 +26,9 @@ MACHINE = [name for name, field in FIELDS.items() if field.role == "machine"]
 ODD = {
     "null": (None, ()),
     "true": (True, (kinds.Flag,)),
-    "text of a number": ("8", (kinds.Text, WordSources)),
-    "empty text": ("", (kinds.Text, WordSources)),
-    "text of lines": ("a\nb", (kinds.Text, WordSources)),
+    "text of a number": ("8", (kinds.Text, WordSources, RecognizerFiles)),
+    "empty text": ("", (kinds.Text, WordSources, RecognizerFiles)),
+    "text of lines": ("a\nb", (kinds.Text, WordSources, RecognizerFiles)),
     "text without end": ("x" * 5000, ()),
     "null character": ("a\0b", ()),
     "half a character": ("\ud800", ()),
@@ -123,6 +124,8 @@ def values(kind):
         return some.map(",".join)
     if isinstance(kind, WordSources):
         return st.sampled_from(["", "/mj", "/mj:0.5,/st", "/mj:.25,/st:0.75"])
+    if isinstance(kind, RecognizerFiles):
+        return st.sampled_from(["", "/a.onnx", "/a.onnx,/b.onnx:/b.txt"])
     if isinstance(kind, kinds.Wholes):
         return st.tuples(*[st.integers(kind.low, kind.high)] * kind.count)
     if isinstance(kind, kinds.Axes):

@@ -5,7 +5,7 @@ import os
 import pathlib
 from typing import Any
 
-from textsr_jax.config import checks, word_sources
+from textsr_jax.config import checks, recognizer_files, word_sources
 from textsr_jax.config.kinds import Text
 from textsr_jax.config.settings import FIELDS, Experiment
 
@@ -40,6 +40,7 @@ def plain(config: Experiment) -> dict[str, Any]:
     for name in _PLACES:
         values[name] = _absolute(values[name])
     values["data.words"] = word_sources.with_paths(values["data.words"], _absolute)
+    values["init.external"] = recognizer_files.with_paths(values["init.external"], _absolute)
     content: dict[str, Any] = json.loads(json.dumps(checks.nested(values)))
     return content
 

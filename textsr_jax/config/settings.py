@@ -28,6 +28,7 @@ from textsr_jax.config.network_settings import (
     SRSettings,
 )
 from textsr_jax.config.parts import Part, machine, recipe, table
+from textsr_jax.config.recognizer_files import RecognizerFiles
 from textsr_jax.config.word_sources import WordSources
 
 _MANY = 10**9
@@ -109,6 +110,8 @@ class Starts(Part):
     # LEMMA it is an ABINet, which LEMMA's own starts from.
     prior: str = machine("", Text(), "the recogniser that guides an SR network starts from it")
     pretrain: str = machine("", Text(), "a recogniser that pre-training goes on from")
+    # PP-OCRv4, v5 or v6. They read SR images in training; see `stage1.external`.
+    external: str = machine("", RecognizerFiles(), "ONNX files of other recognisers, by commas")
     # The smaller CDistNet has the same width, and may write 0-9a-z alone. The larger one begins by
     # computing what it did; see `textsr_jax.models.growth`.
     grow: bool = machine(False, Flag(), "ocr and pretrain name a smaller CDistNet, which grows")
@@ -252,6 +255,8 @@ class Stage1Settings(DrawnOptimization):
     turn: float = recipe(0.0, Number(0, 45), "degrees by which words are turned at most")
     # For sr.name=lemma, whose published values are 0.01 and 0.1.
     reading: float = recipe(0.0, _WEIGHT, "weight of the loss of the recogniser inside LEMMA")
+    # The mean CTC loss of the recognisers in init.external on SR images.
+    external: float = recipe(0.0, _WEIGHT, "weight of what other recognisers lose on SR images")
     # False: a cross-entropy of logits.
     softmax_twice: bool = recipe(True, Flag(), "that loss takes probabilities for logits: a bug")
     reader_rate: float = recipe(1.0, Number(0, 1), "that recogniser's part of the learning rate")

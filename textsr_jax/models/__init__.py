@@ -21,6 +21,7 @@ from textsr_jax.models.bicubic import Bicubic
 from textsr_jax.models.cdistnet import CDistNet
 from textsr_jax.models.crnn import CRNN
 from textsr_jax.models.edsr import EDSR
+from textsr_jax.models.external_recognizer import ExternalRecognizer
 from textsr_jax.models.layers.pixels import MASKED
 from textsr_jax.models.lemma import LEMMA
 from textsr_jax.models.located import LocatedResolver
@@ -47,6 +48,7 @@ from textsr_jax.text import ALPHANUMERIC, Alphabet
 
 __all__ = [
     "GUIDED",
+    "ExternalRecognizer",
     "Network",
     "Variables",
     "build_focus",

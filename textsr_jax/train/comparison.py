@@ -1,15 +1,19 @@
 """How SR images are compared with HR images in a step of stage 1 or of the joint stage."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 
 from textsr_jax import losses, text
 from textsr_jax.config.settings import Stage1Settings
 from textsr_jax.data.batching import Batch
 from textsr_jax.images import Array, to_float
-from textsr_jax.models import Network, Variables
+from textsr_jax.models import ExternalRecognizer, Network, Variables
 from textsr_jax.models.layers.pixels import MASKED, to_gray, with_mask
+
+# Where the frozen variables of the recognisers of `config.init.external` are, by their places.
+EXTERNAL = "external"
 
 # Scalars for the log, by name.
 Parts = dict[str, jax.Array]
@@ -37,11 +41,15 @@ def has_text_focus(config: Stage1Settings) -> bool:
 
 
 def comparison(
-    focus: Network, config: Stage1Settings, weights: Array | None
+    focus: Network,
+    config: Stage1Settings,
+    weights: Array | None,
+    external: Sequence[ExternalRecognizer] = (),
 ) -> Callable[[Variables, jax.Array, Batch], tuple[jax.Array, Parts]]:
     """A function of (frozen variables, SR images, batch) to stage 1's unscaled loss and parts.
 
-    The images may have masks, which the HR images are given too.
+    The images may have masks, which the HR images are given too. The external recognisers' frozen
+    variables are under `EXTERNAL`, by their places.
     """
     image_error = losses.IMAGE_ERRORS[config.error]
 
@@ -69,11 +77,25 @@ def comparison(
 
     compare = text_focus if has_text_focus(config) else error_alone
 
-    def with_gradients(
-        frozen: Variables, images: jax.Array, batch: Batch
-    ) -> tuple[jax.Array, Parts]:
+    def with_others(frozen: Variables, images: jax.Array, batch: Batch) -> tuple[jax.Array, Parts]:
         value, parts = compare(frozen, images, batch)
-        gradient = losses.gradient_prior_loss(images[..., :3], to_float(batch.hr)[..., :3])
-        return value + config.gradient * gradient, parts | {"gradient": gradient}
+        seen = images[..., :3]
+        if config.gradient:
+            gradient = losses.gradient_prior_loss(seen, to_float(batch.hr)[..., :3])
+            value, parts = value + config.gradient * gradient, parts | {"gradient": gradient}
+        if external:
+            # They read pictures, so what is beyond black and white does not count.
+            shown = seen + jax.lax.stop_gradient(jnp.clip(seen, 0, 1) - seen)
+            lost = [
+                losses.ctc_loss(
+                    recognizer(frozen[EXTERNAL][str(place)], shown),
+                    batch.characters,
+                    whole=batch.whole,
+                )
+                for place, recognizer in enumerate(external)
+            ]
+            read = jnp.stack(lost).mean()
+            value, parts = value + config.external * read, parts | {"external": read}
+        return value, parts
 
-    return with_gradients if config.gradient else compare
+    return with_others if config.gradient or external else compare

@@ -5,7 +5,7 @@ text attention network for spatial deformation robust scene text image super-res
 2022).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from textsr_jax import losses, metrics
 from textsr_jax.config.settings import Stage1Settings
 from textsr_jax.data.batching import Batch
 from textsr_jax.images import Array, to_float
-from textsr_jax.models import Network, Variables
+from textsr_jax.models import ExternalRecognizer, Network, Variables
 from textsr_jax.models.layers.pixels import with_mask
 from textsr_jax.train.comparison import Parts, comparison, true_images
 from textsr_jax.train.steps import Loss
@@ -37,6 +37,7 @@ def guided_loss(
     config: Stage1Settings,
     *,
     weights: Array | None = None,
+    external: Sequence[ExternalRecognizer] = (),
     turns: Callable[[jax.Array, int, float], tuple[jax.Array, jax.Array]] = draw_turns,
 ) -> Loss:
     """The loss of stage 1 for a network that a text prior guides: the sum over its stages.
@@ -51,11 +52,11 @@ def guided_loss(
 
     Args:
       sr: what is trained, its module a `models.text_prior.GuidedResolver`.
-      focus, config, weights: as for `super_resolution_loss`.
+      focus, config, weights, external: as for `super_resolution_loss`.
       teacher: a CRNN.
       turns: draws what `turn` takes, from a key, the number of words and the largest angle.
     """
-    compare = comparison(focus, config, weights)
+    compare = comparison(focus, config, weights, external)
 
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array

@@ -4,6 +4,7 @@ As published with "Towards robust scene text image super-resolution via explicit
 enhancement" (Guo et al., 2023).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,14 +14,19 @@ from textsr_jax import losses, text
 from textsr_jax.config.settings import Stage1Settings
 from textsr_jax.data.batching import Batch
 from textsr_jax.images import Array, to_float
-from textsr_jax.models import Network, Variables
+from textsr_jax.models import ExternalRecognizer, Network, Variables
 from textsr_jax.models.abinet import targets
 from textsr_jax.train.comparison import Parts, comparison
 from textsr_jax.train.steps import Loss
 
 
 def located_loss(
-    sr: Network, focus: Network, config: Stage1Settings, *, weights: Array | None = None
+    sr: Network,
+    focus: Network,
+    config: Stage1Settings,
+    *,
+    weights: Array | None = None,
+    external: Sequence[ExternalRecognizer] = (),
 ) -> Loss:
     """The loss of `super_resolution_loss`, and `reading` x that of the recogniser inside.
 
@@ -29,9 +35,9 @@ def located_loss(
 
     Args:
       sr: what is trained, its module a `models.located.LocatedResolver`.
-      focus, config, weights: as for `super_resolution_loss`.
+      focus, config, weights, external: as for `super_resolution_loss`.
     """
-    compare = comparison(focus, config, weights)
+    compare = comparison(focus, config, weights, external)
 
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array

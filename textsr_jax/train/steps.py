@@ -5,7 +5,7 @@ for the log, and the batch statistics after the batch.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax
@@ -19,7 +19,7 @@ from textsr_jax.config.settings import Stage0Settings, Stage1Settings
 from textsr_jax.data.batching import Batch
 from textsr_jax.data.photograph_folders import Crops
 from textsr_jax.images import Array, to_float
-from textsr_jax.models import Network, Variables, join, part_of
+from textsr_jax.models import ExternalRecognizer, Network, Variables, join, part_of
 from textsr_jax.models.layers.pixels import to_gray
 from textsr_jax.train import pmapped
 from textsr_jax.train.comparison import Parts, comparison, whole_mask
@@ -228,6 +228,7 @@ def super_resolution_loss(
     config: Stage1Settings,
     *,
     weights: Array | None = None,
+    external: Sequence[ExternalRecognizer] = (),
 ) -> Loss:
     """The text-focus loss of stage 1; `frozen` holds the text-focus recogniser's variables.
 
@@ -240,8 +241,10 @@ def super_resolution_loss(
       focus: the text-focus recogniser.
       config: `stage1`: the images' `error` and the weights of the parts.
       weights: of confusions between characters, from `losses.weight_table`; None for 1 everywhere.
+      external: recognisers that read SR images too, with their variables in `frozen` under
+        `comparison.EXTERNAL`; `external` x the mean of their CTC losses is added.
     """
-    compare = comparison(focus, config, weights)
+    compare = comparison(focus, config, weights, external)
 
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array
@@ -261,6 +264,7 @@ def joint_loss(
     reading: float,
     *,
     weights: Array | None = None,
+    external: Sequence[ExternalRecognizer] = (),
 ) -> Loss:
     """The paper's alternative to stages 1 and 2: stage 1's loss + `reading` x the recogniser's own.
 
@@ -268,10 +272,10 @@ def joint_loss(
 
     Args:
       sr, ocr: what is trained, under these names in the variables (`models.join`).
-      focus, config, weights: as for `super_resolution_loss`.
+      focus, config, weights, external: as for `super_resolution_loss`.
       reading: the weight of the recogniser's loss.
     """
-    compare, read = comparison(focus, config, weights), _reading(ocr)
+    compare, read = comparison(focus, config, weights, external), _reading(ocr)
 
     def loss(
         variables: Variables, frozen: Variables, batch: Batch, key: jax.Array

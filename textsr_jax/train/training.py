@@ -3,14 +3,23 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
 
 from textsr_jax import data, decoding, text
+from textsr_jax.config import recognizer_files
 from textsr_jax.config.settings import Data, Experiment
-from textsr_jax.models import Network, Variables, build_focus, build_ocr, build_sr
+from textsr_jax.errors import UserError
+from textsr_jax.models import (
+    ExternalRecognizer,
+    Network,
+    Variables,
+    build_focus,
+    build_ocr,
+    build_sr,
+)
 from textsr_jax.train import confusions
 from textsr_jax.train import mesh as meshes
 from textsr_jax.train.words import TrainingWords
@@ -28,6 +37,8 @@ class Training:
       words: what the stages learn from and are judged by.
       confusion_weights: float32 (37, 37) of `losses.weight_table`; None where the config names no
         confusion matrix.
+      external: the recognisers of `config.init.external` that read SR images in training; none
+        where `config.stage1.external` is 0.
     """
 
     config: Experiment
@@ -38,6 +49,7 @@ class Training:
     focus: Network
     words: TrainingWords
     confusion_weights: np.ndarray | None
+    external: Sequence[ExternalRecognizer] = ()
 
     @property
     def alphabet(self) -> text.Alphabet:
@@ -80,8 +92,8 @@ def open_training(
       sr, ocr: networks to take in place of the config's.
 
     Raises:
-      UserError: the devices do not fit `config.parallel`, or the file of `config.stage1.confusion`
-        cannot be read.
+      UserError: the devices do not fit `config.parallel`, or a file of `config.stage1.confusion`
+        or `config.init.external` cannot be read.
     """
     path, placement = config.stage1.confusion, meshes.make_placement(config.parallel)
     sr = build_sr(config.sr) if sr is None else sr
@@ -96,4 +108,19 @@ def open_training(
         words=TrainingWords(config, load_words),
         # Read at once, so that a wrong path is found before hours of pre-training.
         confusion_weights=confusions.load_weights(path) if path else None,
+        external=_external(config),
     )
+
+
+def _external(config: Experiment) -> list[ExternalRecognizer]:
+    """The recognisers of `config.init.external`, if stage 1's loss reads them."""
+    if not config.stage1.external:
+        return []
+    files = recognizer_files.split(config.init.external)
+    if not files:
+        raise UserError(
+            f"config.stage1.external={config.stage1.external:g} needs recognisers; name the ONNX "
+            "files of some in config.init.external, or set it to 0"
+        )
+    alphabet = text.ALPHABETS[config.alphabet]
+    return [ExternalRecognizer(model, characters or None, alphabet) for model, characters in files]

@@ -18,6 +18,7 @@ def _learns(training: Training) -> tuple[Network, steps.Loss]:
         config.stage1,
         config.joint.reading,
         weights=training.confusion_weights,
+        external=training.external,
     )
     return together(sr=training.sr, ocr=training.ocr), loss
 
@@ -31,7 +32,7 @@ def _make(training: Training, spec: StageSpec) -> loop.Stage:
         spec.training_set(training).everything,
         initial=lambda key: join(sr=sr(key), ocr=ocr),
         judge=SRJudge(training, lambda both: (part_of(both, "sr"), part_of(both, "ocr"))),
-        frozen=stage1.focus_variables(training),
+        frozen=stage1.focus_variables(training) | stage1.external_variables(training),
     )
 
 

@@ -22,14 +22,19 @@ from textsr_jax.train.words import TrainingWords
 
 def _learns(training: Training) -> tuple[Network, steps.Loss]:
     config, weights = training.config, training.confusion_weights
+    external = training.external
     if config.sr.name in GUIDED:
         teacher = build_prior(config.sr)
-        loss = guided_loss(training.sr, training.focus, teacher, config.stage1, weights=weights)
+        loss = guided_loss(
+            training.sr, training.focus, teacher, config.stage1, weights=weights, external=external
+        )
     elif config.sr.name == "lemma":
-        loss = located_loss(training.sr, training.focus, config.stage1, weights=weights)
+        loss = located_loss(
+            training.sr, training.focus, config.stage1, weights=weights, external=external
+        )
     else:
         loss = steps.super_resolution_loss(
-            training.sr, training.focus, config.stage1, weights=weights
+            training.sr, training.focus, config.stage1, weights=weights, external=external
         )
     return training.sr, loss
 
@@ -58,7 +63,7 @@ def make_from(
         source,
         initial=initial,
         judge=SRJudge(training, lambda variables: (variables, reader)),
-        frozen=focus | _teacher(training),
+        frozen=focus | external_variables(training) | _teacher(training),
         attention=caches.hr_attention(training, spec, source, focus),
     )
 
@@ -68,6 +73,17 @@ def focus_variables(training: Training) -> Variables:
     if not comparison.has_text_focus(training.config.stage1):
         return {}
     return starts.load(training, pretrain.FOCUS, "focus", training.focus)
+
+
+def external_variables(training: Training) -> Variables:
+    """The variables of the recognisers of `config.init.external`; empty if the loss has none."""
+    if not training.external:
+        return {}
+    return {
+        comparison.EXTERNAL: {
+            str(place): recognizer.variables for place, recognizer in enumerate(training.external)
+        }
+    }
 
 
 def _teacher(training: Training) -> Variables:
@@ -130,6 +146,7 @@ def outline(training: Training, spec: StageSpec) -> Outline:
     """The outline of a stage whose loss may read the text-focus recogniser."""
     has_focus = comparison.has_text_focus(training.config.stage1)
     frozen = training.focus.template if has_focus else {}
+    frozen = frozen | external_variables(training)
     if starts.has_teacher(training.config):
         frozen = frozen | {"teacher": build_prior(training.config.sr).template}
     return word_stages.make_outline(training, spec, frozen=frozen)
