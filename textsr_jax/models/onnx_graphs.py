@@ -1,7 +1,7 @@
 """An ONNX graph as a pure function of JAX, so that gradients go through it.
 
-It has what recognisers of PP-OCR need, of opset 11 and later (github.com/onnx/onnx,
-docs/Operators.md). `jaxonnxruntime` lacks some of it (HardSigmoid), and its convolutions with one
+It has what recognisers of PP-OCR need, of opset 11 and later, as https://onnx.ai/onnx/operators
+defines them. `jaxonnxruntime` lacks some of it (HardSigmoid), and its convolutions with one
 filter a channel take XLA's slow path on a CPU.
 """
 
