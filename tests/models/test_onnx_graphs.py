@@ -65,6 +65,8 @@ CASES = {
     "identity": one("Identity"),
     "matmul": one("MatMul", normal(10, 3)),
     "softmax": one("Softmax", opset=13),
+    "softmax 11": one("Softmax"),
+    "softmax 11, last": one("Softmax", axis=-1),
     "softmax of channels": one("Softmax", axis=1, opset=13),
     "transpose": one("Transpose", perm=[0, 2, 3, 1]),
     "reverse": one("Transpose"),
@@ -234,3 +236,14 @@ def test_what_is_no_graph_for_this_is_one_line(tmp_path):
     refused("has no softmax", logits=True)
     write(path, [helper.make_node("Add", ["x", "z"], ["y"])], inputs=2)
     refused("has 2 inputs")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"ceil_mode": 1}, "ceil_mode=1"), ({"dilations": [2, 1]}, "dilations")],
+)
+def test_a_pooling_that_is_not_computed_says_so(fields, message, tmp_path):
+    nodes, constants, opset = one("MaxPool", kernel_shape=[2, 2], **fields)
+    graph = OnnxGraph(write(tmp_path / "graph.onnx", nodes, constants, opset))
+    with pytest.raises(ValueError, match=message):
+        graph(graph.weights, normal(*IMAGE))

@@ -48,12 +48,18 @@ class OnnxGraph:
         except Exception as error:
             raise UserError(f"{path}: not an ONNX file ({error}); name one") from None
         graph = model.graph
+        own = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+        opset = max(own, default=1)
         known = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
         self._nodes: list[tuple[str, Sequence[str], str, Attributes]] = []
         for node in graph.node:
             attributes = {
                 field.name: onnx.helper.get_attribute_value(field) for field in node.attribute
             }
+            if node.op_type == "Softmax":
+                # Before opset 13 it is over all axes from this one on.
+                attributes["flat"] = opset < 13
+                attributes.setdefault("axis", 1 if opset < 13 else -1)
             if node.op_type == "Cast":
                 attributes["to"] = onnx.helper.tensor_dtype_to_np_dtype(attributes["to"])
             if node.op_type == "Constant" and "value" in attributes:
@@ -125,7 +131,10 @@ def _hard_sigmoid(attributes: Attributes, x: Value) -> Value:
 
 
 def _softmax(attributes: Attributes, x: Value) -> Value:
-    return jax.nn.softmax(x, axis=attributes.get("axis", -1))
+    if not attributes["flat"]:
+        return jax.nn.softmax(x, axis=attributes["axis"])
+    rows = int(np.prod(x.shape[: attributes["axis"]]))
+    return jax.nn.softmax(x.reshape(rows, -1)).reshape(x.shape)
 
 
 def _transpose(attributes: Attributes, x: Value) -> Value:
@@ -208,8 +217,11 @@ def _padding(
 
 def _pool(attributes: Attributes, x: Value, *, largest: bool) -> Value:
     """Means or maxima of windows; what is added around is in neither."""
-    if attributes.get("ceil_mode") or attributes.get("count_include_pad"):
-        raise UserError("a pooling of the graph rounds sizes up or counts padding: not supported")
+    for field in ("ceil_mode", "count_include_pad", "storage_order"):
+        if attributes.get(field):
+            raise ValueError(f"a pooling has {field}={attributes[field]}, which is not supported")
+    if any(step != 1 for step in attributes.get("dilations", ())):
+        raise ValueError("a pooling has dilations, which are not supported")
     kernel = attributes["kernel_shape"]
     strides = attributes.get("strides", [1] * len(kernel))
     padding = ((0, 0), (0, 0), *_padding(attributes, x.shape[2:], kernel, strides))
