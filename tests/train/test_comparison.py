@@ -97,12 +97,17 @@ def test_parts_of_a_batch_have_the_mean_of_the_whole(files):
     np.testing.assert_allclose(sum(halves) / 2, whole, rtol=1e-5)
 
 
-def test_a_weight_needs_recognisers_and_they_are_read_before_anything_runs(files, tmp_path):
+def test_a_weight_needs_recognisers_and_they_are_read_before_anything_runs(
+    files, tmp_path, monkeypatch
+):
     with pytest.raises(UserError, match=r"^config\.stage1\.external=0\.5 needs recognisers; name"):
         open_training(checked(settings(external=0.5)), tmp_path)
     missing = settings(str(tmp_path / "no.onnx"), external=0.5)
     with pytest.raises(UserError, match=r"no\.onnx: cannot be read"):
         open_training(checked(missing), tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    at_home = settings("~/a.onnx,~/b.onnx:~/b.txt", external=0.5)
+    assert len(open_training(checked(at_home), tmp_path).external) == 2
     # Without a weight no file is opened.
     missing.stage1.external = 0.0
     assert not open_training(checked(missing), tmp_path).external

@@ -70,9 +70,10 @@ class ExternalRecognizer:
         try:
             found = jax.eval_shape(self._graph, self._graph.weights, image).shape
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            first, _, _ = str(error).partition("\n")
             raise UserError(
                 f"{path}: cannot read images of {_HEIGHT} x {width} pixels "
-                f"({str(error).splitlines()[0]}); name a recogniser of PP-OCR"
+                f"({first}); name a recogniser of PP-OCR"
             ) from None
         # Most write a space, which no file lists.
         classes = _classes([*listed.removesuffix("\n").split("\n"), " "], alphabet)

@@ -123,4 +123,11 @@ def _external(config: Experiment) -> list[ExternalRecognizer]:
             "files of some in config.init.external, or set it to 0"
         )
     alphabet = text.ALPHABETS[config.alphabet]
-    return [ExternalRecognizer(model, characters or None, alphabet) for model, characters in files]
+    return [
+        ExternalRecognizer(
+            pathlib.Path(model).expanduser(),
+            pathlib.Path(characters).expanduser() if characters else None,
+            alphabet,
+        )
+        for model, characters in files
+    ]
