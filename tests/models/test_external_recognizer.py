@@ -127,7 +127,7 @@ def test_what_is_no_recogniser_is_one_line(tmp_path):
 
 def installed():
     """(name, model, its characters) of each recogniser of PP-OCR that is installed."""
-    rapid = pytest.importorskip("rapidocr", reason="PP-OCR's files come with it")
+    rapid = pytest.importorskip("rapidocr", reason="rapidocr is not installed; it comes with [photos]")
     folder = pathlib.Path(rapid.__file__).parent / "models"
     found = [(folder / "PP-OCRv6_rec_small.onnx", None)]
     try:
@@ -152,7 +152,7 @@ def test_pp_ocrs_own_files_compute_what_onnx_runtime_does_and_read():
         recognizer = ExternalRecognizer(path, characters, text.PRINTABLE)
         found = np.exp(jax.jit(recognizer)(recognizer.variables, image))
         blanks = truth(path, image)[..., 0]
-        np.testing.assert_allclose(found[..., 0], blanks, atol=2e-3)
+        np.testing.assert_allclose(found[..., 0], blanks, atol=1e-4)
         best = found.argmax(-1)[0]
         kept = [c for before, c in zip([0, *best], best, strict=False) if c and c != before]
         read = "".join((text.PRINTABLE.characters + "?")[c - 1] for c in kept)

@@ -48,8 +48,8 @@ def blend(first: str, second: str, part: str, share: float) -> parameter_files.P
     Raises:
       UserError: there is no such model, or the networks differ.
     """
-    settings = workdirs.load_config(first)[part].to_dict()
-    network = _network(workdirs.load_config(first), part)
+    config = workdirs.load_config(first)
+    settings, network = config[part].to_dict(), _network(config, part)
     one, other = (
         checkpoints.load_start(
             path, _STAGES[part], part, settings["name"], network.template, f"--{place}={path}"
