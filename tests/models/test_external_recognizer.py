@@ -127,7 +127,9 @@ def test_what_is_no_recogniser_is_one_line(tmp_path):
 
 def installed():
     """(name, model, its characters) of each recogniser of PP-OCR that is installed."""
-    rapid = pytest.importorskip("rapidocr", reason="rapidocr is not installed; it comes with [photos]")
+    rapid = pytest.importorskip(
+        "rapidocr", reason="rapidocr is not installed; it comes with [photos]"
+    )
     folder = pathlib.Path(rapid.__file__).parent / "models"
     found = [(folder / "PP-OCRv6_rec_small.onnx", None)]
     try:
